@@ -1,0 +1,4 @@
+//! Lets the linker find Node.
+fn main() {
+    napi_build::setup();
+}

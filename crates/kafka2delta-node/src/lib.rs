@@ -1,0 +1,150 @@
+//! The Node binding of the engine: data objects across the border, errors with codes, cancellation. No logic.
+#![allow(missing_docs, reason = "documented in src/delta/native-api.ts and src/delta/table.ts")]
+
+mod dto;
+mod error;
+mod outcome;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka2delta::KeyedTable;
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::dto::{NativeMergeResult, NativeOffset, NativeTableInfo, NativeTableOptions};
+use crate::error::closed;
+use crate::outcome::Outcome;
+
+/// One open table. Calls wait for each other.
+#[napi]
+pub struct NativeTable {
+    table: Arc<Mutex<Option<KeyedTable>>>,
+}
+
+fn token(signal: Option<AbortSignal>) -> CancellationToken {
+    let token = CancellationToken::new();
+    if let Some(signal) = signal {
+        let cancel = token.clone();
+        signal.on_abort(move || cancel.cancel());
+    }
+    token
+}
+
+#[napi(ts_return_type = "Promise<NativeTable>", catch_unwind)]
+pub fn open_table<'env>(
+    env: &'env Env,
+    options: NativeTableOptions,
+    signal: Option<AbortSignal>,
+) -> Result<PromiseRaw<'env, Outcome<NativeTable>>> {
+    let cancel = token(signal);
+    env.spawn_future(async move {
+        Ok(Outcome(
+            outcome::guarded(async {
+                let options = options.into_engine()?;
+                tokio::select! {
+                    table = KeyedTable::open(options) => {
+                        Ok(NativeTable { table: Arc::new(Mutex::new(Some(table?))) })
+                    }
+                    () = cancel.cancelled() => Err(error::cancelled()),
+                }
+            })
+            .await,
+        ))
+    })
+}
+
+#[napi(ts_return_type = "Promise<Uint8Array>", catch_unwind)]
+pub fn read_table<'env>(
+    env: &'env Env,
+    uri: String,
+    storage_options: HashMap<String, String>,
+    sql: Option<String>,
+) -> Result<PromiseRaw<'env, Outcome<Uint8Array>>> {
+    env.spawn_future(async move {
+        Ok(Outcome(
+            outcome::guarded(async {
+                let bytes = kafka2delta::query::query(&uri, storage_options, sql.as_deref()).await?;
+                Ok(Uint8Array::from(bytes))
+            })
+            .await,
+        ))
+    })
+}
+
+#[napi]
+impl NativeTable {
+    #[napi(ts_return_type = "Promise<NativeTableInfo>", catch_unwind)]
+    pub fn info<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<NativeTableInfo>>> {
+        let table = self.table.clone();
+        env.spawn_future(async move {
+            Ok(Outcome(
+                outcome::guarded(async {
+                    let table = table.lock().await;
+                    Ok(table.as_ref().ok_or_else(closed)?.info().into())
+                })
+                .await,
+            ))
+        })
+    }
+
+    #[napi(ts_return_type = "Promise<NativeTableInfo>", catch_unwind)]
+    pub fn refresh<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<NativeTableInfo>>> {
+        let table = self.table.clone();
+        env.spawn_future(async move {
+            Ok(Outcome(
+                outcome::guarded(async {
+                    let mut table = table.lock().await;
+                    let table = table.as_mut().ok_or_else(closed)?;
+                    table.follow().await?;
+                    Ok(table.info().into())
+                })
+                .await,
+            ))
+        })
+    }
+
+    /// The buffer is held until the promise settles: it is read, not copied.
+    #[napi(ts_return_type = "Promise<NativeMergeResult>", catch_unwind)]
+    pub fn merge<'env>(
+        &self,
+        env: &'env Env,
+        ipc: Option<Uint8Array>,
+        primary_key: Vec<String>,
+        offsets: Vec<NativeOffset>,
+        signal: Option<AbortSignal>,
+    ) -> Result<PromiseRaw<'env, Outcome<NativeMergeResult>>> {
+        let table = self.table.clone();
+        let cancel = token(signal);
+        let batch = ipc.map(Bytes::from_owner);
+        env.spawn_future(async move {
+            Ok(Outcome(
+                outcome::guarded(async {
+                    let offsets =
+                        offsets.into_iter().map(NativeOffset::into_engine).collect::<kafka2delta::Result<Vec<_>>>()?;
+                    let mut table = table.lock().await;
+                    let table = table.as_mut().ok_or_else(closed)?;
+                    Ok(table.merge(batch, &primary_key, &offsets, &cancel).await?.into())
+                })
+                .await,
+            ))
+        })
+    }
+
+    #[napi(ts_return_type = "Promise<void>", catch_unwind)]
+    pub fn close<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<()>>> {
+        let table = self.table.clone();
+        env.spawn_future(async move {
+            Ok(Outcome(
+                outcome::guarded(async {
+                    table.lock().await.take();
+                    Ok(())
+                })
+                .await,
+            ))
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! The change batch: the Arrow IPC stream that the caller hands over. Its layout is in `src/debezium/change-batch.ts`.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{Field, Int32Type, Schema, SchemaRef, UInt8Type, UInt64Type};
+use arrow::ipc::reader::StreamDecoder;
+use bytes::Bytes;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// The ordering value of a streaming change: it compares within its epoch only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence {
+    /// Which source's history it belongs to.
+    pub epoch: u64,
+    /// Three unsigned numbers, the most significant first.
+    pub value: [u64; 3],
+}
+
+impl Sequence {
+    /// Whether this change is proven to be older than `other`.
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.value < other.value
+    }
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// The row is this.
+    Upsert,
+    /// There is no such row.
+    Delete,
+    /// Rows go, by design.md §4.3.
+    Truncate,
+    /// An upsert of an incremental snapshot: what is remembered of the key stays.
+    Incremental,
+    /// A delete whose row goes on under another key: its values may still be needed.
+    Moved,
+}
+
+/// A change batch, parsed. All columns have the same number of rows.
+#[derive(Debug)]
+pub struct ChangeBatch {
+    /// The table's columns that the batch has.
+    pub data: RecordBatch,
+    /// See [`Op`].
+    pub ops: Vec<Op>,
+    /// Kafka partitions; none where all are 0.
+    pub partitions: Option<Vec<i32>>,
+    /// Sequences; none where no change has one.
+    pub sequences: Option<Vec<Option<Sequence>>>,
+    /// The key before a primary-key update, by the key's columns; none where no change has one.
+    pub old_keys: Option<StructArray>,
+    /// Columns of `data` that a change leaves as they are stored, with the rows where it does.
+    pub left_out: Vec<(usize, BooleanArray)>,
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorCode::BatchInvalid, message)
+}
+
+/// Reads the one record batch of an IPC stream. The columns point into `bytes`: nothing is copied.
+pub fn read_ipc(bytes: Bytes) -> Result<RecordBatch> {
+    let mut decoder = StreamDecoder::new();
+    let mut buffer = Buffer::from(bytes);
+    let broken = |e| Error::with_source(ErrorCode::BatchInvalid, "the change batch is not an Arrow IPC stream", e);
+    let mut found = None;
+    while !buffer.is_empty() {
+        match decoder.decode(&mut buffer).map_err(broken)? {
+            Some(_) if found.is_some() => return Err(invalid("the change batch has more than one record batch")),
+            Some(batch) => found = Some(batch),
+            None => break,
+        }
+    }
+    found.ok_or_else(|| invalid("the change batch has no record batch"))
+}
+
+impl ChangeBatch {
+    /// Parses an IPC stream.
+    pub fn from_ipc(bytes: Bytes) -> Result<Self> {
+        Self::from_record_batch(&read_ipc(bytes)?)
+    }
+
+    /// Takes the control columns apart from the table's.
+    pub fn from_record_batch(batch: &RecordBatch) -> Result<Self> {
+        let rows = batch.num_rows();
+        if u32::try_from(rows).is_err() {
+            return Err(invalid("the change batch has more than 2^32 rows"));
+        }
+        let mut fields = Vec::new();
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        let (mut ops, mut partitions, mut values, mut epochs, mut old_keys, mut left_out) =
+            (None, None, None, None, None, None);
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let wrong =
+                || invalid(format!("column {} of the change batch has type {}", field.name(), field.data_type()));
+            match field.name().as_str() {
+                "_op" => {
+                    let codes = column.as_primitive_opt::<UInt8Type>().ok_or_else(wrong)?;
+                    if codes.null_count() > 0 {
+                        return Err(invalid("_op has nulls"));
+                    }
+                    let parsed: Result<Vec<Op>> = codes.values().iter().map(|code| parse_op(*code)).collect();
+                    ops = Some(parsed?);
+                }
+                "_part" => {
+                    let parts = column.as_primitive_opt::<Int32Type>().ok_or_else(wrong)?;
+                    partitions = Some(parts.values().to_vec());
+                }
+                "_seq" => {
+                    values = Some(
+                        column.as_fixed_size_binary_opt().filter(|a| a.value_length() == 24).ok_or_else(wrong)?.clone(),
+                    )
+                }
+                "_epoch" => epochs = Some(column.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?.clone()),
+                "_old_key" => old_keys = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
+                "_left_out" => left_out = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
+                _ => {
+                    fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
+                    columns.push(column.clone());
+                }
+            }
+        }
+        let ops = ops.ok_or_else(|| invalid("the change batch has no column _op"))?;
+        let sequences = values.map(|values| {
+            (0..rows)
+                .map(|row| {
+                    let epoch = epochs.as_ref().map_or(0, |e| if e.is_null(row) { 0 } else { e.value(row) });
+                    (!values.is_null(row)).then(|| Sequence { epoch, value: parse_sequence(values.value(row)) })
+                })
+                .collect()
+        });
+        let schema = Arc::new(Schema::new(fields));
+        let mut left = Vec::new();
+        if let Some(left_out) = left_out {
+            for (field, column) in left_out.fields().iter().zip(left_out.columns()) {
+                let index = schema
+                    .index_of(field.name())
+                    .map_err(|_| invalid(format!("_left_out names a column '{}' that is not there", field.name())))?;
+                let mask =
+                    column.as_boolean_opt().ok_or_else(|| invalid("_left_out has a child that is not boolean"))?;
+                left.push((index, mask.clone()));
+            }
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        let data = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        Ok(Self { data, ops, partitions, sequences, old_keys, left_out: left })
+    }
+
+    /// Number of changes.
+    pub fn num_rows(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// The columns named as the primary key.
+    pub fn key_columns(&self, primary_key: &[String]) -> Result<Vec<ArrayRef>> {
+        primary_key
+            .iter()
+            .map(|name| {
+                self.data
+                    .column_by_name(name)
+                    .cloned()
+                    .ok_or_else(|| invalid(format!("the change batch lacks the key column '{name}'")))
+            })
+            .collect()
+    }
+
+    /// Types of the table's columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.data.schema()
+    }
+}
+
+fn parse_op(code: u8) -> Result<Op> {
+    match code {
+        0 => Ok(Op::Upsert),
+        1 => Ok(Op::Delete),
+        2 => Ok(Op::Truncate),
+        3 => Ok(Op::Incremental),
+        4 => Ok(Op::Moved),
+        _ => Err(invalid(format!("_op {code} is unknown"))),
+    }
+}
+
+fn parse_sequence(bytes: &[u8]) -> [u64; 3] {
+    let mut numbers = [0; 3];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *number = u64::from_be_bytes(*bytes);
+    }
+    numbers
+}

@@ -1,0 +1,311 @@
+//! Collapse: of all changes of a batch, the last one per key that counts (design.md §4.5).
+//!
+//! Offset order is the truth. A change is dropped only where a newer one of the same source epoch is known.
+
+use hashbrown::hash_map::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap};
+
+use crate::batch::{ChangeBatch, Op, Sequence};
+use crate::index::{Memory, Remembered};
+use crate::keys::Fingerprint;
+
+/// Where the values come from that a change leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Previous {
+    /// The key's earlier change in this batch.
+    Change(u32),
+    /// Rows from before the batch, asked in this order. Without any there is no row to take values from.
+    Stored {
+        /// The live row of the change's own key. It comes first: a key update whose new key has a row already is one
+        /// that was sent again, and its values are in the row that it made.
+        own: Option<Fingerprint>,
+        /// The row of the key before a key update.
+        old: Option<OldRow>,
+    },
+}
+
+/// The row of a key that was updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldRow {
+    /// A change of this batch.
+    Change(u32),
+    /// The row that the table holds of this key, or held last.
+    Stored(Fingerprint),
+}
+
+/// The last change of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Upsert(u32),
+    Delete(u32),
+    /// A truncate removed it; what came before does not matter any more.
+    Truncated,
+}
+
+/// A truncate of the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncate {
+    /// Its sequence, where it has one.
+    pub sequence: Option<Sequence>,
+    /// The Kafka partition that it came through.
+    pub partition: i32,
+}
+
+impl Truncate {
+    /// Whether a row or change goes, that came before it through `partition`.
+    pub fn removes(&self, sequence: Option<Sequence>, partition: i32) -> bool {
+        match (sequence, self.sequence) {
+            (Some(row), Some(floor)) if row.epoch == floor.epoch => row.value < floor.value,
+            _ => partition == self.partition,
+        }
+    }
+}
+
+/// What is left of a batch.
+#[derive(Debug, Default)]
+pub struct Collapsed {
+    /// Rows of the batch to be written, in order of offsets.
+    pub upserts: Vec<u32>,
+    /// Their keys.
+    pub upsert_keys: Vec<Fingerprint>,
+    /// Keys whose rows go.
+    pub deletes: Vec<Fingerprint>,
+    /// Rows of the batch whose key was updated before they were ever stored, with their key: the new key's change may
+    /// need their values in a later batch.
+    pub moved: Vec<(u32, Fingerprint)>,
+    /// For each row of the batch, where left-out values come from. Empty where no change leaves any out.
+    pub previous: Vec<Previous>,
+    /// What is to be remembered of the keys once the batch is committed.
+    pub remembered: Vec<(Fingerprint, Remembered)>,
+    /// Truncates, in order.
+    pub truncates: Vec<Truncate>,
+    /// Changes dropped since a newer one is known.
+    pub dropped_stale: u64,
+}
+
+struct KeyState {
+    last: Option<Last>,
+    sequence: Option<Sequence>,
+    partition: i32,
+}
+
+/// Collapses a batch. `keys` and `old_keys` are by row; a truncate's key is not looked at.
+pub fn collapse(
+    batch: &ChangeBatch,
+    keys: &[Fingerprint],
+    old_keys: &[Option<Fingerprint>],
+    memory: &Memory,
+    floor: Option<Sequence>,
+) -> Collapsed {
+    let mut out = Collapsed::default();
+    let tracks_values = !batch.left_out.is_empty() || batch.ops.contains(&Op::Moved);
+    if tracks_values {
+        out.previous = vec![Previous::Stored { own: None, old: None }; keys.len()];
+    }
+    let mut floor = floor;
+    let mut states: HashMap<Fingerprint, KeyState> =
+        HashMap::with_capacity_and_hasher(keys.len(), DefaultHashBuilder::default());
+    for (row, op) in batch.ops.iter().enumerate() {
+        let sequence = batch.sequences.as_ref().and_then(|s| s[row]);
+        let partition = batch.partitions.as_ref().map_or(0, |p| p[row]);
+        if *op == Op::Truncate {
+            let truncate = Truncate { sequence, partition };
+            for state in states.values_mut() {
+                let live = matches!(state.last, Some(Last::Upsert(_)));
+                if live && truncate.removes(state.sequence, state.partition) {
+                    state.last = Some(Last::Truncated);
+                }
+            }
+            // The higher floor stays where both are of one epoch.
+            if sequence.is_some() && !floor.is_some_and(|f| sequence.is_some_and(|s| s.is_before(&f))) {
+                floor = sequence;
+            }
+            out.truncates.push(truncate);
+            continue;
+        }
+        let key = keys[row];
+        if let (Some(sequence), Some(floor)) = (sequence, floor)
+            && sequence.is_before(&floor)
+        {
+            out.dropped_stale += 1;
+            continue;
+        }
+        // The old key's row as it stands before this change; the borrow of `states` ends here.
+        let old = match old_keys.get(row).copied().flatten().filter(|old| *old != key) {
+            Some(old) if tracks_values => old_row(&states, &out.previous, old),
+            _ => None,
+        };
+        let state = match states.entry(key) {
+            Entry::Occupied(state) => state.into_mut(),
+            Entry::Vacant(slot) => {
+                let sequence = memory.get(&key).and_then(|r| r.sequence);
+                slot.insert(KeyState { last: None, sequence, partition })
+            }
+        };
+        if let (Some(change), Some(known)) = (sequence, state.sequence)
+            && change.is_before(&known)
+        {
+            out.dropped_stale += 1;
+            continue;
+        }
+        let index = row as u32;
+        if tracks_values {
+            // A truncate of this batch took the stored rows of its partition.
+            let truncated = out.truncates.iter().any(|t| t.partition == partition);
+            out.previous[row] = match state.last {
+                None if truncated => {
+                    Previous::Stored { own: None, old: old.filter(|o| matches!(o, OldRow::Change(_))) }
+                }
+                None => Previous::Stored { own: Some(key), old },
+                Some(Last::Upsert(row)) => Previous::Change(row),
+                // A delete that comes again knows what the first one knew.
+                Some(Last::Delete(first)) if matches!(op, Op::Delete | Op::Moved) => out.previous[first as usize],
+                Some(Last::Delete(_) | Last::Truncated) => Previous::Stored { own: None, old },
+            };
+        }
+        state.last = Some(match (op, state.last) {
+            (Op::Upsert | Op::Incremental, _) => Last::Upsert(index),
+            // A tombstone after a delete of its key changes nothing.
+            (Op::Delete, Some(Last::Delete(first))) => Last::Delete(first),
+            _ => Last::Delete(index),
+        });
+        state.partition = partition;
+        if *op != Op::Incremental {
+            state.sequence = sequence;
+        }
+    }
+    let mut upserts = Vec::with_capacity(states.len());
+    for (key, state) in states {
+        let Some(last) = state.last else { continue };
+        let deleted = !matches!(last, Last::Upsert(_));
+        let remembered = Remembered { sequence: state.sequence, deleted };
+        if deleted || state.sequence.is_some() || memory.get(&key).is_some() {
+            out.remembered.push((key, remembered));
+        }
+        match last {
+            Last::Upsert(row) => upserts.push((row, key)),
+            Last::Delete(row) => {
+                out.deletes.push(key);
+                if batch.ops[row as usize] == Op::Moved
+                    && let Some(Previous::Change(row)) = out.previous.get(row as usize)
+                {
+                    out.moved.push((*row, key));
+                }
+            }
+            Last::Truncated => out.deletes.push(key),
+        }
+    }
+    upserts.sort_unstable();
+    (out.upserts, out.upsert_keys) = upserts.into_iter().unzip();
+    out
+}
+
+/// Where the values of an updated key's row are; none where its row is known to be gone.
+fn old_row(states: &HashMap<Fingerprint, KeyState>, previous: &[Previous], old: Fingerprint) -> Option<OldRow> {
+    match states.get(&old).and_then(|state| state.last) {
+        None => Some(OldRow::Stored(old)),
+        Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
+        Some(Last::Delete(row)) => match previous[row as usize] {
+            Previous::Change(row) => Some(OldRow::Change(row)),
+            // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
+            Previous::Stored { .. } => Some(OldRow::Stored(old)),
+        },
+        Some(Last::Truncated) => None,
+    }
+}
+
+/// Where a left-out value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// In this row of the batch.
+    Change(u32),
+    /// In the live row of this key.
+    Live(Fingerprint),
+    /// In the row that this key has or had.
+    Last(Fingerprint),
+    /// Nowhere.
+    Nothing,
+}
+
+/// Follows a column's left-out value of a row back to where it stands.
+pub fn resolve(
+    previous: &[Previous],
+    is_left_out: impl Fn(u32) -> bool,
+    is_live: impl Fn(&Fingerprint) -> bool,
+    row: u32,
+) -> Found {
+    let mut row = row;
+    while is_left_out(row) {
+        row = match previous[row as usize] {
+            Previous::Change(earlier) => earlier,
+            Previous::Stored { own: Some(own), .. } if is_live(&own) => return Found::Live(own),
+            Previous::Stored { old: Some(OldRow::Change(earlier)), .. } => earlier,
+            Previous::Stored { old: Some(OldRow::Stored(old)), .. } => return Found::Last(old),
+            Previous::Stored { .. } => return Found::Nothing,
+        };
+    }
+    Found::Change(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+
+    fn batch(ops: &[(Op, u64, Option<u64>, i32)]) -> (ChangeBatch, Vec<Fingerprint>) {
+        let ids = Int64Array::from_iter_values(ops.iter().map(|o| o.1 as i64));
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let batch = ChangeBatch {
+            data: RecordBatch::try_new(schema, vec![Arc::new(ids)]).unwrap(),
+            ops: ops.iter().map(|o| o.0).collect(),
+            partitions: Some(ops.iter().map(|o| o.3).collect()),
+            sequences: Some(ops.iter().map(|o| o.2.map(|s| Sequence { epoch: 1, value: [s, 0, 0] })).collect()),
+            old_keys: None,
+            left_out: vec![],
+        };
+        (batch, ops.iter().map(|o| [o.1, 1]).collect())
+    }
+
+    #[test]
+    fn offset_order_is_the_truth_without_sequences() {
+        let (batch, keys) = batch(&[
+            (Op::Upsert, 1, None, 0),
+            (Op::Upsert, 2, None, 0),
+            (Op::Delete, 1, None, 0),
+            (Op::Upsert, 2, None, 0),
+        ]);
+        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        assert_eq!((out.upserts, out.deletes), (vec![3], vec![[1, 1]]));
+    }
+
+    #[test]
+    fn a_change_proven_older_is_dropped_and_a_tie_is_not() {
+        let (batch, keys) = batch(&[
+            (Op::Upsert, 1, Some(5), 0),
+            (Op::Upsert, 1, Some(4), 1),
+            (Op::Delete, 2, Some(9), 0),
+            (Op::Upsert, 2, Some(9), 0),
+            (Op::Upsert, 3, None, 0),
+            (Op::Upsert, 3, Some(1), 0),
+        ]);
+        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        assert_eq!((out.upserts, out.dropped_stale), (vec![0, 3, 5], 1));
+    }
+
+    #[test]
+    fn a_truncate_spares_what_is_newer_and_what_other_partitions_brought() {
+        let (batch, keys) = batch(&[
+            (Op::Upsert, 1, Some(5), 0),
+            (Op::Upsert, 2, Some(15), 1),
+            (Op::Upsert, 3, None, 0),
+            (Op::Upsert, 4, None, 1),
+            (Op::Truncate, 0, Some(10), 0),
+            (Op::Upsert, 5, Some(7), 1),
+            (Op::Upsert, 1, Some(11), 0),
+        ]);
+        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        assert_eq!((out.upserts, out.deletes, out.dropped_stale), (vec![1, 3, 6], vec![[3, 1]], 1));
+    }
+}

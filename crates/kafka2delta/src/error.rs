@@ -1,0 +1,208 @@
+//! Errors of the engine: a code from the list that `src/errors.ts` closes, a message that says what to do, and the cause.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong, by the names that `src/errors.ts` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The options are wrong.
+    ConfigInvalid,
+    /// The change of a column cannot be made without loss.
+    SchemaIncompatible,
+    /// Nearly all changes are older than what the table holds.
+    OrderResetSuspected,
+    /// A left-out value has no stored value.
+    MissingValue,
+    /// The table's path cannot be read or written; trying again may help.
+    Storage,
+    /// The path refuses us, or cannot be a table.
+    StorageDenied,
+    /// The table has what we cannot write to.
+    TableUnsupported,
+    /// Another writer replaced, restored or overwrote the table.
+    TableReplaced,
+    /// A file that the log names is missing or unreadable.
+    TableCorrupt,
+    /// Another worker has committed these offsets.
+    Fenced,
+    /// Other writers won every attempt to commit.
+    CommitConflict,
+    /// An additional column's expression is wrong.
+    ExpressionInvalid,
+    /// The change batch does not have the expected layout.
+    BatchInvalid,
+    /// The call was cancelled.
+    Cancelled,
+    /// A defect.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The code's name in `src/errors.ts`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigInvalid => "CONFIG_INVALID",
+            Self::SchemaIncompatible => "SCHEMA_INCOMPATIBLE",
+            Self::OrderResetSuspected => "ORDER_RESET_SUSPECTED",
+            Self::MissingValue => "MISSING_VALUE",
+            Self::Storage => "STORAGE",
+            Self::StorageDenied => "STORAGE_DENIED",
+            Self::TableUnsupported => "TABLE_UNSUPPORTED",
+            Self::TableReplaced => "TABLE_REPLACED",
+            Self::TableCorrupt => "TABLE_CORRUPT",
+            Self::Fenced => "FENCED",
+            Self::CommitConflict => "COMMIT_CONFLICT",
+            Self::ExpressionInvalid => "EXPRESSION_INVALID",
+            Self::BatchInvalid => "BATCH_INVALID",
+            Self::Cancelled => "CANCELLED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// An error of the engine.
+#[derive(Debug)]
+pub struct Error {
+    /// What went wrong.
+    pub code: ErrorCode,
+    /// What happened and what to do.
+    pub message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without a cause.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), source: None }
+    }
+
+    /// An error that another one caused.
+    pub fn with_source(
+        code: ErrorCode,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { code, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// The messages of this error and of all its causes, outermost first.
+    pub fn chain(&self) -> Vec<String> {
+        let mut messages = vec![self.message.clone()];
+        let mut next = StdError::source(self);
+        while let Some(error) = next {
+            messages.push(error.to_string());
+            next = error.source();
+        }
+        messages
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        use object_store::Error as E;
+        let (code, message) = match &error {
+            E::NotFound { path, .. } => {
+                (ErrorCode::TableCorrupt, format!("{path} is missing, although the table's log names it"))
+            }
+            E::PermissionDenied { path, .. } => (ErrorCode::StorageDenied, format!("no permission for {path}")),
+            E::Unauthenticated { path, .. } => {
+                (ErrorCode::StorageDenied, format!("the storage refuses our credentials for {path}"))
+            }
+            _ if is_denied(&error) => (
+                ErrorCode::StorageDenied,
+                "the table's path cannot be written: permission denied, a read-only file system, or not a folder"
+                    .to_owned(),
+            ),
+            _ => (ErrorCode::Storage, "the storage failed".to_owned()),
+        };
+        Self::with_source(code, message, error)
+    }
+}
+
+/// Whether an I/O error in the chain says that asking again is of no use.
+fn is_denied(error: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind as K;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return matches!(
+                io.kind(),
+                K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory | K::IsADirectory | K::InvalidFilename
+            );
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl From<deltalake::DeltaTableError> for Error {
+    fn from(error: deltalake::DeltaTableError) -> Self {
+        match error {
+            deltalake::DeltaTableError::ObjectStore { source } => source.into(),
+            error if is_denied(&error) => {
+                Self::with_source(ErrorCode::StorageDenied, "the table's path cannot be used: permission denied", error)
+            }
+            error => Self::with_source(ErrorCode::Storage, "delta-rs failed", error),
+        }
+    }
+}
+
+impl From<delta_kernel::Error> for Error {
+    fn from(error: delta_kernel::Error) -> Self {
+        Self::with_source(ErrorCode::TableCorrupt, "the table's log cannot be read", error)
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::with_source(ErrorCode::Internal, "an Arrow operation failed", error)
+    }
+}
+
+impl From<parquet::errors::ParquetError> for Error {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        match error {
+            parquet::errors::ParquetError::External(source) => match source.downcast::<object_store::Error>() {
+                Ok(error) => (*error).into(),
+                Err(source) => {
+                    Self::with_source(ErrorCode::TableCorrupt, "a Parquet file cannot be read or written", source)
+                }
+            },
+            error => Self::with_source(ErrorCode::TableCorrupt, "a Parquet file cannot be read or written", error),
+        }
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for Error {
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        Self::with_source(ErrorCode::Internal, "DataFusion failed", error)
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::with_source(ErrorCode::TableCorrupt, "JSON of the table's log cannot be read or written", error)
+    }
+}
+
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::with_source(ErrorCode::Internal, "a task of the engine panicked or was cancelled", error)
+    }
+}

@@ -1,0 +1,234 @@
+//! Values that a change leaves out (design.md §4.6): taken from an earlier change of the batch or from the stored row.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{interleave, take};
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
+use object_store::ObjectStore;
+
+use crate::collapse::{Found, Previous, resolve};
+use crate::error::{Error, ErrorCode, Result};
+use crate::index::{KeyIndex, Place};
+use crate::keys::Fingerprint;
+use crate::log::state::{FileId, TableState};
+use crate::read::read_rows;
+use crate::scan::is_live;
+
+/// Bytes of rows kept for keys that were updated before their row was stored.
+const MAX_MOVED_BYTES: usize = 64 << 20;
+
+/// Rows of keys that were updated in the batch in which they came, for the new key's change in a later batch.
+#[derive(Debug, Default)]
+pub struct MovedRows {
+    batches: VecDeque<(RecordBatch, HashMap<Fingerprint, usize>)>,
+    bytes: usize,
+}
+
+impl MovedRows {
+    /// Keeps the rows of these keys, and forgets the oldest ones above 64 MiB.
+    pub fn keep(&mut self, rows: RecordBatch, keys: impl Iterator<Item = Fingerprint>) {
+        if rows.num_rows() == 0 {
+            return;
+        }
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push_back((rows, keys.enumerate().map(|(row, key)| (key, row)).collect()));
+        while self.bytes > MAX_MOVED_BYTES {
+            let Some((oldest, _)) = self.batches.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(oldest.get_array_memory_size());
+        }
+    }
+
+    fn find(&self, key: &Fingerprint) -> Option<(&RecordBatch, usize)> {
+        self.batches.iter().rev().find_map(|(batch, keys)| Some((batch, *keys.get(key)?)))
+    }
+
+    /// Forgets the rows of keys that changed again.
+    pub fn forget<'a>(&mut self, changed: impl Iterator<Item = &'a Fingerprint>) {
+        if self.batches.is_empty() {
+            return;
+        }
+        for key in changed {
+            for (_, keys) in &mut self.batches {
+                keys.remove(key);
+            }
+        }
+    }
+}
+
+/// A source of a value, for [`interleave`].
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Batch(u32),
+    Stored(Place),
+    Moved(Fingerprint),
+    Missing,
+}
+
+/// What is known to fill values from.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Where the data files are.
+    pub store: &'a Arc<dyn ObjectStore>,
+    /// The table before the batch; none where it is created.
+    pub state: Option<&'a TableState>,
+    /// Places before the batch.
+    pub index: &'a KeyIndex,
+    /// Rows that were never stored.
+    pub moved: &'a MovedRows,
+}
+
+/// The chosen rows of the batch with their left-out values filled in, and how many values were nowhere to be found.
+///
+/// `left_out`: for columns by name, where a change leaves the value out.
+pub async fn fill(
+    batch: &RecordBatch,
+    rows: &[u32],
+    left_out: &[(String, BooleanArray)],
+    previous: &[Previous],
+    stored: Stored<'_>,
+) -> Result<(RecordBatch, u64)> {
+    let schema = batch.schema();
+    let chosen = UInt32Array::from(rows.to_vec());
+    let whole = rows.len() == batch.num_rows();
+    let pick = |column: &ArrayRef| -> Result<ArrayRef> {
+        Ok(if whole { column.clone() } else { take(column, &chosen, None)? })
+    };
+    // Rows to be read, for all columns at once.
+    let mut columns: Vec<(usize, Vec<Source>)> = Vec::new();
+    let mut places: BTreeMap<FileId, Vec<u32>> = BTreeMap::new();
+    for (name, mask) in left_out {
+        let Ok(column) = schema.index_of(name) else { continue };
+        let is_left_out = |row: u32| mask.is_valid(row as usize) && mask.value(row as usize);
+        if !rows.iter().any(|row| is_left_out(*row)) {
+            continue;
+        }
+        let sources = rows
+            .iter()
+            .map(|row| stored.locate(resolve(previous, is_left_out, |key| stored.live(key).is_some(), *row)))
+            .inspect(|source| {
+                if let Source::Stored(place) = source {
+                    places.entry(place.file).or_default().push(place.row);
+                }
+            })
+            .collect();
+        columns.push((column, sources));
+    }
+    if columns.is_empty() {
+        let taken: Result<Vec<ArrayRef>> = batch.columns().iter().map(pick).collect();
+        return Ok((with_rows(&schema, taken?, rows.len())?, 0));
+    }
+    let names: Vec<String> = columns.iter().map(|(i, _)| schema.field(*i).name().clone()).collect();
+    let values = stored.read(&schema, &names, places).await?;
+    let mut missing = 0;
+    let mut taken: Result<Vec<ArrayRef>> = batch.columns().iter().map(pick).collect();
+    if let Ok(taken) = &mut taken {
+        for (column, sources) in &columns {
+            let (array, lost) = gather(batch, *column, sources, &values, stored.moved)?;
+            taken[*column] = array;
+            missing += lost;
+        }
+    }
+    Ok((with_rows(&schema, taken?, rows.len())?, missing))
+}
+
+fn with_rows(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// Rows read from one file, and which place each is.
+struct FileValues {
+    batch: RecordBatch,
+    rows: HashMap<u32, usize>,
+}
+
+impl Stored<'_> {
+    fn live(&self, key: &Fingerprint) -> Option<Place> {
+        let state = self.state?;
+        self.index.get(key).filter(|place| is_live(state, *place))
+    }
+
+    fn locate(&self, found: Found) -> Source {
+        let place = match &found {
+            Found::Change(row) => return Source::Batch(*row),
+            Found::Nothing => None,
+            Found::Live(key) => self.live(key),
+            // A row that was never stored is newer than the place of the one that it replaced.
+            Found::Last(key) if self.moved.find(key).is_some() => return Source::Moved(*key),
+            Found::Last(key) => self.state.and_then(|_| self.index.get(key)),
+        };
+        place.map_or(Source::Missing, Source::Stored)
+    }
+
+    async fn read(
+        &self,
+        schema: &SchemaRef,
+        names: &[String],
+        places: BTreeMap<FileId, Vec<u32>>,
+    ) -> Result<HashMap<FileId, FileValues>> {
+        let mut files = HashMap::new();
+        for (file, mut rows) in places {
+            let Some(state) = self.state else { continue };
+            let entry = &state.files[file as usize];
+            rows.sort_unstable();
+            rows.dedup();
+            let batch = match read_rows(self.store, &entry.add, schema, names, &rows).await {
+                Ok(batch) => batch,
+                // A deleted row's file may have been vacuumed.
+                Err(e) if !entry.live && e.code == ErrorCode::TableCorrupt => continue,
+                Err(e) => return Err(e),
+            };
+            let rows = rows.into_iter().enumerate().map(|(i, row)| (row, i)).collect();
+            files.insert(file, FileValues { batch, rows });
+        }
+        Ok(files)
+    }
+}
+
+/// Builds one column from its sources; nulls and their number where there is none.
+fn gather(
+    batch: &RecordBatch,
+    column: usize,
+    sources: &[Source],
+    values: &HashMap<FileId, FileValues>,
+    moved: &MovedRows,
+) -> Result<(ArrayRef, u64)> {
+    let schema = batch.schema();
+    let name = schema.field(column).name();
+    let null = new_null_array(schema.field(column).data_type(), 1);
+    let mut arrays: Vec<ArrayRef> = vec![batch.column(column).clone(), null];
+    let mut files: HashMap<FileId, usize> = HashMap::new();
+    let mut missing = 0;
+    let mut indices = Vec::with_capacity(sources.len());
+    for source in sources {
+        let found = match source {
+            Source::Batch(row) => Some((0, *row as usize)),
+            Source::Missing => None,
+            Source::Moved(key) => match moved.find(key).and_then(|(b, row)| Some((b.column_by_name(name)?, row))) {
+                Some((array, row)) if array.data_type() == schema.field(column).data_type() => {
+                    arrays.push(array.clone());
+                    Some((arrays.len() - 1, row))
+                }
+                _ => None,
+            },
+            Source::Stored(place) => values.get(&place.file).and_then(|file| {
+                let row = *file.rows.get(&place.row)?;
+                let array = file.batch.column_by_name(name)?;
+                let slot = *files.entry(place.file).or_insert_with(|| {
+                    arrays.push(array.clone());
+                    arrays.len() - 1
+                });
+                Some((slot, row))
+            }),
+        };
+        missing += u64::from(found.is_none());
+        indices.push(found.unwrap_or((1, 0)));
+    }
+    let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+    let filled = interleave(&arrays, &indices)
+        .map_err(|e| Error::with_source(ErrorCode::Internal, format!("values of '{name}' cannot be joined"), e))?;
+    Ok((filled, missing))
+}

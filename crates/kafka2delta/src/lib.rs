@@ -1,0 +1,31 @@
+//! The engine of kafka2delta: applies batches of changes, by primary key, to one Delta table, and commits rows and
+//! Kafka offsets together. It knows no Kafka client and no Node.
+//!
+//! The way of a batch: [`batch`] parses it, [`collapse`] keeps the last change per key, [`index`] tells where the keys'
+//! rows are, [`fill`] fetches values that a change leaves out, [`write`] encodes new rows, [`dv`] marks replaced ones,
+//! [`log`] commits. [`table::KeyedTable`] is the whole.
+
+pub mod batch;
+pub mod collapse;
+pub mod dv;
+pub mod error;
+pub mod expr;
+pub mod fill;
+pub mod index;
+pub mod keys;
+pub mod log;
+pub mod merge;
+pub mod options;
+pub mod query;
+pub mod read;
+pub mod rewrite;
+pub mod scan;
+pub mod schema;
+pub mod stats;
+pub mod table;
+pub mod write;
+
+pub use error::{Error, ErrorCode, Result};
+pub use merge::{MergeResult, Offset};
+pub use options::TableOptions;
+pub use table::{KeyedTable, TableInfo};

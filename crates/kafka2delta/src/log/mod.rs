@@ -1,0 +1,6 @@
+//! The Delta log: its actions, our own state of the table, and commits.
+
+pub mod actions;
+pub mod commit;
+pub mod features;
+pub mod state;

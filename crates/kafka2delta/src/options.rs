@@ -1,0 +1,78 @@
+//! Options of a table. Complete: defaults are the caller's.
+
+use std::collections::HashMap;
+
+use crate::schema::SchemaEvolution;
+
+/// How changes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MergeMode {
+    /// Merge on read for tables that we create and those with deletion vectors enabled, otherwise copy on write.
+    Auto,
+    /// Replaced rows are marked in deletion vectors. An existing table's protocol is upgraded for it.
+    MergeOnRead,
+    /// Files with replaced rows are rewritten.
+    CopyOnWrite,
+}
+
+/// When a change is dropped as older than what is known of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderGuard {
+    /// Where the sequences prove it.
+    On,
+    /// Never: offset order alone.
+    Off,
+}
+
+/// What to do where a left-out value is nowhere to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMissingValue {
+    /// It becomes null, and is counted.
+    Null,
+    /// The batch fails.
+    Fail,
+}
+
+/// Parquet compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Fast, what Spark writes.
+    Snappy,
+    /// Smaller.
+    Zstd,
+}
+
+/// All that the engine needs to know of a table.
+#[derive(Debug, Clone)]
+pub struct TableOptions {
+    /// Absolute path or URL.
+    pub uri: String,
+    /// For the object store.
+    pub storage_options: HashMap<String, String>,
+    /// Columns of the key; none where the batches tell.
+    pub primary_key: Option<Vec<String>>,
+    /// `expr AS name`
+    pub additional_columns: Vec<String>,
+    /// At creation.
+    pub partition_columns: Vec<String>,
+    /// Table name at creation.
+    pub name: Option<String>,
+    /// Description at creation.
+    pub description: Option<String>,
+    /// Table properties at creation.
+    pub properties: HashMap<String, String>,
+    /// See [`MergeMode`].
+    pub merge_mode: MergeMode,
+    /// See [`SchemaEvolution`].
+    pub schema_evolution: SchemaEvolution,
+    /// See [`OrderGuard`].
+    pub order_guard: OrderGuard,
+    /// See [`OnMissingValue`].
+    pub on_missing_value: OnMissingValue,
+    /// Bytes that a data file aims at.
+    pub target_file_size: u64,
+    /// Keys whose deletes and sequences are remembered.
+    pub remembered_keys: usize,
+    /// See [`Compression`].
+    pub compression: Compression,
+}

@@ -1,0 +1,177 @@
+//! Reading data files: key columns for the index, and single rows for values that changes leave out.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::actions::{Add, StringMap};
+use crate::schema::conform;
+
+/// Rows that a batch of a file read holds at most.
+const BATCH_ROWS: usize = 64 * 1024;
+
+/// Path of a data file in the table's store. The log's path is percent-encoded.
+pub fn store_path(add: &Add) -> Result<Path> {
+    if add.path.contains("://") || add.path.starts_with('/') {
+        return Err(Error::new(
+            ErrorCode::TableUnsupported,
+            format!("the table names a file outside its folder ({}): a shallow clone is not written to", add.path),
+        ));
+    }
+    Path::from_url_path(&add.path)
+        .map_err(|e| Error::with_source(ErrorCode::TableCorrupt, format!("'{}' is no path of a file", add.path), e))
+}
+
+/// A data file in an object store, as Parquet's reader wants it.
+#[derive(Debug)]
+pub struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+}
+
+impl StoredFile {
+    /// The file of an add action.
+    pub fn new(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
+        let size = u64::try_from(add.size)
+            .map_err(|_| Error::new(ErrorCode::TableCorrupt, format!("{} has a negative size", add.path)))?;
+        Ok(Self { store: store.clone(), path: store_path(add)?, size })
+    }
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        self.store.get_range(&self.path, range).map_err(|e| ParquetError::External(Box::new(e))).boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move {
+            let bytes = self.store.get_ranges(&self.path, &ranges).await;
+            bytes.map_err(|e| ParquetError::External(Box::new(e)))
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let reader =
+                ParquetMetaDataReader::new().with_metadata_options(options.map(|o| o.metadata_options().clone()));
+            let size = self.size;
+            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+        }
+        .boxed()
+    }
+}
+
+/// Reads columns of a file in the table's types, batch after batch, in order of rows. `rows` selects some, ascending.
+///
+/// Columns that the file lacks come from its partition values, or are null.
+pub async fn read_columns(
+    store: &Arc<dyn ObjectStore>,
+    add: &Add,
+    schema: &Schema,
+    columns: &[String],
+    rows: Option<&[u32]>,
+    mut each: impl FnMut(Vec<ArrayRef>) -> Result<()>,
+) -> Result<()> {
+    let builder = ParquetRecordBatchStreamBuilder::new(StoredFile::new(store, add)?).await?;
+    let file_schema = builder.schema().clone();
+    let wanted: Vec<usize> = columns.iter().filter_map(|name| file_schema.index_of(name).ok()).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+    if let Some(rows) = rows {
+        builder = builder.with_row_selection(selection(rows, total)?);
+    }
+    let mut stream = builder.build()?;
+    while let Some(batch) = stream.try_next().await? {
+        each(in_table_types(&batch, add, schema, columns)?)?;
+    }
+    Ok(())
+}
+
+fn in_table_types(batch: &RecordBatch, add: &Add, schema: &Schema, columns: &[String]) -> Result<Vec<ArrayRef>> {
+    columns
+        .iter()
+        .map(|name| {
+            let field = schema.field_with_name(name)?;
+            match batch.column_by_name(name) {
+                Some(column) => conform(column, field.data_type()),
+                None => partition_column(&add.partition_values, field, batch.num_rows()),
+            }
+        })
+        .collect()
+}
+
+fn partition_column(values: &StringMap, field: &arrow::datatypes::Field, num_rows: usize) -> Result<ArrayRef> {
+    let Some(Some(text)) = values.get(field.name()) else {
+        return Ok(new_null_array(field.data_type(), num_rows));
+    };
+    let text = arrow::array::StringArray::new_repeated(text, num_rows);
+    let text: ArrayRef = Arc::new(text);
+    conform(&text, field.data_type()).map_err(|e| {
+        Error::with_source(
+            ErrorCode::TableCorrupt,
+            format!("a partition value of '{}' cannot be read", field.name()),
+            e,
+        )
+    })
+}
+
+fn selection(rows: &[u32], total: u64) -> Result<RowSelection> {
+    let mut selectors = Vec::with_capacity(rows.len() * 2);
+    let mut next = 0usize;
+    for row in rows {
+        let row = *row as usize;
+        if row as u64 >= total || row < next {
+            return Err(Error::new(ErrorCode::TableCorrupt, "a data file has fewer rows than the index knows"));
+        }
+        if row > next {
+            selectors.push(RowSelector::skip(row - next));
+        }
+        selectors.push(RowSelector::select(1));
+        next = row + 1;
+    }
+    Ok(RowSelection::from(selectors))
+}
+
+/// Reads single rows: the columns named, for `rows` (ascending, distinct), as one batch in that order.
+pub async fn read_rows(
+    store: &Arc<dyn ObjectStore>,
+    add: &Add,
+    schema: &SchemaRef,
+    columns: &[String],
+    rows: &[u32],
+) -> Result<RecordBatch> {
+    let fields: Result<Vec<_>, _> = columns.iter().map(|name| schema.field_with_name(name).cloned()).collect();
+    let projected = Arc::new(Schema::new(fields?));
+    let mut batches = Vec::new();
+    read_columns(store, add, schema, columns, Some(rows), |arrays| {
+        let len = arrays.first().map_or(0, |a| a.len());
+        let options = RecordBatchOptions::new().with_row_count(Some(len));
+        batches.push(RecordBatch::try_new_with_options(projected.clone(), arrays, &options)?);
+        Ok(())
+    })
+    .await?;
+    let batch = arrow::compute::concat_batches(&projected, &batches)?;
+    if batch.num_rows() != rows.len() {
+        return Err(Error::new(ErrorCode::TableCorrupt, format!("{} has fewer rows than the index knows", add.path)));
+    }
+    Ok(batch)
+}

@@ -1,0 +1,199 @@
+//! Taking rows out of data files: by deletion vectors, or by writing the files anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::async_reader::AsyncFileReader;
+use roaring::RoaringBitmap;
+use serde_json::value::RawValue;
+
+use crate::dv::VectorFile;
+use crate::error::{Error, ErrorCode, Result};
+use crate::keys::Fingerprint;
+use crate::log::actions::{Add, Remove};
+use crate::log::state::{FileEntry, FileId, TableState};
+use crate::options::Compression;
+use crate::read::{StoredFile, read_columns};
+use crate::scan::{KeyColumns, vector_of};
+use crate::write::{DataFile, FileRows, PARTITION_TAG, encode, now_millis, writer_properties};
+
+/// Rows to be taken out, by file.
+pub type Deletions = BTreeMap<FileId, RoaringBitmap>;
+
+/// The actions that take rows out of their files.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Of the files as they were.
+    pub removes: Vec<Remove>,
+    /// Of the same files with a new vector, or of the files written instead.
+    pub adds: Vec<Add>,
+    /// The new vectors by file.
+    pub vectors: Vec<(FileId, Arc<RoaringBitmap>)>,
+    /// Files that were written instead, with the keys of their rows.
+    pub rewritten: Vec<(DataFile, Vec<Fingerprint>)>,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// Rows of the file, deleted ones included.
+pub async fn num_records(store: &Arc<dyn ObjectStore>, file: &FileEntry) -> Result<u64> {
+    if let Some(rows) = file.add.num_records() {
+        return Ok(rows);
+    }
+    let metadata = StoredFile::new(store, &file.add)?.get_metadata(None).await?;
+    u64::try_from(metadata.file_metadata().num_rows())
+        .map_err(|_| Error::new(ErrorCode::TableCorrupt, format!("{} has a negative number of rows", file.add.path)))
+}
+
+/// Marks rows as deleted. A file that has no row left leaves the table.
+pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deletions: &Deletions) -> Result<Taken> {
+    let mut taken = Taken::default();
+    let mut vectors = VectorFile::default();
+    let now = now_millis();
+    for (id, rows) in deletions {
+        let file = &state.files[*id as usize];
+        let deleted = vector_of(state, *id)? | rows;
+        let total = num_records(store, file).await?;
+        taken.removes.push(file.add.to_remove(now));
+        if deleted.len() < total {
+            let mut add = file.add.clone();
+            add.deletion_vector = Some(vectors.append(&deleted)?);
+            add.data_change = true;
+            add.stats = Some(loose_stats(file.add.stats.as_deref(), total));
+            taken.adds.push(add);
+        }
+        taken.vectors.push((*id, Arc::new(deleted)));
+    }
+    if !vectors.is_empty() {
+        let (path, bytes) = vectors.finish();
+        taken.bytes = bytes.len() as u64;
+        store.put(&path, bytes.into()).await?;
+    }
+    Ok(taken)
+}
+
+/// The statistics of a file with a deletion vector: its bounds may be wider than its rows.
+fn loose_stats(stats: Option<&str>, num_records: u64) -> String {
+    let mut fields: BTreeMap<String, Box<RawValue>> =
+        stats.and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default();
+    let mut set = |name: &str, value: String| {
+        if let Ok(value) = RawValue::from_string(value) {
+            fields.insert(name.to_owned(), value);
+        }
+    };
+    set("numRecords", num_records.to_string());
+    set("tightBounds", "false".to_owned());
+    serde_json::to_string(&fields).unwrap_or_else(|_| format!(r#"{{"numRecords":{num_records},"tightBounds":false}}"#))
+}
+
+/// What a rewrite needs to know of the table.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// All columns of the table.
+    pub schema: SchemaRef,
+    /// Those that are in the path.
+    pub partition_columns: Vec<String>,
+    /// Of new files.
+    pub compression: Compression,
+    /// To find the rows again.
+    pub key: KeyColumns,
+}
+
+/// Writes the files anew without the rows.
+pub async fn by_copies(
+    store: &Arc<dyn ObjectStore>,
+    state: &TableState,
+    deletions: &Deletions,
+    layout: &Layout,
+) -> Result<Taken> {
+    let mut taken = Taken::default();
+    let now = now_millis();
+    for (id, rows) in deletions {
+        let file = &state.files[*id as usize];
+        taken.removes.push(file.add.to_remove(now));
+        let deleted = vector_of(state, *id)? | rows;
+        if let Some((copy, keys)) = copy_without(store, file, &deleted, layout).await? {
+            taken.bytes += copy.bytes.len() as u64;
+            store.put(&copy.path, copy.bytes.clone().into()).await?;
+            taken.adds.push(copy.add.clone());
+            taken.rewritten.push((copy, keys));
+        }
+    }
+    Ok(taken)
+}
+
+async fn copy_without(
+    store: &Arc<dyn ObjectStore>,
+    file: &FileEntry,
+    deleted: &RoaringBitmap,
+    layout: &Layout,
+) -> Result<Option<(DataFile, Vec<Fingerprint>)>> {
+    let columns: Vec<String> = layout.schema.fields().iter().map(|f| f.name().clone()).collect();
+    let mut kept: Vec<RecordBatch> = Vec::new();
+    let mut first = 0u32;
+    read_columns(store, &file.add, &layout.schema, &columns, None, |arrays| {
+        let batch = RecordBatch::try_new(layout.schema.clone(), arrays)?;
+        let end = first + batch.num_rows() as u32;
+        let mask: BooleanArray = (first..end).map(|row| Some(!deleted.contains(row))).collect();
+        first = end;
+        if mask.true_count() > 0 {
+            kept.push(filter_record_batch(&batch, &mask)?);
+        }
+        Ok(())
+    })
+    .await?;
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let rows = arrow::compute::concat_batches(&layout.schema, &kept)?;
+    let layout = layout.clone();
+    let partition_values = file.add.partition_values.clone();
+    let tag = file.add.tags.as_ref().and_then(|t| t.get(PARTITION_TAG)?.clone());
+    tokio::task::spawn_blocking(move || {
+        let group = FileRows {
+            partition_values,
+            rows: (0..rows.num_rows() as u32).collect(),
+            kafka_partition: tag.as_deref().and_then(|t| t.parse().ok()).unwrap_or(0),
+        };
+        let properties = writer_properties(layout.compression);
+        let mut copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression)?;
+        if tag.is_none() {
+            copy.add.tags = None;
+        }
+        let key: Result<Vec<_>> = layout
+            .key
+            .names
+            .iter()
+            .map(|name| {
+                rows.column_by_name(name)
+                    .cloned()
+                    .ok_or_else(|| Error::new(ErrorCode::Internal, format!("the key column '{name}' is gone")))
+            })
+            .collect();
+        let keys = layout.key.hasher.fingerprints(&key?)?;
+        Ok(Some((copy, keys)))
+    })
+    .await?
+}
+
+/// The new paths of rewritten files to their rows' keys.
+pub fn rewritten_keys(taken: &Taken) -> HashMap<&str, &[Fingerprint]> {
+    taken.rewritten.iter().map(|(file, keys)| (file.add.path.as_str(), keys.as_slice())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loose_stats;
+
+    #[test]
+    fn bounds_stay_to_the_digit() {
+        let stats = r#"{"numRecords":3,"minValues":{"d":12345678901234567890.123456789012345678},"tightBounds":true}"#;
+        let loose = loose_stats(Some(stats), 3);
+        assert!(loose.contains("12345678901234567890.123456789012345678") && loose.contains(r#""tightBounds":false"#));
+        assert_eq!(loose_stats(None, 7), r#"{"numRecords":7,"tightBounds":false}"#);
+    }
+}

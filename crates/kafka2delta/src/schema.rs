@@ -1,0 +1,183 @@
+//! The table's schema: how it grows with the batches, and which values fit it.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use delta_kernel::engine::arrow_conversion::{TryFromArrow, TryIntoArrow};
+use delta_kernel::schema::StructType;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// What to do with columns that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaEvolution {
+    /// They are added, nullable.
+    Add,
+    /// They are ignored.
+    None,
+    /// They are an error.
+    Fail,
+}
+
+/// The Arrow schema of a Delta schema: canonical types and names of nested fields.
+pub fn to_arrow(schema: &StructType) -> Result<SchemaRef> {
+    let schema: Schema = schema.try_into_arrow()?;
+    Ok(Arc::new(schema))
+}
+
+/// The Delta schema of an Arrow schema.
+pub fn to_delta(schema: &Schema) -> Result<StructType> {
+    StructType::try_from_arrow(schema)
+        .map_err(|e| Error::with_source(ErrorCode::SchemaIncompatible, "a column's type has no Delta type", e))
+}
+
+/// A field as Delta reads it back: canonical and nullable.
+pub fn canonical(field: &Field) -> Result<Field> {
+    let one = to_delta(&Schema::new(vec![field.clone().with_nullable(true)]))?;
+    Ok(to_arrow(&one)?.field(0).as_ref().clone())
+}
+
+fn incompatible(message: String) -> Error {
+    Error::new(ErrorCode::SchemaIncompatible, message)
+}
+
+/// The table's schema after a batch with these fields, and the names of the columns that it adds.
+///
+/// A column that the batch lacks stays. Types stay the table's; whether the batch's values fit is checked here.
+pub fn evolve(table: &Schema, batch: &[Field], evolution: SchemaEvolution) -> Result<(SchemaRef, Vec<String>)> {
+    let mut fields: Vec<Arc<Field>> = table.fields().to_vec();
+    let mut added = Vec::new();
+    for field in batch {
+        match fields.iter().find(|f| f.name().eq_ignore_ascii_case(field.name())) {
+            Some(known) if known.name() != field.name() => {
+                return Err(incompatible(format!(
+                    "columns '{}' and '{}' differ only in case, and Delta does not tell them apart: rename one (columns: rename)",
+                    known.name(),
+                    field.name()
+                )));
+            }
+            Some(known) => {
+                if !fits(field.data_type(), known.data_type()) {
+                    return Err(incompatible(format!(
+                        "column '{}' has type {} in the table and {} in the changes: the values do not fit. \
+                         Write to a new table, or change the table's column",
+                        field.name(),
+                        known.data_type(),
+                        field.data_type()
+                    )));
+                }
+            }
+            None => match evolution {
+                SchemaEvolution::Add => {
+                    added.push(field.name().clone());
+                    fields.push(Arc::new(canonical(field)?));
+                }
+                SchemaEvolution::None => {}
+                SchemaEvolution::Fail => {
+                    return Err(incompatible(format!(
+                        "the changes have a new column '{}' of type {}, and schemaEvolution is 'fail'",
+                        field.name(),
+                        field.data_type()
+                    )));
+                }
+            },
+        }
+    }
+    Ok((Arc::new(Schema::new(fields)), added))
+}
+
+/// Whether every value of `from` has an exact one in `to`.
+pub fn fits(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    if from == to {
+        return true;
+    }
+    match (from, to) {
+        (T::Null, _) => true,
+        (T::Int8, T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64)
+        | (T::Int16, T::Int32 | T::Int64 | T::Float32 | T::Float64)
+        | (T::Int32, T::Int64 | T::Float64)
+        | (T::Float32, T::Float64)
+        | (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8 | T::LargeUtf8 | T::Utf8View)
+        | (
+            T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_),
+            T::Binary | T::LargeBinary | T::BinaryView,
+        ) => true,
+        (T::Decimal128(p, s), T::Decimal128(to_p, to_s)) => {
+            to_s >= s && i16::from(*to_p) - i16::from(*to_s) >= i16::from(*p) - i16::from(*s)
+        }
+        (T::Int8, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 3,
+        (T::Int16, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 5,
+        (T::Int32, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 10,
+        (T::Int64, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 19,
+        (T::List(a) | T::LargeList(a), T::List(b) | T::LargeList(b)) => fits(a.data_type(), b.data_type()),
+        (T::Map(a, _), T::Map(b, _)) => match (a.data_type(), b.data_type()) {
+            (T::Struct(a), T::Struct(b)) => {
+                a.len() == 2 && b.len() == 2 && a.iter().zip(b).all(|(a, b)| fits(a.data_type(), b.data_type()))
+            }
+            _ => false,
+        },
+        (T::Struct(a), T::Struct(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && fits(a.data_type(), b.data_type()))
+        }
+        _ => false,
+    }
+}
+
+/// Casts a column to the table's type. Call only where [`fits`] holds.
+pub fn conform(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    if column.data_type() == to {
+        return Ok(column.clone());
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, to, &options)
+        .map_err(|e| Error::with_source(ErrorCode::SchemaIncompatible, format!("a value does not fit {to}"), e))
+}
+
+/// The batch in the layout of `schema`: columns by name, missing ones null.
+pub fn conform_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns: Result<Vec<ArrayRef>> = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => conform(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        })
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns?, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str, data_type: DataType) -> Field {
+        Field::new(name, data_type, true)
+    }
+
+    #[test]
+    fn new_columns_are_added_at_the_end_and_dropped_ones_stay() {
+        let table = Schema::new(vec![field("id", DataType::Int64), field("gone", DataType::Utf8)]);
+        let batch = [field("new", DataType::Date32), field("id", DataType::Int32)];
+        let (schema, added) = evolve(&table, &batch, SchemaEvolution::Add).unwrap();
+        let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        assert_eq!((names, added), (vec!["id", "gone", "new"], vec!["new".to_owned()]));
+        assert!(evolve(&table, &batch, SchemaEvolution::Fail).is_err());
+        assert_eq!(evolve(&table, &batch, SchemaEvolution::None).unwrap().0.fields().len(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let table = Schema::new(vec![field("id", DataType::Int32)]);
+        for (name, data_type) in [("id", DataType::Int64), ("id", DataType::Utf8), ("ID", DataType::Int32)] {
+            let error = evolve(&table, &[field(name, data_type)], SchemaEvolution::Add).unwrap_err();
+            assert_eq!(error.code, ErrorCode::SchemaIncompatible);
+        }
+        assert!(fits(&DataType::Decimal128(5, 2), &DataType::Decimal128(10, 4)));
+        assert!(!fits(&DataType::Decimal128(5, 2), &DataType::Decimal128(5, 3)));
+    }
+}

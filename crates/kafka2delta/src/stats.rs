@@ -1,0 +1,103 @@
+//! Statistics of a data file, from those that Parquet keeps.
+//!
+//! Format: <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>
+
+use std::fmt::Write as _;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::file::metadata::RowGroupMetaData;
+
+use crate::write::has_nan;
+
+/// Columns that get bounds and null counts, as Spark's default has it.
+const MAX_COLUMNS: usize = 32;
+/// Bytes of a text that its bounds keep.
+pub const MAX_TEXT: usize = 32;
+
+/// The statistics' JSON. A bound that cannot be told is left out.
+pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData]) -> String {
+    let (mut low, mut high, mut nulls) = (String::new(), String::new(), String::new());
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).take(MAX_COLUMNS) {
+        if field.data_type().is_nested() {
+            continue;
+        }
+        let name = quoted(field.name());
+        push(&mut nulls, &name, &column.null_count().to_string());
+        if has_nan(column) || column.null_count() == column.len() {
+            continue;
+        }
+        if let Some((min, max)) = bounds(rows, field.name(), row_groups) {
+            push(&mut low, &name, &min);
+            push(&mut high, &name, &max);
+        }
+    }
+    format!(
+        r#"{{"numRecords":{},"minValues":{{{low}}},"maxValues":{{{high}}},"nullCount":{{{nulls}}},"tightBounds":true}}"#,
+        rows.num_rows()
+    )
+}
+
+fn push(object: &mut String, name: &str, value: &str) {
+    if !object.is_empty() {
+        object.push(',');
+    }
+    let _ = write!(object, "{name}:{value}");
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Lowest and highest value over all row groups, as JSON.
+fn bounds(rows: &RecordBatch, name: &str, groups: &[RowGroupMetaData]) -> Option<(String, String)> {
+    let schema = groups.first()?.schema_descr();
+    let converter = StatisticsConverter::try_new(name, rows.schema_ref(), schema).ok()?;
+    let min = converter.row_group_mins(groups.iter()).ok()?;
+    let max = converter.row_group_maxes(groups.iter()).ok()?;
+    if min.null_count() > 0 || max.null_count() > 0 {
+        return None;
+    }
+    let min_row = (0..min.len()).reduce(|a, b| if less(&min, b, a) { b } else { a })?;
+    let max_row = (0..max.len()).reduce(|a, b| if less(&max, a, b) { b } else { a })?;
+    Some((to_text(&min, min_row, false)?, to_text(&max, max_row, true)?))
+}
+
+fn less(array: &ArrayRef, a: usize, b: usize) -> bool {
+    arrow::array::make_comparator(array, array, Default::default()).is_ok_and(|compare| compare(a, b).is_lt())
+}
+
+fn to_text(array: &ArrayRef, row: usize, is_max: bool) -> Option<String> {
+    use arrow::util::display::array_value_to_string;
+    Some(match array.data_type() {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Decimal128(_, _) => {
+            array_value_to_string(array, row).ok()?
+        }
+        DataType::Float32 | DataType::Float64 => {
+            let text = array_value_to_string(array, row).ok()?;
+            // Infinity has no JSON number.
+            if text.contains("inf") || text.contains("NaN") {
+                return None;
+            }
+            text
+        }
+        DataType::Utf8 => quoted(array.as_string::<i32>().value(row)),
+        DataType::Date32 => {
+            let text = array_value_to_string(array, row).ok()?;
+            // Years of five digits and before 0 are read differently by different programs.
+            (text.len() == 10 && !text.starts_with('-')).then(|| quoted(&text))?
+        }
+        DataType::Timestamp(_, zone) => {
+            let micros = array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row);
+            // Spark's statistics have milliseconds: a lower bound is cut, an upper one raised.
+            let millis = if is_max { micros.checked_add(999)?.div_euclid(1000) } else { micros.div_euclid(1000) };
+            let time = chrono::DateTime::from_timestamp_millis(millis)?;
+            use chrono::Datelike;
+            (0..=9999).contains(&time.year()).then_some(())?;
+            let suffix = if zone.is_some() { "Z" } else { "" };
+            quoted(&format!("{}{suffix}", time.format("%Y-%m-%dT%H:%M:%S%.3f")))
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,366 @@
+//! A keyed table: a Delta table whose rows are found by their primary key.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use object_store::ObjectStore;
+
+use crate::batch::Sequence;
+use crate::error::{Error, ErrorCode, Result};
+use crate::expr::{AdditionalColumn, CompiledColumns};
+use crate::fill::MovedRows;
+use crate::index::{KeyIndex, Memory};
+use crate::keys::KeyHasher;
+use crate::log::actions::Commit;
+use crate::log::features;
+use crate::log::state::{Applied, FileId, TableState};
+use crate::options::{MergeMode, TableOptions};
+use crate::scan::{KeyColumns, index_files, load_vectors};
+use crate::schema::to_arrow;
+
+/// Table property that keeps the sequence of the last truncate: `<epoch>:<three numbers>`, hexadecimal.
+pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
+/// What our commits say of themselves; others' commits are told by it.
+pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
+
+/// One open table. It is written by one call at a time.
+#[derive(Debug)]
+pub struct KeyedTable {
+    pub(crate) options: TableOptions,
+    pub(crate) log_store: LogStoreRef,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) additional: Vec<AdditionalColumn>,
+    /// None as long as there is no table.
+    pub(crate) state: Option<TableState>,
+    /// The state's schema in Arrow.
+    pub(crate) schema: SchemaRef,
+    pub(crate) key: Option<KeyColumns>,
+    pub(crate) index: KeyIndex,
+    /// Whether the index stands for the state.
+    pub(crate) indexed: bool,
+    pub(crate) memory: Memory,
+    pub(crate) moved: MovedRows,
+    pub(crate) compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
+    /// After an error: others' commits, or our own, may stand in the log.
+    pub(crate) uncertain: bool,
+    /// Why the table is not to be written to any more.
+    pub(crate) stopped: Option<String>,
+}
+
+/// What is known of a table without reading its data.
+#[derive(Debug, Clone)]
+pub struct TableInfo {
+    /// Version, none where there is no table.
+    pub version: Option<u64>,
+    /// The table's URL.
+    pub uri: String,
+    /// The table's name.
+    pub name: Option<String>,
+    /// JSON of the Delta schema.
+    pub schema_json: Option<String>,
+    /// In order.
+    pub partition_columns: Vec<String>,
+    /// Live files.
+    pub num_files: u64,
+    /// Live rows, by the statistics.
+    pub num_rows: u64,
+    /// Bytes of the live files.
+    pub size_bytes: u64,
+    /// How the table is written.
+    pub copy_on_write: bool,
+    /// Table properties.
+    pub properties: Vec<(String, String)>,
+    /// App id to last offset scanned.
+    pub offsets: Vec<(String, i64)>,
+    /// Keys in the index.
+    pub index_keys: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+}
+
+impl KeyedTable {
+    /// Opens a table, or a place where the first batch will create one. Nothing is written.
+    pub async fn open(options: TableOptions) -> Result<Self> {
+        deltalake::aws::register_handlers(None);
+        #[cfg(feature = "gcs")]
+        deltalake::gcp::register_handlers(None);
+        #[cfg(feature = "azure")]
+        deltalake::azure::register_handlers(None);
+        let additional =
+            options.additional_columns.iter().map(|sql| AdditionalColumn::parse(sql)).collect::<Result<_>>()?;
+        let log_store = open_log_store(&options)?;
+        let store = log_store.object_store(None);
+        let mut table = Self {
+            memory: Memory::new(options.remembered_keys),
+            options,
+            log_store,
+            store,
+            additional,
+            state: None,
+            schema: Arc::new(Schema::empty()),
+            key: None,
+            index: KeyIndex::default(),
+            indexed: false,
+            moved: MovedRows::default(),
+            compiled: None,
+            uncertain: false,
+            stopped: None,
+        };
+        table.reload().await?;
+        Ok(table)
+    }
+
+    /// Reads the newest version from the log; what was indexed is forgotten.
+    async fn reload(&mut self) -> Result<()> {
+        self.state = TableState::load(&self.log_store).await?;
+        self.index = KeyIndex::default();
+        self.indexed = false;
+        self.key = None;
+        self.uncertain = false;
+        if let Some(state) = &self.state {
+            features::check_writable(state)?;
+            self.schema = to_arrow(&state.schema()?)?;
+            let partitions = &state.metadata.partition_columns;
+            if !self.options.partition_columns.is_empty() && *partitions != self.options.partition_columns {
+                return Err(Error::new(
+                    ErrorCode::ConfigInvalid,
+                    format!(
+                        "the table is partitioned by [{}], the options say [{}]: a table's partitioning cannot be changed",
+                        partitions.join(", "),
+                        self.options.partition_columns.join(", ")
+                    ),
+                ));
+            }
+            self.check_not_replaced().await?;
+        }
+        Ok(())
+    }
+
+    /// Looks back in the log to our own last commit: a restore since then took rows and left offsets.
+    async fn check_not_replaced(&mut self) -> Result<()> {
+        let Some(state) = &self.state else { return Ok(()) };
+        if state.txns.is_empty() {
+            return Ok(());
+        }
+        for version in (0..=state.version).rev() {
+            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { break };
+            let commit = Commit::parse(&bytes)?;
+            if commit.info_str("engineInfo").is_some_and(|e| e.starts_with("kafka2delta/")) {
+                break;
+            }
+            if let Some(how) = replacement(&commit) {
+                return Err(self.replaced(version, how));
+            }
+        }
+        Ok(())
+    }
+
+    fn replaced(&self, version: u64, how: &str) -> Error {
+        let mut offsets: Vec<String> =
+            self.state.iter().flat_map(|s| s.txns.values()).map(|t| format!("{} at {}", t.app_id, t.version)).collect();
+        offsets.sort();
+        Error::new(
+            ErrorCode::TableReplaced,
+            format!(
+                "version {version} of the table is a {how} by another writer: its rows and our offsets no longer belong \
+                 together. Offsets stored: {}. Restart under another queryName from offsets that fit the restored rows",
+                offsets.join(", ")
+            ),
+        )
+    }
+
+    /// Brings the state and the index forward by others' commits. Gives back whether there were any.
+    pub async fn follow(&mut self) -> Result<bool> {
+        let Some(state) = &self.state else {
+            self.reload().await?;
+            return Ok(self.state.is_some());
+        };
+        let start = state.version;
+        let mut version = start;
+        loop {
+            version += 1;
+            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { break };
+            let commit = Commit::parse(&bytes)?;
+            self.follow_one(version, &commit).await?;
+        }
+        self.uncertain = false;
+        if version == start + 1 {
+            // The entry may be gone to log clean-up while newer ones stand.
+            let newest = self.log_store.get_latest_version(start).await?;
+            if newest > start && self.log_store.read_commit_entry(start + 1).await?.is_none() {
+                self.reload().await?;
+                return Ok(true);
+            }
+        }
+        Ok(version > start + 1)
+    }
+
+    async fn follow_one(&mut self, version: u64, commit: &Commit) -> Result<()> {
+        if let Some(how) = replacement(commit) {
+            let error = self.replaced(version, how);
+            self.stopped = Some(error.message.clone());
+            return Err(error);
+        }
+        let Some(state) = &mut self.state else { return Ok(()) };
+        if commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
+            let error = self.replaced(version, "new table in the same place");
+            self.stopped = Some(error.message.clone());
+            return Err(error);
+        }
+        let applied = state.apply(version, commit)?;
+        if commit.metadata.is_some() || commit.protocol.is_some() {
+            features::check_writable(state)?;
+            self.schema = to_arrow(&state.schema()?)?;
+            self.compiled = None;
+        }
+        self.index_applied(&applied).await
+    }
+
+    /// Enters the files of a commit into the index.
+    async fn index_applied(&mut self, applied: &Applied) -> Result<()> {
+        let (Some(state), true, Some(key)) = (&mut self.state, self.indexed, &self.key) else { return Ok(()) };
+        load_vectors(&self.store, state, &applied.changed).await?;
+        load_vectors(&self.store, state, &applied.added).await?;
+        // A vector that lost rows brings rows back: such a file is read again, like a new one.
+        let files: Vec<FileId> = applied.added.iter().chain(&applied.changed).copied().collect();
+        index_files(&self.store, state, &self.schema, key, &files, &mut self.index).await?;
+        Ok(())
+    }
+
+    /// Builds the index for these key columns, unless it stands.
+    pub(crate) async fn ensure_index(&mut self, primary_key: &[String]) -> Result<()> {
+        let names = self.options.primary_key.clone().unwrap_or_else(|| primary_key.to_vec());
+        if self.indexed && self.key.as_ref().is_some_and(|k| k.names == names) {
+            return Ok(());
+        }
+        let types: Result<Vec<_>> = names
+            .iter()
+            .map(|name| {
+                self.schema.field_with_name(name).map(|f| f.data_type().clone()).map_err(|_| {
+                    Error::new(ErrorCode::SchemaIncompatible, format!("the table has no key column '{name}'"))
+                })
+            })
+            .collect();
+        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types?)?) };
+        self.index = KeyIndex::default();
+        if let Some(state) = &mut self.state {
+            let mut files: Vec<FileId> = state.live_files().map(|(id, _)| id).collect();
+            // Of deleted rows of one key the last one written counts.
+            files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
+            load_vectors(&self.store, state, &files).await?;
+            let duplicates = index_files(&self.store, state, &self.schema, &key, &files, &mut self.index).await?;
+            if duplicates > 0 {
+                return Err(Error::new(
+                    ErrorCode::TableUnsupported,
+                    format!(
+                        "the table holds {duplicates} rows more than keys ({}): remove the duplicates first, or name the right primaryKey",
+                        key.names.join(", ")
+                    ),
+                ));
+            }
+        }
+        self.key = Some(key);
+        self.indexed = true;
+        Ok(())
+    }
+
+    /// The sequence below which changes are older than the last truncate.
+    pub(crate) fn floor(&self) -> Option<Sequence> {
+        parse_floor(self.state.as_ref()?.property(FLOOR_PROPERTY)?)
+    }
+
+    /// Whether files with replaced rows are rewritten.
+    pub(crate) fn copy_on_write(&self) -> bool {
+        match self.options.merge_mode {
+            MergeMode::MergeOnRead => false,
+            MergeMode::CopyOnWrite => true,
+            MergeMode::Auto => self.state.as_ref().is_some_and(|s| !s.deletion_vectors_enabled()),
+        }
+    }
+
+    /// What is known of the table.
+    pub fn info(&self) -> TableInfo {
+        let state = self.state.as_ref();
+        let files: Vec<_> = state.iter().flat_map(|s| s.live_files()).map(|(_, f)| f).collect();
+        let mut offsets: Vec<(String, i64)> =
+            state.iter().flat_map(|s| s.txns.values()).map(|t| (t.app_id.clone(), t.version)).collect();
+        offsets.sort();
+        TableInfo {
+            version: state.map(|s| s.version),
+            uri: root_url(&self.log_store).to_string(),
+            name: state.and_then(|s| s.metadata.name.clone()),
+            schema_json: state.map(|s| s.metadata.schema_string.clone()),
+            partition_columns: state.map(|s| s.metadata.partition_columns.clone()).unwrap_or_default(),
+            num_files: files.len() as u64,
+            num_rows: files.iter().filter_map(|f| f.num_live_rows()).sum(),
+            size_bytes: files.iter().map(|f| u64::try_from(f.add.size).unwrap_or(0)).sum(),
+            copy_on_write: self.copy_on_write(),
+            properties: state
+                .map(|s| s.metadata.configuration.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+                .unwrap_or_default(),
+            offsets,
+            index_keys: self.index.len() as u64,
+            index_bytes: self.index.allocated_bytes() as u64,
+        }
+    }
+}
+
+/// The log store of a path or URL.
+pub(crate) fn open_log_store(options: &TableOptions) -> Result<LogStoreRef> {
+    open_log_store_at(&options.uri, &options.storage_options)
+}
+
+pub(crate) fn open_log_store_at(
+    uri: &str,
+    storage_options: &std::collections::HashMap<String, String>,
+) -> Result<LogStoreRef> {
+    let unusable = |e: deltalake::DeltaTableError| {
+        Error::with_source(ErrorCode::StorageDenied, format!("'{uri}' cannot be used as the path of a table"), e)
+    };
+    let url = deltalake::ensure_table_uri(uri).map_err(unusable)?;
+    let config = StorageConfig::parse_options(storage_options.clone()).map_err(unusable)?;
+    logstore_for(&url, config).map_err(unusable)
+}
+
+/// The table's URL, with a slash at its end.
+pub(crate) fn root_url(log_store: &LogStoreRef) -> url::Url {
+    let mut url = log_store.config().location().clone();
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    url
+}
+
+/// How a commit replaces the table as a whole, if it does.
+fn replacement(commit: &Commit) -> Option<&'static str> {
+    let parameter = |name: &str| {
+        let parameters = commit.info.as_ref()?.get("operationParameters")?.as_object()?;
+        parameters.get(name)?.as_str().map(|v| v.trim_matches('"').to_ascii_lowercase())
+    };
+    match commit.info_str("operation")?.to_ascii_uppercase().as_str() {
+        "RESTORE" => Some("RESTORE"),
+        "WRITE"
+            if parameter("mode").as_deref() == Some("overwrite")
+                && parameter("predicate").is_none_or(|p| p == "[]" || p.is_empty()) =>
+        {
+            Some("full overwrite")
+        }
+        operation if operation.starts_with("CREATE OR REPLACE") || operation.starts_with("REPLACE TABLE") => {
+            Some("replacement of the table")
+        }
+        _ => None,
+    }
+}
+
+/// The text of [`FLOOR_PROPERTY`].
+pub(crate) fn floor_text(floor: Sequence) -> String {
+    let [a, b, c] = floor.value;
+    format!("{:x}:{a:x}:{b:x}:{c:x}", floor.epoch)
+}
+
+fn parse_floor(text: &str) -> Option<Sequence> {
+    let numbers: Vec<u64> = text.split(':').map(|n| u64::from_str_radix(n, 16).ok()).collect::<Option<_>>()?;
+    let [epoch, a, b, c] = numbers.try_into().ok()?;
+    Some(Sequence { epoch, value: [a, b, c] })
+}

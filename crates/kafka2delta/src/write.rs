@@ -1,0 +1,236 @@
+//! Data files: Parquet with statistics, one for each partition value.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::row::{RowConverter, SortField};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression as Codec;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::actions::{Add, StringMap};
+use crate::options::Compression;
+use crate::stats;
+
+/// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
+const SPARK_VERSION: &str = "3.5.0";
+
+/// Tag of the Kafka partition that a file's rows came through.
+pub const PARTITION_TAG: &str = "kafka2delta.partition";
+/// Tag of a file whose rows all have sequences of one epoch: `<epoch>:<lowest>:<highest>`, hexadecimal.
+pub const SEQUENCE_TAG: &str = "kafka2delta.sequence";
+
+/// Rows of a batch that go into one file.
+#[derive(Debug)]
+pub struct FileRows {
+    /// Partition column to value.
+    pub partition_values: StringMap,
+    /// Rows of the batch, in their order.
+    pub rows: Vec<u32>,
+    /// Kafka partition.
+    pub kafka_partition: i32,
+}
+
+/// Splits rows by the partition columns' values and the Kafka partition, in order of first appearance.
+pub fn split(batch: &RecordBatch, partition_columns: &[String], kafka: Option<&[i32]>) -> Result<Vec<FileRows>> {
+    let num_rows = batch.num_rows() as u32;
+    if partition_columns.is_empty() && kafka.is_none() {
+        return Ok(vec![FileRows {
+            partition_values: StringMap::new(),
+            rows: (0..num_rows).collect(),
+            kafka_partition: 0,
+        }]);
+    }
+    let columns: Result<Vec<ArrayRef>> = partition_columns
+        .iter()
+        .map(|name| {
+            batch.column_by_name(name).cloned().ok_or_else(|| {
+                Error::new(ErrorCode::ConfigInvalid, format!("there is no column '{name}' to partition by"))
+            })
+        })
+        .collect();
+    let columns = columns?;
+    let types = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+    let converter = RowConverter::new(types)?;
+    let values = (!columns.is_empty()).then(|| converter.convert_columns(&columns)).transpose()?;
+    let mut groups: Vec<FileRows> = Vec::new();
+    let mut by_value: HashMap<(Vec<u8>, i32), usize> = HashMap::new();
+    let mut last: Option<usize> = None;
+    for row in 0..num_rows {
+        let value = values.as_ref().map(|v| v.row(row as usize));
+        let partition = kafka.map_or(0, |k| k[row as usize]);
+        // Neighbours are mostly of one partition: no look-up for them.
+        if let Some(group) = last
+            && groups[group].kafka_partition == partition
+            && let Some(before) = groups[group].rows.last()
+            && values.as_ref().map(|v| v.row(*before as usize)) == value
+        {
+            groups[group].rows.push(row);
+            continue;
+        }
+        let bytes = value.map(|v| v.data().to_vec()).unwrap_or_default();
+        let group = match by_value.entry((bytes, partition)) {
+            hashbrown::hash_map::Entry::Occupied(group) => *group.get(),
+            hashbrown::hash_map::Entry::Vacant(slot) => {
+                let mut partition_values = StringMap::new();
+                for (name, column) in partition_columns.iter().zip(&columns) {
+                    partition_values.insert(name.clone(), partition_text(column, row as usize)?);
+                }
+                groups.push(FileRows { partition_values, rows: Vec::new(), kafka_partition: partition });
+                *slot.insert(groups.len() - 1)
+            }
+        };
+        groups[group].rows.push(row);
+        last = Some(group);
+    }
+    Ok(groups)
+}
+
+/// A partition value as text, by the protocol's rules; null and the empty text are null.
+fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
+    if column.is_null(row) {
+        return Ok(None);
+    }
+    let text = match column.data_type() {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            return Err(Error::new(ErrorCode::ConfigInvalid, "a table cannot be partitioned by a binary column"));
+        }
+        nested if nested.is_nested() => {
+            return Err(Error::new(ErrorCode::ConfigInvalid, "a table cannot be partitioned by a nested column"));
+        }
+        DataType::Timestamp(_, _) => {
+            let micros = arrow::compute::cast(
+                &column.slice(row, 1),
+                &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None),
+            )?;
+            let value = micros.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0);
+            chrono::DateTime::from_timestamp_micros(value)
+                .ok_or_else(|| Error::new(ErrorCode::BatchInvalid, "a partition's timestamp is out of range"))?
+                .format("%Y-%m-%d %H:%M:%S%.6f")
+                .to_string()
+        }
+        _ => arrow::util::display::array_value_to_string(column, row)?,
+    };
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// Settings of the Parquet writer.
+pub fn writer_properties(compression: Compression) -> WriterProperties {
+    let codec = match compression {
+        Compression::Snappy => Codec::SNAPPY,
+        Compression::Zstd => Codec::ZSTD(Default::default()),
+    };
+    WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by(concat!("kafka2delta ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            "org.apache.spark.version".to_owned(),
+            SPARK_VERSION.to_owned(),
+        )]))
+        .set_compression(codec)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_statistics_truncate_length(Some(stats::MAX_TEXT))
+        .build()
+}
+
+/// A data file ready to be stored.
+#[derive(Debug)]
+pub struct DataFile {
+    /// Path relative to the table.
+    pub path: Path,
+    /// The Parquet file.
+    pub bytes: Bytes,
+    /// Its action.
+    pub add: Add,
+}
+
+/// Encodes rows as a Parquet file.
+pub fn encode(
+    batch: &RecordBatch,
+    file: &FileRows,
+    partition_columns: &[String],
+    properties: WriterProperties,
+    compression: Compression,
+) -> Result<DataFile> {
+    let whole = file.rows.len() == batch.num_rows();
+    let kept: Vec<usize> =
+        (0..batch.num_columns()).filter(|i| !partition_columns.contains(batch.schema_ref().field(*i).name())).collect();
+    let mut rows = batch.project(&kept)?;
+    if !whole {
+        rows = take_record_batch(&rows, &UInt32Array::from(file.rows.clone()))?;
+    }
+    let schema: SchemaRef = Arc::new(Schema::new(rows.schema().fields().clone()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(schema.clone(), rows.columns().to_vec(), &options)?;
+    let mut bytes = Vec::with_capacity(1 << 16);
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
+    writer.write(&rows)?;
+    let metadata = writer.close()?;
+    let bytes = Bytes::from(bytes);
+    let stats = stats::to_json(&rows, metadata.row_groups());
+    let size = i64::try_from(bytes.len())
+        .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
+    let path = file_path(&file.partition_values, compression);
+    let tags: StringMap = [(PARTITION_TAG.to_owned(), Some(file.kafka_partition.to_string()))].into();
+    let add = Add {
+        path: path.to_string(),
+        partition_values: file.partition_values.clone(),
+        size,
+        modification_time: now_millis(),
+        data_change: true,
+        stats: Some(stats),
+        tags: Some(tags),
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    };
+    Ok(DataFile { path, bytes, add })
+}
+
+/// Milliseconds since 1970.
+pub fn now_millis() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
+fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
+    let suffix = match compression {
+        Compression::Snappy => "snappy",
+        Compression::Zstd => "zstd",
+    };
+    let name = format!("part-00000-{}-c000.{suffix}.parquet", Uuid::new_v4());
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 100
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    let folders: Option<Vec<String>> = partition_values
+        .iter()
+        .map(|(name, value)| {
+            let value = value.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__");
+            (plain(name) && plain(value)).then(|| format!("{name}={value}"))
+        })
+        .collect();
+    match folders {
+        Some(folders) => Path::from(folders.into_iter().chain([name]).collect::<Vec<_>>().join("/")),
+        None => Path::from(name),
+    }
+}
+
+/// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.
+pub fn has_nan(column: &ArrayRef) -> bool {
+    match column.data_type() {
+        DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
+        DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
+        _ => false,
+    }
+}

@@ -1,0 +1,146 @@
+//! Random changes over few keys, with random batch boundaries, re-sent tails, restarts and both merge modes, against the
+//! map of design.md §4.8. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
+//! `TRACE=1` its changes.
+
+mod support;
+
+use kafka2delta::KeyedTable;
+use kafka2delta::options::MergeMode;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::{Change, Key, Model, Row, merge, options, rows};
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[derive(Debug)]
+struct Plan {
+    changes: Vec<Change>,
+    guarded: bool,
+    mode: MergeMode,
+}
+
+fn random_row(rng: &mut StdRng, step: usize) -> Row {
+    Row {
+        name: rng.random_bool(0.9).then(|| format!("n{}", rng.random_range(0..50))),
+        big: rng.random_bool(0.8).then(|| format!("big-{step}-{}", "x".repeat(rng.random_range(0..40)))),
+        part: rng.random_bool(0.9).then(|| rng.random_range(0..3)),
+        extra: rng.random_bool(0.5).then(|| rng.random_range(0..1000)),
+    }
+}
+
+fn plan(rng: &mut StdRng) -> Plan {
+    let guarded = rng.random_bool(0.3);
+    let mut changes: Vec<Change> = Vec::new();
+    let mut sequence = 100u64;
+    let key = |rng: &mut StdRng| -> Key { (rng.random_range(0..2), rng.random_range(0..8)) };
+    for step in 0..rng.random_range(10..120) {
+        sequence += rng.random_range(0..3);
+        // Some changes come late, as those of a key that changed its Kafka partition.
+        let at = if rng.random_bool(0.15) { sequence.saturating_sub(rng.random_range(0..20)) } else { sequence };
+        let sequence = guarded.then_some(at).filter(|_| rng.random_bool(0.9));
+        let k = key(rng);
+        match rng.random_range(0..100) {
+            0..60 => changes.push(Change::Upsert {
+                key: k,
+                row: random_row(rng, step),
+                leaves_big: rng.random_bool(0.3),
+                old: None,
+                sequence,
+            }),
+            60..82 => changes.push(Change::Delete { key: k, sequence }),
+            // A primary-key update is a delete and an insert.
+            82..98 if !guarded => {
+                let new = key(rng);
+                if new != k {
+                    changes.push(Change::Moved { key: k });
+                    changes.push(Change::Upsert {
+                        key: new,
+                        row: random_row(rng, step),
+                        leaves_big: rng.random_bool(0.7),
+                        old: Some(k),
+                        sequence: None,
+                    });
+                }
+            }
+            98.. if !guarded && rng.random_bool(0.3) => changes.push(Change::Truncate),
+            _ => {}
+        }
+        // What Debezium sends again after a crash is a contiguous repeat of the end.
+        if rng.random_bool(0.04) && !changes.is_empty() {
+            let from = rng.random_range(0..changes.len());
+            changes.extend_from_within(from..);
+            changes.truncate(600);
+        }
+    }
+    let mode = if rng.random_bool(0.5) { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite };
+    Plan { changes, guarded, mode }
+}
+
+async fn run(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let plan = plan(&mut rng);
+    if !matches!(plan.changes.first(), Some(Change::Upsert { .. })) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = KeyedTable::open(options(uri, plan.mode)).await.unwrap();
+    let mut model = Model::default();
+    let extra_from = rng.random_range(0..plan.changes.len() + 1);
+    let mut done = 0;
+    while done < plan.changes.len() {
+        let size = rng.random_range(1..=30.min(plan.changes.len() - done));
+        let batch = &plan.changes[done..done + size];
+        done += size;
+        let with_extra = done > extra_from;
+        let batch: Vec<Change> = batch
+            .iter()
+            .cloned()
+            .map(|mut change| {
+                if let (Change::Upsert { row, .. }, false) = (&mut change, with_extra) {
+                    row.extra = None;
+                }
+                change
+            })
+            .collect();
+        if env("TRACE").is_some() {
+            println!("version {:?}: {batch:#?}", table.info().version);
+        }
+        for change in &batch {
+            model.apply(change);
+        }
+        let result = merge(&mut table, "q:t:0", &batch, with_extra)
+            .await
+            .unwrap_or_else(|e| panic!("seed {seed}: {:?}", e.chain()));
+        assert_eq!(table.info().num_rows, model.rows.len() as u64, "seed {seed}, version {}", result.version);
+        if rng.random_bool(0.2) {
+            model.assert_equals(&rows(uri).await, &format!("seed {seed}, version {}", result.version));
+        }
+        // What a restart may forget: sequences, and rows that were never stored.
+        let between_halves = matches!(batch.last(), Some(Change::Moved { .. }));
+        if !plan.guarded && !between_halves && rng.random_bool(0.15) {
+            let before = table.info();
+            model.restart();
+            table = KeyedTable::open(options(uri, plan.mode)).await.unwrap();
+            let after = table.info();
+            assert_eq!((before.num_rows, before.offsets), (after.num_rows, after.offsets), "seed {seed}");
+        }
+    }
+    model.assert_equals(&rows(uri).await, &format!("seed {seed}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_changes_equal_the_map() {
+    if let Some(seed) = env("SEED") {
+        return run(seed).await;
+    }
+    let first = rand::rng().random_range(0..1_000_000_000u64);
+    let count = env("SEQUENCES").unwrap_or(600);
+    println!("seeds {first} to {}", first + count - 1);
+    for seed in first..first + count {
+        run(seed).await;
+    }
+    println!("{count} sequences");
+}

@@ -1,0 +1,271 @@
+//! A small table, its changes, and the map that says what the table must hold (design.md §4.8).
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use kafka2delta::options::{Compression, MergeMode, OnMissingValue, OrderGuard};
+use kafka2delta::schema::SchemaEvolution;
+use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
+use tokio_util::sync::CancellationToken;
+
+/// A row without its key: `name`, `big` (a value that changes may leave out), `part` (the partition column), `extra`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Row {
+    pub name: Option<String>,
+    pub big: Option<String>,
+    pub part: Option<i32>,
+    pub extra: Option<i64>,
+}
+
+/// `(tenant, id)`
+pub type Key = (i32, i64);
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    Upsert { key: Key, row: Row, leaves_big: bool, old: Option<Key>, sequence: Option<u64> },
+    Delete { key: Key, sequence: Option<u64> },
+    Moved { key: Key },
+    Truncate,
+}
+
+/// The map of design.md §4.8.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub rows: BTreeMap<Key, Row>,
+    sequences: HashMap<Key, u64>,
+    /// Rows of keys that were updated.
+    last: HashMap<Key, Row>,
+    /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
+    pub untold: HashSet<Key>,
+}
+
+impl Model {
+    pub fn apply(&mut self, change: &Change) {
+        let (key, sequence) = match change {
+            Change::Upsert { key, sequence, .. } | Change::Delete { key, sequence } => (*key, *sequence),
+            Change::Moved { key } => (*key, None),
+            Change::Truncate => {
+                self.rows.clear();
+                self.last.clear();
+                return;
+            }
+        };
+        if let (Some(new), Some(known)) = (sequence, self.sequences.get(&key))
+            && new < *known
+        {
+            return;
+        }
+        match sequence {
+            Some(sequence) => self.sequences.insert(key, sequence),
+            None => self.sequences.remove(&key),
+        };
+        match change {
+            Change::Upsert { row, leaves_big, old, .. } => {
+                let mut row = row.clone();
+                if !*leaves_big {
+                    self.untold.remove(&key);
+                } else if let Some(own) = self.rows.get(&key) {
+                    // A key update that comes again finds its values in the row that it made.
+                    row.big = own.big.clone();
+                } else if let Some(old) = old {
+                    let found = self.rows.get(old).or_else(|| self.last.get(old));
+                    row.big = found.and_then(|row| row.big.clone());
+                    if found.is_some() && !self.untold.contains(old) {
+                        self.untold.remove(&key);
+                    } else {
+                        self.untold.insert(key);
+                    }
+                } else {
+                    self.untold.remove(&key);
+                    row.big = None;
+                }
+                self.rows.insert(key, row);
+            }
+            Change::Moved { .. } => {
+                if let Some(row) = self.rows.remove(&key) {
+                    self.last.insert(key, row);
+                }
+            }
+            _ => {
+                self.rows.remove(&key);
+                self.last.remove(&key);
+            }
+        }
+    }
+}
+
+impl Model {
+    /// What a restart may forget: rows of updated keys that were never stored.
+    pub fn restart(&mut self) {
+        self.last.clear();
+    }
+
+    /// Fails where the table holds other rows.
+    pub fn assert_equals(&self, table: &BTreeMap<Key, Row>, note: &str) {
+        let told = |rows: &BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
+            let hide = |(key, row): (&Key, &Row)| match self.untold.contains(key) {
+                true => (*key, Row { big: None, ..row.clone() }),
+                false => (*key, row.clone()),
+            };
+            rows.iter().map(hide).collect()
+        };
+        assert_eq!(told(table), told(&self.rows), "{note}");
+    }
+}
+
+/// An IPC stream of changes, with only the control columns that they need.
+pub fn ipc(changes: &[Change], with_extra: bool) -> Bytes {
+    let row_of = |c: &Change| match c {
+        Change::Upsert { row, leaves_big, .. } => Row { big: row.big.clone().filter(|_| !leaves_big), ..row.clone() },
+        _ => Row::default(),
+    };
+    let key_of = |c: &Change| match c {
+        Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => Some(*key),
+        Change::Truncate => None,
+    };
+    let rows: Vec<Row> = changes.iter().map(row_of).collect();
+    let mut fields = vec![
+        Field::new("tenant", DataType::Int32, true),
+        Field::new("id", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("big", DataType::Utf8, true),
+        Field::new("part", DataType::Int32, true),
+    ];
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(changes.iter().map(|c| key_of(c).map(|k| k.0)).collect::<Int32Array>()),
+        Arc::new(changes.iter().map(|c| key_of(c).map(|k| k.1)).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(|r| r.name.clone()).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|r| r.big.clone()).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|r| r.part).collect::<Int32Array>()),
+    ];
+    if with_extra {
+        fields.push(Field::new("extra", DataType::Int64, true));
+        columns.push(Arc::new(rows.iter().map(|r| r.extra).collect::<Int64Array>()));
+    }
+    fields.push(Field::new("_op", DataType::UInt8, false));
+    columns.push(Arc::new(UInt8Array::from_iter_values(changes.iter().map(|c| match c {
+        Change::Upsert { .. } => 0,
+        Change::Delete { .. } => 1,
+        Change::Truncate => 2,
+        Change::Moved { .. } => 4,
+    }))));
+    let sequence_of = |c: &Change| match c {
+        Change::Upsert { sequence, .. } | Change::Delete { sequence, .. } => *sequence,
+        _ => None,
+    };
+    if changes.iter().any(|c| sequence_of(c).is_some()) {
+        let mut builder = FixedSizeBinaryBuilder::new(24);
+        for change in changes {
+            match sequence_of(change) {
+                Some(sequence) => {
+                    let mut bytes = [0; 24];
+                    bytes[8..16].copy_from_slice(&sequence.to_be_bytes());
+                    builder.append_value(bytes).unwrap();
+                }
+                None => builder.append_null(),
+            }
+        }
+        fields.push(Field::new("_seq", DataType::FixedSizeBinary(24), true));
+        columns.push(Arc::new(builder.finish()));
+        fields.push(Field::new("_epoch", DataType::UInt64, true));
+        columns.push(Arc::new(UInt64Array::from(vec![7; changes.len()])));
+    }
+    let old: Vec<Option<Key>> =
+        changes.iter().map(|c| if let Change::Upsert { old, .. } = c { *old } else { None }).collect();
+    if old.iter().any(Option::is_some) {
+        let parts =
+            Fields::from(vec![Field::new("tenant", DataType::Int32, true), Field::new("id", DataType::Int64, true)]);
+        let nulls = NullBuffer::from_iter(old.iter().map(Option::is_some));
+        let arrays: Vec<ArrayRef> = vec![
+            Arc::new(old.iter().map(|k| k.map(|k| k.0)).collect::<Int32Array>()),
+            Arc::new(old.iter().map(|k| k.map(|k| k.1)).collect::<Int64Array>()),
+        ];
+        fields.push(Field::new("_old_key", DataType::Struct(parts.clone()), true));
+        columns.push(Arc::new(StructArray::new(parts, arrays, Some(nulls))));
+    }
+    let leaves: Vec<bool> = changes.iter().map(|c| matches!(c, Change::Upsert { leaves_big: true, .. })).collect();
+    if leaves.contains(&true) {
+        let parts = Fields::from(vec![Field::new("big", DataType::Boolean, false)]);
+        fields.push(Field::new("_left_out", DataType::Struct(parts.clone()), false));
+        columns.push(Arc::new(StructArray::new(parts, vec![Arc::new(BooleanArray::from(leaves))], None)));
+    }
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    writer.into_inner().unwrap().into()
+}
+
+pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
+    TableOptions {
+        uri: uri.to_owned(),
+        storage_options: HashMap::new(),
+        primary_key: None,
+        additional_columns: vec!["upper(NAME) AS shout".into()],
+        partition_columns: vec!["part".into()],
+        name: Some("model".into()),
+        description: None,
+        properties: HashMap::new(),
+        merge_mode: mode,
+        schema_evolution: SchemaEvolution::Add,
+        order_guard: OrderGuard::On,
+        on_missing_value: OnMissingValue::Null,
+        target_file_size: 128 << 20,
+        remembered_keys: 100_000,
+        compression: Compression::Snappy,
+    }
+}
+
+pub fn primary_key() -> Vec<String> {
+    vec!["tenant".into(), "id".into()]
+}
+
+/// Merges changes as app `app`, from the offset that the table stores.
+pub async fn merge(table: &mut KeyedTable, app: &str, changes: &[Change], with_extra: bool) -> Result<MergeResult> {
+    let stored = table.info().offsets.into_iter().find(|(a, _)| a == app).map(|(_, v)| v);
+    let last = stored.unwrap_or(-1) + changes.len() as i64;
+    let offset = Offset { app_id: app.to_owned(), expected: stored, last };
+    table.merge(Some(ipc(changes, with_extra)), &primary_key(), &[offset], &CancellationToken::new()).await
+}
+
+/// The table's rows, read by delta-rs; a key that is there twice is a failure.
+pub async fn rows(uri: &str) -> BTreeMap<Key, Row> {
+    let bytes = kafka2delta::query::query(uri, HashMap::new(), None).await.unwrap();
+    let mut rows = BTreeMap::new();
+    for batch in StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap() {
+        let batch = batch.unwrap();
+        let text = |name: &str| arrow::compute::cast(batch.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
+        let (name, big, shout) = (text("name"), text("big"), text("shout"));
+        let int = |name: &str| {
+            let column = batch.column_by_name(name).cloned();
+            arrow::compute::cast(
+                &column.unwrap_or_else(|| new_null_array(&DataType::Int64, batch.num_rows())),
+                &DataType::Int64,
+            )
+            .unwrap()
+        };
+        let (tenant, id, part, extra) = (int("tenant"), int("id"), int("part"), int("extra"));
+        let get =
+            |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_primitive::<arrow::datatypes::Int64Type>().value(i));
+        let str = |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_string::<i32>().value(i).to_owned());
+        for i in 0..batch.num_rows() {
+            let key = (get(&tenant, i).unwrap() as i32, get(&id, i).unwrap());
+            let row = Row {
+                name: str(&name, i),
+                big: str(&big, i),
+                part: get(&part, i).map(|p| p as i32),
+                extra: get(&extra, i),
+            };
+            assert_eq!(str(&shout, i), row.name.as_ref().map(|n| n.to_uppercase()), "additional column of {key:?}");
+            assert!(rows.insert(key, row).is_none(), "{key:?} is there twice");
+        }
+    }
+    rows
+}

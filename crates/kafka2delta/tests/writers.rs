@@ -1,0 +1,138 @@
+//! Several writers of one table: other partitions of the same topic, the same partition by mistake, and other engines.
+
+mod support;
+
+use std::collections::HashMap;
+
+use deltalake::operations::optimize::OptimizeType;
+use kafka2delta::options::MergeMode;
+use kafka2delta::{ErrorCode, KeyedTable};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::{Change, Key, Model, Row, merge, options, rows};
+
+fn upsert(key: Key, name: &str) -> Change {
+    let row = Row { name: Some(name.into()), big: Some(name.repeat(3)), part: Some(key.1 as i32 % 2), extra: None };
+    Change::Upsert { key, row, leaves_big: false, old: None, sequence: None }
+}
+
+fn delete(key: Key) -> Change {
+    Change::Delete { key, sequence: None }
+}
+
+async fn delta(uri: &str) -> deltalake::DeltaTable {
+    deltalake::open_table(deltalake::ensure_table_uri(uri).unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_writer_of_the_same_offsets_is_fenced() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let mut a = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    merge(&mut a, "q:t:0", &[upsert((0, 1), "a")], false).await.unwrap();
+    let mut b = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    merge(&mut a, "q:t:0", &[upsert((0, 2), "a")], false).await.unwrap();
+    // b does not know of a's second commit: it loses the version, follows, and finds the offset taken.
+    let error = merge(&mut b, "q:t:0", &[upsert((0, 3), "b")], false).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Fenced, "{error}");
+    assert_eq!(rows(uri).await.len(), 2);
+    // With the new offset it goes on.
+    merge(&mut b, "q:t:0", &[upsert((0, 3), "b")], false).await.unwrap();
+    assert_eq!(rows(uri).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_other_partitions_lose_nothing() {
+    for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().to_str().unwrap();
+        let mut model = Model::default();
+        let first: Vec<Change> = (0..40).map(|id| upsert((id as i32 % 2, id), "first")).collect();
+        let mut a = KeyedTable::open(options(uri, mode)).await.unwrap();
+        merge(&mut a, "q:t:9", &first, false).await.unwrap();
+        first.iter().for_each(|c| model.apply(c));
+        // Each writer has its own keys (tenants), which lie in common files.
+        let work = |tenant: i32| {
+            let uri = uri.to_owned();
+            tokio::spawn(async move {
+                let mut rng = StdRng::seed_from_u64(tenant as u64);
+                let mut table = KeyedTable::open(options(&uri, mode)).await.unwrap();
+                let mut done = Vec::new();
+                for _ in 0..25 {
+                    let batch: Vec<Change> = (0..rng.random_range(1..6))
+                        .map(|_| {
+                            let key = (tenant, rng.random_range(0..30) * 2 + i64::from(tenant));
+                            if rng.random_bool(0.3) {
+                                delete(key)
+                            } else {
+                                upsert(key, &format!("n{}", rng.random_range(0..99)))
+                            }
+                        })
+                        .collect();
+                    merge(&mut table, &format!("q:t:{tenant}"), &batch, false).await.unwrap();
+                    done.extend(batch);
+                }
+                done
+            })
+        };
+        let (x, y) = tokio::join!(work(0), work(1));
+        x.unwrap().iter().chain(&y.unwrap()).for_each(|c| model.apply(c));
+        model.assert_equals(&rows(uri).await, &format!("{mode:?}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletes_and_compactions_of_others_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    let mut model = Model::default();
+    for round in 0..4 {
+        let batch: Vec<Change> = (0..20).map(|id| upsert((0, id), &format!("round{round}"))).collect();
+        merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+        batch.iter().for_each(|c| model.apply(c));
+        // A person deletes, another engine compacts: both between our commits.
+        let (_, _) = delta(uri).await.delete().with_predicate("id < 3").await.unwrap();
+        (0..3).for_each(|id| model.apply(&delete((0, id))));
+        let (_, metrics) = delta(uri).await.optimize().with_type(OptimizeType::Compact).await.unwrap();
+        assert!(round == 0 || metrics.num_files_removed > 0);
+        let batch = [upsert((0, 2), "back"), delete((0, 7)), upsert((0, 100 + round), "new")];
+        merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+        batch.iter().for_each(|c| model.apply(c));
+        model.assert_equals(&rows(uri).await, &format!("round {round}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_table_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    for id in 0..3 {
+        merge(&mut table, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
+    }
+    delta(uri).await.restore().with_version_to_restore(1).await.unwrap();
+    let error = merge(&mut table, "q:t:0", &[upsert((0, 9), "a")], false).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TableReplaced);
+    let error = KeyedTable::open(options(uri, MergeMode::Auto)).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.code, ErrorCode::TableReplaced);
+    assert!(error.message.contains("q:t:0 at 2"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_that_we_cannot_keep_are_refused() {
+    let cases = [
+        ("delta.appendOnly", "true"),
+        ("delta.enableChangeDataFeed", "true"),
+        ("delta.setTransactionRetentionDuration", "interval 7 days"),
+    ];
+    for (property, value) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(folder.path().to_str().unwrap(), MergeMode::Auto);
+        options.properties = HashMap::from([(property.to_owned(), value.to_owned())]);
+        let mut table = KeyedTable::open(options).await.unwrap();
+        let error = merge(&mut table, "q:t:0", &[upsert((0, 1), "a")], false).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::TableUnsupported, "{property}");
+        assert!(!folder.path().join("_delta_log").exists(), "{property}: nothing is written");
+    }
+}
