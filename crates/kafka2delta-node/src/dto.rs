@@ -25,6 +25,7 @@ pub struct NativeTableOptions {
     pub order_guard: String,
     pub on_missing_value: String,
     pub target_file_size: f64,
+    pub max_rewrite_bytes: f64,
     pub remembered_keys: f64,
     pub compression: String,
 }
@@ -81,6 +82,7 @@ impl NativeTableOptions {
                 &[("null", OnMissingValue::Null), ("fail", OnMissingValue::Fail)],
             )?,
             target_file_size: count("targetFileSize", self.target_file_size)?,
+            max_rewrite_bytes: count("maxRewriteBytes", self.max_rewrite_bytes)?,
             remembered_keys: usize::try_from(count("rememberedKeys", self.remembered_keys)?)
                 .map_err(|_| invalid("rememberedKeys is too large for this machine"))?,
             compression: choice(
@@ -142,6 +144,7 @@ pub struct NativeMergeResult {
     pub num_files_touched: i64,
     pub bytes_written: i64,
     pub added_columns: Vec<String>,
+    pub widened_columns: Vec<String>,
     pub timings: NativeTimings,
 }
 
@@ -165,6 +168,7 @@ impl From<MergeResult> for NativeMergeResult {
             num_files_touched: number(result.files_touched),
             bytes_written: number(result.bytes_written),
             added_columns: result.added_columns,
+            widened_columns: result.widened_columns,
             timings: NativeTimings {
                 collapse: t.collapse,
                 locate: t.locate,

@@ -2,7 +2,6 @@
 //!
 //! Offset order is the truth. A change is dropped only where a newer one of the same source epoch is known.
 
-use hashbrown::hash_map::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::batch::{ChangeBatch, Op, Sequence};
@@ -40,6 +39,8 @@ enum Last {
     Delete(u32),
     /// A truncate removed it; what came before does not matter any more.
     Truncated,
+    /// A change older than the last truncate came: the row before it is older still.
+    BelowFloor,
 }
 
 /// A truncate of the batch.
@@ -70,11 +71,15 @@ pub struct Collapsed {
     pub upsert_keys: Vec<Fingerprint>,
     /// Keys whose rows go.
     pub deletes: Vec<Fingerprint>,
+    /// Keys whose rows go unless they are proven to be newer than the last truncate.
+    pub below_floor: Vec<Fingerprint>,
     /// Rows of the batch whose key was updated before they were ever stored, with their key: the new key's change may
     /// need their values in a later batch.
     pub moved: Vec<(u32, Fingerprint)>,
     /// For each row of the batch, where left-out values come from. Empty where no change leaves any out.
     pub previous: Vec<Previous>,
+    /// For each row of the batch, its turn. Empty where the rows stand in order.
+    pub turns: Vec<u32>,
     /// What is to be remembered of the keys once the batch is committed.
     pub remembered: Vec<(Fingerprint, Remembered)>,
     /// Truncates, in order.
@@ -105,7 +110,14 @@ pub fn collapse(
     let mut floor = floor;
     let mut states: HashMap<Fingerprint, KeyState> =
         HashMap::with_capacity_and_hasher(keys.len(), DefaultHashBuilder::default());
-    for (row, op) in batch.ops.iter().enumerate() {
+    let order = merged_order(batch);
+    if let Some(order) = &order {
+        out.turns = vec![0; order.len()];
+        (0u32..).zip(order).for_each(|(turn, row)| out.turns[*row as usize] = turn);
+    }
+    for turn in 0..batch.num_rows() {
+        let row = order.as_ref().map_or(turn, |order| order[turn] as usize);
+        let op = &batch.ops[row];
         let sequence = batch.sequences.as_ref().and_then(|s| s[row]);
         let partition = batch.partitions.as_ref().map_or(0, |p| p[row]);
         if *op == Op::Truncate {
@@ -124,10 +136,16 @@ pub fn collapse(
             continue;
         }
         let key = keys[row];
-        if let (Some(sequence), Some(floor)) = (sequence, floor)
-            && sequence.is_before(&floor)
+        let known = || memory.get(&key).and_then(|r| r.sequence);
+        if let (Some(change), Some(floor)) = (sequence, floor)
+            && change.is_before(&floor)
         {
             out.dropped_stale += 1;
+            let state = states.entry(key).or_insert_with(|| KeyState { last: None, sequence: known(), partition });
+            let newer = state.sequence.is_some_and(|s| s.epoch == floor.epoch && !s.is_before(&floor));
+            if !newer && matches!(state.last, None | Some(Last::Upsert(_))) {
+                state.last = Some(Last::BelowFloor);
+            }
             continue;
         }
         // The old key's row as it stands before this change; the borrow of `states` ends here.
@@ -135,13 +153,7 @@ pub fn collapse(
             Some(old) if tracks_values => old_row(&states, &out.previous, old),
             _ => None,
         };
-        let state = match states.entry(key) {
-            Entry::Occupied(state) => state.into_mut(),
-            Entry::Vacant(slot) => {
-                let sequence = memory.get(&key).and_then(|r| r.sequence);
-                slot.insert(KeyState { last: None, sequence, partition })
-            }
-        };
+        let state = states.entry(key).or_insert_with(|| KeyState { last: None, sequence: known(), partition });
         if let (Some(change), Some(known)) = (sequence, state.sequence)
             && change.is_before(&known)
         {
@@ -160,7 +172,7 @@ pub fn collapse(
                 Some(Last::Upsert(row)) => Previous::Change(row),
                 // A delete that comes again knows what the first one knew.
                 Some(Last::Delete(first)) if matches!(op, Op::Delete | Op::Moved) => out.previous[first as usize],
-                Some(Last::Delete(_) | Last::Truncated) => Previous::Stored { own: None, old },
+                Some(Last::Delete(_) | Last::Truncated | Last::BelowFloor) => Previous::Stored { own: None, old },
             };
         }
         state.last = Some(match (op, state.last) {
@@ -174,6 +186,7 @@ pub fn collapse(
             state.sequence = sequence;
         }
     }
+    find_old_rows_of_other_partitions(batch, &states, &mut out.previous);
     let mut upserts = Vec::with_capacity(states.len());
     for (key, state) in states {
         let Some(last) = state.last else { continue };
@@ -193,11 +206,40 @@ pub fn collapse(
                 }
             }
             Last::Truncated => out.deletes.push(key),
+            Last::BelowFloor => out.below_floor.push(key),
         }
     }
     upserts.sort_unstable();
     (out.upserts, out.upsert_keys) = upserts.into_iter().unzip();
     out
+}
+
+/// Partitions have no common order. Where the changes have sequences, they are applied in the order of these, each
+/// partition's in the order of its offsets: so a key update finds the old key's row as it was. None: as they stand.
+fn merged_order(batch: &ChangeBatch) -> Option<Vec<u32>> {
+    let (partitions, sequences) = (batch.partitions.as_ref()?, batch.sequences.as_ref()?);
+    let mut queues: Vec<(i32, Vec<u32>)> = Vec::new();
+    for (row, partition) in (0u32..).zip(partitions) {
+        match queues.iter_mut().find(|(p, _)| p == partition) {
+            Some((_, rows)) => rows.push(row),
+            None => queues.push((*partition, vec![row])),
+        }
+    }
+    if queues.len() < 2 {
+        return None;
+    }
+    let mut heads = vec![0; queues.len()];
+    let mut order = Vec::with_capacity(partitions.len());
+    while order.len() < partitions.len() {
+        // A change without a sequence, a snapshot's row, waits for nothing.
+        let next = (0..queues.len())
+            .filter_map(|q| Some((q, *queues[q].1.get(heads[q])?)))
+            .min_by_key(|(_, row)| sequences[*row as usize].map(|s| s.value));
+        let Some((queue, row)) = next else { break };
+        heads[queue] += 1;
+        order.push(row);
+    }
+    Some(order)
 }
 
 /// Where the values of an updated key's row are; none where its row is known to be gone.
@@ -210,7 +252,25 @@ fn old_row(states: &HashMap<Fingerprint, KeyState>, previous: &[Previous], old: 
             // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
             Previous::Stored { .. } => Some(OldRow::Stored(old)),
         },
-        Some(Last::Truncated) => None,
+        Some(Last::Truncated | Last::BelowFloor) => None,
+    }
+}
+
+/// Partitions have no common order: the row of an updated key may stand behind the change that needs its values.
+fn find_old_rows_of_other_partitions(
+    batch: &ChangeBatch,
+    states: &HashMap<Fingerprint, KeyState>,
+    previous: &mut [Previous],
+) {
+    let Some(partitions) = &batch.partitions else { return };
+    for row in 0..previous.len() {
+        let Previous::Stored { own, old: Some(OldRow::Stored(key)) } = previous[row] else { continue };
+        let Some(state) = states.get(&key).filter(|state| state.partition != partitions[row]) else { continue };
+        if let Some(found @ OldRow::Change(_)) = old_row(states, previous, key)
+            && state.last.is_some()
+        {
+            previous[row] = Previous::Stored { own, old: Some(found) };
+        }
     }
 }
 
@@ -232,17 +292,25 @@ pub fn resolve(
     previous: &[Previous],
     is_left_out: impl Fn(u32) -> bool,
     is_live: impl Fn(&Fingerprint) -> bool,
+    turns: &[u32],
     row: u32,
 ) -> Found {
     let mut row = row;
+    let mut jumped = false;
     while is_left_out(row) {
-        row = match previous[row as usize] {
+        let earlier = match previous[row as usize] {
             Previous::Change(earlier) => earlier,
             Previous::Stored { own: Some(own), .. } if is_live(&own) => return Found::Live(own),
             Previous::Stored { old: Some(OldRow::Change(earlier)), .. } => earlier,
             Previous::Stored { old: Some(OldRow::Stored(old)), .. } => return Found::Last(old),
             Previous::Stored { .. } => return Found::Nothing,
         };
+        // Another partition's row may have a later turn. Two such steps could go round in a circle.
+        let turn = |row: u32| turns.get(row as usize).copied().unwrap_or(row);
+        if turn(earlier) >= turn(row) && std::mem::replace(&mut jumped, true) {
+            return Found::Nothing;
+        }
+        row = earlier;
     }
     Found::Change(row)
 }

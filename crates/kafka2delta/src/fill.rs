@@ -82,12 +82,13 @@ pub struct Stored<'a> {
 
 /// The chosen rows of the batch with their left-out values filled in, and how many values were nowhere to be found.
 ///
-/// `left_out`: for columns by name, where a change leaves the value out.
+/// `left_out`: for columns by name, where a change leaves the value out. `previous`, `turns`: of the collapse.
 pub async fn fill(
     batch: &RecordBatch,
     rows: &[u32],
     left_out: &[(String, BooleanArray)],
     previous: &[Previous],
+    turns: &[u32],
     stored: Stored<'_>,
 ) -> Result<(RecordBatch, u64)> {
     let schema = batch.schema();
@@ -107,7 +108,7 @@ pub async fn fill(
         }
         let sources = rows
             .iter()
-            .map(|row| stored.locate(resolve(previous, is_left_out, |key| stored.live(key).is_some(), *row)))
+            .map(|row| stored.locate(resolve(previous, is_left_out, |key| stored.live(key).is_some(), turns, *row)))
             .inspect(|source| {
                 if let Source::Stored(place) = source {
                     places.entry(place.file).or_default().push(place.row);

@@ -44,6 +44,11 @@ impl KeyHasher {
         Ok(Self { types, rows })
     }
 
+    /// Types of the key's columns.
+    pub fn types(&self) -> &[DataType] {
+        &self.types
+    }
+
     /// The fingerprint of each row. `columns` are the key's, in order, of any type that casts to the table's.
     pub fn fingerprints(&self, columns: &[ArrayRef]) -> Result<Vec<Fingerprint>> {
         let mut cast = Vec::with_capacity(columns.len());

@@ -25,7 +25,7 @@ use crate::log::state::{FileEntry, TableState};
 use crate::options::{OnMissingValue, OrderGuard};
 use crate::rewrite::{self, Deletions, Layout, Taken, num_records};
 use crate::scan::{is_live, row_number};
-use crate::schema::{SchemaEvolution, canonical, conform, conform_batch, evolve, to_delta};
+use crate::schema::{Evolved, SchemaEvolution, canonical, conform, conform_batch, evolve, to_delta};
 use crate::table::{FLOOR_PROPERTY, KeyedTable, floor_text};
 use crate::write::{DataFile, FileRows, PARTITION_TAG, SEQUENCE_TAG, encode, now_millis, split, writer_properties};
 
@@ -87,6 +87,8 @@ pub struct MergeResult {
     pub bytes_written: u64,
     /// Columns that are new.
     pub added_columns: Vec<String>,
+    /// Columns whose type grew: the table was rewritten.
+    pub widened_columns: Vec<String>,
     /// See [`Timings`].
     pub timings: Timings,
 }
@@ -95,7 +97,10 @@ pub struct MergeResult {
 struct Prepared {
     /// The table's schema with this batch, and without it the same where nothing is new.
     schema: SchemaRef,
+    /// The table's schema when this was made ready.
+    based_on: SchemaRef,
     added_columns: Vec<String>,
+    widened_columns: Vec<String>,
     compiled: Arc<CompiledColumns>,
     /// The batch in the table's types, without additional columns.
     base: RecordBatch,
@@ -110,6 +115,7 @@ struct Prepared {
 struct Located {
     upserts: Vec<Option<Place>>,
     deletes: Vec<Option<Place>>,
+    below_floor: Vec<Option<Place>>,
 }
 
 /// Data files of the batch, stored but not committed.
@@ -171,7 +177,7 @@ impl KeyedTable {
             check_cancelled(cancel)?;
             self.check_fence(offsets)?;
             if let Some(batch) = &batch
-                && prepared.as_ref().is_none_or(|p| !self.still_fits(p))
+                && prepared.as_ref().is_none_or(|p| p.based_on != self.schema)
             {
                 discard(self, written.take()).await;
                 prepared = Some(self.prepare(batch, primary_key).await?);
@@ -198,6 +204,7 @@ impl KeyedTable {
                 Attempt::Won => {
                     self.committed(version, &commit, &taken, prepared, written)?;
                     result.version = version;
+                    self.checkpoint_if_due(version);
                     result.timings.total = start.elapsed().as_secs_f64() * 1e3;
                     return Ok(result);
                 }
@@ -213,6 +220,27 @@ impl KeyedTable {
             ErrorCode::CommitConflict,
             format!("other writers won {MAX_ATTEMPTS} attempts to commit in a row: try again when they are done"),
         ))
+    }
+
+    /// Appends rows in one commit, without a look at their keys: what a batch costs at least, for benchmarks. Gives the
+    /// bytes written.
+    pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
+        let partition_columns = self.partition_columns();
+        let compression = self.options.compression;
+        let mut commit = Commit { info: Some(commit_info(Uuid::new_v4(), &[])), ..Commit::default() };
+        let mut bytes = 0;
+        for group in split(&rows, &partition_columns, None)? {
+            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression)?;
+            bytes += file.bytes.len() as u64;
+            put(self.store.clone(), file.path, file.bytes).await?;
+            commit.adds.push(file.add);
+        }
+        let version = self.state.as_ref().map_or(0, |s| s.version + 1);
+        if attempt(&self.log_store, version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
+            return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
+        }
+        self.follow().await?;
+        Ok(bytes)
     }
 
     /// The stored offsets must be the expected ones, at every attempt.
@@ -234,14 +262,6 @@ impl KeyedTable {
         Ok(())
     }
 
-    fn still_fits(&self, prepared: &Prepared) -> bool {
-        match prepared.added_columns.is_empty() {
-            true => prepared.schema == self.schema,
-            // The union of columns is formed anew whenever the table may have changed.
-            false => self.state.as_ref().is_none_or(|_| prepared.schema.fields().starts_with(self.schema.fields())),
-        }
-    }
-
     async fn prepare(&mut self, batch: &ChangeBatch, primary_key: &[String]) -> Result<Prepared> {
         let additional: Vec<&str> = self.additional.iter().map(|a| a.name.as_str()).collect();
         let mut fields = Vec::new();
@@ -258,7 +278,8 @@ impl KeyedTable {
             fields.push(field.as_ref().clone());
         }
         let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
-        let (with_batch, mut added_columns) = evolve(&self.schema, &fields, evolution)?;
+        let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
+            evolve(&self.schema, &fields, evolution)?;
         let base_fields: Vec<Field> = with_batch
             .fields()
             .iter()
@@ -267,8 +288,11 @@ impl KeyedTable {
             .collect();
         let base_schema: SchemaRef = Arc::new(Schema::new(base_fields));
         let compiled = self.compile(&base_schema)?;
-        let (schema, added) = evolve(&with_batch, &compiled.fields(), SchemaEvolution::Add)?;
-        added_columns.extend(added);
+        let complete = evolve(&with_batch, &compiled.fields(), SchemaEvolution::Add)?;
+        let schema = complete.schema;
+        added_columns.extend(complete.added);
+        widened_columns.extend(complete.widened);
+        self.check_rewrite(&widened_columns)?;
         if self.state.is_none() {
             for name in &self.options.partition_columns {
                 if schema.field_with_name(name).is_err() {
@@ -282,7 +306,7 @@ impl KeyedTable {
         if self.schema.fields().is_empty() && self.state.is_none() {
             self.schema = schema.clone();
         }
-        self.ensure_index(primary_key).await?;
+        self.ensure_index(primary_key, &schema).await?;
         let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
         let keys = key.hasher.fingerprints(&batch.key_columns(&key.names)?)?;
         let old_keys = match &batch.old_keys {
@@ -312,7 +336,9 @@ impl KeyedTable {
             .collect();
         Ok(Prepared {
             schema,
+            based_on: self.schema.clone(),
             added_columns,
+            widened_columns,
             compiled,
             base,
             left_out,
@@ -320,6 +346,23 @@ impl KeyedTable {
             sequences: batch.sequences.clone(),
             collapsed,
         })
+    }
+
+    /// A wider column has the whole table rewritten: up to a bound.
+    fn check_rewrite(&self, widened: &[String]) -> Result<()> {
+        let size = self.info().size_bytes;
+        if widened.is_empty() || size <= self.options.max_rewrite_bytes {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::SchemaIncompatible,
+            format!(
+                "column {} needs a wider type, and the table's {size} bytes would be rewritten, more than \
+                 maxRewriteBytes ({}): raise it, or write to a new table",
+                widened.join(", "),
+                self.options.max_rewrite_bytes
+            ),
+        ))
     }
 
     fn compile(&mut self, base: &SchemaRef) -> Result<Arc<CompiledColumns>> {
@@ -341,7 +384,19 @@ impl KeyedTable {
         Located {
             upserts: collapsed.upsert_keys.iter().map(find).collect(),
             deletes: collapsed.deletes.iter().map(find).collect(),
+            below_floor: collapsed
+                .below_floor
+                .iter()
+                .map(|key| find(key).filter(|p| !self.is_above_floor(*p)))
+                .collect(),
         }
+    }
+
+    /// Whether all rows of a place's file are newer than the last truncate.
+    fn is_above_floor(&self, place: Place) -> bool {
+        let (Some(state), Some(floor)) = (&self.state, self.floor()) else { return false };
+        sequence_range(&state.files[place.file as usize])
+            .is_some_and(|(low, _)| low.epoch == floor.epoch && !low.is_before(&floor))
     }
 
     /// Fills in left-out values, computes additional columns, and stores the new rows as data files.
@@ -350,7 +405,8 @@ impl KeyedTable {
         let rows: Vec<u32> =
             collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
         let stored = Stored { store: &self.store, state: self.state.as_ref(), index: &self.index, moved: &self.moved };
-        let (filled, missing) = fill(&prepared.base, &rows, &prepared.left_out, &collapsed.previous, stored).await?;
+        let (filled, missing) =
+            fill(&prepared.base, &rows, &prepared.left_out, &collapsed.previous, &collapsed.turns, stored).await?;
         if missing > 0 && self.options.on_missing_value == OnMissingValue::Fail {
             return Err(Error::new(
                 ErrorCode::MissingValue,
@@ -427,8 +483,14 @@ impl KeyedTable {
         };
         let collapsed = &prepared.collapsed;
         if let Some(state) = &self.state {
-            let deletions = self.deletions(state, located, &collapsed.truncates).await?;
-            taken = match self.copy_on_write() {
+            let mut deletions = self.deletions(state, located, &collapsed.truncates).await?;
+            let rewrites = !prepared.widened_columns.is_empty();
+            if rewrites {
+                for (id, _) in state.live_files() {
+                    deletions.entry(id).or_default();
+                }
+            }
+            taken = match self.copy_on_write() || rewrites {
                 false => rewrite::by_vectors(&self.store, state, &deletions).await?,
                 true => {
                     let key =
@@ -451,6 +513,7 @@ impl KeyedTable {
         result.dropped_stale = collapsed.dropped_stale;
         result.missing_values = written.missing;
         result.added_columns.clone_from(&prepared.added_columns);
+        result.widened_columns.clone_from(&prepared.widened_columns);
         result.files_touched = taken.removes.len() as u64;
         result.files_added = (written.files.len() + taken.rewritten.len()) as u64;
         result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
@@ -476,7 +539,8 @@ impl KeyedTable {
 
     /// Rows to be taken out, by file: replaced, deleted and truncated ones.
     async fn deletions(&self, state: &TableState, located: &Located, truncates: &[Truncate]) -> Result<Deletions> {
-        let mut places: Vec<Place> = located.upserts.iter().chain(&located.deletes).flatten().copied().collect();
+        let mut places: Vec<Place> =
+            located.upserts.iter().chain(&located.deletes).chain(&located.below_floor).flatten().copied().collect();
         places.sort_unstable();
         let mut deletions = Deletions::new();
         for run in places.chunk_by(|a, b| a.file == b.file) {
@@ -557,7 +621,7 @@ impl KeyedTable {
             return Ok(());
         };
         let mut metadata = state.metadata.clone();
-        if !prepared.added_columns.is_empty() {
+        if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
             metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
         }
         if let Some(floor) = floor {
@@ -671,11 +735,13 @@ fn complete(rows: &RecordBatch, schema: &SchemaRef, compiled: &CompiledColumns) 
 /// Adds fields to the schema's JSON and leaves the others as they are written.
 fn grown_schema(json: &str, prepared: &Prepared) -> Result<String> {
     let mut schema: serde_json::Value = serde_json::from_str(json)?;
-    for name in &prepared.added_columns {
+    for name in prepared.added_columns.iter().chain(&prepared.widened_columns) {
         let field = canonical(prepared.schema.field_with_name(name)?)?;
         let one: serde_json::Value = serde_json::to_value(to_delta(&Schema::new(vec![field]))?)?;
-        if let (Some(fields), Some(field)) = (schema["fields"].as_array_mut(), one["fields"].get(0)) {
-            fields.push(field.clone());
+        let (Some(fields), Some(field)) = (schema["fields"].as_array_mut(), one["fields"].get(0)) else { continue };
+        match fields.iter_mut().find(|f| f["name"] == field["name"]) {
+            Some(known) => known["type"] = field["type"].clone(),
+            None => fields.push(field.clone()),
         }
     }
     Ok(schema.to_string())
@@ -699,8 +765,20 @@ fn sequence_tag(sequences: &[Option<Sequence>], rows: &[u32]) -> Option<String> 
         low = low.min(sequence.value);
         high = high.max(sequence.value);
     }
-    let text = |v: [u64; 3]| format!("{:016x}{:016x}{:016x}", v[0], v[1], v[2]);
+    let text = |v: [u64; 3]| format!("{:x}.{:x}.{:x}", v[0], v[1], v[2]);
     Some(format!("{:x}:{}:{}", first.epoch, text(low), text(high)))
+}
+
+/// Lowest and highest sequence of a file whose rows all have one.
+fn sequence_range(file: &FileEntry) -> Option<(Sequence, Sequence)> {
+    let tag = file.add.tags.as_ref()?.get(SEQUENCE_TAG)?.as_deref()?;
+    let mut parts = tag.split(':');
+    let epoch = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let mut value = || -> Option<[u64; 3]> {
+        let numbers: Option<Vec<u64>> = parts.next()?.split('.').map(|n| u64::from_str_radix(n, 16).ok()).collect();
+        numbers?.try_into().ok()
+    };
+    Some((Sequence { epoch, value: value()? }, Sequence { epoch, value: value()? }))
 }
 
 fn file_partition(file: &FileEntry) -> Option<i32> {
@@ -710,15 +788,10 @@ fn file_partition(file: &FileEntry) -> Option<i32> {
 /// Whether a truncate takes a file's rows as far as its tags tell.
 fn truncates_file(truncate: &Truncate, file: &FileEntry) -> bool {
     let partition = file_partition(file).unwrap_or(truncate.partition);
-    let tag = file.add.tags.as_ref().and_then(|t| t.get(SEQUENCE_TAG)?.clone());
-    let parts: Option<Vec<String>> = tag.map(|t| t.split(':').map(str::to_owned).collect());
-    if let (Some(floor), Some([epoch, _, high])) = (truncate.sequence, parts.as_deref())
-        && *epoch == format!("{:x}", floor.epoch)
-    {
-        let text = format!("{:016x}{:016x}{:016x}", floor.value[0], floor.value[1], floor.value[2]);
-        return *high < text;
+    match (truncate.sequence, sequence_range(file)) {
+        (Some(floor), Some((_, high))) if high.epoch == floor.epoch => high.is_before(&floor),
+        _ => truncate.removes(None, partition),
     }
-    truncate.removes(None, partition)
 }
 
 /// Removes data files that no commit names.

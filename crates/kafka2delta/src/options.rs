@@ -71,6 +71,8 @@ pub struct TableOptions {
     pub on_missing_value: OnMissingValue,
     /// Bytes that a data file aims at.
     pub target_file_size: u64,
+    /// Bytes of data files up to which the table is rewritten for a wider column.
+    pub max_rewrite_bytes: u64,
     /// Keys whose deletes and sequences are remembered.
     pub remembered_keys: usize,
     /// See [`Compression`].

@@ -116,9 +116,10 @@ pub async fn by_copies(
         let file = &state.files[*id as usize];
         taken.removes.push(file.add.to_remove(now));
         let deleted = vector_of(state, *id)? | rows;
-        if let Some((copy, keys)) = copy_without(store, file, &deleted, layout).await? {
+        if let Some((mut copy, keys)) = copy_without(store, file, &deleted, layout).await? {
             taken.bytes += copy.bytes.len() as u64;
-            store.put(&copy.path, copy.bytes.clone().into()).await?;
+            // Stored, and no longer held: a rewrite of the whole table must not stay in memory.
+            store.put(&copy.path, std::mem::take(&mut copy.bytes).into()).await?;
             taken.adds.push(copy.add.clone());
             taken.rewritten.push((copy, keys));
         }

@@ -43,33 +43,27 @@ fn incompatible(message: String) -> Error {
     Error::new(ErrorCode::SchemaIncompatible, message)
 }
 
-/// The table's schema after a batch with these fields, and the names of the columns that it adds.
+/// The table's schema after a batch.
+#[derive(Debug)]
+pub struct Evolved {
+    /// All columns, the new ones at the end.
+    pub schema: SchemaRef,
+    /// Names of the new ones.
+    pub added: Vec<String>,
+    /// Names of those whose type grew: the table's files are to be rewritten.
+    pub widened: Vec<String>,
+}
+
+/// The table's schema after a batch with these fields.
 ///
-/// A column that the batch lacks stays. Types stay the table's; whether the batch's values fit is checked here.
-pub fn evolve(table: &Schema, batch: &[Field], evolution: SchemaEvolution) -> Result<(SchemaRef, Vec<String>)> {
+/// A column that the batch lacks stays. A type stays the table's where the batch's values fit it, and grows where both
+/// fit a wider one.
+pub fn evolve(table: &Schema, batch: &[Field], evolution: SchemaEvolution) -> Result<Evolved> {
     let mut fields: Vec<Arc<Field>> = table.fields().to_vec();
-    let mut added = Vec::new();
+    let (mut added, mut widened) = (Vec::new(), Vec::new());
     for field in batch {
-        match fields.iter().find(|f| f.name().eq_ignore_ascii_case(field.name())) {
-            Some(known) if known.name() != field.name() => {
-                return Err(incompatible(format!(
-                    "columns '{}' and '{}' differ only in case, and Delta does not tell them apart: rename one (columns: rename)",
-                    known.name(),
-                    field.name()
-                )));
-            }
-            Some(known) => {
-                if !fits(field.data_type(), known.data_type()) {
-                    return Err(incompatible(format!(
-                        "column '{}' has type {} in the table and {} in the changes: the values do not fit. \
-                         Write to a new table, or change the table's column",
-                        field.name(),
-                        known.data_type(),
-                        field.data_type()
-                    )));
-                }
-            }
-            None => match evolution {
+        let Some(known) = fields.iter_mut().find(|f| f.name().eq_ignore_ascii_case(field.name())) else {
+            match evolution {
                 SchemaEvolution::Add => {
                     added.push(field.name().clone());
                     fields.push(Arc::new(canonical(field)?));
@@ -82,10 +76,55 @@ pub fn evolve(table: &Schema, batch: &[Field], evolution: SchemaEvolution) -> Re
                         field.data_type()
                     )));
                 }
-            },
+            }
+            continue;
+        };
+        if known.name() != field.name() {
+            return Err(incompatible(format!(
+                "columns '{}' and '{}' differ only in case, and Delta does not tell them apart: rename one \
+                 (columns: rename)",
+                known.name(),
+                field.name()
+            )));
+        }
+        if fits(field.data_type(), known.data_type()) {
+            continue;
+        }
+        match widen(known.data_type(), field.data_type()).filter(|_| evolution == SchemaEvolution::Add) {
+            Some(wider) => {
+                widened.push(field.name().clone());
+                *known = Arc::new(known.as_ref().clone().with_data_type(wider));
+            }
+            None => {
+                return Err(incompatible(format!(
+                    "column '{}' has type {} in the table and {} in the changes: the values do not fit. Write to a new \
+                     table, or change the table's column",
+                    field.name(),
+                    known.data_type(),
+                    field.data_type()
+                )));
+            }
         }
     }
-    Ok((Arc::new(Schema::new(fields)), added))
+    Ok(Evolved { schema: Arc::new(Schema::new(fields)), added, widened })
+}
+
+/// The type that holds the values of both exactly: a longer integer, a double, or a decimal with more digits.
+fn widen(table: &DataType, batch: &DataType) -> Option<DataType> {
+    use DataType as T;
+    match (table, batch) {
+        (T::Int8, T::Int16 | T::Int32 | T::Int64)
+        | (T::Int16, T::Int32 | T::Int64)
+        | (T::Int32, T::Int64)
+        | (T::Float32, T::Float64) => Some(batch.clone()),
+        (T::Decimal128(p, s), T::Decimal128(batch_p, batch_s)) => {
+            let whole = (i16::from(*p) - i16::from(*s)).max(i16::from(*batch_p) - i16::from(*batch_s));
+            let scale = *s.max(batch_s);
+            let precision = u8::try_from(whole + i16::from(scale)).ok()?;
+            (precision <= 38).then_some(T::Decimal128(precision, scale))
+        }
+        _ => None,
+    }
 }
 
 /// Whether every value of `from` has an exact one in `to`.
@@ -163,20 +202,25 @@ mod tests {
     fn new_columns_are_added_at_the_end_and_dropped_ones_stay() {
         let table = Schema::new(vec![field("id", DataType::Int64), field("gone", DataType::Utf8)]);
         let batch = [field("new", DataType::Date32), field("id", DataType::Int32)];
-        let (schema, added) = evolve(&table, &batch, SchemaEvolution::Add).unwrap();
+        let Evolved { schema, added, .. } = evolve(&table, &batch, SchemaEvolution::Add).unwrap();
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         assert_eq!((names, added), (vec!["id", "gone", "new"], vec!["new".to_owned()]));
         assert!(evolve(&table, &batch, SchemaEvolution::Fail).is_err());
-        assert_eq!(evolve(&table, &batch, SchemaEvolution::None).unwrap().0.fields().len(), 2);
+        assert_eq!(evolve(&table, &batch, SchemaEvolution::None).unwrap().schema.fields().len(), 2);
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn what_does_not_fit_grows_or_is_refused() {
         let table = Schema::new(vec![field("id", DataType::Int32)]);
-        for (name, data_type) in [("id", DataType::Int64), ("id", DataType::Utf8), ("ID", DataType::Int32)] {
+        for (name, data_type) in [("id", DataType::Float64), ("id", DataType::Utf8), ("ID", DataType::Int32)] {
             let error = evolve(&table, &[field(name, data_type)], SchemaEvolution::Add).unwrap_err();
             assert_eq!(error.code, ErrorCode::SchemaIncompatible);
         }
+        let grown = evolve(&table, &[field("id", DataType::Int64)], SchemaEvolution::Add).unwrap();
+        assert_eq!(grown.schema.field(0).data_type(), &DataType::Int64);
+        assert!(evolve(&table, &[field("id", DataType::Int64)], SchemaEvolution::Fail).is_err());
+        let decimal = widen(&DataType::Decimal128(10, 2), &DataType::Decimal128(9, 4));
+        assert_eq!(decimal, Some(DataType::Decimal128(12, 4)));
         assert!(fits(&DataType::Decimal128(5, 2), &DataType::Decimal128(10, 4)));
         assert!(!fits(&DataType::Decimal128(5, 2), &DataType::Decimal128(5, 3)));
     }

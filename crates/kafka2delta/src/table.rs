@@ -1,6 +1,7 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
@@ -44,6 +45,8 @@ pub struct KeyedTable {
     pub(crate) compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
     /// After an error: others' commits, or our own, may stand in the log.
     pub(crate) uncertain: bool,
+    /// Whether a checkpoint is being written beside the merges.
+    pub(crate) checkpointing: Arc<AtomicBool>,
     /// Why the table is not to be written to any more.
     pub(crate) stopped: Option<String>,
 }
@@ -105,6 +108,7 @@ impl KeyedTable {
             moved: MovedRows::default(),
             compiled: None,
             uncertain: false,
+            checkpointing: Arc::default(),
             stopped: None,
         };
         table.reload().await?;
@@ -118,6 +122,7 @@ impl KeyedTable {
         self.indexed = false;
         self.key = None;
         self.uncertain = false;
+        self.schema = Arc::new(Schema::empty());
         if let Some(state) = &self.state {
             features::check_writable(state)?;
             self.schema = to_arrow(&state.schema()?)?;
@@ -228,21 +233,22 @@ impl KeyedTable {
         Ok(())
     }
 
-    /// Builds the index for these key columns, unless it stands.
-    pub(crate) async fn ensure_index(&mut self, primary_key: &[String]) -> Result<()> {
+    /// Builds the index for these key columns in the types of `schema`, unless it stands.
+    pub(crate) async fn ensure_index(&mut self, primary_key: &[String], schema: &SchemaRef) -> Result<()> {
         let names = self.options.primary_key.clone().unwrap_or_else(|| primary_key.to_vec());
-        if self.indexed && self.key.as_ref().is_some_and(|k| k.names == names) {
-            return Ok(());
-        }
         let types: Result<Vec<_>> = names
             .iter()
             .map(|name| {
-                self.schema.field_with_name(name).map(|f| f.data_type().clone()).map_err(|_| {
+                schema.field_with_name(name).map(|f| f.data_type().clone()).map_err(|_| {
                     Error::new(ErrorCode::SchemaIncompatible, format!("the table has no key column '{name}'"))
                 })
             })
             .collect();
-        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types?)?) };
+        let types = types?;
+        if self.indexed && self.key.as_ref().is_some_and(|k| k.names == names && k.hasher.types() == types) {
+            return Ok(());
+        }
+        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types)?) };
         self.index = KeyIndex::default();
         if let Some(state) = &mut self.state {
             let mut files: Vec<FileId> = state.live_files().map(|(id, _)| id).collect();

@@ -218,6 +218,7 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         order_guard: OrderGuard::On,
         on_missing_value: OnMissingValue::Null,
         target_file_size: 128 << 20,
+        max_rewrite_bytes: 10 << 30,
         remembered_keys: 100_000,
         compression: Compression::Snappy,
     }
