@@ -1,0 +1,218 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import test, { type ExecutionContext } from 'ava'
+import { KafkaToDeltaError } from '../../src/errors.js'
+import { type RegistryOptions, RegistrySchemaSource } from '../../src/registry/registry.js'
+
+type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void
+
+interface Served {
+  source: RegistrySchemaSource
+  requests: IncomingMessage[]
+}
+
+async function serve(t: ExecutionContext, handler: Handler, options: Partial<RegistryOptions> = {}): Promise<Served> {
+  const requests: IncomingMessage[] = []
+  const server = createServer((request, response) => {
+    requests.push(request)
+    handler(request, response, requests.length)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const source = new RegistrySchemaSource({ url: `http://127.0.0.1:${port}/`, firstDelay: 5, ...options })
+  t.teardown(() => {
+    source.close()
+    server.close()
+    server.closeAllConnections()
+  })
+  return { source, requests }
+}
+
+const SCHEMA = { type: 'record', name: 'Odd', fields: [{ name: 'with-dash', type: 'int' }] }
+
+function json(response: ServerResponse, body: unknown, status = 200): void {
+  response.writeHead(status, { 'content-type': 'application/vnd.schemaregistry.v1+json' })
+  response.end(typeof body === 'string' ? body : JSON.stringify(body))
+}
+
+const schemaAnswer: Handler = (_, response) => json(response, { schema: JSON.stringify(SCHEMA) })
+
+async function failure(t: ExecutionContext, promise: Promise<unknown>): Promise<KafkaToDeltaError> {
+  return (await t.throwsAsync(promise, { instanceOf: KafkaToDeltaError })) as KafkaToDeltaError
+}
+
+test('a schema is looked up once, also by many at a time, and odd names are no matter', async (t) => {
+  const { source, requests } = await serve(t, schemaAnswer)
+  const all = await Promise.all([source.get(7), source.get(7), source.get(7)])
+  t.deepEqual(all[0], SCHEMA)
+  await source.get(7)
+  t.is(requests.length, 1)
+  t.is(requests[0]?.url, '/schemas/ids/7')
+})
+
+test('server errors are tried again', async (t) => {
+  const { source, requests } = await serve(t, (request, response, count) =>
+    count < 3 ? json(response, 'null', 503) : schemaAnswer(request, response, count),
+  )
+  t.deepEqual(await source.get(1), SCHEMA)
+  t.is(requests.length, 3)
+})
+
+test('broken connections are tried again', async (t) => {
+  const { source, requests } = await serve(t, (request, response, count) => {
+    if (count < 3) (request.socket as Socket).destroy()
+    else schemaAnswer(request, response, count)
+  })
+  t.deepEqual(await source.get(1), SCHEMA)
+  t.true(requests.length >= 3)
+})
+
+test('a registry that stays down is unreachable, and asked again by the next batch', async (t) => {
+  let up = false
+  const { source } = await serve(
+    t,
+    (request, response, count) => (up ? schemaAnswer(request, response, count) : json(response, 'oops', 500)),
+    { retries: 2 },
+  )
+  const error = await failure(t, source.get(1))
+  t.is(error.code, 'REGISTRY_UNREACHABLE')
+  t.true(error.canRetry)
+  t.is(error.position.schemaId, 1)
+  up = true
+  t.deepEqual(await source.get(1), SCHEMA)
+})
+
+test('an address where nothing listens is unreachable', async (t) => {
+  const source = new RegistrySchemaSource({ url: 'http://127.0.0.1:9', retries: 1, firstDelay: 1 })
+  const error = await failure(t, source.get(1))
+  t.is(error.code, 'REGISTRY_UNREACHABLE')
+  t.regex(error.message, /ECONNREFUSED/)
+})
+
+test('an answer that never comes ends by the timeout', async (t) => {
+  const { source } = await serve(t, () => {}, { timeout: 100, retries: 0 })
+  t.is((await failure(t, source.get(1))).code, 'REGISTRY_UNREACHABLE')
+})
+
+test('an answer that breaks off ends by the timeout', async (t) => {
+  const { source } = await serve(
+    t,
+    (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' })
+      response.write('{"sch')
+      setTimeout(() => response.destroy(), 20)
+    },
+    { timeout: 100, retries: 0 },
+  )
+  t.is((await failure(t, source.get(1))).code, 'REGISTRY_UNREACHABLE')
+})
+
+for (const status of [401, 403]) {
+  test(`status ${status} is a matter of credentials, and not tried again`, async (t) => {
+    const { source, requests } = await serve(
+      t,
+      (_, response) => json(response, { error_code: status, message: 'no' }, status),
+      {
+        auth: { username: 'user', password: 'secret' },
+      },
+    )
+    const error = await failure(t, source.get(1))
+    t.is(error.code, 'REGISTRY_AUTH')
+    t.false(error.canRetry)
+    t.is(requests.length, 1)
+    t.false(error.message.includes('secret'))
+  })
+}
+
+test('an unknown id is a bad record', async (t) => {
+  const { source } = await serve(t, (_, response) =>
+    json(response, { error_code: 40403, message: 'Schema 9 not found' }, 404),
+  )
+  const error = await failure(t, source.get(9))
+  t.is(error.code, 'BAD_RECORD')
+  t.regex(error.message, /unknown schema id 9/)
+})
+
+test('a page that is not found is no unknown id: the address is wrong', async (t) => {
+  const { source } = await serve(t, (_, response) => {
+    response.writeHead(404, { 'content-type': 'text/html' })
+    response.end('<h1>not found</h1>')
+  })
+  const error = await failure(t, source.get(9))
+  t.is(error.code, 'REGISTRY_UNREACHABLE')
+  t.regex(error.message, /schemaRegistry.url/)
+})
+
+for (const [name, body] of [
+  ['no JSON', '<html>'],
+  ['null', 'null'],
+  ['no schema', { id: 1 }],
+  ['a schema that is no JSON', { schema: '{' }],
+  ['a Protobuf schema', { schema: 'syntax = "proto3";', schemaType: 'PROTOBUF' }],
+] as const) {
+  test(`an answer with ${name} is no schema`, async (t) => {
+    const { source } = await serve(t, (_, response) => json(response, body))
+    t.is((await failure(t, source.get(1))).code, 'SCHEMA_UNSUPPORTED')
+  })
+}
+
+test('basic and bearer authentication, and credentials in the address', async (t) => {
+  const basic = await serve(t, schemaAnswer, { auth: { username: 'user', password: 'pass:word' } })
+  await basic.source.get(1)
+  t.is(basic.requests[0]?.headers.authorization, `Basic ${Buffer.from('user:pass:word').toString('base64')}`)
+  const bearer = await serve(t, schemaAnswer, { auth: { token: 'abc' } })
+  await bearer.source.get(1)
+  t.is(bearer.requests[0]?.headers.authorization, 'Bearer abc')
+  const inUrl = new RegistrySchemaSource({ url: 'http://u:hidden@127.0.0.1:9', retries: 0 })
+  const error = await failure(t, inUrl.get(1))
+  t.false(error.message.includes('hidden'))
+})
+
+test('the second address is asked where the first does not answer', async (t) => {
+  const { source, requests } = await serve(t, schemaAnswer)
+  source.close()
+  t.is(requests.length, 0)
+  const second = await serve(t, schemaAnswer)
+  const port = (second.source as unknown as { endpoints: { host: string }[] }).endpoints[0]?.host as string
+  const both = new RegistrySchemaSource({ urls: ['http://127.0.0.1:9', port], retries: 0 })
+  t.teardown(() => both.close())
+  t.deepEqual(await both.get(1), SCHEMA)
+})
+
+test('referenced names are put in where they are first used', async (t) => {
+  const { source } = await serve(t, (request, response) => {
+    if (request.url?.startsWith('/schemas/ids/')) {
+      const schema = {
+        type: 'record',
+        name: 'V',
+        fields: [
+          { name: 'a', type: ['null', 'com.x.Address'] },
+          { name: 'b', type: 'com.x.Address' },
+        ],
+      }
+      return json(response, {
+        schema: JSON.stringify(schema),
+        references: [{ name: 'com.x.Address', subject: 'address', version: 3 }],
+      })
+    }
+    t.is(request.url, '/subjects/address/versions/3')
+    const address = {
+      type: 'record',
+      name: 'Address',
+      namespace: 'com.x',
+      fields: [{ name: 'street', type: 'string' }],
+    }
+    return json(response, { schema: JSON.stringify(address), id: 2, version: 3, subject: 'address' })
+  })
+  const schema = (await source.get(1)) as { fields: { type: unknown }[] }
+  const [first] = schema.fields as [{ type: { name: string }[] }, unknown]
+  t.is(first.type[1]?.name, 'Address')
+  t.is(schema.fields[1]?.type, 'com.x.Address')
+})
+
+test('a missing or broken address is a matter of the configuration', (t) => {
+  for (const options of [{}, { url: 'nonsense' }, { url: 'ftp://x' }]) {
+    const error = t.throws(() => new RegistrySchemaSource(options), { instanceOf: KafkaToDeltaError })
+    t.is(error?.code, 'CONFIG_INVALID')
+  }
+})

@@ -1,0 +1,48 @@
+/** What decode hands to the engine: one Arrow IPC stream of changes, and what is told about it. */
+
+/** The value of the column `_op`. */
+export const Op = {
+  upsert: 0,
+  delete: 1,
+  /** Removes rows; every other column of its row is null. */
+  truncate: 2,
+  /** An upsert of an incremental snapshot: the sequence remembered of its key stays. */
+  incremental: 3,
+  /** A delete whose row goes on under another key (`__debezium.newkey`): its values may still be needed. */
+  moved: 4,
+} as const
+
+/**
+ * Columns of the stream after the table's own. All but `_op` are left out where no row needs them.
+ *
+ * | column | Arrow type | meaning |
+ * |---|---|---|
+ * | `_op` | uint8, not null | see {@link Op} |
+ * | `_part` | int32, not null | Kafka partition that the change came through (absent: all 0) |
+ * | `_seq` | fixed_size_binary[24] | the ordering value as three unsigned 64-bit numbers, big endian, compared as a whole; null where it proves nothing |
+ * | `_epoch` | uint64 | a 64-bit hash of the source epoch in which `_seq` compares |
+ * | `_old_key` | struct of the key columns | the key that this row had before a primary-key update; null otherwise |
+ * | `_left_out` | struct of boolean columns, named as the table's | true where the change leaves that column as it is stored |
+ */
+export const CONTROL_COLUMNS = ['_op', '_part', '_seq', '_epoch', '_old_key', '_left_out'] as const
+
+/** A record that could not be decoded. */
+export interface BadRecord {
+  topic: string
+  partition: number
+  offset: string
+  reason: string
+  key: Buffer | null
+  value: Buffer | null
+}
+
+export interface ChangeBatch {
+  /** An Arrow IPC stream with exactly one record batch; null when no message is a change. */
+  ipc: Uint8Array | null
+  numRows: number
+  /** Names of the key columns, in the order of the key's schema. */
+  primaryKey: string[]
+  /** Messages that are no change of a row: heartbeats, transaction markers, logical messages. */
+  numIgnored: number
+  badRecords: BadRecord[]
+}

@@ -1,0 +1,204 @@
+/** The columns of one table: the union over all schemas seen, in the order of their first definition. */
+import { builderFor, type ColumnBuilder, StructBuilder } from '../arrow/builders.js'
+import { type ColumnType, deltaTypeName, sameType, widen } from '../arrow/types.js'
+import { type AvroNode, describeAvro } from '../avro/schema.js'
+import { KafkaToDeltaError } from '../errors.js'
+import { CONTROL_COLUMNS } from './change-batch.js'
+import { columnOptions, type ResolvedOptions } from './options.js'
+import { columnTypeOf } from './types.js'
+
+const CONTROL_NAMES = new Set<string>(CONTROL_COLUMNS)
+
+export class LayoutColumn {
+  builder: ColumnBuilder
+  /** 1 where a row leaves the column as it is stored; made when first needed in a batch. */
+  leftOut: Uint8Array | null = null
+  private capacity = 0
+
+  constructor(
+    readonly name: string,
+    public type: ColumnType,
+    /** The source's type, for people. */
+    readonly source: string,
+    /** The schema that first had this type. */
+    public schemaId: number,
+  ) {
+    this.builder = builderFor(type, name)
+  }
+
+  reset(rows: number): void {
+    this.builder.reset(rows)
+    this.capacity = rows
+    this.leftOut = null
+  }
+
+  /** Generated code calls it where it meets the placeholder. */
+  readonly leave = (row: number): void => {
+    this.leftOut ??= new Uint8Array(this.capacity)
+    this.leftOut[row] = 1
+  }
+
+  clear(row: number): void {
+    this.builder.clear(row)
+    if (this.leftOut !== null) this.leftOut[row] = 0
+  }
+}
+
+export class TableLayout {
+  readonly columns: LayoutColumn[] = []
+  primaryKey: string[] | null = null
+  /** The keys before primary-key updates; its rows are the batch's. */
+  oldKey: StructBuilder | null = null
+  /** Grows when a column is added or changes its type: what was compiled before must be compiled again. */
+  version = 0
+  private readonly byName = new Map<string, LayoutColumn>()
+  private readonly byLowerName = new Map<string, LayoutColumn>()
+  private keySchemaId = -1
+
+  constructor(private readonly options: ResolvedOptions) {}
+
+  /** The column's name for a source field. */
+  nameOf(field: string): string {
+    const renamed = this.options.renameColumns
+    return Object.hasOwn(renamed, field) ? (renamed[field] as string) : field
+  }
+
+  /** Whether the options keep a field that is no key. */
+  keeps(field: string): boolean {
+    const { includeColumns, excludeColumns } = this.options
+    return !excludeColumns.includes(field) && (includeColumns === undefined || includeColumns.includes(field))
+  }
+
+  find(name: string): LayoutColumn {
+    const column = this.byName.get(name)
+    if (column === undefined) throw new KafkaToDeltaError('INTERNAL', `the column ${name} is not in the layout`)
+    return column
+  }
+
+  has(name: string): boolean {
+    return this.byName.has(name)
+  }
+
+  /**
+   * Adds the column of a source field, or widens it.
+   * @throws SCHEMA_INCOMPATIBLE where no type holds both
+   * @throws SCHEMA_UNSUPPORTED for names that collide and types that Delta lacks
+   */
+  add(field: string, node: AvroNode, schemaId: number, name: string = this.nameOf(field)): LayoutColumn {
+    const { topic } = this.options
+    const type = columnTypeOf(node, columnOptions(this.options, field), field)
+    const known = this.byName.get(name)
+    if (known === undefined) return this.append(field, name, type, node, schemaId)
+    if (sameType(known.type, type)) return known
+    const wider = widen(known.type, type)
+    if (wider === null) {
+      throw new KafkaToDeltaError(
+        'SCHEMA_INCOMPATIBLE',
+        `${topic}: the column ${name} is ${deltaTypeName(known.type)} in schema ${known.schemaId} and ` +
+          `${deltaTypeName(type)} in schema ${schemaId}, and no type holds both`,
+        { topic, column: name, schemaId },
+      )
+    }
+    if (!sameType(known.type, wider)) {
+      known.type = wider
+      known.schemaId = schemaId
+      known.builder = builderFor(wider, name)
+      this.changed()
+    }
+    return known
+  }
+
+  private append(field: string, name: string, type: ColumnType, node: AvroNode, schemaId: number): LayoutColumn {
+    const { topic } = this.options
+    const remedy = `rename it with renameColumns or leave it out with excludeColumns`
+    if (CONTROL_NAMES.has(name.toLowerCase())) {
+      throw new KafkaToDeltaError(
+        'SCHEMA_UNSUPPORTED',
+        `${topic}: the column ${name} has a name that kafka2delta uses itself: ${remedy}`,
+        { topic, column: name, schemaId },
+      )
+    }
+    const other = this.byLowerName.get(name.toLowerCase())
+    if (other !== undefined) {
+      throw new KafkaToDeltaError(
+        'SCHEMA_UNSUPPORTED',
+        `${topic}: the columns ${other.name} (schema ${other.schemaId}) and ${name} (schema ${schemaId}) differ only ` +
+          `in case, which Delta tables cannot hold: for one of them, ${remedy}`,
+        { topic, column: name, schemaId },
+      )
+    }
+    const source = field === name ? describeAvro(node) : `${field}: ${describeAvro(node)}`
+    const column = new LayoutColumn(name, type, source, schemaId)
+    this.columns.push(column)
+    this.byName.set(name, column)
+    this.byLowerName.set(name.toLowerCase(), column)
+    this.changed()
+    return column
+  }
+
+  private changed(): void {
+    this.version++
+    this.oldKey = null
+  }
+
+  /**
+   * Fixes the key columns.
+   * @throws SCHEMA_INCOMPATIBLE where they are others than before
+   */
+  setPrimaryKey(names: string[], schemaId: number): void {
+    if (this.primaryKey === null) {
+      this.primaryKey = names
+      this.keySchemaId = schemaId
+      this.version++
+      return
+    }
+    const known = this.primaryKey
+    if (names.length === known.length && names.every((name) => known.includes(name))) return
+    const { topic } = this.options
+    throw new KafkaToDeltaError(
+      'SCHEMA_INCOMPATIBLE',
+      `${topic}: the primary key is (${known.join(', ')}) in schema ${this.keySchemaId} and (${names.join(', ')}) in ` +
+        `schema ${schemaId}: a table's key cannot change; write to a new table, or name the key with primaryKey`,
+      { topic, schemaId },
+    )
+  }
+
+  isKey(name: string): boolean {
+    return this.primaryKey?.includes(name) ?? false
+  }
+
+  /** The builder of `_old_key`, made when first needed. */
+  oldKeyBuilder(): StructBuilder {
+    if (this.oldKey !== null) return this.oldKey
+    const fields = (this.primaryKey ?? []).map((name) => ({ name, type: this.find(name).type }))
+    this.oldKey = new StructBuilder(
+      { kind: 'struct', fields },
+      '_old_key',
+      fields.map((field) => field.name),
+      fields.map((field) => builderFor(field.type, `_old_key.${field.name}`)),
+    )
+    return this.oldKey
+  }
+
+  reset(rows: number): void {
+    for (const column of this.columns) column.reset(rows)
+    this.oldKey?.reset(rows)
+  }
+
+  clear(row: number): void {
+    for (const column of this.columns) column.clear(row)
+    this.oldKey?.clear(row)
+  }
+
+  mark(): void {
+    for (const column of this.columns) column.builder.mark()
+    this.oldKey?.mark()
+  }
+
+  utf8SinceMark(row: number): boolean {
+    return (
+      this.columns.every((column) => column.builder.utf8SinceMark(row, row + 1)) &&
+      (this.oldKey?.utf8SinceMark(row, row + 1) ?? true)
+    )
+  }
+}

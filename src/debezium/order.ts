@@ -1,0 +1,338 @@
+/**
+ * The ordering value `_seq` and its epoch: 24 bytes, compared as a whole, of a streaming change.
+ *
+ * It is given only where the stream proves that the change is streamed, not from a snapshot, and where the sequence is
+ * complete. Otherwise the order of the offsets alone rules.
+ */
+import { createHash } from 'node:crypto'
+import { NUMBERS, type NumberName, type RowState, TEXTS, type TextName } from './row-state.js'
+
+export const SEQ_SIZE = 24
+
+/** How a source numbers its changes. */
+export type SequenceKind = 'postgres' | 'mysql' | 'sqlserver' | 'oracle' | 'lsn'
+
+/** The fields that each kind reads, in order of preference of the kinds. */
+const NEEDS: Record<Exclude<SequenceKind, 'lsn'>, (TextName | NumberName)[]> = {
+  postgres: ['sequence'],
+  mysql: ['file', 'pos', 'row', 'server_id'],
+  sqlserver: ['commit_lsn', 'change_lsn', 'event_serial_no'],
+  oracle: ['scn', 'rs_id', 'ssn'],
+}
+
+/** Fields that the guard can use, beside those of the kinds. */
+export const EPOCH_FIELDS: TextName[] = ['connector', 'name', 'db']
+
+/** The kind whose fields are all there, or null. MySQL's `sequence` is always null: its own fields decide first. */
+export function sequenceKindOf(has: (field: TextName | NumberName) => boolean): Exclude<SequenceKind, 'lsn'> | null {
+  for (const kind of ['mysql', 'sqlserver', 'oracle', 'postgres'] as const) if (NEEDS[kind].every(has)) return kind
+  return null
+}
+
+export function fieldsOf(kind: SequenceKind): (TextName | NumberName)[] {
+  return kind === 'lsn' ? ['lsn'] : NEEDS[kind]
+}
+
+const T = Object.fromEntries(TEXTS.map((name, i) => [name, i])) as Record<TextName, number>
+const N = Object.fromEntries(NUMBERS.map((name, i) => [name, i])) as Record<NumberName, number>
+
+/** Where a row comes from. */
+export type Provenance = 'unknown' | 'streaming' | 'snapshot' | 'incremental'
+
+const FALSE = Buffer.from('false')
+const INCREMENTAL = Buffer.from('incremental')
+const OP_READ = 'r'.charCodeAt(0)
+
+function textIs(bytes: Uint8Array, at: number, length: number, wanted: Uint8Array): boolean {
+  if (length !== wanted.length) return false
+  for (let i = 0; i < length; i++) if (bytes[at + i] !== wanted[i]) return false
+  return true
+}
+
+/**
+ * Where the row comes from, by `op` and `source.snapshot`, as far as the schema has them. Debezium leaves `snapshot`
+ * out of streamed rows, or says 'false'.
+ */
+export function provenanceOf(bytes: Uint8Array, state: RowState, hasOp: boolean, hasSnapshot: boolean): Provenance {
+  const length = state.textLength[T.snapshot] as number
+  const at = state.textAt[T.snapshot] as number
+  const claimed = hasSnapshot && length >= 0 && !textIs(bytes, at, length, FALSE)
+  if (hasOp && state.op === 0) return 'unknown'
+  if (claimed && textIs(bytes, at, length, INCREMENTAL)) return 'incremental'
+  if (hasOp) {
+    if (state.op === OP_READ) return 'snapshot'
+    // A streamed operation that says it is of a snapshot proves nothing.
+    return claimed ? 'unknown' : 'streaming'
+  }
+  if (!hasSnapshot) return 'unknown'
+  return claimed ? 'snapshot' : 'streaming'
+}
+
+/** Collects `_seq` and `_epoch` of a batch. */
+export class Sequences {
+  bytes: Buffer = Buffer.alloc(0)
+  valid: Uint8Array = new Uint8Array(0)
+  /** Two words per row, the low one first. */
+  epochs: Int32Array = new Int32Array(0)
+  any = false
+
+  reset(rows: number): void {
+    this.bytes = Buffer.alloc(rows * SEQ_SIZE)
+    this.valid = new Uint8Array(rows)
+    this.epochs = new Int32Array(rows * 2)
+    this.any = false
+  }
+
+  clear(row: number): void {
+    if (row >= this.valid.length) return
+    this.valid[row] = 0
+    this.bytes.fill(0, row * SEQ_SIZE, (row + 1) * SEQ_SIZE)
+  }
+
+  /** Gives `row` the given value: of another row, or a remembered one. */
+  set(row: number, seq: Uint8Array, low: number, high: number): void {
+    this.bytes.set(seq, row * SEQ_SIZE)
+    this.epochs[row * 2] = low
+    this.epochs[row * 2 + 1] = high
+    this.valid[row] = 1
+    this.any = true
+  }
+}
+
+/** Reads the sequence of a change from its message and state. */
+export class SequenceReader {
+  private readonly epoch: Epoch
+
+  constructor(readonly kind: SequenceKind) {
+    this.epoch = new Epoch(kind)
+  }
+
+  /** Writes the row's value to `out`, where it is complete. */
+  read(bytes: Buffer, state: RowState, out: Sequences, row: number): void {
+    const at = row * SEQ_SIZE
+    if (!this.write(bytes, state, out.bytes, at)) {
+      out.clear(row)
+      return
+    }
+    this.epoch.write(bytes, state, out.epochs, row * 2)
+    out.valid[row] = 1
+    out.any = true
+  }
+
+  private write(bytes: Buffer, state: RowState, out: Buffer, at: number): boolean {
+    switch (this.kind) {
+      case 'postgres':
+        return writeSequence(bytes, state.textAt[T.sequence] as number, state.textLength[T.sequence] as number, out, at)
+      case 'mysql': {
+        const end = (state.textAt[T.file] as number) + (state.textLength[T.file] as number)
+        if ((state.textLength[T.file] as number) <= 0) return false
+        let first = end
+        while (first > (state.textAt[T.file] as number) && isDigit(bytes[first - 1])) first--
+        return (
+          first < end &&
+          writeDecimal(bytes, first, end, out, at) &&
+          writeNumber(state, N.pos, out, at + 8) &&
+          writeNumber(state, N.row, out, at + 16) &&
+          state.hasNumber[N.server_id] === 1
+        )
+      }
+      case 'sqlserver':
+        return (
+          writeHex(bytes, state, T.commit_lsn, SQLSERVER_PARTS, 0x3a, out, at) &&
+          writeHex(bytes, state, T.change_lsn, SQLSERVER_PARTS, 0x3a, out, at + 10) &&
+          writeShort(state, N.event_serial_no, out, at + 20)
+        )
+      case 'oracle': {
+        const from = state.textAt[T.scn] as number
+        return (
+          (state.textLength[T.scn] as number) > 0 &&
+          writeDecimal(bytes, from, from + (state.textLength[T.scn] as number), out, at) &&
+          writeHex(bytes, state, T.rs_id, ORACLE_PARTS, 0x2e, out, at + 8) &&
+          writeShort(state, N.ssn, out, at + 18)
+        )
+      }
+      case 'lsn':
+        return writeNumber(state, N.lsn, out, at)
+    }
+  }
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 48 && byte <= 57
+}
+
+/** Writes digits as an unsigned 64-bit number. */
+function writeDecimal(bytes: Buffer, from: number, to: number, out: Buffer, at: number): boolean {
+  if (to - from > 20 || to <= from) return false
+  if (to - from > 15) {
+    const text = bytes.toString('latin1', from, to)
+    if (!/^\d+$/.test(text)) return false
+    const value = BigInt(text)
+    if (value > 0xffffffffffffffffn) return false
+    out.writeBigUInt64BE(value, at)
+    return true
+  }
+  let value = 0
+  for (let i = from; i < to; i++) {
+    if (!isDigit(bytes[i])) return false
+    value = value * 10 + ((bytes[i] as number) - 48)
+  }
+  const high = Math.floor(value / 4294967296)
+  writeWord(out, at, high)
+  writeWord(out, at + 4, value - high * 4294967296)
+  return true
+}
+
+function writeWord(out: Buffer, at: number, word: number): void {
+  out[at] = word >>> 24
+  out[at + 1] = word >>> 16
+  out[at + 2] = word >>> 8
+  out[at + 3] = word
+}
+
+/** A number of the state as unsigned 64 bits; a negative one is none. */
+function writeNumber(state: RowState, index: number, out: Buffer, at: number): boolean {
+  const high = state.numberHigh[index] as number
+  if (state.hasNumber[index] !== 1 || high < 0) return false
+  writeWord(out, at, high)
+  writeWord(out, at + 4, state.numberLow[index] as number)
+  return true
+}
+
+/** A number of the state as unsigned 32 bits. */
+function writeShort(state: RowState, index: number, out: Buffer, at: number): boolean {
+  if (state.hasNumber[index] !== 1 || state.numberHigh[index] !== 0) return false
+  writeWord(out, at, state.numberLow[index] as number)
+  return true
+}
+
+/**
+ * Postgres' `sequence`, JSON text: the last commit's LSN, null before the first one, and the change's own LSN:
+ * `["23376816","23377096"]`.
+ */
+function writeSequence(bytes: Buffer, at: number, length: number, out: Buffer, outAt: number): boolean {
+  if (length < 5 || bytes[at] !== 0x5b || bytes[at + length - 1] !== 0x5d) return false
+  const end = at + length - 1
+  let comma = at + 1
+  while (comma < end && bytes[comma] !== 0x2c) comma++
+  if (comma === end) return false
+  return writeItem(bytes, at + 1, comma, out, outAt, true) && writeItem(bytes, comma + 1, end, out, outAt + 8, false)
+}
+
+function writeItem(bytes: Buffer, from: number, to: number, out: Buffer, at: number, nullable: boolean): boolean {
+  while (from < to && bytes[from] === 0x20) from++
+  while (from < to && bytes[to - 1] === 0x20) to--
+  if (nullable && to - from === 4 && bytes[from] === 0x6e) {
+    out.fill(0, at, at + 8)
+    return true
+  }
+  if (bytes[from] === 0x22 && bytes[to - 1] === 0x22) {
+    from++
+    to--
+  }
+  return writeDecimal(bytes, from, to, out, at)
+}
+
+/** Bytes of each part of an LSN `00000027:00000ac0:0002`. */
+const SQLSERVER_PARTS = [4, 4, 2]
+/** Bytes of each part of a record set id ` 0x000019.0000047f.0010 `. */
+const ORACLE_PARTS = [4, 4, 2]
+
+function writeHex(
+  bytes: Buffer,
+  state: RowState,
+  index: number,
+  parts: number[],
+  separator: number,
+  out: Buffer,
+  at: number,
+): boolean {
+  let from = state.textAt[index] as number
+  let to = from + (state.textLength[index] as number)
+  while (from < to && bytes[from] === 0x20) from++
+  while (from < to && bytes[to - 1] === 0x20) to--
+  if (bytes[from] === 0x30 && ((bytes[from + 1] as number) | 0x20) === 0x78) from += 2
+  for (let part = 0; part < parts.length; part++) {
+    const size = parts[part] as number
+    let value = 0
+    let count = 0
+    for (; from < to && bytes[from] !== separator; from++, count++) {
+      const digit = Number.parseInt(String.fromCharCode(bytes[from] as number), 16)
+      if (Number.isNaN(digit)) return false
+      value = value * 16 + digit
+    }
+    if (count === 0 || count > size * 2 || (from === to) !== (part === parts.length - 1)) return false
+    from++
+    for (let i = size - 1; i >= 0; i--, value = Math.floor(value / 256)) out[at + i] = value & 0xff
+    at += size
+  }
+  return true
+}
+
+/** The source epoch's hash; computed anew only when its parts change. */
+class Epoch {
+  private last: Buffer = Buffer.alloc(0)
+  private known = false
+  private low = 0
+  private high = 0
+
+  constructor(private readonly kind: SequenceKind) {}
+
+  write(bytes: Buffer, state: RowState, out: Int32Array, at: number): void {
+    if (!this.known || !this.isSame(bytes, state)) this.compute(bytes, state)
+    out[at] = this.low
+    out[at + 1] = this.high
+  }
+
+  /** Compares the parts with those of the row before: each as its length and its bytes. */
+  private isSame(bytes: Buffer, state: RowState): boolean {
+    const { last } = this
+    let at = 0
+    for (let part = 0; part < 4; part++) {
+      const [from, length] = this.part(bytes, state, part)
+      if (last[at++] !== (length & 0xff)) return false
+      for (let i = 0; i < length; i++) if (last[at++] !== bytes[from + i]) return false
+    }
+    if (this.kind !== 'mysql') return true
+    return (
+      last.readInt32LE(at) === state.numberLow[N.server_id] &&
+      last.readInt32LE(at + 4) === state.numberHigh[N.server_id]
+    )
+  }
+
+  private readonly span: [number, number] = [0, 0]
+
+  /** Position and length of a part: connector, name, database, the binary log's base name. */
+  private part(bytes: Buffer, state: RowState, part: number): [number, number] {
+    const { span } = this
+    span[0] = 0
+    span[1] = 0
+    if (this.kind === 'lsn' || (part === 3 && this.kind !== 'mysql')) return span
+    const index = part === 0 ? T.connector : part === 1 ? T.name : part === 2 ? T.db : T.file
+    const length = state.textLength[index] as number
+    if (length < 0) return span
+    span[0] = state.textAt[index] as number
+    span[1] = length
+    if (part === 3) while (span[1] > 0 && isDigit(bytes[span[0] + span[1] - 1])) span[1]--
+    return span
+  }
+
+  private compute(bytes: Buffer, state: RowState): void {
+    const pieces: Buffer[] = []
+    for (let part = 0; part < 4; part++) {
+      const [from, length] = this.part(bytes, state, part)
+      pieces.push(Buffer.from([length & 0xff]), Buffer.from(bytes.subarray(from, from + length)))
+    }
+    if (this.kind === 'mysql') {
+      const server = Buffer.alloc(8)
+      server.writeInt32LE(state.numberLow[N.server_id] as number, 0)
+      server.writeInt32LE(state.numberHigh[N.server_id] as number, 4)
+      pieces.push(server)
+    }
+    this.last = Buffer.concat(pieces)
+    this.known = true
+    const hash = createHash('sha256').update(`${this.kind}\0`).update(this.last).digest()
+    this.low = hash.readInt32LE(0)
+    this.high = hash.readInt32LE(4)
+  }
+}

@@ -1,0 +1,101 @@
+/** The rows of one batch beside the table's columns: control columns, and the finished stream. */
+import { Bool, type Data, Field, FixedSizeBinary, Int32, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
+import { packBits, packValidity } from '../arrow/builders.js'
+import { type NamedData, writeIpc } from '../arrow/ipc.js'
+import type { TableLayout } from './layout.js'
+import { SEQ_SIZE, Sequences } from './order.js'
+
+export class RowSet {
+  rows = 0
+  readonly sequences = new Sequences()
+  private ops: Uint8Array = new Uint8Array(0)
+  private partitions: Int32Array = new Int32Array(0)
+  private otherPartitions = false
+
+  reset(capacity: number, withSequences: boolean): void {
+    this.rows = 0
+    this.ops = new Uint8Array(capacity)
+    this.partitions = new Int32Array(capacity)
+    this.otherPartitions = false
+    this.sequences.reset(withSequences ? capacity : 0)
+  }
+
+  add(op: number, partition: number): void {
+    this.ops[this.rows] = op
+    this.partitions[this.rows] = partition
+    if (partition !== 0) this.otherPartitions = true
+    this.rows++
+  }
+
+  /** The Arrow IPC stream, or null where a text is not valid UTF-8. */
+  finish(layout: TableLayout): Uint8Array | null {
+    const { rows } = this
+    const columns: NamedData[] = []
+    for (const column of layout.columns) {
+      const data = column.builder.finish(rows)
+      if (data === null) return null
+      columns.push({ name: column.name, data, nullable: true })
+    }
+    columns.push({ name: '_op', data: numbers(new Uint8(), this.ops.subarray(0, rows), rows), nullable: false })
+    if (this.otherPartitions) {
+      const data = numbers(new Int32(), this.partitions.subarray(0, rows), rows)
+      columns.push({ name: '_part', data, nullable: false })
+    }
+    if (this.sequences.any) columns.push(...this.sequenceColumns())
+    const oldKey = layout.oldKey
+    if (oldKey !== null && anyOf(oldKey.valid, rows)) {
+      const data = oldKey.finish(rows)
+      if (data === null) return null
+      columns.push({ name: '_old_key', data, nullable: true })
+    }
+    if (layout.columns.some((column) => column.leftOut !== null)) {
+      columns.push({ name: '_left_out', data: this.leftOut(layout), nullable: false })
+    }
+    return writeIpc(columns, rows)
+  }
+
+  private sequenceColumns(): NamedData[] {
+    const { rows, sequences } = this
+    const validity = packValidity(sequences.valid, rows)
+    const seq = makeData({
+      type: new FixedSizeBinary(SEQ_SIZE),
+      length: rows,
+      ...validity,
+      data: sequences.bytes.subarray(0, rows * SEQ_SIZE),
+    } as never) as Data
+    const epoch = makeData({
+      type: new Uint64(),
+      length: rows,
+      ...validity,
+      data: new BigUint64Array(sequences.epochs.buffer, 0, rows),
+    } as never) as Data
+    return [
+      { name: '_seq', data: seq, nullable: true },
+      { name: '_epoch', data: epoch, nullable: true },
+    ]
+  }
+
+  private leftOut(layout: TableLayout): Data {
+    const { rows } = this
+    // Each column needs bytes of its own: Arrow's writer takes adjoining pieces of one buffer for one piece.
+    const none = () => new Uint8Array(((rows + 63) >> 6) << 3)
+    const children = layout.columns.map((column) =>
+      makeData({
+        type: new Bool(),
+        length: rows,
+        nullCount: 0,
+        data: column.leftOut === null ? none() : packBits(column.leftOut, rows),
+      }),
+    )
+    const fields = layout.columns.map((column) => new Field(column.name, new Bool(), false))
+    return makeData({ type: new Struct(fields), length: rows, nullCount: 0, children } as never) as Data
+  }
+}
+
+function numbers(type: Uint8 | Int32, data: Uint8Array | Int32Array, rows: number): Data {
+  return makeData({ type, length: rows, nullCount: 0, data } as never) as Data
+}
+
+function anyOf(valid: Uint8Array, rows: number): boolean {
+  return valid.subarray(0, rows).includes(1)
+}

@@ -1,0 +1,234 @@
+/** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
+import type { ColumnType } from '../arrow/types.js'
+import { type AvroNode, describeAvro } from '../avro/schema.js'
+import { KafkaToDeltaError } from '../errors.js'
+
+export type TimeUnit = 'ms' | 'us' | 'ns'
+
+export type Meaning =
+  | { is: 'plain' | 'date' | 'isoDate' | 'isoTimestamp' | 'zonedTimestamp' | 'variableDecimal' }
+  | { is: 'timestamp' | 'time'; unit: TimeUnit }
+  /** `declared`: the precision is the source's own, not the converter's stand-in for none. */
+  | { is: 'decimal'; precision: number; scale: number; declared: boolean }
+
+/** What to do with a value outside its column's type. */
+export type OutOfRange = 'fail' | 'null' | 'clamp'
+
+/** How the values of a column are stored. */
+export interface ColumnOptions {
+  /** Timestamps without zone as Delta's timestamp_ntz. Default false: timestamp, taken as UTC. */
+  timestampNtz?: boolean
+  /** Times of day as the number that they are, or as text `HH:MM:SS.ffffff`. Default 'number'. */
+  time?: 'number' | 'string'
+  /** Connect's int8 and int16 as byte and short. Default false: integer. */
+  smallIntegers?: boolean
+  /** Decimals without a fixed scale, or with more digits than Delta has. Default 'string', exact. */
+  decimal?: 'string' | 'double' | { precision: number; scale: number }
+  /** Infinity, years before 1 or after 9999, decimals with too many digits. Default 'fail': a bad record. */
+  outOfRange?: OutOfRange
+}
+
+const CONNECT = 'org.apache.kafka.connect.data.'
+const TIME = 'io.debezium.time.'
+
+const INT_MEANINGS: Record<string, Meaning> = {
+  [`${CONNECT}Date`]: { is: 'date' },
+  [`${TIME}Date`]: { is: 'date' },
+  [`${CONNECT}Time`]: { is: 'time', unit: 'ms' },
+  [`${TIME}Time`]: { is: 'time', unit: 'ms' },
+}
+
+const LONG_MEANINGS: Record<string, Meaning> = {
+  [`${CONNECT}Timestamp`]: { is: 'timestamp', unit: 'ms' },
+  [`${TIME}Timestamp`]: { is: 'timestamp', unit: 'ms' },
+  [`${TIME}MicroTimestamp`]: { is: 'timestamp', unit: 'us' },
+  [`${TIME}NanoTimestamp`]: { is: 'timestamp', unit: 'ns' },
+  [`${TIME}MicroTime`]: { is: 'time', unit: 'us' },
+  [`${TIME}NanoTime`]: { is: 'time', unit: 'ns' },
+}
+
+const STRING_MEANINGS: Record<string, Meaning> = {
+  [`${TIME}IsoDate`]: { is: 'isoDate' },
+  [`${TIME}IsoTimestamp`]: { is: 'isoTimestamp' },
+  [`${TIME}ZonedTimestamp`]: { is: 'zonedTimestamp' },
+}
+
+const INT_LOGICAL: Record<string, Meaning> = { date: { is: 'date' }, 'time-millis': { is: 'time', unit: 'ms' } }
+
+const LONG_LOGICAL: Record<string, Meaning> = {
+  'timestamp-millis': { is: 'timestamp', unit: 'ms' },
+  'timestamp-micros': { is: 'timestamp', unit: 'us' },
+  'timestamp-nanos': { is: 'timestamp', unit: 'ns' },
+  'local-timestamp-millis': { is: 'timestamp', unit: 'ms' },
+  'local-timestamp-micros': { is: 'timestamp', unit: 'us' },
+  'local-timestamp-nanos': { is: 'timestamp', unit: 'ns' },
+  'time-micros': { is: 'time', unit: 'us' },
+}
+
+const PLAIN: Meaning = { is: 'plain' }
+
+/** The name `connect.name` decides before Avro's logical type. */
+export function meaningOf(node: AvroNode): Meaning {
+  const name = node.connectName ?? ''
+  const logical = node.logicalType ?? ''
+  switch (node.kind) {
+    case 'int':
+      return INT_MEANINGS[name] ?? (name === '' ? INT_LOGICAL[logical] : undefined) ?? PLAIN
+    case 'long':
+      return LONG_MEANINGS[name] ?? (name === '' ? LONG_LOGICAL[logical] : undefined) ?? PLAIN
+    case 'string':
+      return STRING_MEANINGS[name] ?? PLAIN
+    case 'bytes':
+    case 'fixed':
+      return decimalMeaning(node) ?? PLAIN
+    case 'record':
+      return isVariableDecimal(node) ? { is: 'variableDecimal' } : PLAIN
+    default:
+      return PLAIN
+  }
+}
+
+/** What Connect's Avro converter writes where a decimal has no precision. */
+const CONVERTER_PRECISION = 64
+
+function decimalMeaning(node: AvroNode): Meaning | null {
+  const connect = node.connectName === `${CONNECT}Decimal`
+  if (!connect && node.logicalType !== 'decimal') return null
+  const given = Number(node.parameters?.['connect.decimal.precision'])
+  const scale = node.scale ?? Number(node.parameters?.scale ?? 0)
+  const precision = node.precision ?? (given || CONVERTER_PRECISION)
+  if (!Number.isInteger(scale) || scale < 0 || !Number.isInteger(precision) || precision < 1) return null
+  // Avro says to ignore a decimal without precision, Connect always knows its scale.
+  if (!connect && node.precision === undefined) return null
+  return { is: 'decimal', precision, scale, declared: !connect || !Number.isNaN(given) }
+}
+
+function isVariableDecimal(node: AvroNode): boolean {
+  if (node.kind !== 'record' || node.connectName !== 'io.debezium.data.VariableScaleDecimal') return false
+  const [scale, value] = node.fields
+  return node.fields.length === 2 && scale?.type.kind === 'int' && value?.type.kind === 'bytes'
+}
+
+function unsupported(path: string, what: string): never {
+  throw new KafkaToDeltaError(
+    'SCHEMA_UNSUPPORTED',
+    `the column ${path} ${what}: name it in excludeColumns to leave it out`,
+    { column: path },
+  )
+}
+
+/**
+ * The type of the column that stores values of `node`.
+ * @throws SCHEMA_UNSUPPORTED where Delta has none
+ */
+export function columnTypeOf(
+  node: AvroNode,
+  options: ColumnOptions,
+  path: string,
+  within: AvroNode[] = [],
+): ColumnType {
+  const meaning = meaningOf(node)
+  switch (meaning.is) {
+    case 'date':
+    case 'isoDate':
+      return { kind: 'date' }
+    case 'timestamp':
+    case 'isoTimestamp':
+      return { kind: 'timestamp', utc: options.timestampNtz !== true }
+    case 'zonedTimestamp':
+      return { kind: 'timestamp', utc: true }
+    case 'time':
+      return { kind: options.time === 'string' ? 'string' : node.kind === 'int' ? 'integer' : 'long' }
+    case 'decimal':
+      return decimalType(meaning, options)
+    case 'variableDecimal':
+      return unboundedType(options)
+    case 'plain':
+      return plainType(node, options, path, within)
+  }
+}
+
+function plainType(node: AvroNode, options: ColumnOptions, path: string, within: AvroNode[]): ColumnType {
+  if (within.includes(node)) unsupported(path, `has a type that contains itself (${describeAvro(node)})`)
+  const inner = [...within, node]
+  switch (node.kind) {
+    case 'boolean':
+    case 'long':
+    case 'float':
+    case 'double':
+    case 'string':
+      return { kind: node.kind }
+    case 'enum':
+      return { kind: 'string' }
+    case 'bytes':
+    case 'fixed':
+      return { kind: 'binary' }
+    case 'int':
+      if (options.smallIntegers && node.connectType === 'int8') return { kind: 'byte' }
+      if (options.smallIntegers && node.connectType === 'int16') return { kind: 'short' }
+      return { kind: 'integer' }
+    case 'array':
+      return { kind: 'array', items: columnTypeOf(node.items, options, `${path}[]`, inner) }
+    case 'map':
+      return { kind: 'map', values: columnTypeOf(node.values, options, `${path}.value`, inner) }
+    case 'record':
+      return structOf(node.fields, options, path, inner)
+    case 'union':
+      return unionType(node.branches, options, path, inner)
+    case 'null':
+      return unsupported(path, 'has the type null alone')
+  }
+}
+
+function structOf(
+  members: { name: string; type: AvroNode }[],
+  options: ColumnOptions,
+  path: string,
+  within: AvroNode[],
+): ColumnType {
+  if (members.length === 0) unsupported(path, 'is a record without fields')
+  const seen = new Map<string, string>()
+  const fields = members.map(({ name, type }) => {
+    const other = seen.get(name.toLowerCase())
+    if (other !== undefined) unsupported(path, `has the fields ${other} and ${name}, which differ only in case`)
+    seen.set(name.toLowerCase(), name)
+    return { name, type: columnTypeOf(type, options, `${path}.${name}`, within) }
+  })
+  return { kind: 'struct', fields }
+}
+
+function unionType(branches: AvroNode[], options: ColumnOptions, path: string, within: AvroNode[]): ColumnType {
+  const others = branches.filter((branch) => branch.kind !== 'null')
+  if (others.length === 0) unsupported(path, 'has the type null alone')
+  const types = others.map((branch) => columnTypeOf(branch, options, path, within))
+  if (types.length === 1) return types[0] as ColumnType
+  const kinds = others.map((branch) => (meaningOf(branch).is === 'plain' ? branch.kind : 'other')).sort()
+  if (kinds.join() === 'int,long') return { kind: 'long' }
+  if (kinds.join() === 'double,float') return { kind: 'double' }
+  return { kind: 'struct', fields: types.map((type, i) => ({ name: `member${i}`, type })) }
+}
+
+/** Scales above this are negative ones that a reader took for 11 unsigned bits. */
+const MAX_SCALE = 1023
+/** Postgres' money has the converter's precision and at most 19 digits. */
+const MAX_MONEY_SCALE = 4
+
+function decimalType(
+  { precision, scale, declared }: { precision: number; scale: number; declared: boolean },
+  options: ColumnOptions,
+): ColumnType {
+  if (scale > MAX_SCALE && scale < 2048) {
+    const digits = precision + 2048 - scale
+    return digits <= 38 ? { kind: 'decimal', precision: digits, scale: 0 } : unboundedType(options)
+  }
+  if (!declared && precision === CONVERTER_PRECISION && scale <= MAX_MONEY_SCALE) {
+    return { kind: 'decimal', precision: 38, scale }
+  }
+  const digits = Math.max(precision, scale)
+  return digits <= 38 ? { kind: 'decimal', precision: digits, scale } : unboundedType(options)
+}
+
+function unboundedType(options: ColumnOptions): ColumnType {
+  const wanted = options.decimal ?? 'string'
+  return typeof wanted === 'string' ? { kind: wanted } : { kind: 'decimal', ...wanted }
+}

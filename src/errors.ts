@@ -1,0 +1,115 @@
+/**
+ * Every error that kafka2delta throws: one closed list of codes, each with the
+ * exit code of the command and whether a retry can help.
+ */
+
+/** What each code means for a program: the command's exit code, and whether trying again can help. */
+export const ERROR_CODES = {
+  /** The configuration is wrong: an unknown option, a bad value, broken YAML. */
+  CONFIG_INVALID: { exit: 2, retry: false },
+  /** The configuration file cannot be read. */
+  CONFIG_UNREADABLE: { exit: 2, retry: false },
+  /** No broker answers, or it refuses us. */
+  KAFKA_UNREACHABLE: { exit: 3, retry: true },
+  /** The broker refuses our credentials. */
+  KAFKA_AUTH: { exit: 3, retry: false },
+  /** A topic that is configured does not exist. */
+  TOPIC_NOT_FOUND: { exit: 2, retry: false },
+  /** The consumer stopped by itself and cannot go on. */
+  KAFKA_CONSUMER_CRASHED: { exit: 1, retry: true },
+  /** The topic no longer has offsets that we have not applied. */
+  DATA_LOSS: { exit: 1, retry: false },
+  /** The table has our commits but no offset for a partition. */
+  OFFSET_MISSING: { exit: 1, retry: false },
+  /** The schema registry does not answer or fails. */
+  REGISTRY_UNREACHABLE: { exit: 3, retry: true },
+  /** The schema registry refuses our credentials. */
+  REGISTRY_AUTH: { exit: 3, retry: false },
+  /** A schema cannot be understood. */
+  SCHEMA_UNSUPPORTED: { exit: 1, retry: false },
+  /** A message cannot be applied: no header, unknown schema, truncated Avro, a value outside its type, no key. */
+  BAD_RECORD: { exit: 1, retry: false },
+  /** The change of a column cannot be made without loss. */
+  SCHEMA_INCOMPATIBLE: { exit: 1, retry: false },
+  /** Nearly all changes of a table are older than what it holds. */
+  ORDER_RESET_SUSPECTED: { exit: 1, retry: false },
+  /** A left-out value has no stored value, and the options say to fail. */
+  MISSING_VALUE: { exit: 1, retry: false },
+  /** The table's path cannot be read or written. */
+  STORAGE: { exit: 3, retry: true },
+  /** The path refuses us, or cannot be a table. */
+  STORAGE_DENIED: { exit: 3, retry: false },
+  /** The Delta table has what we cannot write to: an unknown feature, a constraint, a wrong property. */
+  TABLE_UNSUPPORTED: { exit: 1, retry: false },
+  /** The table was replaced, restored or overwritten by another writer. */
+  TABLE_REPLACED: { exit: 1, retry: false },
+  /** The table is damaged: a file that the log names is missing or unreadable. */
+  TABLE_CORRUPT: { exit: 1, retry: false },
+  /** Another worker has already committed these offsets. */
+  FENCED: { exit: 1, retry: false },
+  /** Other writers won every attempt to commit. */
+  COMMIT_CONFLICT: { exit: 1, retry: true },
+  /** An additional column's SQL expression is wrong or differs between engines. */
+  EXPRESSION_INVALID: { exit: 2, retry: false },
+  /** A change batch does not have the layout that the engine expects. */
+  BATCH_INVALID: { exit: 1, retry: false },
+  /** The call was cancelled; what it did stands in the log. */
+  CANCELLED: { exit: 1, retry: false },
+  /** The native addon cannot be loaded. */
+  ADDON_UNAVAILABLE: { exit: 1, retry: false },
+  /** A defect of kafka2delta. */
+  INTERNAL: { exit: 1, retry: false },
+} as const satisfies Record<string, { exit: number; retry: boolean }>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+/** Where an error happened, as far as it is known. */
+export interface ErrorPosition {
+  topic?: string
+  partition?: number
+  /** Offset in the partition; decimal text, since it may exceed 2^53. */
+  offset?: string
+  table?: string
+  version?: number
+  column?: string
+  schemaId?: number
+}
+
+export interface ErrorDetails extends ErrorPosition {
+  cause?: unknown
+}
+
+/** An error of kafka2delta. `code` says what, the position says where, `cause` says why. */
+export class KafkaToDeltaError extends Error {
+  override readonly name = 'KafkaToDeltaError'
+  readonly code: ErrorCode
+  readonly position: ErrorPosition
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    const { cause, ...position } = details
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.position = position
+  }
+
+  /** Whether the same call may succeed later without anyone changing anything. */
+  get canRetry(): boolean {
+    return ERROR_CODES[this.code].retry
+  }
+
+  /** The exit code of the command for this error. */
+  get exitCode(): number {
+    return ERROR_CODES[this.code].exit
+  }
+}
+
+/** The error itself where it is ours, otherwise a new one that has it as its cause. */
+export function asKafkaToDeltaError(
+  error: unknown,
+  code: ErrorCode = 'INTERNAL',
+  details: ErrorDetails = {},
+): KafkaToDeltaError {
+  if (error instanceof KafkaToDeltaError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new KafkaToDeltaError(code, message, { cause: error, ...details })
+}

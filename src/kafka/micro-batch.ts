@@ -1,0 +1,35 @@
+/** What the source hands over: the raw messages of some offset ranges of one topic. */
+
+/** One Kafka message, as the client gives it. `key` and `value` are slices of the fetch response: no copy. */
+export interface RawMessage {
+  offset: string
+  /** Milliseconds since 1970, as decimal text. */
+  timestamp: string
+  key: Buffer | null
+  value: Buffer | null
+  headers?: Record<string, Buffer | string | (Buffer | string)[] | undefined>
+}
+
+/** A contiguous range of one partition: every offset of it was scanned, also those that hold no message. */
+export interface OffsetRange {
+  partition: number
+  /** The first offset of the range: the position before it was applied. */
+  firstOffset: bigint
+  /**
+   * The last offset scanned: `batch.lastOffset()`, not the last message's. `firstOffset - 1` (-1 for a partition
+   * read from 0) where nothing was read yet: the first commit of a table stores so where each partition starts.
+   */
+  lastOffset: bigint
+  /** In offset order. */
+  messages: RawMessage[]
+}
+
+/** All that one commit of one table holds. */
+export interface MicroBatch {
+  topic: string
+  /** Ranges in order of arrival; at most one range for a partition. */
+  ranges: OffsetRange[]
+  numMessages: number
+  /** Bytes of keys and values. */
+  numBytes: number
+}
