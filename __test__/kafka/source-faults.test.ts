@@ -1,0 +1,279 @@
+import { createServer } from 'node:net'
+import test, { type ExecutionContext } from 'ava'
+import { EmbeddedBroker } from '../../src/demo/broker/index.js'
+import type { DataLoss } from '../../src/kafka/positions.js'
+import { KafkaSource } from '../../src/kafka/source.js'
+import {
+  drain,
+  eventually,
+  FakeTable,
+  makeSource,
+  numbers,
+  optionsFor,
+  produce,
+  sleep,
+  startBroker,
+  TOPIC,
+} from './support.js'
+
+const NOW = { availableNow: true } as const
+
+test('lost offsets are an error that names them', async (t) => {
+  const broker = await startBroker(t)
+  produce(broker, 20)
+  const table = new FakeTable()
+  table.commits = 1
+  table.offsets.set(0, 2n)
+  broker.setLogStart(TOPIC, 0, 6)
+  const source = makeSource(t, broker, {}, table.stored)
+  const error = await t.throwsAsync(source.start())
+  t.like(error, { code: 'DATA_LOSS', position: { topic: TOPIC, partition: 0, offset: '3' } })
+  t.regex(error?.message ?? '', /offsets 3 to 5 \(3\) are gone/)
+})
+
+test('lost offsets are told, and reading goes on at the earliest, without failOnDataLoss', async (t) => {
+  const broker = await startBroker(t)
+  produce(broker, 20)
+  const table = new FakeTable()
+  table.commits = 1
+  table.offsets.set(0, 2n)
+  broker.setLogStart(TOPIC, 0, 6)
+  const source = makeSource(t, broker, { trigger: NOW, failOnDataLoss: false }, table.stored)
+  const losses: DataLoss[] = []
+  source.on('dataLoss', (loss) => losses.push(loss))
+  await source.start()
+  // The range joins what the table holds, so that its fence holds.
+  await drain(source, table)
+  t.deepEqual(table.values, numbers('v', 6, 20))
+  t.deepEqual(losses, [{ topic: TOPIC, partition: 0, expected: 3n, low: 6n, high: 20n, lost: 3n }])
+})
+
+test('stored offsets beyond the end are data loss', async (t) => {
+  const broker = await startBroker(t)
+  produce(broker, 5)
+  const table = new FakeTable()
+  table.commits = 1
+  table.offsets.set(0, 99n)
+  const error = await t.throwsAsync(makeSource(t, broker, {}, table.stored).start())
+  t.like(error, { code: 'DATA_LOSS', position: { topic: TOPIC, partition: 0, offset: '100' } })
+
+  const source = makeSource(t, broker, { trigger: NOW, failOnDataLoss: false }, table.stored)
+  const losses: DataLoss[] = []
+  source.on('dataLoss', (loss) => losses.push(loss))
+  await source.start()
+  const batch = await source.next(TOPIC)
+  t.is(losses[0]?.lost, null)
+  t.is(batch?.ranges[0]?.firstOffset, 0n)
+})
+
+test('a topic that was made anew is told by the record at the stored offset', async (t) => {
+  const broker = await startBroker(t)
+  const records = (from: number) =>
+    Array.from({ length: 10 }, (_, i) => ({ key: null, value: Buffer.from('v'), timestamp: from + i }))
+  broker.append(TOPIC, 0, records(1000))
+  const stored = { exists: true, last: new Map([[0, 5n]]), records: new Map([[0, { offset: 5n, timestamp: '1005' }]]) }
+  const source = makeSource(t, broker, { trigger: NOW }, async () => stored)
+  await source.start()
+  t.is((await source.next(TOPIC))?.numMessages, 4)
+  await source.stop()
+
+  broker.deleteTopic(TOPIC)
+  broker.createTopic(TOPIC)
+  broker.append(TOPIC, 0, records(777_000))
+  const error = await t.throwsAsync(makeSource(t, broker, { trigger: NOW }, async () => stored).start())
+  t.like(error, { code: 'DATA_LOSS', position: { offset: '5' } })
+})
+
+/** Reads the first messages, then lets offsets vanish that are not read yet, since the partition is full. */
+async function loseWhileRunning(t: ExecutionContext, failOnDataLoss: boolean, logStart: number) {
+  const broker = await startBroker(t)
+  const value = Buffer.alloc(1000, 'x')
+  for (let i = 0; i < 100; i++) broker.append(TOPIC, 0, [{ key: null, value }])
+  const table = new FakeTable()
+  const limits = { maxBatchMessages: 5, maxBatchBytes: 1 << 20, maxQueueBytes: 10_000 }
+  const consumer = { maxBytesPerPartition: 5000, maxBytes: 5000 }
+  const source = makeSource(t, broker, { failOnDataLoss, limits, consumer }, table.stored)
+  const losses: DataLoss[] = []
+  source.on('dataLoss', (loss) => losses.push(loss))
+  await source.start()
+  await drain(source, table, () => table.values.length >= 5)
+  await sleep(400)
+  broker.setLogStart(TOPIC, 0, logStart)
+  return { broker, table, source, losses }
+}
+
+test('offsets lost while running fail the source', async (t) => {
+  const { table, source } = await loseWhileRunning(t, true, 80)
+  const error = await t.throwsAsync(drain(source, table))
+  t.like(error, { code: 'DATA_LOSS' })
+  t.regex(error?.message ?? '', /to 79 \(\d+\) are gone/)
+  t.like(await t.throwsAsync(source.next(TOPIC)), { code: 'DATA_LOSS' })
+})
+
+test('offsets lost while running are told without failOnDataLoss', async (t) => {
+  const { table, source, losses } = await loseWhileRunning(t, false, 80)
+  await drain(source, table, () => table.offsets.get(0) === 99n)
+  t.is(losses.length, 1)
+  t.is(losses[0]?.low, 80n)
+  t.is(table.values.length, 100 - Number(losses[0]?.lost))
+})
+
+test('offsets lost up to the end are noticed, although nothing comes any more', async (t) => {
+  const { table, source } = await loseWhileRunning(t, true, 100)
+  t.like(await t.throwsAsync(drain(source, table)), { code: 'DATA_LOSS' })
+})
+
+test('a broker that is never there is an error within ten seconds, with the reason', async (t) => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  const source = new KafkaSource(
+    { ...optionsFor(await startBroker(t)), kafka: { brokers: [`127.0.0.1:${port}`] } },
+    async () => ({ exists: false, last: new Map() }),
+  )
+  const began = Date.now()
+  const error = await t.throwsAsync(source.start())
+  t.like(error, { code: 'KAFKA_UNREACHABLE' })
+  t.regex(error?.message ?? '', /ECONNREFUSED/)
+  t.true(Date.now() - began < 5000)
+})
+
+test('a server that never answers is an error within about ten seconds', async (t) => {
+  const sockets = new Set<{ destroy(): void }>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const { port } = server.address() as { port: number }
+  const source = new KafkaSource(
+    { ...optionsFor(await startBroker(t)), kafka: { brokers: [`127.0.0.1:${port}`] } },
+    async () => ({ exists: false, last: new Map() }),
+  )
+  const began = Date.now()
+  t.like(await t.throwsAsync(source.start()), { code: 'KAFKA_UNREACHABLE' })
+  t.true(Date.now() - began < 15_000)
+})
+
+test('wrong credentials are an error that holds no secret', async (t) => {
+  const broker = await EmbeddedBroker.start({ users: { anna: 'right' } })
+  t.teardown(() => broker.close())
+  broker.createTopic(TOPIC)
+  const kafka = {
+    brokers: broker.brokers,
+    sasl: { mechanism: 'plain' as const, username: 'anna', password: 's3cret-pw' },
+  }
+  const error = await t.throwsAsync(makeSource(t, broker, { kafka }).start())
+  t.like(error, { code: 'KAFKA_AUTH' })
+  t.false(JSON.stringify([error?.message, String(error?.cause), error]).includes('s3cret-pw'))
+  const right = { ...kafka, sasl: { ...kafka.sasl, password: 'right' } }
+  const source = makeSource(t, broker, { kafka: right, trigger: NOW })
+  await source.start()
+  t.is(await source.next(TOPIC), null)
+})
+
+test('a topic that does not exist is named', async (t) => {
+  const broker = await startBroker(t)
+  const error = await t.throwsAsync(makeSource(t, broker, { topics: [TOPIC, 'ordres'] }).start())
+  t.like(error, { code: 'TOPIC_NOT_FOUND', position: { topic: 'ordres' } })
+  t.deepEqual(
+    broker.topics.map(({ name }) => name),
+    [TOPIC],
+  )
+})
+
+test('an error of the table fails the start', async (t) => {
+  const broker = await startBroker(t)
+  const source = makeSource(t, broker, {}, async () => {
+    throw new Error('no such bucket')
+  })
+  t.like(await t.throwsAsync(source.start()), { code: 'INTERNAL', message: 'no such bucket' })
+  await eventually(() => broker.connections === 0)
+})
+
+test('dropped connections lose and repeat nothing', async (t) => {
+  const broker = await startBroker(t, 2)
+  const table = new FakeTable()
+  const source = makeSource(t, broker, {}, table.stored)
+  await source.start()
+  let sent = 0
+  const timer = setInterval(() => {
+    produce(broker, 10, `${sent}-`, sent % 2)
+    sent++
+    if (sent % 10 === 0) broker.dropConnections()
+    if (sent === 60) clearInterval(timer)
+  }, 30)
+  t.teardown(() => clearInterval(timer))
+  await drain(source, table, () => table.values.length >= 600)
+  t.is(new Set(table.values).size, 600)
+  t.deepEqual([...table.offsets.values()], [299n, 299n])
+})
+
+test('a broker that is away for some seconds is survived', async (t) => {
+  const broker = await startBroker(t)
+  produce(broker, 10, 'a')
+  const table = new FakeTable()
+  const source = makeSource(t, broker, {}, table.stored)
+  const crashes: boolean[] = []
+  source.on('crash', ({ restart }) => crashes.push(restart))
+  await source.start()
+  await drain(source, table, () => table.values.length >= 10)
+  await broker.refuse(6000)
+  produce(broker, 10, 'b')
+  await drain(source, table, () => table.values.length >= 20)
+  t.deepEqual(table.values, [...numbers('a', 0, 10), ...numbers('b', 0, 10)])
+  t.false(crashes.includes(false))
+})
+
+test('a broker that stays away ends the source after maxUnavailableMs, with the cause', async (t) => {
+  const broker = await startBroker(t)
+  const source = makeSource(t, broker, { maxUnavailableMs: 2000 })
+  const crashes: boolean[] = []
+  source.on('crash', ({ restart }) => crashes.push(restart))
+  await source.start()
+  const waiting = source.next(TOPIC)
+  await broker.stopListening()
+  const error = await t.throwsAsync(waiting)
+  t.like(error, { code: 'KAFKA_CONSUMER_CRASHED' })
+  t.truthy(error?.cause)
+  t.is(crashes.at(-1), false)
+  const began = Date.now()
+  await source.stop()
+  t.true(Date.now() - began < 7000)
+})
+
+test('a topic that is deleted while running ends the source', async (t) => {
+  const broker = await startBroker(t)
+  const source = makeSource(t, broker, { maxUnavailableMs: 2000, consumer: { metadataMaxAge: 300 } })
+  await source.start()
+  const waiting = source.next(TOPIC)
+  broker.deleteTopic(TOPIC)
+  const error = await t.throwsAsync(waiting)
+  t.regex((error as { code?: string }).code ?? '', /TOPIC_NOT_FOUND|KAFKA_CONSUMER_CRASHED/)
+})
+
+test('stop ends a start that is under way', async (t) => {
+  const broker = await startBroker(t)
+  const source = makeSource(t, broker, {}, () => new Promise(() => {}))
+  const starting = source.start()
+  await sleep(500)
+  await source.stop()
+  t.like(await t.throwsAsync(starting), { code: 'CANCELLED' })
+  await eventually(() => broker.connections === 0)
+})
+
+test('stop with the broker gone is bounded', async (t) => {
+  const broker = await startBroker(t)
+  const source = makeSource(t, broker)
+  await source.start()
+  await broker.stopListening()
+  const began = Date.now()
+  await source.stop()
+  t.true(Date.now() - began < 9000)
+  t.is(await source.next(TOPIC), null)
+})

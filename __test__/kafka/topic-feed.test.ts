@@ -1,0 +1,105 @@
+import test from 'ava'
+import type { RawMessage } from '../../src/kafka/micro-batch.js'
+import { EMPTY_BATCH_INTERVAL_MS, TopicFeed } from '../../src/kafka/topic-feed.js'
+import { LIMITS, sleep } from './support.js'
+
+const message = (offset: number): RawMessage => ({ offset: String(offset), timestamp: '0', key: null, value: null })
+
+function feedWith(trigger: { processingTime: number } | { availableNow: true }, ends?: Map<number, bigint>) {
+  const feed = new TopicFeed('t', trigger, { ...LIMITS, maxBatchMessages: 10 })
+  if (ends) feed.ends = ends
+  const state = feed.partition(0, false)
+  state.expected = 0n
+  state.initial = 0n
+  state.confirmed = true
+  return { feed, state }
+}
+
+test('the first batch comes at once, the next one after the interval, or when it is full', async (t) => {
+  const { feed, state } = feedWith({ processingTime: 400 })
+  feed.accept(state, 0n, [message(0)], 1n)
+  t.is((await feed.next())?.numMessages, 1)
+  const began = Date.now()
+  feed.accept(state, 1n, [message(1)], 2n)
+  t.is((await feed.next())?.numMessages, 1)
+  t.true(Date.now() - began >= 390)
+  const second = Date.now()
+  feed.accept(
+    state,
+    11n,
+    Array.from({ length: 10 }, (_, i) => message(i + 2)),
+    12n,
+  )
+  t.is((await feed.next())?.numMessages, 10)
+  t.true(Date.now() - second < 200)
+})
+
+test('a call of next at a time', async (t) => {
+  const { feed } = feedWith({ processingTime: 0 })
+  const first = feed.next()
+  t.like(await t.throwsAsync(feed.next()), { code: 'INTERNAL' })
+  feed.stop()
+  t.is(await first, null)
+})
+
+test('skipped offsets are handed over alone after a while, once the table exists', async (t) => {
+  const { feed, state } = feedWith({ processingTime: 0 })
+  feed.hasTable = true
+  const began = Date.now()
+  feed.accept(state, 4n, [], 5n)
+  feed.accept(state, 9n, [], 10n)
+  const batch = await feed.next()
+  t.true(Date.now() - began >= EMPTY_BATCH_INTERVAL_MS - 50)
+  t.like(batch?.ranges[0], { firstOffset: 0n, lastOffset: 9n })
+})
+
+test('skipped offsets wait for messages where there is no table yet', async (t) => {
+  const { feed, state } = feedWith({ availableNow: true }, new Map([[0, 5n]]))
+  feed.accept(state, 4n, [], 5n)
+  t.is(await feed.next(), null)
+})
+
+test('skipped offsets are handed over when the source stops', async (t) => {
+  const { feed, state } = feedWith({ processingTime: 60_000 })
+  feed.accept(state, 0n, [message(0)], 1n)
+  t.is((await feed.next())?.numMessages, 1)
+  feed.accept(state, 4n, [], 5n)
+  feed.accept(state, 5n, [message(5)], 6n)
+  const waiting = feed.next()
+  feed.stop()
+  t.like((await waiting)?.ranges, [{ firstOffset: 1n, lastOffset: 4n, messages: [] }])
+  t.is(await feed.next(), null)
+})
+
+test('a failure reaches the waiting call and those after it', async (t) => {
+  const { feed } = feedWith({ processingTime: 0 })
+  const waiting = feed.next()
+  feed.fail(new Error('gone'))
+  await t.throwsAsync(waiting, { message: 'gone' })
+  await t.throwsAsync(feed.next(), { message: 'gone' })
+})
+
+test('availableNow drops what lies beyond its end', async (t) => {
+  const { feed, state } = feedWith({ availableNow: true }, new Map([[0, 3n]]))
+  feed.accept(state, 9n, [1, 2, 3, 8].map(message), 10n)
+  const batch = await feed.next()
+  t.like(batch?.ranges[0], { firstOffset: 0n, lastOffset: 2n })
+  t.deepEqual(
+    batch?.ranges[0]?.messages.map(({ offset }) => offset),
+    ['1', '2'],
+  )
+  t.is(await feed.next(), null)
+})
+
+test('the first batch with messages records where quiet partitions start, once', async (t) => {
+  const { feed, state } = feedWith({ processingTime: 0 })
+  const quiet = feed.partition(1, false)
+  quiet.expected = 70n
+  quiet.initial = 70n
+  quiet.confirmed = true
+  feed.accept(state, 0n, [message(0)], 1n)
+  t.like((await feed.next())?.ranges[1], { partition: 1, firstOffset: 70n, lastOffset: 69n, messages: [] })
+  feed.accept(state, 1n, [message(1)], 2n)
+  t.is((await feed.next())?.ranges.length, 1)
+  await sleep(0)
+})

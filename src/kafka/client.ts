@@ -1,0 +1,224 @@
+/** The kafkajs client: made from the options, its log and its errors in our terms, and closed for sure. */
+
+import net from 'node:net'
+import tls from 'node:tls'
+import kafkajs, { type ISocketFactory, type Kafka, type KafkaConfig, type LogEntry, type RetryOptions } from 'kafkajs'
+import { type ErrorCode, type ErrorPosition, KafkaToDeltaError } from '../errors.js'
+import { registerCodecs } from './codecs.js'
+import { fixKafkajs } from './kafkajs-fixes.js'
+import type { SourceLogger } from './options.js'
+
+const KEEP_ALIVE_MS = 60_000
+
+/** Below the 10 seconds in which an unreachable broker has to be reported. */
+const CONNECTION_TIMEOUT_MS = 3_000
+
+export interface KafkaClient {
+  kafka: Kafka
+  /** Replaces the configuration's secrets in a text. */
+  redact(text: string): string
+  /** Destroys the sockets that are still open. Those of a `Kafka` instance that the user made are not known. */
+  destroySockets(): void
+}
+
+/** A `Kafka` instance of any copy of kafkajs. */
+export function isKafkaInstance(kafka: KafkaConfig | Kafka): kafka is Kafka {
+  return typeof (kafka as Kafka).consumer === 'function' && typeof (kafka as Kafka).admin === 'function'
+}
+
+function secretsOf(config: KafkaConfig): string[] {
+  const secrets: unknown[] = []
+  const sasl = (config.sasl ?? {}) as unknown as Record<string, unknown>
+  for (const key of ['password', 'secretAccessKey', 'sessionToken']) secrets.push(sasl[key])
+  if (typeof config.ssl === 'object') secrets.push(config.ssl.passphrase, config.ssl.key, config.ssl.pfx)
+  return secrets.filter((secret): secret is string => typeof secret === 'string' && secret.length > 0)
+}
+
+/** kafkajs reports what it retries as errors, and each pause as information: one level down each. */
+function logTo(logger: SourceLogger | undefined, redact: (text: string) => string) {
+  const { ERROR, WARN } = kafkajs.logLevel
+  return ({ namespace, level, log }: LogEntry): void => {
+    if (!logger) return
+    const { message, timestamp: _timestamp, logger: _logger, stack: _stack, error, ...rest } = log
+    const fields: Record<string, unknown> = { component: 'kafkajs', namespace }
+    for (const [key, value] of Object.entries(rest)) {
+      fields[key] = typeof value === 'string' ? redact(value) : value
+    }
+    if (error !== undefined) fields.error = redact(error instanceof Error ? error.message : String(error))
+    const text = redact(typeof message === 'string' ? message : String(message))
+    if (level === ERROR) logger.warn(fields, text)
+    else if (level === WARN) logger.info(fields, text)
+    else logger.debug(fields, text)
+  }
+}
+
+const defaultSocket: ISocketFactory = ({ host, port, ssl, onConnect }) => {
+  const socket = ssl
+    ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...ssl }, onConnect)
+    : net.connect({ host, port }, onConnect)
+  socket.setKeepAlive(true, KEEP_ALIVE_MS)
+  return socket
+}
+
+/** Makes the client; connects to nothing. `retry` goes before the configuration's. */
+export function createClient(
+  kafka: KafkaConfig | Kafka,
+  queryName: string,
+  logger?: SourceLogger,
+  retry?: RetryOptions,
+): KafkaClient {
+  registerCodecs()
+  fixKafkajs()
+  if (isKafkaInstance(kafka)) return { kafka, redact: (text) => text, destroySockets: () => {} }
+
+  const secrets = secretsOf(kafka)
+  const redact = (text: string): string => secrets.reduce((clean, secret) => clean.replaceAll(secret, '***'), text)
+  const sockets = new Set<net.Socket>()
+  let isClosed = false
+  const makeSocket = kafka.socketFactory ?? defaultSocket
+  const client = new kafkajs.Kafka({
+    clientId: `kafka2delta-${queryName}`,
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    logCreator: () => {
+      const log = logTo(logger, redact)
+      return (entry) => {
+        if (!isClosed) log(entry)
+      }
+    },
+    ...kafka,
+    // kafkajs writes into it; the configuration is the user's.
+    ...(kafka.sasl ? { sasl: { ...kafka.sasl } } : {}),
+    ...(retry ? { retry: { ...kafka.retry, ...retry } } : {}),
+    socketFactory: (args) => {
+      const socket = makeSocket(args)
+      sockets.add(socket)
+      // kafkajs disconnects a broken connection again and again, and each time adds a listener.
+      socket.setMaxListeners(0)
+      socket.once('close', () => sockets.delete(socket))
+      return socket
+    },
+  })
+  return {
+    kafka: client,
+    redact,
+    destroySockets: () => {
+      isClosed = true
+      // With an error: kafkajs forgets connections of brokers that it lost, and without one they keep their timers.
+      for (const socket of sockets) socket.destroy(new Error('closed'))
+      sockets.clear()
+    },
+  }
+}
+
+/** An error and its causes, outermost first. */
+function* chain(error: unknown): Generator<Record<string, unknown>> {
+  let at = error
+  for (let depth = 0; depth < 10 && at !== null && typeof at === 'object'; depth++) {
+    yield at as Record<string, unknown>
+    at = (at as { cause?: unknown }).cause
+  }
+}
+
+const UNREACHABLE = new Set([
+  'KafkaJSConnectionError',
+  'KafkaJSConnectionClosedError',
+  'KafkaJSRequestTimeoutError',
+  'KafkaJSBrokerNotFound',
+  'KafkaJSNoBrokerAvailableError',
+  'KafkaJSNumberOfRetriesExceeded',
+  'KafkaJSMetadataNotLoaded',
+  'KafkaJSTopicMetadataNotLoaded',
+  'KafkaJSLockTimeout',
+  'KafkaJSGroupCoordinatorNotFound',
+])
+
+/** What an error of kafkajs means; null where it says nothing of the kind. */
+export function classify(error: unknown): ErrorCode | null {
+  let unreachable = false
+  for (const { name, type } of chain(error)) {
+    const kind = typeof type === 'string' ? type : ''
+    if (
+      name === 'KafkaJSSASLAuthenticationError' ||
+      kind.startsWith('SASL_') ||
+      kind === 'UNSUPPORTED_SASL_MECHANISM'
+    ) {
+      return 'KAFKA_AUTH'
+    }
+    if (kind.endsWith('AUTHORIZATION_FAILED')) return 'KAFKA_AUTH'
+    if (kind === 'UNKNOWN_TOPIC_OR_PARTITION') return 'TOPIC_NOT_FOUND'
+    if (typeof name === 'string' && UNREACHABLE.has(name)) unreachable = true
+  }
+  return unreachable ? 'KAFKA_UNREACHABLE' : null
+}
+
+/** Whether the same request may succeed later: the connection, a leader that moves. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof KafkaToDeltaError) return error.canRetry
+  const code = classify(error)
+  if (code === 'KAFKA_AUTH' || code === 'TOPIC_NOT_FOUND') return false
+  if (code === 'KAFKA_UNREACHABLE') return true
+  for (const { retriable, name } of chain(error)) {
+    if (retriable === true) return true
+    // kafkajs reads its metadata without a check while a connection is being replaced.
+    if (name === 'TypeError') return true
+  }
+  return false
+}
+
+function reasonOf(error: unknown): string {
+  let reason = error instanceof Error ? error.message : String(error)
+  for (const link of chain(error)) if (typeof link.message === 'string' && link.message !== '') reason = link.message
+  return reason
+}
+
+const REMEDY: Partial<Record<ErrorCode, string>> = {
+  KAFKA_AUTH: 'check sasl, ssl and the ACLs of this user',
+  KAFKA_UNREACHABLE: 'check brokers, and whether they want TLS (ssl) or SASL (sasl)',
+}
+
+/** An error of kafkajs in our terms: what was tried, why it failed, what to check. */
+export function kafkaError(
+  error: unknown,
+  doing: string,
+  redact: (text: string) => string,
+  fallback: ErrorCode = 'KAFKA_UNREACHABLE',
+  position: ErrorPosition = {},
+): KafkaToDeltaError {
+  if (error instanceof KafkaToDeltaError) return error
+  const code = classify(error) ?? fallback
+  const remedy = REMEDY[code]
+  const reason = reasonOf(error)
+  const clean = redact(reason)
+  // A cause whose text holds a secret is not passed on: its message would be printed with ours.
+  const cause = clean === reason ? error : new Error(clean)
+  return new KafkaToDeltaError(code, `${doing}: ${clean}${remedy ? ` (${remedy})` : ''}`, { cause, ...position })
+}
+
+/** Rejects with `timedOut()` after `ms`; what the promise does later is ignored. */
+export async function within<T>(promise: Promise<T>, ms: number, timedOut: () => Error): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(timedOut()), ms)
+  })
+  try {
+    return await Promise.race([promise, limit])
+  } finally {
+    clearTimeout(timer)
+    promise.catch(() => {})
+  }
+}
+
+/** Waits for a promise, whatever its outcome, no longer than `ms`. False if it took longer. */
+export async function settled(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms)
+  })
+  const done = promise.then(
+    () => true,
+    () => true,
+  )
+  const result = await Promise.race([done, limit])
+  clearTimeout(timer)
+  return result
+}

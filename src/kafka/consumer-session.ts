@@ -1,0 +1,143 @@
+/** One kafkajs consumer in one group, from its start to its end. After a crash, the source makes another. */
+
+import { randomUUID } from 'node:crypto'
+import type { Batch, Consumer, Kafka } from 'kafkajs'
+import { GroupCommits } from './group-commits.js'
+import { consumerConfig, type SourceOptions } from './options.js'
+
+/** What kafkajs reports of a fetched batch; `fetchedOffset` is not in its types. */
+export type FetchedBatch = Batch & { fetchedOffset?: string }
+
+/** A batch that kafkajs passed over by itself: control records, aborted or compacted messages alone. */
+export interface SkippedBatch {
+  topic: string
+  partition: number
+  /** Null where a compacted record batch holds nothing from the fetched offset on. */
+  firstOffset: string | null
+  lastOffset: string
+  highWatermark: string
+}
+
+export interface SessionHost {
+  assigned(assignment: Record<string, number[]>): void
+  /** True: the batch was taken, kafkajs may move on behind it. */
+  take(batch: FetchedBatch): boolean
+  skipped(batch: SkippedBatch): void
+  fetched(durationMs: number): void
+  delivered(): void
+  /** The consumer ended. `mayPass`: kafkajs would begin again. */
+  crashed(error: Error, mayPass: boolean): void
+  onCommitError(error: unknown): void
+}
+
+export class ConsumerSession {
+  readonly groupId: string
+  #options: SourceOptions
+  #host: SessionHost
+  #consumer: Consumer
+  #commits: GroupCommits
+  #isClosed = false
+  #mayPass = false
+
+  constructor(kafka: Kafka, options: SourceOptions, host: SessionHost) {
+    const { groupId, retry } = options.consumer
+    // A group of its own for each session: the broker holds up a group with a dead member until its session times out.
+    this.groupId = `${groupId ?? `kafka2delta-${options.queryName}`}-${randomUUID()}`
+    this.#options = options
+    this.#host = host
+    this.#consumer = kafka.consumer({
+      ...consumerConfig(options, this.groupId),
+      retry: {
+        ...retry,
+        // Asked only for errors that may pass; it is the source that begins again.
+        restartOnFailure: async (error) => {
+          this.#mayPass = (await retry?.restartOnFailure?.(error)) ?? true
+          return false
+        },
+      },
+    })
+    this.#commits = new GroupCommits(this.#consumer, (error) => host.onCommitError(error))
+    this.#listen()
+  }
+
+  /** Connects. */
+  connect(): Promise<void> {
+    return this.#consumer.connect()
+  }
+
+  /** Subscribes and joins the group; the assignment is told to the host. */
+  async run(): Promise<void> {
+    await this.#consumer.subscribe({ topics: this.#options.topics, fromBeginning: true })
+    if (this.#isClosed) return
+    await this.#consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      eachBatch: async ({ batch, resolveOffset }) => {
+        if (!this.#isClosed && this.#host.take(batch)) resolveOffset(batch.lastOffset())
+      },
+    })
+  }
+
+  /** False where kafkajs is between two assignments: the next one seeks anyway. */
+  seek(topic: string, partition: number, offset: bigint): boolean {
+    try {
+      this.#consumer.seek({ topic, partition, offset: offset.toString() })
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  hold(topic: string, partitions: number[]): void {
+    this.#quietly(() => this.#consumer.pause([{ topic, partitions }]))
+  }
+
+  resume(topic: string, partitions: number[]): void {
+    this.#quietly(() => this.#consumer.resume([{ topic, partitions }]))
+  }
+
+  /** `next`: the next offset after what is in the table. */
+  noteCommitted(topic: string, partition: number, next: bigint): void {
+    this.#commits.note(topic, partition, next)
+  }
+
+  /** Tells the group the last offsets. Never rejects, and may take as long as kafkajs retries. */
+  async flush(): Promise<void> {
+    await this.#commits.close()
+  }
+
+  /** Stops fetching at once and leaves the group. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#consumer.disconnect()
+  }
+
+  #listen(): void {
+    const { GROUP_JOIN, CRASH, FETCH, END_BATCH_PROCESS } = this.#consumer.events
+    const host = this.#host
+    this.#consumer.on(FETCH, ({ payload }) => host.fetched(payload.duration))
+    this.#consumer.on(END_BATCH_PROCESS, ({ payload }) => {
+      host.delivered()
+      if (payload.batchSize === 0 && !this.#isClosed) host.skipped(payload)
+    })
+    this.#consumer.on(GROUP_JOIN, ({ payload }) => {
+      if (!this.#isClosed) host.assigned(payload.memberAssignment)
+      // A join that was under way when the session was closed.
+      else this.#consumer.disconnect().catch(() => {})
+    })
+    this.#consumer.on(CRASH, ({ payload }) => {
+      if (this.#isClosed) return
+      this.#isClosed = true
+      host.crashed(payload.error, this.#mayPass)
+    })
+  }
+
+  /** kafkajs throws between two assignments; the next one begins with everything held. */
+  #quietly(call: () => void): void {
+    try {
+      call()
+    } catch {
+      // said above
+    }
+  }
+}

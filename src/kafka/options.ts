@@ -1,0 +1,240 @@
+/** Options of the source, and what of kafkajs's consumer options they allow. */
+
+import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import { KafkaToDeltaError } from '../errors.js'
+
+/**
+ * Where a topic starts that the table holds no offsets of: `earliest`, `latest`, the first offsets at or after
+ * a time (milliseconds since 1970, or ISO 8601), or offsets per topic and partition (-2 earliest, -1 latest).
+ */
+export type StartingOffsets =
+  | 'earliest'
+  | 'latest'
+  | { timestamp: number | string }
+  | Record<string, Record<number, bigint | number | string>>
+
+/** The part of pino's logger that is used. */
+export interface SourceLogger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** When a micro-batch is cut: some time after the last one (ms, 0: as soon as there is something), or until now. */
+export type SourceTrigger = { processingTime: number } | { availableNow: true }
+
+export interface SourceLimits {
+  /** Messages of one micro-batch, at most. */
+  maxBatchMessages: number
+  /** Bytes of keys and values of one micro-batch; a single larger message is a batch of its own. */
+  maxBatchBytes: number
+  /**
+   * Bytes that a topic may hold in memory: what is queued and what was handed over and is not committed. Each
+   * message counts {@link MESSAGE_OVERHEAD} bytes more than its key and value. A full queue pauses the topic's
+   * partitions; drained below half, they go on. It is exceeded by one fetch at most (`consumer.maxBytes`).
+   */
+  maxQueueBytes: number
+}
+
+export interface SourceOptions {
+  /** Names the consumer group (and, elsewhere, the offsets in the tables). */
+  queryName: string
+  /** kafkajs's configuration, or a Kafka instance of kafkajs 2.2. */
+  kafka: KafkaConfig | Kafka
+  /** kafkajs's consumer configuration; what conflicts with exactly-once is refused. `groupId` is a prefix. */
+  consumer: Partial<ConsumerConfig>
+  /** One process consumes all topics, with a fresh consumer group for each start. */
+  workers: 'single'
+  topics: string[]
+  startingOffsets: StartingOffsets
+  failOnDataLoss: boolean
+  trigger: SourceTrigger
+  limits: SourceLimits
+  logger?: SourceLogger
+  /** How long Kafka may fail while running before the source gives up. Milliseconds, default 5 minutes. */
+  maxUnavailableMs?: number
+}
+
+/** Bytes that a queued message takes beside its key and value. */
+export const MESSAGE_OVERHEAD = 400
+
+export const DEFAULT_MAX_UNAVAILABLE_MS = 5 * 60_000
+
+const invalid = (message: string, cause?: unknown): KafkaToDeltaError =>
+  new KafkaToDeltaError('CONFIG_INVALID', message, { cause })
+
+const CONSUMER_KEYS = new Set<keyof ConsumerConfig>([
+  'groupId',
+  'metadataMaxAge',
+  'sessionTimeout',
+  'rebalanceTimeout',
+  'heartbeatInterval',
+  'maxBytesPerPartition',
+  'minBytes',
+  'maxBytes',
+  'maxWaitTimeInMs',
+  'retry',
+  'allowAutoTopicCreation',
+  'maxInFlightRequests',
+  'readUncommitted',
+  'rackId',
+])
+
+/** Options that would break the delivery contract, and why. */
+const REFUSED: Record<string, string> = {
+  autoCommit: 'offsets are stored in the Delta tables; the group is only told of them after each commit',
+  autoCommitInterval: 'offsets are stored in the Delta tables; the group is only told of them after each commit',
+  autoCommitThreshold: 'offsets are stored in the Delta tables; the group is only told of them after each commit',
+  eachBatchAutoResolve: 'positions are resolved by kafka2delta',
+  eachBatch: 'messages go to the Delta tables',
+  eachMessage: 'messages go to the Delta tables',
+  fromBeginning: 'use startingOffsets',
+  partitionsConsumedConcurrently: 'tables are written side by side anyway',
+  partitionAssigners: 'one worker has all partitions',
+}
+
+const isFalse = (value: unknown): boolean => value === false || value === undefined
+
+function checkConsumerKeys(consumer: Record<string, unknown>): void {
+  for (const [key, value] of Object.entries(consumer)) {
+    if (value === undefined) continue
+    const reason = REFUSED[key]
+    if (reason !== undefined) {
+      if ((key === 'autoCommit' || key === 'eachBatchAutoResolve') && isFalse(value)) continue
+      throw invalid(`consumer.${key} cannot be set: ${reason}`)
+    }
+    if (!CONSUMER_KEYS.has(key as keyof ConsumerConfig)) throw invalid(`consumer.${key} is not an option of kafkajs`)
+  }
+  if (consumer.readUncommitted === true) {
+    throw invalid('consumer.readUncommitted cannot be true: rows of aborted transactions would reach the tables')
+  }
+  if (consumer.allowAutoTopicCreation === true) {
+    throw invalid('consumer.allowAutoTopicCreation cannot be true: a mistyped topic would be created, not reported')
+  }
+}
+
+function positive(name: string, value: unknown): void {
+  if (typeof value !== 'number' || !Number.isFinite(value) || value <= 0) {
+    throw invalid(`${name} must be a number above 0, not ${String(value)}`)
+  }
+}
+
+function checkStartingOffsets(starting: StartingOffsets, topics: string[]): void {
+  if (starting === 'earliest' || starting === 'latest') return
+  if (typeof starting !== 'object' || starting === null) {
+    throw invalid(
+      `startingOffsets must be earliest, latest, { timestamp } or offsets per topic, not ${String(starting)}`,
+    )
+  }
+  if (isTimestamp(starting, topics)) {
+    timestampOf(starting.timestamp)
+    return
+  }
+  for (const [topic, partitions] of Object.entries(starting)) {
+    if (!topics.includes(topic)) throw invalid(`startingOffsets names the topic ${topic}, which is not consumed`)
+    if (typeof partitions !== 'object' || partitions === null) {
+      throw invalid(`startingOffsets of ${topic} must be offsets per partition`)
+    }
+    for (const [partition, offset] of Object.entries(partitions)) {
+      if (!/^\d+$/.test(partition)) throw invalid(`startingOffsets of ${topic}: "${partition}" is not a partition`)
+      offsetOf(topic, partition, offset)
+    }
+  }
+  for (const topic of topics) {
+    if (!Object.hasOwn(starting, topic)) throw invalid(`startingOffsets has no offsets of the topic ${topic}`)
+  }
+}
+
+/** Whether these are `{ timestamp }`; a topic may be called "timestamp" too. */
+export function isTimestamp(
+  starting: Exclude<StartingOffsets, string>,
+  topics: string[],
+): starting is { timestamp: number | string } {
+  const value = (starting as { timestamp?: unknown }).timestamp
+  return (
+    (typeof value === 'number' || typeof value === 'string') && !topics.some((t) => t !== 'timestamp' && t in starting)
+  )
+}
+
+/** Milliseconds since 1970 of a number or an ISO 8601 text. Throws CONFIG_INVALID. */
+export function timestampOf(value: number | string): number {
+  const ms = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : Date.parse(value)
+  if (!Number.isSafeInteger(ms) || ms < 0) {
+    throw invalid(`startingOffsets.timestamp must be milliseconds since 1970 or ISO 8601, not ${JSON.stringify(value)}`)
+  }
+  return ms
+}
+
+/** A configured offset: at least 0, or -1 (latest), -2 (earliest). Throws CONFIG_INVALID. */
+export function offsetOf(topic: string, partition: string | number, value: unknown): bigint {
+  try {
+    const isText = typeof value === 'string' && /^-?\d+$/.test(value)
+    if (isText || typeof value === 'bigint' || Number.isSafeInteger(value)) {
+      const offset = BigInt(value as string | bigint | number)
+      if (offset >= -2n) return offset
+    }
+  } catch {
+    // said below
+  }
+  throw invalid(`startingOffsets of ${topic}, partition ${partition}: ${String(value)} is not an offset`)
+}
+
+/** Throws CONFIG_INVALID for what cannot work. */
+export function checkSourceOptions(options: SourceOptions): void {
+  if (typeof options.queryName !== 'string' || options.queryName === '') throw invalid('queryName must be a text')
+  if (!Array.isArray(options.topics) || options.topics.length === 0) throw invalid('topics must name a topic')
+  for (const topic of options.topics) {
+    if (typeof topic !== 'string' || topic === '') throw invalid('topics must be names of topics')
+  }
+  if (new Set(options.topics).size !== options.topics.length) throw invalid('topics names a topic twice')
+  if (options.workers !== 'single') throw invalid(`workers must be single, not ${String(options.workers)}`)
+  checkStartingOffsets(options.startingOffsets, options.topics)
+  const { trigger, limits } = options
+  if ('processingTime' in trigger) {
+    const ms = trigger.processingTime
+    if (typeof ms !== 'number' || !Number.isFinite(ms) || ms < 0) {
+      throw invalid(`trigger.processingTime must be milliseconds, not ${String(ms)}`)
+    }
+  } else if (trigger.availableNow !== true)
+    throw invalid('trigger must be { processingTime } or { availableNow: true }')
+  positive('limits.maxBatchMessages', limits.maxBatchMessages)
+  positive('limits.maxBatchBytes', limits.maxBatchBytes)
+  positive('limits.maxQueueBytes', limits.maxQueueBytes)
+  if (options.maxUnavailableMs !== undefined) positive('maxUnavailableMs', options.maxUnavailableMs)
+  checkConsumerKeys(options.consumer as Record<string, unknown>)
+}
+
+/** kafkajs's consumer configuration: the user's, with our defaults. `retry.restartOnFailure` is set by the source. */
+export function consumerConfig(options: SourceOptions, groupId: string): ConsumerConfig {
+  const {
+    autoCommit: _autoCommit,
+    eachBatchAutoResolve: _autoResolve,
+    ...consumer
+  } = options.consumer as Partial<ConsumerConfig> & { autoCommit?: false; eachBatchAutoResolve?: false }
+  const config: ConsumerConfig = {
+    sessionTimeout: 30_000,
+    rebalanceTimeout: 60_000,
+    heartbeatInterval: 3_000,
+    // An idle fetch holds back pauses, seeks and the stop for this long.
+    maxWaitTimeInMs: 250,
+    // New partitions are noticed by a refresh of the metadata.
+    metadataMaxAge: 60_000,
+    ...consumer,
+    groupId,
+    readUncommitted: false,
+    allowAutoTopicCreation: false,
+  }
+  const { sessionTimeout = 0, heartbeatInterval = 0, maxWaitTimeInMs = 0 } = config
+  if (heartbeatInterval >= sessionTimeout) {
+    throw invalid(
+      `consumer.heartbeatInterval (${heartbeatInterval} ms) must be below consumer.sessionTimeout (${sessionTimeout} ms)`,
+    )
+  }
+  if (maxWaitTimeInMs >= sessionTimeout) {
+    throw invalid(
+      `consumer.maxWaitTimeInMs (${maxWaitTimeInMs} ms) must be below consumer.sessionTimeout (${sessionTimeout} ms)`,
+    )
+  }
+  return config
+}

@@ -1,0 +1,143 @@
+/** Finds the position of each partition after an assignment, a rewind or a doubt, checks it, and seeks there. */
+
+import type { Admin } from 'kafkajs'
+import { asKafkaToDeltaError } from '../errors.js'
+import type { SourceOptions } from './options.js'
+import {
+  type DataLoss,
+  dataLossError,
+  fetchWatermarks,
+  findLoss,
+  remadeTopicError,
+  type StoredOffsets,
+  startingPositions,
+  storedPosition,
+  type Watermarks,
+} from './positions.js'
+import type { PartitionProbe } from './probe.js'
+import type { PartitionState, TopicFeed } from './topic-feed.js'
+
+export interface LocatorContext {
+  options: SourceOptions
+  storedOffsets(topic: string): Promise<StoredOffsets>
+  admin: Admin
+  /** False where there is no assignment to seek in. */
+  seek(topic: string, partition: number, offset: bigint): boolean
+  probe: PartitionProbe
+  /** Changes with every assignment. */
+  generation(): number
+  onLoss(loss: DataLoss): void
+}
+
+interface Target {
+  state: PartitionState
+  position: bigint
+  marks: Watermarks
+  /** Whether the table holds an offset of it; null where that was not asked. */
+  isStored: boolean | null
+  loss: DataLoss | null
+}
+
+export class PartitionLocator {
+  #context: LocatorContext
+
+  constructor(context: LocatorContext) {
+    this.#context = context
+  }
+
+  /**
+   * Confirms the partitions of a topic that are not. True if none is left; false if the assignment changed
+   * meanwhile or more came. Throws DATA_LOSS, OFFSET_MISSING, CONFIG_INVALID, and kafkajs's errors.
+   */
+  async locate(feed: TopicFeed): Promise<boolean> {
+    const pending = [...feed.partitions.values()].filter((state) => !state.confirmed)
+    if (pending.length === 0) return true
+    const { admin, seek, generation, onLoss } = this.#context
+    const before = { generation: generation(), epoch: feed.epoch }
+    const stored = pending.some(({ expected }) => expected === null) ? await this.#stored(feed.topic) : null
+    const marks = await fetchWatermarks(admin, feed.topic)
+    const targets: Target[] = []
+    for (const state of pending) {
+      const found = marks.get(state.partition)
+      if (!found) throw Object.assign(new Error(`no offsets of partition ${state.partition}`), { retriable: true })
+      targets.push(await this.#target(state, found, stored, marks))
+    }
+    // From here on nothing waits: what was found out still holds.
+    if (generation() !== before.generation || feed.epoch !== before.epoch) return false
+
+    if (stored) feed.hasTable ||= stored.exists
+    for (const target of targets) {
+      const { state } = target
+      this.#apply(feed, target)
+      if (state.expected === null) continue
+      // Between two assignments: the next one locates again.
+      if (!seek(state.topic, state.partition, state.expected)) return true
+      state.confirmed = true
+    }
+    for (const { loss } of targets) if (loss) onLoss(loss)
+    return [...feed.partitions.values()].every(({ confirmed }) => confirmed)
+  }
+
+  async #stored(topic: string): Promise<StoredOffsets> {
+    try {
+      return await this.#context.storedOffsets(topic)
+    } catch (error) {
+      throw asKafkaToDeltaError(error, 'INTERNAL', { topic })
+    }
+  }
+
+  async #target(
+    state: PartitionState,
+    marks: Watermarks,
+    stored: StoredOffsets | null,
+    allMarks: Map<number, Watermarks>,
+  ): Promise<Target> {
+    const { options, admin } = this.#context
+    const { topic, partition, expected, initial, isNew } = state
+    if (expected !== null || !stored) return this.#checked(state, expected ?? marks.low, marks, null)
+    const isStored = stored.last.has(partition)
+    // A rewind before the table had an offset goes back to where the partition began.
+    let position = isStored ? null : (initial ?? (isNew ? marks.low : null))
+    position ??= storedPosition(topic, partition, stored, marks)
+    if (position === null) {
+      const start = await startingPositions(admin, topic, options.startingOffsets, options.topics, allMarks)
+      position = start(partition)
+    }
+    if (isStored) await this.#checkRecord(topic, partition, stored, marks)
+    return this.#checked(state, position, marks, isStored)
+  }
+
+  #checked(state: PartitionState, position: bigint, marks: Watermarks, isStored: boolean | null): Target {
+    const loss = findLoss(state.topic, state.partition, position, marks)
+    if (!loss) return { state, position, marks, isStored, loss }
+    if (this.#context.options.failOnDataLoss) throw dataLossError(loss)
+    return { state, position: marks.low, marks, isStored, loss }
+  }
+
+  /** A topic that was made anew and is long again has other records at the old offsets. */
+  async #checkRecord(topic: string, partition: number, stored: StoredOffsets, marks: Watermarks): Promise<void> {
+    const record = stored.records?.get(partition)
+    if (!record || record.offset < marks.low || record.offset >= marks.high) return
+    const found = await this.#context.probe.fetch(topic, partition, record.offset)
+    const same = found?.messages.find(({ offset }) => BigInt(offset) === record.offset)
+    if (!same || same.timestamp === record.timestamp) return
+    throw remadeTopicError(topic, partition, record.offset)
+  }
+
+  #apply(feed: TopicFeed, { state, position, marks, isStored, loss }: Target): void {
+    const wasKnown = state.expected !== null || isStored === true
+    state.high = marks.high
+    state.movedAt = Date.now()
+    if (isStored !== null) {
+      state.recorded = isStored
+      if (!isStored) state.initial ??= position
+      state.committed = position
+    }
+    // Ranges join even over what is lost, so that the table's fence finds the offset that it expects.
+    if (loss) state.lostFrom = wasKnown && loss.lost !== null ? (state.lostFrom ?? loss.expected) : null
+    const { gap } = state
+    state.gap = null
+    if (gap && !loss && state.expected !== null) feed.accept(state, gap.last, gap.messages, gap.high)
+    else state.expected = position
+  }
+}

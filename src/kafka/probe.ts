@@ -1,0 +1,109 @@
+/** Fetches one partition alone, beside the consumer: to prove that an offset holds nothing, or what it holds. */
+
+import type { Kafka } from 'kafkajs'
+import { KafkaToDeltaError } from '../errors.js'
+
+const READ_COMMITTED = 1
+const MAX_WAIT_MS = 100
+const MAX_BYTES = 1024 * 1024
+
+interface Fetched {
+  partition: number
+  highWatermark: string
+  /** Absent from brokers before 0.11. */
+  lastStableOffset?: string
+  messages: { offset: string; timestamp: string }[]
+}
+
+interface Broker {
+  fetch(request: object): Promise<{ responses: { topicName: string; partitions: Fetched[] }[] }>
+}
+
+/** kafkajs's inner cluster: its public interface has no way to fetch one partition. */
+interface Cluster {
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  addMultipleTargetTopics(topics: string[]): Promise<void>
+  refreshMetadata(): Promise<void>
+  findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>
+  findBroker(of: { nodeId: string }): Promise<Broker>
+}
+
+/** What a fetch at one offset gave. */
+export interface ProbeResult {
+  /** The end of what a reader may see: the last stable offset. */
+  end: bigint
+  messages: { offset: string; timestamp: string }[]
+}
+
+export class PartitionProbe {
+  #cluster: Cluster
+  #connected: Promise<void> | null = null
+
+  /** Throws CONFIG_INVALID for a `Kafka` instance that is not of kafkajs 2. */
+  constructor(kafka: Kafka) {
+    const symbol = Object.getOwnPropertySymbols(kafka).find((s) => s.description === 'private:Kafka:createCluster')
+    const create = symbol && (kafka as unknown as Record<symbol, unknown>)[symbol]
+    if (typeof create !== 'function') {
+      throw new KafkaToDeltaError('CONFIG_INVALID', 'kafka must be a configuration or a Kafka instance of kafkajs 2.2')
+    }
+    this.#cluster = create({
+      metadataMaxAge: 60_000,
+      allowAutoTopicCreation: false,
+      isolationLevel: READ_COMMITTED,
+    }) as Cluster
+  }
+
+  /** One fetch. Null where the answer proves nothing (throttled, no such partition). Errors are kafkajs's. */
+  async fetch(topic: string, partition: number, offset: bigint): Promise<ProbeResult | null> {
+    try {
+      this.#connected ??= this.#cluster.connect()
+      await this.#connected
+      await this.#cluster.addMultipleTargetTopics([topic])
+      const [nodeId] = Object.keys(this.#cluster.findLeaderForPartitions(topic, [partition]))
+      if (nodeId === undefined) return null
+      const broker = await this.#cluster.findBroker({ nodeId })
+      const { responses } = await broker.fetch({
+        maxWaitTime: MAX_WAIT_MS,
+        minBytes: 1,
+        maxBytes: MAX_BYTES,
+        isolationLevel: READ_COMMITTED,
+        topics: [{ topic, partitions: [{ partition, fetchOffset: offset.toString(), maxBytes: MAX_BYTES }] }],
+        rackId: '',
+      })
+      const found = responses.find((r) => r.topicName === topic)?.partitions.find((p) => p.partition === partition)
+      if (!found) return null
+      return { end: BigInt(found.lastStableOffset ?? found.highWatermark), messages: found.messages }
+    } catch (error) {
+      this.#connected = null
+      await this.#cluster.refreshMetadata().catch(() => {})
+      throw error
+    }
+  }
+
+  /**
+   * The first offset from `from` at which there is something, or the end. A fetch that brings a later record first
+   * proves that what lies before it is empty. One without records, though the end lies above, proves that only of
+   * its own offset: a record batch without records (compaction leaves such behind) is then stepped over one offset
+   * at a time. The first offset is asked for twice.
+   */
+  async skipEmpty(topic: string, partition: number, from: bigint, stopped: () => boolean): Promise<bigint> {
+    let at = from
+    while (!stopped()) {
+      for (let attempt = at === from ? 0 : 1; attempt < 2; attempt++) {
+        const result = await this.fetch(topic, partition, at)
+        if (!result || result.end <= at) return at
+        if (result.messages.length === 0) continue
+        const first = result.messages.find(({ offset }) => BigInt(offset) >= at)
+        // None: the rest of a compacted batch, which kafkajs steps over by itself.
+        return first ? BigInt(first.offset) : at
+      }
+      at++
+    }
+    return from
+  }
+
+  async close(): Promise<void> {
+    await this.#cluster.disconnect()
+  }
+}

@@ -1,0 +1,259 @@
+/** One topic on its way: the positions of its partitions, its queue, and when a micro-batch is cut. */
+
+import { KafkaToDeltaError } from '../errors.js'
+import type { MicroBatch, RawMessage } from './micro-batch.js'
+import type { SourceLimits, SourceTrigger } from './options.js'
+import { TopicQueue } from './topic-queue.js'
+
+/** How long offsets without messages wait for company before they are handed over alone. Milliseconds. */
+export const EMPTY_BATCH_INTERVAL_MS = 10_000
+
+/** How long `availableNow` collects, where a batch does not fill up. Milliseconds. */
+const AVAILABLE_NOW_WAIT_MS = 10_000
+
+/** One partition that is read. */
+export interface PartitionState {
+  readonly topic: string
+  readonly partition: number
+  /** The next offset to be read; null until it was found out. */
+  expected: bigint | null
+  /** The first of the offsets before `expected` that were lost: the next range begins there, so that ranges join. */
+  lostFrom: bigint | null
+  /** The consumer stands at `expected`: what comes is handed on. */
+  confirmed: boolean
+  /** What kafkajs was told. */
+  paused: boolean
+  /** Where reading of this partition began, where the table had no offset of it. */
+  initial: bigint | null
+  /** Whether the table knows a position of this partition, or will by a batch that was handed over. */
+  recorded: boolean
+  /** The next offset after what is in the table. */
+  committed: bigint | null
+  /** The end of the partition, as last seen. */
+  high: bigint | null
+  /** With `availableNow`: where it ends. */
+  end: bigint | null
+  /** First seen after the start. */
+  isNew: boolean
+  /** When something was last read, or a seek was made. Milliseconds since 1970. */
+  movedAt: number
+  /** Scanned offsets that begin elsewhere than expected: to be checked against the log's offsets. */
+  gap: { last: bigint; messages: RawMessage[]; high: bigint } | null
+}
+
+interface Waiter {
+  resolve(batch: MicroBatch | null): void
+  reject(error: Error): void
+}
+
+export class TopicFeed {
+  readonly topic: string
+  readonly partitions = new Map<number, PartitionState>()
+  readonly queue: TopicQueue
+  /** With `availableNow`: the end of each partition when the source started. */
+  ends: Map<number, bigint> | null = null
+  /** Counts the rewinds: what was begun before one is not to be finished. */
+  epoch = 0
+  /**
+   * The table has commits of ours, or will by a batch that was handed over. Before, skipped offsets wait for
+   * messages: a table cannot be made from them.
+   */
+  hasTable = false
+  /** Nothing more is read of this topic. */
+  isClosed = false
+  /** The search for positions that is under way. */
+  locating: Promise<void> | null = null
+  #trigger: SourceTrigger
+  #waiter: Waiter | null = null
+  #timer: NodeJS.Timeout | null = null
+  #lastCut = 0
+  #waitingSince = 0
+  #error: Error | null = null
+  #stopped = false
+
+  constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits) {
+    this.topic = topic
+    this.#trigger = trigger
+    this.queue = new TopicQueue(topic, limits)
+  }
+
+  /** The partition's state; made where it was not known. */
+  partition(id: number, isNew: boolean): PartitionState {
+    let state = this.partitions.get(id)
+    if (!state) {
+      state = {
+        topic: this.topic,
+        partition: id,
+        expected: null,
+        lostFrom: null,
+        confirmed: false,
+        paused: false,
+        initial: null,
+        recorded: false,
+        committed: null,
+        high: null,
+        end: this.ends ? (this.ends.get(id) ?? 0n) : null,
+        isNew,
+        movedAt: Date.now(),
+        gap: null,
+      }
+      this.partitions.set(id, state)
+    }
+    return state
+  }
+
+  /** Whether the consumer has to leave a partition alone for now. */
+  isHeld(state: PartitionState): boolean {
+    return !state.confirmed || this.isClosed || this.isDone(state) || this.queue.isFull
+  }
+
+  isDone({ expected, end }: PartitionState): boolean {
+    return end !== null && expected !== null && expected >= end
+  }
+
+  /** All partitions were read up to the end that `availableNow` set. */
+  get isComplete(): boolean {
+    if (!this.ends) return false
+    for (const id of this.ends.keys()) {
+      const state = this.partitions.get(id)
+      if (!state?.confirmed || !this.isDone(state)) return false
+    }
+    return true
+  }
+
+  /** Takes what was scanned from the expected offset on. Beyond the end of `availableNow`, it is dropped. */
+  accept(state: PartitionState, last: bigint, messages: RawMessage[], high: bigint): void {
+    const { expected, end, partition } = state
+    if (expected === null || last < expected) return
+    state.high = high
+    state.movedAt = Date.now()
+    state.expected = last + 1n
+    if (end !== null) {
+      if (expected >= end) return
+      if (last >= end) {
+        last = end - 1n
+        messages = messages.filter(({ offset }) => BigInt(offset) < end)
+      }
+    }
+    if (this.queue.isEmpty) this.#waitingSince = Date.now()
+    this.queue.push({ partition, firstOffset: state.lostFrom ?? expected, lastOffset: last, messages })
+    state.lostFrom = null
+    this.wake()
+  }
+
+  /** The next micro-batch; null at the end. One call at a time. */
+  next(): Promise<MicroBatch | null> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiter) {
+        reject(new KafkaToDeltaError('INTERNAL', `next() of ${this.topic} was called while another call waits`))
+        return
+      }
+      this.#waiter = { resolve, reject }
+      this.wake()
+    })
+  }
+
+  /** Looks whether the waiting call can be answered; to be called after every change. */
+  wake(): void {
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#timer = null
+    const waiter = this.#waiter
+    if (!waiter) return
+    if (this.#error) {
+      this.#waiter = null
+      waiter.reject(this.#error)
+      return
+    }
+    const dueAt = this.#dueAt()
+    const isDue = this.#stopped || dueAt <= Date.now()
+    const batch = isDue ? this.#cut() : null
+    if (batch || this.#stopped || (this.isComplete && !this.#hasSomething)) {
+      this.#waiter = null
+      waiter.resolve(batch)
+    } else if (Number.isFinite(dueAt)) {
+      this.#timer = setTimeout(() => this.wake(), Math.max(1, dueAt - Date.now()))
+    }
+  }
+
+  /** Every call of `next` rejects with this from now on. */
+  fail(error: Error): void {
+    this.#error ??= error
+    this.queue.clear()
+    this.wake()
+  }
+
+  /** Drops all that waits; `next` gives null from now on. */
+  close(): void {
+    this.isClosed = true
+    this.queue.clear()
+    this.stop()
+  }
+
+  /** Drops the messages that wait: `next` gives what only skipped offsets moved, then null. */
+  stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.queue.dropMessages()
+    if (!this.hasTable) this.queue.dropAll()
+    this.wake()
+  }
+
+  /** Forgets what is queued and every position. */
+  reset(): void {
+    this.epoch++
+    this.queue.clear()
+    for (const state of this.partitions.values()) {
+      state.confirmed = false
+      state.expected = null
+      state.gap = null
+      state.lostFrom = null
+      state.recorded = false
+    }
+  }
+
+  /** Something waits that can be handed over by itself. */
+  get #hasSomething(): boolean {
+    return this.queue.numMessages > 0 || (this.hasTable && !this.queue.isEmpty)
+  }
+
+  /** When what waits is to be handed over; infinity where nothing waits. */
+  #dueAt(): number {
+    if (!this.#hasSomething) return Number.POSITIVE_INFINITY
+    if (this.queue.fillsBatch) return 0
+    if (this.ends) {
+      if (this.isComplete) return 0
+      return this.#waitingSince + (this.queue.numMessages > 0 ? AVAILABLE_NOW_WAIT_MS : EMPTY_BATCH_INTERVAL_MS)
+    }
+    if (this.queue.numMessages === 0) return Math.max(this.#lastCut, this.#waitingSince) + EMPTY_BATCH_INTERVAL_MS
+    return this.#lastCut + ('processingTime' in this.#trigger ? this.#trigger.processingTime : 0)
+  }
+
+  #cut(): MicroBatch | null {
+    const batch = this.queue.cut()
+    if (!batch) return null
+    this.#lastCut = Date.now()
+    this.#waitingSince = this.#lastCut
+    for (const { partition } of batch.ranges) {
+      const state = this.partitions.get(partition)
+      if (state && batch.numMessages > 0) state.recorded = true
+    }
+    if (batch.numMessages > 0) {
+      this.hasTable = true
+      this.#recordStarts(batch)
+    }
+    return batch
+  }
+
+  /**
+   * Adds a range of no offsets for each partition that the table knows nothing of: without it, a restart could
+   * not tell where a partition started that had nothing to read, nor whether it is new.
+   */
+  #recordStarts(batch: MicroBatch): void {
+    for (const state of this.partitions.values()) {
+      if (state.recorded || state.initial === null) continue
+      state.recorded = true
+      const { partition, initial } = state
+      batch.ranges.push({ partition, firstOffset: initial, lastOffset: initial - 1n, messages: [] })
+    }
+  }
+}
