@@ -1,0 +1,138 @@
+/** The command as a process, with the real addon. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { EmbeddedBroker } from '../../src/demo/broker/index.js'
+import { loadFixtureSet } from '../../src/demo/fixtures.js'
+import { EmbeddedRegistry } from '../../src/demo/registry.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const hasAddon = existsSync(join(root, 'src', 'native.cjs'))
+const withAddon = hasAddon ? test.serial : test.serial.skip
+
+const dir = mkdtempSync(join(tmpdir(), 'kafka2delta-command-'))
+test.after.always(() => rmSync(dir, { recursive: true, force: true }))
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+function start(args: string[], env: Record<string, string> = {}): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn(process.execPath, ['--import=tsx', 'src/cli/main.ts', ...args], {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (data) => {
+    stdout += data
+  })
+  child.stderr.on('data', (data) => {
+    stderr += data
+  })
+  const ended = new Promise<Ended>((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })))
+  return { child, ended }
+}
+
+const run = (args: string[], env?: Record<string, string>) => start(args, env).ended
+
+test('version, help and wrong use', async (t) => {
+  const version = await run(['--version'])
+  t.is(version.code, 0)
+  t.regex(version.stdout, /^\d+\.\d+\.\d+/)
+  t.is((await run(['--help'])).code, 0)
+  const wrong = await run(['run', '--nonsense'])
+  t.is(wrong.code, 2)
+  t.regex(wrong.stderr, /unknown option '--nonsense'/)
+  const missing = await run(['run', '-c', join(dir, 'no.yaml')])
+  t.is(missing.code, 2)
+  t.regex(missing.stderr, /error CONFIG_UNREADABLE/)
+})
+
+withAddon('run --available-now: JSON lines, exit code 0, and nothing to do the second time', async (t) => {
+  const broker = await EmbeddedBroker.start()
+  const registry = await EmbeddedRegistry.start()
+  t.teardown(() => Promise.all([broker.close(), registry.close()]).then(() => {}))
+  await loadFixtureSet(join(root, 'resources/fixtures/shop'), broker, registry)
+  const config = join(dir, 'shop.yaml')
+  writeFileSync(
+    config,
+    `queryName: shop
+schemaRegistry: { url: "${registry.url}" }
+tables:
+  postgres.public.orders: { path: ./orders, partitionCols: [year], additionalCols: ["YEAR(created_at) AS year"] }
+  postgres.public.users: { path: "\${USERS}", schema: shop, tableName: users }
+`,
+  )
+  const env = { KAFKA2DELTA_BROKERS: broker.brokers.join(','), USERS: join(dir, 'users') }
+  const first = await run(['run', '-c', config, '--available-now', '--log-level', 'warn'], env)
+  t.is(first.code, 0, first.stderr)
+  const lines = first.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  t.deepEqual(
+    lines
+      .filter(({ event }) => event === 'progress')
+      .map(({ table }) => table)
+      .sort(),
+    [join(dir, 'orders'), 'shop.users'],
+  )
+  t.deepEqual(lines.at(-1), { event: 'terminated', name: 'shop', error: null })
+  const second = await run(['run', '-c', config, '--available-now', '--log-level', 'warn'], env)
+  t.is(second.code, 0, second.stderr)
+  t.deepEqual(
+    second.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).event),
+    ['terminated'],
+  )
+})
+
+withAddon('a system that cannot be reached: exit code 3; a signal: 143 after a clean stop', async (t) => {
+  const broker = await EmbeddedBroker.start()
+  t.teardown(() => broker.close())
+  broker.createTopic('a')
+  const config = join(dir, 'signal.yaml')
+  writeFileSync(
+    config,
+    `queryName: q
+kafka: { brokers: "${broker.brokers[0]}" }
+schemaRegistry: { url: "http://127.0.0.1:1" }
+tables: { a: { path: ./a } }
+`,
+  )
+  const unreachable = await run(['run', '-c', config, '--brokers', '127.0.0.1:1', '--log-level', 'silent'])
+  t.is(unreachable.code, 3)
+  t.regex(unreachable.stderr, /^error KAFKA_UNREACHABLE/)
+  const { child, ended } = start(['run', '-c', config])
+  while (broker.connections < 2) await sleep(20)
+  await sleep(500)
+  child.kill('SIGTERM')
+  const stopped = await ended
+  t.is(stopped.code, 143, stopped.stderr)
+  t.regex(stopped.stderr, /SIGTERM: finishing/)
+})
+
+withAddon('a demo that is killed goes on: nothing lost, nothing doubled', async (t) => {
+  const args = ['demo', '--orders', '600', '--changes', '1200', '--seed', '7', '--dir', join(dir, 'demo')]
+  const { child, ended } = start([...args, '--rate', '600'])
+  await sleep(2600)
+  child.kill('SIGKILL')
+  await ended
+  const again = await run(args)
+  t.is(again.code, 0, again.stderr)
+  t.is(again.stdout.match(/equal to the source: all/g)?.length, 3)
+  t.regex(again.stdout, /It was ended once before and went on: nothing lost, nothing doubled/)
+  const other = await run(['demo', '--seed', '8', '--dir', join(dir, 'demo')])
+  t.is(other.code, 2)
+  t.regex(other.stderr, /holds a demo with seed 7, not 8/)
+})

@@ -1,0 +1,223 @@
+import {
+  Int64,
+  RecordBatch,
+  Table,
+  tableFromArrays,
+  tableFromIPC,
+  tableToIPC,
+  Utf8,
+  vectorFromArray,
+} from 'apache-arrow'
+import test from 'ava'
+import { causes, fromNative } from '../../src/addon.js'
+import type { NativeMergeResult, NativeModule, NativeTable, NativeTableOptions } from '../../src/delta/native-api.js'
+import { DeltaTable } from '../../src/delta/table.js'
+import { KafkaToDeltaError } from '../../src/errors.js'
+
+const result: NativeMergeResult = {
+  version: 0,
+  numRowsUpserted: 1,
+  numRowsInserted: 1,
+  numRowsUpdated: 0,
+  numRowsDeleted: 0,
+  numDroppedStale: 0,
+  numMissingValues: 0,
+  numFilesAdded: 1,
+  numFilesRemoved: 0,
+  numFilesTouched: 0,
+  bytesWritten: 1,
+  addedColumns: [],
+  widenedColumns: [],
+  timings: { collapse: 0, locate: 0, fetch: 0, write: 0, commit: 0, total: 0 },
+}
+
+/** The addon's shape, with the given parts of a table. */
+function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): NativeModule {
+  const info = async () => ({ exists: true, offsets: [{ appId: 'q:t:0', version: 9007199254740993n }] }) as never
+  return {
+    openTable: async (options) => {
+      opened.push(options)
+      return { info, refresh: info, merge: async () => result, close: async () => {}, ...parts }
+    },
+    readTable: async () => new Uint8Array(),
+  }
+}
+
+const nativeError = (code: string, message: string, extra: object = {}) =>
+  Object.assign(new Error(message), { code, ...extra })
+
+test('the addon gets complete options', async (t) => {
+  const opened: NativeTableOptions[] = []
+  await DeltaTable.open({ path: 's3://b/t', primaryKey: ['id'] }, addon({}, opened))
+  t.deepEqual(opened[0], {
+    uri: 's3://b/t',
+    storageOptions: {},
+    primaryKey: ['id'],
+    additionalColumns: [],
+    partitionColumns: [],
+    properties: {},
+    mergeMode: 'auto',
+    schemaEvolution: 'add',
+    orderGuard: 'auto',
+    onMissingValue: 'null',
+    targetFileSize: 128 * 2 ** 20,
+    maxRewriteBytes: 10 * 2 ** 30,
+    rememberedKeys: 1_000_000,
+    compression: 'snappy',
+  })
+})
+
+test('an Arrow table becomes one record batch with _op', async (t) => {
+  let sent: Uint8Array | null = null
+  const table = await DeltaTable.open(
+    { path: '/t', primaryKey: ['id'] },
+    addon({
+      merge: async (ipc) => {
+        sent = ipc
+        return result
+      },
+    }),
+  )
+  const first = tableFromArrays({ id: BigInt64Array.of(1n, 2n) })
+  const withNames = (ids: bigint[], names: (string | null)[]) =>
+    new Table({ id: vectorFromArray(ids, new Int64()), name: vectorFromArray(names, new Utf8()) })
+  const a = withNames([1n, 2n], ['a', null])
+  const b = withNames([9007199254740993n], ['c'])
+  await table.merge(a.concat(b))
+  const read = tableFromIPC(sent as unknown as Uint8Array)
+  t.is(read.batches.length, 1)
+  t.true(read.batches[0] instanceof RecordBatch)
+  t.deepEqual(
+    read.toArray().map((row) => [row?.id, row?.name, row?._op]),
+    [
+      [1n, 'a', 0],
+      [2n, null, 0],
+      [9007199254740993n, 'c', 0],
+    ],
+  )
+  await table.merge(first)
+  t.deepEqual(tableFromIPC(sent as unknown as Uint8Array).schema.names, ['id', '_op'])
+})
+
+test('bytes are copied unless they are handed over', async (t) => {
+  const seen: (Uint8Array | null)[] = []
+  const table = await DeltaTable.open(
+    { path: '/t', primaryKey: ['id'] },
+    addon({
+      merge: async (ipc) => {
+        seen.push(ipc)
+        return result
+      },
+    }),
+  )
+  const ipc = tableToIPC(tableFromArrays({ id: [1] }))
+  await table.merge(ipc)
+  await table.merge(ipc, { transfer: true })
+  t.not(seen[0], ipc)
+  t.deepEqual(seen[0], ipc)
+  t.is(seen[1], ipc)
+})
+
+test('errors of the addon keep code and position, and show who called', async (t) => {
+  const native = nativeError('FENCED', 'stored 5, expected 3', { position: { version: 7, topic: null } })
+  const table = await DeltaTable.open(
+    { path: '/t', primaryKey: ['id'] },
+    addon({
+      merge: async () => {
+        throw native
+      },
+      refresh: async () => {
+        throw new Error('odd')
+      },
+    }),
+  )
+  const error = await t.throwsAsync(table.merge(null), { instanceOf: KafkaToDeltaError })
+  t.is(error?.code, 'FENCED')
+  t.is(error?.cause, native)
+  t.deepEqual(error?.position, { table: '/t', version: 7 })
+  t.regex(error?.stack ?? '', /table\.ts/)
+  t.is((await t.throwsAsync(table.refresh(), { instanceOf: KafkaToDeltaError }))?.code, 'INTERNAL')
+})
+
+test('a signal that is aborted already never reaches the addon', async (t) => {
+  let calls = 0
+  const table = await DeltaTable.open(
+    { path: '/t', primaryKey: ['id'] },
+    addon({
+      merge: async () => {
+        calls++
+        return result
+      },
+    }),
+  )
+  await t.throwsAsync(table.merge(null, { signal: AbortSignal.abort() }), { name: 'AbortError', any: true })
+  t.is(calls, 0)
+  await t.throwsAsync(DeltaTable.open({ path: '/t', signal: AbortSignal.abort() }, addon({})), {
+    name: 'AbortError',
+    any: true,
+  })
+})
+
+test('the addon gets a signal of its own, and the abort is thrown as such', async (t) => {
+  const controller = new AbortController()
+  let mine = 0
+  controller.signal.onabort = () => {
+    mine++
+  }
+  let seen: AbortSignal | undefined
+  const table = await DeltaTable.open(
+    { path: '/t', primaryKey: ['id'] },
+    addon({
+      merge: (_ipc, _key, _offsets, signal) => {
+        seen = signal
+        return new Promise((_, reject) => {
+          // As napi-rs does: it overwrites the handler.
+          if (signal) signal.onabort = () => reject(nativeError('Cancelled', 'Cancelled'))
+        })
+      },
+    }),
+  )
+  const merging = table.merge(null, { signal: controller.signal })
+  controller.abort()
+  await t.throwsAsync(merging, { name: 'AbortError', any: true })
+  t.not(seen, controller.signal)
+  t.is(mine, 1)
+})
+
+test('an error that came before the abort stays what it is', async (t) => {
+  const controller = new AbortController()
+  const table = await DeltaTable.open(
+    { path: '/t', primaryKey: ['id'] },
+    addon({
+      merge: async () => {
+        controller.abort()
+        throw nativeError('STORAGE', 'disk full')
+      },
+    }),
+  )
+  const error = await t.throwsAsync(table.merge(null, { signal: controller.signal }), { instanceOf: KafkaToDeltaError })
+  t.is(error?.code, 'STORAGE')
+})
+
+test('offsets stay exact beyond 2^53', async (t) => {
+  const table = await DeltaTable.open({ path: '/t' }, addon({}))
+  t.deepEqual(await table.offsets(), new Map([['q:t:0', 9007199254740993n]]))
+})
+
+test('a merge without a key is refused, and so is a closed table', async (t) => {
+  const table = await DeltaTable.open({ path: '/t' }, addon({}))
+  const noKey = await t.throwsAsync(table.merge(tableFromArrays({ id: [1] })), { instanceOf: KafkaToDeltaError })
+  t.is(noKey?.code, 'BATCH_INVALID')
+  await table.close()
+  await table.close()
+  await t.throwsAsync(table.info(), { message: 'the table was closed' })
+})
+
+test('causes go to the end, and not in circles', (t) => {
+  const inner = new Error('inner')
+  const outer = new Error('outer', { cause: inner })
+  inner.cause = outer
+  t.deepEqual(causes(outer), [outer, inner])
+  t.is(fromNative('text').message, 'text')
+  t.is(fromNative(nativeError('ENOENT', 'x')).code, 'INTERNAL')
+})

@@ -1,0 +1,282 @@
+// biome-ignore-all lint/suspicious/noExplicitAny: options and sources are made wrong on purpose
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import test from 'ava'
+import { Kafka } from 'kafkajs'
+import { KafkaToDeltaError } from '../../src/errors.js'
+import { configJsonSchema, configJsonSchemaText } from '../../src/options/json-schema.js'
+import { resolveOptions, type StreamOptions, tableUri } from '../../src/options.js'
+
+const minimal = (): StreamOptions => ({
+  queryName: 'shop',
+  kafka: { brokers: ['localhost:9092'] },
+  schemaRegistry: { url: 'http://localhost:8081' },
+  tables: { 'postgres.public.orders': { path: '/lake/orders' } },
+})
+
+function refusal(change: (options: Record<string, any>) => void): string {
+  const options = structuredClone(minimal()) as Record<string, any>
+  change(options)
+  try {
+    resolveOptions(options)
+  } catch (error) {
+    if (error instanceof KafkaToDeltaError && error.code === 'CONFIG_INVALID') return error.message
+    throw error
+  }
+  throw new Error('was not refused')
+}
+
+test('the smallest options get every default', (t) => {
+  const options = resolveOptions(minimal())
+  t.deepEqual(options.trigger, { processingTime: 1000 })
+  t.is(options.startingOffsets, 'earliest')
+  t.true(options.failOnDataLoss)
+  t.deepEqual(options.limits, { maxBatchMessages: 100_000, maxBatchBytes: 64 * 2 ** 20, maxQueueBytes: 192 * 2 ** 20 })
+  const [table] = options.tables
+  t.like(table, {
+    topic: 'postgres.public.orders',
+    uri: resolve('/lake/orders'),
+    name: null,
+    primaryKey: null,
+    deletedColName: '__deleted',
+    lsnColName: null,
+    mergeMode: 'auto',
+    schemaEvolution: 'add',
+    orderGuard: 'auto',
+    onMissingValue: 'null',
+    onBadRecord: 'fail',
+    compression: 'snappy',
+    targetFileSize: 128 * 2 ** 20,
+    maxRewriteBytes: 10 * 2 ** 30,
+    rememberedKeys: 1_000_000,
+  })
+})
+
+test('a table overrides the query, and adds to its properties', (t) => {
+  const options = resolveOptions({
+    ...minimal(),
+    onBadRecord: 'skip',
+    targetFileSize: '64 MB',
+    storageOptions: { region: 'eu', endpoint: 'a' },
+    tables: {
+      a: { path: '/a', schema: 'shop', tableName: 'a', onBadRecord: 'fail', storageOptions: { endpoint: 'b' } },
+      b: {
+        path: 's3://lake/b/',
+        tableName: 'b',
+        primaryKey: 'x, y',
+        columns: { n: { decimal: 'decimal(18, 4)' as const } },
+      },
+    },
+  })
+  const [a, b] = options.tables
+  t.like(a, { name: 'shop.a', onBadRecord: 'fail', targetFileSize: 64 * 2 ** 20 })
+  t.deepEqual(a?.storageOptions, { region: 'eu', endpoint: 'b' })
+  t.like(b, { name: 'b', uri: 's3://lake/b', onBadRecord: 'skip' })
+  t.deepEqual(b?.primaryKey, ['x', 'y'])
+  t.deepEqual(b?.columns, { n: { decimal: { precision: 18, scale: 4 } } })
+})
+
+test('numbers and truth values may come as text, as from the environment', (t) => {
+  const options = resolveOptions({
+    ...minimal(),
+    failOnDataLoss: 'false',
+    limits: { maxBatchMessages: '1000', maxBatchBytes: '1 MiB' },
+    kafka: { brokers: 'a:1, b:2' },
+    trigger: { availableNow: 'true' },
+  })
+  t.false(options.failOnDataLoss)
+  t.is(options.limits.maxBatchMessages, 1000)
+  t.is(options.limits.maxBatchBytes, 2 ** 20)
+  t.deepEqual(options.kafka, { brokers: ['a:1', 'b:2'] } as never)
+  t.deepEqual(options.trigger, { availableNow: true })
+})
+
+test('a Kafka instance is taken as it is', (t) => {
+  const kafka = new Kafka({ brokers: ['localhost:9092'] })
+  t.is(resolveOptions({ ...minimal(), kafka }).kafka, kafka)
+})
+
+test('starting offsets in all their forms', (t) => {
+  const read = (startingOffsets: StreamOptions['startingOffsets']) =>
+    resolveOptions({ ...minimal(), startingOffsets }).startingOffsets
+  t.is(read('latest'), 'latest')
+  t.deepEqual(read(1_700_000_000_000), { timestamp: 1_700_000_000_000 })
+  t.deepEqual(read('2026-01-01T00:00:00Z'), { timestamp: Date.UTC(2026, 0, 1) })
+  t.deepEqual(read(new Date(5)), { timestamp: 5 })
+  t.deepEqual(read({ 'postgres.public.orders': { 0: -2, 1: '9007199254740993' } }), {
+    offsets: new Map([
+      [
+        'postgres.public.orders',
+        new Map([
+          [0, -2n],
+          [1, 9007199254740993n],
+        ]),
+      ],
+    ]),
+  })
+  t.regex(
+    refusal((o) => (o.startingOffsets = 'soon')),
+    /startingOffsets: expected "earliest".*got "soon"/,
+  )
+  t.regex(
+    refusal((o) => (o.startingOffsets = { t: { x: 1 } })),
+    /startingOffsets: expected/,
+  )
+})
+
+test('triggers', (t) => {
+  const read = (trigger: StreamOptions['trigger']) => resolveOptions({ ...minimal(), trigger }).trigger
+  t.deepEqual(read({ processingTime: '2 minutes' }), { processingTime: 120_000 })
+  t.deepEqual(read({ processingTime: 0 }), { processingTime: 0 })
+  t.regex(
+    refusal((o) => (o.trigger = { processingTime: 'often' })),
+    /^trigger: expected/,
+  )
+  t.regex(
+    refusal((o) => (o.trigger = { processingTime: '1 s', availableNow: true })),
+    /^trigger: expected/,
+  )
+})
+
+test('unknown options are refused with what was meant', (t) => {
+  t.is(
+    refusal((o) => (o.tabels = {})),
+    'tabels: unknown option, did you mean "tables"?',
+  )
+  t.is(
+    refusal((o) => (o.kafka.broker = [])),
+    'kafka.broker: unknown option, did you mean "brokers"?',
+  )
+  t.is(
+    refusal((o) => (o.tables['postgres.public.orders'].partition_cols = [])),
+    'tables["postgres.public.orders"].partition_cols: unknown option, did you mean "partitionCols"?',
+  )
+  t.regex(
+    refusal((o) => (o.limits = { zzz: 1 })),
+    /limits\.zzz: unknown option; known are maxBatchMessages, /,
+  )
+})
+
+test('what comes later is refused as such', (t) => {
+  t.is(
+    refusal((o) => (o.onBadRecord = 'dead-letter')),
+    'onBadRecord: "dead-letter" is not available in this version (dead letters)',
+  )
+  t.is(
+    refusal((o) => (o.workers = 'many')),
+    'workers: "many" is not available in this version (several workers in one group)',
+  )
+  t.is(
+    refusal((o) => (o.topics = 'a.*')),
+    'topics: not available in this version (topic patterns)',
+  )
+  t.is(
+    refusal((o) => (o.catalog = {})),
+    'catalog: not available in this version (registration in a metastore)',
+  )
+  t.regex(
+    refusal((o) => (o.startingOffsets = { sparkCheckpoint: '/x' })),
+    /Spark job's checkpoint is not available/,
+  )
+})
+
+test('missing and wrong values are named with their place', (t) => {
+  t.regex(
+    refusal((o) => delete o.queryName),
+    /^queryName: must be given/,
+  )
+  t.regex(
+    refusal((o) => (o.queryName = 'a:b')),
+    /^queryName: .*no colon/,
+  )
+  t.regex(
+    refusal((o) => delete o.kafka),
+    /^kafka: must be given/,
+  )
+  t.regex(
+    refusal((o) => delete o.kafka.brokers),
+    /^kafka\.brokers: must be given: expected a list of host:port/,
+  )
+  t.regex(
+    refusal((o) => (o.kafka.brokers = ['localhost'])),
+    /^kafka\.brokers: expected a list of host:port/,
+  )
+  t.regex(
+    refusal((o) => (o.tables = {})),
+    /^tables: name at least one topic/,
+  )
+  t.regex(
+    refusal((o) => (o.tables = { 'a b': { path: '/x' } })),
+    /^tables\["a b"\]: is no topic name/,
+  )
+  t.regex(
+    refusal((o) => (o.tables.x = {})),
+    /^tables\.x\.path: must be given/,
+  )
+  t.regex(
+    refusal((o) => (o.mergeMode = 'fast')),
+    /^mergeMode: expected "auto" or "merge-on-read" or "copy-on-write", got "fast"/,
+  )
+  t.regex(
+    refusal((o) => (o.tables.x = { path: '/x', additionalCols: ['YEAR(a)'] })),
+    /additionalCols\[0\]: expected "expression AS name"/,
+  )
+  t.regex(
+    refusal((o) => (o.schemaRegistry = {})),
+    /^schemaRegistry: give either url or urls/,
+  )
+  t.regex(
+    refusal((o) => (o.schemaRegistry.url = 'localhost:8081')),
+    /^schemaRegistry\.url: expected an http or https URL/,
+  )
+  t.regex(
+    refusal((o) => (o.schemaRegistry.auth = { username: 'x' })),
+    /^schemaRegistry\.auth: give either/,
+  )
+  t.regex(
+    refusal((o) => (o.targetFileSize = 'big')),
+    /^targetFileSize: expected a size/,
+  )
+})
+
+test('several problems are told at once', (t) => {
+  const message = refusal((o) => {
+    o.mergeMode = 'fast'
+    o.nonsense = 1
+  })
+  t.regex(message, /mergeMode/)
+  t.regex(message, /nonsense/)
+})
+
+test('secrets of a wrong configuration do not appear', (t) => {
+  const message = refusal((o) => {
+    o.schemaRegistry.auth = { username: 'u', password: 12345678 }
+    o.kafka.sasl = 'hunter2hunter2'
+  })
+  t.notRegex(message, /12345678|hunter2/)
+})
+
+test('two topics with one path are refused', (t) => {
+  const message = refusal((o) => (o.tables = { a: { path: 'x/y' }, b: { path: './x/../x/y/' } }))
+  t.regex(message, /^tables\.b\.path: topic "a" is written to .* too/)
+})
+
+test('paths become absolute, URLs stay', (t) => {
+  t.is(tableUri('lake/a', '/base'), resolve('/base/lake/a'))
+  t.is(tableUri('s3://b/k/'), 's3://b/k')
+  t.is(tableUri('file:///tmp/a%20b'), '/tmp/a b')
+})
+
+test('resources/kafka2delta.schema.json is up to date (npx tsx scripts/json-schema.ts)', (t) => {
+  const file = new URL('../../resources/kafka2delta.schema.json', import.meta.url)
+  t.is(readFileSync(file, 'utf8'), configJsonSchemaText())
+})
+
+test('the JSON Schema knows what must be given, and nothing that only the API can give', (t) => {
+  const schema = configJsonSchema() as any
+  t.deepEqual(schema.required.sort(), ['kafka', 'queryName', 'schemaRegistry', 'tables'])
+  t.deepEqual(schema.properties.kafka.required, ['brokers'])
+  t.deepEqual(schema.properties.tables.additionalProperties.required, ['path'])
+  t.false('socketFactory' in schema.properties.kafka.properties)
+  t.false(schema.additionalProperties)
+})

@@ -1,0 +1,296 @@
+/** Stand-ins for Kafka, the decoder and the addon: they keep the contracts and nothing more. */
+
+import { EventEmitter } from 'node:events'
+import type { ChangeBatch } from '../../src/debezium/change-batch.js'
+import type { NativeOffset } from '../../src/delta/native-api.js'
+import type { MergeOptions, MergeResult, TableInfo } from '../../src/delta/table.js'
+import { KafkaToDeltaError } from '../../src/errors.js'
+import type { MicroBatch } from '../../src/kafka/micro-batch.js'
+import type { StoredOffsets } from '../../src/kafka/positions.js'
+import type { PartitionLag } from '../../src/kafka/source.js'
+import { silentLogger } from '../../src/log.js'
+import { type ResolvedOptions, resolveOptions, type StreamOptions } from '../../src/options.js'
+import type { RetryPolicy } from '../../src/retry.js'
+import { startQuery } from '../../src/stream/start.js'
+import type { StreamDecoder, StreamSource, StreamTable, Systems } from '../../src/stream/systems.js'
+
+/** What storage holds: it outlives the tables that are opened on it. */
+export class FakeStorage {
+  exists = false
+  version = -1
+  readonly rows = new Map<string, string>()
+  readonly offsets = new Map<string, bigint>()
+  /** Every row in the order of its commit. */
+  readonly applied: string[] = []
+}
+
+export class FakeTable implements StreamTable {
+  readonly uri: string
+  readonly storage: FakeStorage
+  merges: { rows: number; offsets: NativeOffset[] }[] = []
+  closed = false
+  /** Runs before each commit; may throw, or wait. */
+  beforeCommit: ((offsets: readonly NativeOffset[]) => Promise<void> | void) | null = null
+  /** Runs after each commit; may throw: the answer is lost then. */
+  afterCommit: (() => void) | null = null
+
+  constructor(uri: string, storage: FakeStorage) {
+    this.uri = uri
+    this.storage = storage
+  }
+
+  async info(): Promise<TableInfo> {
+    const { storage } = this
+    return {
+      exists: storage.exists,
+      version: storage.exists ? storage.version : null,
+      uri: this.uri,
+      name: null,
+      schemaJson: null,
+      partitionColumns: [],
+      numFiles: 0,
+      numRows: storage.rows.size,
+      sizeBytes: 0,
+      mergeMode: 'merge-on-read',
+      properties: {},
+      offsets: [...storage.offsets].map(([appId, version]) => ({ appId, version })),
+      indexKeys: 0,
+      indexBytes: 0,
+    }
+  }
+
+  refresh(): Promise<TableInfo> {
+    return this.info()
+  }
+
+  async merge(changes: Uint8Array | null, { offsets = [] }: MergeOptions): Promise<MergeResult> {
+    await this.beforeCommit?.(offsets)
+    const { storage } = this
+    for (const { appId, expected, last } of offsets) {
+      const stored = storage.offsets.get(appId) ?? null
+      if (stored !== expected) throw new KafkaToDeltaError('FENCED', `${appId} is at ${stored}, not at ${expected}`)
+      if (stored !== null && last < stored) throw new Error('offsets went down')
+    }
+    if (changes === null && !storage.exists) throw new Error('no table to commit offsets to')
+    const rows = changes === null ? [] : (JSON.parse(Buffer.from(changes).toString()) as [string, string][])
+    for (const [key, value] of rows) {
+      storage.rows.set(key, value)
+      storage.applied.push(`${key}=${value}`)
+    }
+    for (const { appId, last } of offsets) storage.offsets.set(appId, last)
+    storage.exists = true
+    storage.version++
+    this.merges.push({ rows: rows.length, offsets: [...offsets] })
+    this.afterCommit?.()
+    return {
+      version: storage.version,
+      numRowsUpserted: rows.length,
+      numRowsInserted: rows.length,
+      numRowsUpdated: 0,
+      numRowsDeleted: 0,
+      numDroppedStale: 0,
+      numMissingValues: 0,
+      numFilesAdded: 1,
+      numFilesRemoved: 0,
+      numFilesTouched: 0,
+      bytesWritten: 10,
+      addedColumns: [],
+      widenedColumns: [],
+      timings: { collapse: 1, locate: 1, fetch: 0, write: 1, commit: 1, total: 4 },
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+  }
+}
+
+/** A topic's partitions: `key=value` texts; null stands for an offset without a message. */
+export type FakeTopics = Record<string, (string | null)[][]>
+
+export class FakeSource extends EventEmitter implements StreamSource {
+  readonly topics: FakeTopics
+  readonly committedBatches: MicroBatch[] = []
+  readonly rewinds: string[] = []
+  readonly closed: string[] = []
+  stopped = false
+  readonly #batchSize: number
+  readonly #availableNow: boolean
+  readonly #storedOffsets: (topic: string) => Promise<StoredOffsets>
+  readonly #positions = new Map<string, number[]>()
+  readonly #calling = new Set<string>()
+  #wake: (() => void)[] = []
+
+  constructor(topics: FakeTopics, options: ResolvedOptions, stored: (topic: string) => Promise<StoredOffsets>) {
+    super()
+    this.topics = topics
+    this.#batchSize = options.limits.maxBatchMessages
+    this.#availableNow = 'availableNow' in options.trigger
+    this.#storedOffsets = stored
+  }
+
+  async start(): Promise<void> {
+    for (const topic of Object.keys(this.topics)) await this.#seek(topic)
+  }
+
+  async #seek(topic: string): Promise<void> {
+    const { last } = await this.#storedOffsets(topic)
+    const partitions = this.topics[topic] as (string | null)[][]
+    this.#positions.set(
+      topic,
+      partitions.map((_, partition) => Number((last.get(partition) ?? -1n) + 1n)),
+    )
+  }
+
+  produce(topic: string, partition: number, ...messages: (string | null)[]): void {
+    this.topics[topic]?.[partition]?.push(...messages)
+    this.#wakeAll()
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#wake.splice(0)) wake()
+  }
+
+  async next(topic: string): Promise<MicroBatch | null> {
+    if (this.#calling.has(topic)) throw new Error('next was called while a call was under way')
+    this.#calling.add(topic)
+    try {
+      for (;;) {
+        if (this.stopped) return null
+        const batch = this.#cut(topic)
+        if (batch) return batch
+        if (this.#availableNow) return null
+        await new Promise<void>((resolve) => this.#wake.push(resolve))
+      }
+    } finally {
+      this.#calling.delete(topic)
+    }
+  }
+
+  #cut(topic: string): MicroBatch | null {
+    const positions = this.#positions.get(topic) as number[]
+    const batch: MicroBatch = { topic, ranges: [], numMessages: 0, numBytes: 0 }
+    for (const [partition, messages] of (this.topics[topic] as (string | null)[][]).entries()) {
+      const from = positions[partition] as number
+      const to = Math.min(messages.length, from + this.#batchSize)
+      if (to <= from) continue
+      const raw = messages.slice(from, to).flatMap((text, i) => {
+        if (text === null) return []
+        const [key = '', value = ''] = text.split('=')
+        return [{ offset: String(from + i), timestamp: '0', key: Buffer.from(key), value: Buffer.from(value) }]
+      })
+      batch.ranges.push({ partition, firstOffset: BigInt(from), lastOffset: BigInt(to - 1), messages: raw })
+      batch.numMessages += raw.length
+      positions[partition] = to
+    }
+    return batch.ranges.length > 0 ? batch : null
+  }
+
+  committed(batch: MicroBatch): void {
+    this.committedBatches.push(batch)
+  }
+
+  async rewind(topic: string): Promise<void> {
+    if (this.#calling.has(topic)) throw new Error('rewind while next is under way')
+    this.rewinds.push(topic)
+    await this.#seek(topic)
+    this.#wakeAll()
+  }
+
+  lag(topic: string): Map<number, PartitionLag> {
+    const positions = this.#positions.get(topic) ?? []
+    return new Map(
+      (this.topics[topic] as unknown[][]).map((messages, partition) => [
+        partition,
+        { position: BigInt(positions[partition] ?? 0), committed: null, high: BigInt(messages.length), lag: null },
+      ]),
+    )
+  }
+
+  async fetchEnds(topic: string): Promise<Map<number, bigint>> {
+    return new Map(
+      (this.topics[topic] as unknown[][]).map((messages, partition) => [partition, BigInt(messages.length)]),
+    )
+  }
+
+  close(topic: string): void {
+    this.closed.push(topic)
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true
+    this.#wakeAll()
+  }
+}
+
+/** Values: `bad` is a bad record, `ignore` no change. */
+export class FakeDecoder implements StreamDecoder {
+  decoded = 0
+  beforeDecode: (() => Promise<void> | void) | null = null
+
+  async decode(batch: MicroBatch): Promise<ChangeBatch> {
+    await this.beforeDecode?.()
+    this.decoded++
+    const rows: [string, string][] = []
+    const result: ChangeBatch = { ipc: null, numRows: 0, primaryKey: ['id'], numIgnored: 0, badRecords: [] }
+    for (const { partition, messages } of batch.ranges) {
+      for (const { key, value, offset } of messages) {
+        const text = String(value)
+        if (text === 'bad') {
+          result.badRecords.push({ topic: batch.topic, partition, offset, reason: 'no header', key, value })
+        } else if (text === 'ignore') result.numIgnored++
+        else rows.push([String(key), text])
+      }
+    }
+    result.numRows = rows.length
+    if (rows.length > 0) result.ipc = Buffer.from(JSON.stringify(rows))
+    return result
+  }
+}
+
+const FAST: RetryPolicy = { retries: 4, firstDelay: 1, maxDelay: 2 }
+
+export interface World {
+  topics: FakeTopics
+  storages?: Map<string, FakeStorage>
+  options?: Partial<StreamOptions>
+  /** Called with each system as it is made, before the start. */
+  prepare?: (made: { tables: Map<string, FakeTable>; decoders: Map<string, FakeDecoder> }) => void
+  source?: (source: FakeSource) => void
+}
+
+/** Starts a query on the fakes. */
+export async function startFake({ topics, storages = new Map(), options = {}, prepare, source }: World) {
+  const tables = new Map<string, FakeTable>()
+  const decoders = new Map<string, FakeDecoder>()
+  const made: { source?: FakeSource } = {}
+  for (const topic of Object.keys(topics)) {
+    if (!storages.has(topic)) storages.set(topic, new FakeStorage())
+    tables.set(topic, new FakeTable(`/lake/${topic}`, storages.get(topic) as FakeStorage))
+    decoders.set(topic, new FakeDecoder())
+  }
+  prepare?.({ tables, decoders })
+  const resolved = resolveOptions({
+    queryName: 'q',
+    kafka: { brokers: ['localhost:1'] },
+    schemaRegistry: { url: 'http://localhost:1' },
+    tables: Object.fromEntries(Object.keys(topics).map((topic) => [topic, { path: `/lake/${topic}` }])),
+    ...options,
+  })
+  const systems: Systems = {
+    source: (given, stored) => {
+      made.source = new FakeSource(topics, given, stored)
+      source?.(made.source)
+      return made.source
+    },
+    decoder: ({ topic }) => decoders.get(topic) as FakeDecoder,
+    table: async ({ topic }) => tables.get(topic) as FakeTable,
+  }
+  const query = await startQuery({
+    options: resolved,
+    systems,
+    logger: silentLogger,
+    retryPolicies: { COMMIT_CONFLICT: FAST, STORAGE: FAST, REGISTRY_UNREACHABLE: FAST },
+  })
+  return { query, tables, decoders, storages, source: made.source as FakeSource }
+}

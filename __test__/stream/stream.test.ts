@@ -1,0 +1,387 @@
+// biome-ignore-all lint/suspicious/noExplicitAny: options and sources are made wrong on purpose
+import { setTimeout as sleep } from 'node:timers/promises'
+import test from 'ava'
+import { KafkaToDeltaError } from '../../src/errors.js'
+import type { StreamingQueryProgress } from '../../src/stream/progress.js'
+import { FakeStorage, type FakeTable, startFake } from './fakes.js'
+
+const numbered = (from: number, to: number, keys = 5) =>
+  Array.from({ length: to - from }, (_, i) => `k${(from + i) % keys}=${from + i}`)
+
+const availableNow = { trigger: { availableNow: true } } as const
+
+test('availableNow applies what is there, in batches, and ends', async (t) => {
+  const { query, tables, source } = await startFake({
+    topics: { a: [numbered(0, 25), numbered(100, 107)], b: [numbered(0, 3)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 10 } },
+  })
+  t.true(await query.awaitTermination())
+  t.false(query.isActive)
+  t.is(query.status.message, 'Stopped')
+  const a = tables.get('a') as FakeTable
+  t.deepEqual(
+    a.storage.offsets,
+    new Map([
+      ['q:a:0', 24n],
+      ['q:a:1', 6n],
+    ]),
+  )
+  t.is(a.storage.applied.length, 32)
+  t.deepEqual(
+    a.merges.map(({ offsets }) => offsets.map(({ expected, last }) => [expected, last])),
+    [
+      [
+        [null, 9n],
+        [null, 6n],
+      ],
+      [[9n, 19n]],
+      [[19n, 24n]],
+    ],
+  )
+  t.true(a.closed && source.stopped)
+  t.is(source.committedBatches.length, 4)
+})
+
+test('progress tells positions, counts and times, as plain values', async (t) => {
+  const { query } = await startFake({ topics: { a: [numbered(0, 4)] }, options: availableNow })
+  const seen: StreamingQueryProgress[] = []
+  query.on('progress', (progress) => seen.push(progress))
+  await query.awaitTermination()
+  t.is(seen.length, 1)
+  t.like(seen[0], {
+    name: 'q',
+    topic: 'a',
+    table: '/lake/a',
+    batchId: 0,
+    version: 0,
+    numInputRows: 4,
+    numRowsUpserted: 4,
+    lag: 0,
+    offsets: { 0: { start: '0', end: '3' } },
+  })
+  t.deepEqual(query.lastProgress, seen[0] as StreamingQueryProgress)
+  t.deepEqual(JSON.parse(JSON.stringify(seen[0])), seen[0])
+})
+
+test('only the last hundred progress entries are kept', async (t) => {
+  const { query } = await startFake({
+    topics: { a: [numbered(0, 130)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 1 } },
+  })
+  await query.awaitTermination()
+  t.is(query.recentProgress.length, 100)
+  t.is(query.recentProgress[0]?.batchId, 30)
+})
+
+test('a running query applies what arrives; processAllAvailable waits for it', async (t) => {
+  const { query, source, tables } = await startFake({ topics: { a: [[]] } })
+  await query.processAllAvailable()
+  t.true(query.isActive)
+  for (let i = 0; i < 5; i++) {
+    source.produce('a', 0, `k=${i}`)
+    await query.processAllAvailable()
+    t.is(tables.get('a')?.storage.rows.get('k'), String(i))
+  }
+  t.false(await query.awaitTermination(10))
+  await query.stop()
+  t.true(await query.awaitTermination())
+})
+
+test('the next batch is decoded while one is merged, and no more than one', async (t) => {
+  let release: () => void = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const { query, decoders, tables } = await startFake({
+    topics: { a: [numbered(0, 10)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 1 } },
+    prepare: ({ tables }) => {
+      const a = tables.get('a') as FakeTable
+      a.beforeCommit = () => held
+    },
+  })
+  await sleep(30)
+  t.is(decoders.get('a')?.decoded, 2)
+  t.is(tables.get('a')?.merges.length, 0)
+  t.true(query.status.isTriggerActive)
+  release()
+  await query.awaitTermination()
+  t.is(tables.get('a')?.merges.length, 10)
+})
+
+test('stop commits the batch in hand, and a restart goes on after it: nothing lost, nothing twice', async (t) => {
+  const topics = { a: [numbered(0, 50)] }
+  const storages = new Map([['a', new FakeStorage()]])
+  let starts = 0
+  while ((storages.get('a') as FakeStorage).applied.length < 50) {
+    if (++starts > 60) return t.fail('makes no progress')
+    const { query } = await startFake({
+      topics,
+      storages,
+      options: { limits: { maxBatchMessages: 3 } },
+      prepare: ({ tables }) => {
+        ;(tables.get('a') as FakeTable).beforeCommit = () => sleep(2)
+      },
+    })
+    await sleep(starts % 4)
+    await query.stop()
+    t.is(query.exception, null)
+  }
+  t.deepEqual(storages.get('a')?.applied, topics.a[0])
+  t.true(starts > 1)
+  return
+})
+
+test('an outage is retried, within bounds', async (t) => {
+  let failures = 3
+  const { query, tables } = await startFake({
+    topics: { a: [numbered(0, 4)] },
+    options: availableNow,
+    prepare: ({ tables, decoders }) => {
+      ;(tables.get('a') as FakeTable).beforeCommit = () => {
+        if (failures-- > 0) throw new KafkaToDeltaError('STORAGE', 'down')
+      }
+      let registry = 2
+      const decoder = decoders.get('a')
+      if (decoder)
+        decoder.beforeDecode = () => {
+          if (registry-- > 0) throw new KafkaToDeltaError('REGISTRY_UNREACHABLE', 'down')
+        }
+    },
+  })
+  await query.awaitTermination()
+  t.is(tables.get('a')?.storage.applied.length, 4)
+
+  const broken = await startFake({
+    topics: { a: [numbered(0, 4)] },
+    options: availableNow,
+    prepare: ({ tables }) => {
+      ;(tables.get('a') as FakeTable).beforeCommit = () => {
+        throw new KafkaToDeltaError('STORAGE', 'down for good')
+      }
+    },
+  })
+  const error = await t.throwsAsync(broken.query.awaitTermination(), { instanceOf: KafkaToDeltaError })
+  t.is(error?.code, 'STORAGE')
+  t.is(broken.query.exception, error as KafkaToDeltaError)
+})
+
+test('a commit whose answer was lost is not done again', async (t) => {
+  let lost = 1
+  const { query, tables, source } = await startFake({
+    topics: { a: [numbered(0, 9)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 3 } },
+    prepare: ({ tables }) => {
+      ;(tables.get('a') as FakeTable).afterCommit = () => {
+        if (lost-- > 0) throw new KafkaToDeltaError('STORAGE', 'connection reset')
+      }
+    },
+  })
+  await query.awaitTermination()
+  t.is(tables.get('a')?.storage.applied.length, 9)
+  t.deepEqual(source.rewinds, [])
+})
+
+test('a fenced batch is dropped, and the stream goes on after what the other worker stored', async (t) => {
+  let other = 1
+  const { query, tables, source } = await startFake({
+    topics: { a: [numbered(0, 12)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 3 } },
+    prepare: ({ tables }) => {
+      const a = tables.get('a') as FakeTable
+      a.beforeCommit = () => {
+        if (other-- !== 1) return
+        // Another worker applies offsets 0 to 4 just before us.
+        for (const text of numbered(0, 5)) a.storage.applied.push(text)
+        a.storage.offsets.set('q:a:0', 4n)
+        a.storage.exists = true
+      }
+    },
+  })
+  await query.awaitTermination()
+  t.deepEqual(tables.get('a')?.storage.applied, numbered(0, 12))
+  t.deepEqual(source.rewinds, ['a'])
+})
+
+test('two workers on one table: each message is applied once', async (t) => {
+  const topics = { a: [numbered(0, 200)] }
+  const storages = new Map([['a', new FakeStorage()]])
+  const world = {
+    topics,
+    storages,
+    options: { limits: { maxBatchMessages: 7 } },
+    prepare: ({ tables }: { tables: Map<string, FakeTable> }) => {
+      ;(tables.get('a') as FakeTable).beforeCommit = () => sleep(Math.random() * 3)
+    },
+  }
+  const queries = await Promise.all([startFake(world), startFake(world)])
+  // One may give up, since the other one is always there first; it must not have written anything twice.
+  await Promise.allSettled(queries.map(({ query }) => query.processAllAvailable()))
+  await Promise.all(queries.map(({ query }) => query.stop()))
+  t.deepEqual(storages.get('a')?.applied, topics.a[0])
+  for (const { query } of queries) t.true(query.exception === null || query.exception.code === 'FENCED')
+})
+
+test('a failed table stops alone; the query tells, and rejects at the end', async (t) => {
+  const { query, source, tables } = await startFake({
+    topics: { a: [[]], b: [[]] },
+    prepare: ({ tables }) => {
+      ;(tables.get('a') as FakeTable).beforeCommit = () => {
+        throw new KafkaToDeltaError('SCHEMA_INCOMPATIBLE', 'int to text', { column: 'x' })
+      }
+    },
+  })
+  const failed: string[] = []
+  query.on('tableFailed', ({ topic, error }) => failed.push(`${topic} ${error.code}`))
+  source.produce('a', 0, 'k=1')
+  while (query.exception === null) await sleep(2)
+  source.produce('b', 0, 'k=1')
+  while (tables.get('b')?.merges.length !== 1) await sleep(2)
+  t.deepEqual(failed, ['a SCHEMA_INCOMPATIBLE'])
+  t.true(query.isActive)
+  t.is(query.status.tables.a?.state, 'ended')
+  t.deepEqual(source.closed, ['a'])
+  await t.throwsAsync(query.processAllAvailable(), { message: 'int to text' })
+  await query.stop()
+  const error = await t.throwsAsync(query.awaitTermination(), { instanceOf: KafkaToDeltaError })
+  t.is(error?.position.column, 'x')
+})
+
+test('bad records: fail with the position and commit nothing of the batch, or skip', async (t) => {
+  const topics = { a: [['k=1', 'k=bad', 'k=2']] }
+  const failing = await startFake({ topics, options: availableNow })
+  const error = await t.throwsAsync(failing.query.awaitTermination(), { instanceOf: KafkaToDeltaError })
+  t.is(error?.code, 'BAD_RECORD')
+  t.deepEqual(error?.position, { topic: 'a', partition: 0, offset: '1' })
+  t.is(failing.tables.get('a')?.merges.length, 0)
+
+  const skipping = await startFake({ topics, options: { ...availableNow, onBadRecord: 'skip' } })
+  await skipping.query.awaitTermination()
+  t.deepEqual(skipping.tables.get('a')?.storage.applied, ['k=1', 'k=2'])
+  t.is(skipping.query.lastProgress?.numBadRecords, 1)
+})
+
+test('positions that only ignored messages moved are committed with the next rows, or at the end', async (t) => {
+  const topics = { a: [['k=1', 'h=ignore', null, 'h=ignore', 'k=2', 'h=ignore', null]] }
+  const { query, tables } = await startFake({ topics, options: { ...availableNow, limits: { maxBatchMessages: 1 } } })
+  await query.awaitTermination()
+  const a = tables.get('a') as FakeTable
+  t.deepEqual(
+    a.merges.map(({ rows, offsets }) => [rows, offsets[0]?.expected, offsets[0]?.last]),
+    [
+      [1, null, 0n],
+      [1, 0n, 4n],
+      [0, 4n, 6n],
+    ],
+  )
+  // Without any row there is no table, and nowhere to keep positions.
+  const empty = await startFake({ topics: { a: [['h=ignore']] }, options: availableNow })
+  await empty.query.awaitTermination()
+  t.is(empty.tables.get('a')?.merges.length, 0)
+})
+
+test('a consumer that breaks down ends the query with its error', async (t) => {
+  const { query, source } = await startFake({ topics: { a: [[]], b: [[]] } })
+  source.emit('failed', new KafkaToDeltaError('KAFKA_CONSUMER_CRASHED', 'gone'))
+  const error = await t.throwsAsync(query.awaitTermination(), { instanceOf: KafkaToDeltaError })
+  t.is(error?.code, 'KAFKA_CONSUMER_CRASHED')
+  t.true(source.stopped)
+})
+
+test('offsets that are left out are an error unless loss is allowed', async (t) => {
+  const storages = () => {
+    const storage = new FakeStorage()
+    storage.exists = true
+    storage.offsets.set('q:a:0', 1n)
+    return new Map([['a', storage]])
+  }
+  const topics = { a: [['k=0', 'k=1', 'k=2', 'k=3', 'k=4']] }
+  // The source starts two offsets too late.
+  const skipTwo = (source: { topics: unknown }) => {
+    const start = (source as any).start.bind(source)
+    ;(source as any).start = async () => {
+      await start()
+      const next = (source as any).next.bind(source)
+      let first = true
+      ;(source as any).next = async (topic: string) => {
+        const batch = await next(topic)
+        if (batch && first) {
+          first = false
+          batch.ranges[0].firstOffset += 2n
+          batch.ranges[0].messages.splice(0, 2)
+        }
+        return batch
+      }
+    }
+  }
+  const strict = await startFake({ topics, storages: storages(), options: availableNow, source: skipTwo })
+  const error = await t.throwsAsync(strict.query.awaitTermination(), { instanceOf: KafkaToDeltaError })
+  t.is(error?.code, 'DATA_LOSS')
+  t.is(error?.position.offset, '2')
+
+  const lax = await startFake({
+    topics,
+    storages: storages(),
+    options: { ...availableNow, failOnDataLoss: false },
+    source: skipTwo,
+  })
+  await lax.query.awaitTermination()
+  t.deepEqual(lax.tables.get('a')?.storage.applied, ['k=4'])
+})
+
+test('messages that come again are applied once', async (t) => {
+  const again = (source: { topics: unknown }) => {
+    const next = (source as any).next.bind(source)
+    let last: any = null
+    ;(source as any).next = async (topic: string) => {
+      const batch = await next(topic)
+      if (!batch) return batch
+      const range = batch.ranges[0]
+      const copy = { ...range, messages: [...range.messages] }
+      if (last) {
+        range.firstOffset = last.firstOffset
+        range.messages.unshift(...last.messages)
+      }
+      last = copy
+      return batch
+    }
+  }
+  const { query, tables } = await startFake({
+    topics: { a: [numbered(0, 12)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 3 } },
+    source: again,
+  })
+  await query.awaitTermination()
+  t.deepEqual(tables.get('a')?.storage.applied, numbered(0, 12))
+})
+
+test('a start that fails closes what was opened', async (t) => {
+  let opened: Map<string, FakeTable> = new Map()
+  await t.throwsAsync(
+    startFake({
+      topics: { a: [[]] },
+      prepare: ({ tables }) => {
+        opened = tables
+      },
+      source: (source) => {
+        source.start = async () => {
+          throw new KafkaToDeltaError('KAFKA_UNREACHABLE', 'no broker')
+        }
+      },
+    }),
+    { message: 'no broker' },
+  )
+  t.true(opened.get('a')?.closed)
+})
+
+test('a listener that throws does not stop the tables', async (t) => {
+  const { query, tables } = await startFake({
+    topics: { a: [numbered(0, 4)] },
+    options: { ...availableNow, limits: { maxBatchMessages: 1 } },
+  })
+  query.on('progress', () => {
+    throw new Error('mine')
+  })
+  await query.awaitTermination()
+  t.is(tables.get('a')?.merges.length, 4)
+})

@@ -1,0 +1,101 @@
+#!/usr/bin/env node
+/** The command `kafka2delta`. */
+
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, Option } from 'commander'
+import { realSystems } from '../stream/real-systems.js'
+import { exitCodeOf, formatError } from './errors.js'
+import { processOutput } from './output.js'
+import { type RunFlags, run } from './run.js'
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
+
+let exitCode = 0
+let verbose = false
+
+const program = new Command('kafka2delta')
+  .description('Keeps Delta Lake tables equal to database tables, from Debezium change events in Kafka.')
+  .version(version, '-V, --version', 'print the version')
+  .helpOption('-h, --help', 'print what the command can do')
+  .helpCommand('help [command]', 'print what a command can do')
+  .showHelpAfterError('(kafka2delta --help tells more)')
+  .exitOverride()
+
+const verboseOption = () => new Option('--verbose', 'print stacks of errors').default(false)
+
+program
+  .command('run')
+  .description('apply the topics of a configuration file to their tables, until stopped')
+  .addOption(
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: what the file may hold
+    new Option('-c, --config <file>', 'the configuration: YAML, with ${NAME} and ${NAME:-default}')
+      .env('KAFKA2DELTA_CONFIG')
+      .default('kafka2delta.yaml'),
+  )
+  .option('--available-now', 'apply what is there now, then end')
+  .option('--trigger <interval>', 'time between two batches, as "1 second"')
+  .option('--query-name <name>', 'names the offsets in the tables')
+  .option('--brokers <list>', 'host:port, several with commas between')
+  .option('--registry-url <url>', 'of the schema registry')
+  .option('--starting-offsets <where>', 'earliest, latest or a time, for partitions that the table holds no offset of')
+  .option('--no-live', 'JSON lines also on a terminal')
+  .addOption(
+    new Option('--log-level <level>', 'of the log on standard error')
+      .choices(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+      .env('KAFKA2DELTA_LOG_LEVEL'),
+  )
+  .addOption(verboseOption())
+  .action(async (flags: RunFlags) => {
+    verbose = flags.verbose === true
+    exitCode = await run(flags, processOutput, { systems: realSystems })
+  })
+
+const number = (name: string, minimum: number) => (text: string) => {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < minimum) {
+    throw new CommanderError(
+      2,
+      'kafka2delta.invalidNumber',
+      `error: ${name} must be a whole number of at least ${minimum}`,
+    )
+  }
+  return value
+}
+
+program
+  .command('demo')
+  .description('a shop from its snapshot on, with Kafka and the schema registry inside of this process')
+  .option('--orders <n>', 'orders in the snapshot', number('--orders', 1), 100_000)
+  .option('--changes <n>', 'changes after it', number('--changes', 0), 50_000)
+  .option('--seed <n>', 'the same seed gives the same shop', number('--seed', 0), 42)
+  .option('--rate <n>', 'messages per second after the snapshot, at most', number('--rate', 1))
+  .option('--dir <folder>', 'where everything lies; a demo that was ended there goes on (default: a new folder)')
+  .option('--keep', 'keep the folder also where it was not named')
+  .option(
+    '--fixtures [folder]',
+    'replay a captured set of topics instead of the shop (default: the set in the package)',
+  )
+  .option('--no-live', 'no live view')
+  .addOption(verboseOption())
+  .action(async (flags) => {
+    verbose = flags.verbose === true
+    const { demo } = await import('./demo.js')
+    exitCode = await demo(flags, processOutput)
+  })
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has written help and its own messages; ours it has not seen.
+    if (error.code === 'kafka2delta.invalidNumber') process.stderr.write(`${error.message}\n`)
+    exitCode = error.exitCode === 0 ? 0 : 2
+  } else {
+    process.stderr.write(`${formatError(error, { verbose })}\n`)
+    exitCode = exitCodeOf(error)
+  }
+}
+// Not process.exit: what is still being written would be lost, and a native call under way would look like success.
+process.exitCode = exitCode

@@ -1,0 +1,216 @@
+/** The Delta side alone: a keyed table that batches of changes are merged into. */
+
+import type { Table } from 'apache-arrow'
+import { fromNative, loadAddon } from '../addon.js'
+import { KafkaToDeltaError } from '../errors.js'
+import { TABLE_DEFAULTS, tableUri } from '../options.js'
+import { withSignal } from './abort.js'
+import { tableToChangeIpc } from './change-ipc.js'
+import type {
+  NativeMergeResult,
+  NativeModule,
+  NativeOffset,
+  NativeTable,
+  NativeTableInfo,
+  NativeTableOptions,
+} from './native-api.js'
+
+/** How to open a table. What is not given has the defaults of the stream's options. */
+export interface DeltaTableOptions {
+  /** A folder, or an `s3://`, `gs://`, `az://` URL. The table is created by its first merge. */
+  path: string
+  storageOptions?: Readonly<Record<string, string>>
+  /** The key columns. Default: those that each merge names. */
+  primaryKey?: readonly string[]
+  /** Computed columns, `YEAR(created_at) AS year`, in Spark SQL. */
+  additionalCols?: readonly string[]
+  partitionCols?: readonly string[]
+  /** At creation. */
+  name?: string
+  /** At creation. */
+  description?: string
+  /** At creation. */
+  tableProperties?: Readonly<Record<string, string>>
+  mergeMode?: 'auto' | 'merge-on-read' | 'copy-on-write'
+  schemaEvolution?: 'add' | 'none' | 'fail'
+  orderGuard?: 'auto' | 'off' | 'lsn'
+  onMissingValue?: 'null' | 'fail'
+  /** Bytes. */
+  targetFileSize?: number
+  /** Bytes of data files up to which the table is rewritten for a wider column. */
+  maxRewriteBytes?: number
+  /** How many deletes and order values are remembered, in keys. */
+  rememberedKeys?: number
+  compression?: 'snappy' | 'zstd'
+  signal?: AbortSignal
+}
+
+/** A position that is committed with the rows, exactly once. */
+export type TableOffset = NativeOffset
+
+/** What a merge did. */
+export type MergeResult = NativeMergeResult
+
+/** What is known of a table. */
+export type TableInfo = NativeTableInfo
+
+export interface MergeOptions {
+  /** The key columns; default: those that the table was opened with. */
+  primaryKey?: readonly string[]
+  /** Committed with the rows. A commit fails with FENCED where another stored offset is found than expected. */
+  offsets?: readonly TableOffset[]
+  /** Stops the merge. Whether it was committed then, the stored offsets tell. */
+  signal?: AbortSignal
+  /** The bytes are not touched until the promise settles, so that no copy is needed. */
+  transfer?: boolean
+}
+
+/** Native options with every default filled in. */
+export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
+  return {
+    uri: tableUri(options.path),
+    storageOptions: { ...options.storageOptions },
+    primaryKey: options.primaryKey ? [...options.primaryKey] : null,
+    additionalColumns: [...(options.additionalCols ?? [])],
+    partitionColumns: [...(options.partitionCols ?? [])],
+    name: options.name ?? null,
+    description: options.description ?? null,
+    properties: { ...options.tableProperties },
+    mergeMode: options.mergeMode ?? TABLE_DEFAULTS.mergeMode,
+    schemaEvolution: options.schemaEvolution ?? TABLE_DEFAULTS.schemaEvolution,
+    orderGuard: options.orderGuard ?? TABLE_DEFAULTS.orderGuard,
+    onMissingValue: options.onMissingValue ?? TABLE_DEFAULTS.onMissingValue,
+    targetFileSize: options.targetFileSize ?? TABLE_DEFAULTS.targetFileSize,
+    maxRewriteBytes: options.maxRewriteBytes ?? TABLE_DEFAULTS.maxRewriteBytes,
+    rememberedKeys: options.rememberedKeys ?? TABLE_DEFAULTS.rememberedKeys,
+    compression: options.compression ?? TABLE_DEFAULTS.compression,
+  }
+}
+
+/** napi-rs reads a missing field of an object as none, and refuses null there. */
+function withoutNulls<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== null)) as T
+}
+
+/**
+ * A Delta table with a primary key. A merge applies a batch of changes, the last one of each key, and commits rows
+ * and offsets in one Delta commit: both or neither. Calls are done one after another, in the order of the calls.
+ *
+ * @example
+ * const table = await DeltaTable.open({ path: './orders', primaryKey: ['id'] })
+ * await table.merge(tableFromArrays({ id: [1, 2], name: ['a', 'b'] }))
+ * await table.close()
+ */
+export class DeltaTable {
+  /** Absolute path or URL. */
+  readonly uri: string
+  readonly #native: NativeTable
+  readonly #primaryKey: readonly string[] | null
+  #closed: Promise<void> | null = null
+
+  private constructor(native: NativeTable, uri: string, primaryKey: readonly string[] | null) {
+    this.#native = native
+    this.uri = uri
+    this.#primaryKey = primaryKey
+  }
+
+  /**
+   * Opens a table; one that does not exist is created by its first merge.
+   * @throws STORAGE, STORAGE_DENIED, TABLE_UNSUPPORTED, TABLE_CORRUPT, EXPRESSION_INVALID, ADDON_UNAVAILABLE
+   */
+  static async open(options: DeltaTableOptions, addon?: NativeModule): Promise<DeltaTable> {
+    const native = nativeTableOptions(options)
+    const module = addon ?? loadAddon()
+    const table = await withSignal(options.signal, { table: native.uri }, (signal) =>
+      module.openTable(withoutNulls(native), signal),
+    )
+    return new DeltaTable(table, native.uri, native.primaryKey)
+  }
+
+  /**
+   * Applies changes and commits them with the offsets.
+   *
+   * @param changes an Arrow table, where `_op` says what each row is (0 upsert, 1 delete; without the column all are
+   *   upserts); an Arrow IPC stream with one record batch that has `_op`; or null, to commit offsets alone
+   * @throws FENCED where a stored offset is not the expected one: nothing was committed
+   * @throws the signal's reason where it was aborted; see {@link MergeOptions.signal}
+   */
+  async merge(changes: Table | Uint8Array | null, options: MergeOptions = {}): Promise<MergeResult> {
+    this.#mustBeOpen()
+    options.signal?.throwIfAborted()
+    const primaryKey = [...(options.primaryKey ?? this.#primaryKey ?? [])]
+    if (changes !== null && primaryKey.length === 0) {
+      throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
+    }
+    const offsets = (options.offsets ?? []).map(({ appId, expected, last }) => withoutNulls({ appId, expected, last }))
+    const ipc = toIpc(changes, options.transfer === true)
+    return await withSignal(options.signal, { table: this.uri }, (signal) =>
+      this.#native.merge(ipc, primaryKey, offsets, signal),
+    )
+  }
+
+  /** What is known of the table, without asking the storage. */
+  async info(): Promise<TableInfo> {
+    return this.#call(() => this.#native.info())
+  }
+
+  /** Looks for commits of others, then {@link info}. */
+  async refresh(): Promise<TableInfo> {
+    return this.#call(() => this.#native.refresh())
+  }
+
+  /** The offsets that the table holds: app id to the last offset applied. */
+  async offsets(): Promise<Map<string, bigint>> {
+    const { offsets } = await this.refresh()
+    return new Map(offsets.map(({ appId, version }) => [appId, version]))
+  }
+
+  /** Waits for the calls under way, saves the key index and frees what the table holds. Again: does nothing. */
+  async close(): Promise<void> {
+    this.#closed ??= this.#native.close().catch((error) => {
+      throw fromNative(error, { table: this.uri })
+    })
+    return this.#closed
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closed) throw new KafkaToDeltaError('INTERNAL', 'the table was closed', { table: this.uri })
+  }
+
+  async #call<T>(call: () => Promise<T>): Promise<T> {
+    this.#mustBeOpen()
+    try {
+      return await call()
+    } catch (error) {
+      throw fromNative(error, { table: this.uri })
+    }
+  }
+}
+
+function toIpc(changes: Table | Uint8Array | null, transfer: boolean): Uint8Array | null {
+  if (changes === null) return null
+  if (!(changes instanceof Uint8Array)) return tableToChangeIpc(changes)
+  // The caller may change or transfer its buffer while the addon reads it.
+  return transfer ? changes : new Uint8Array(changes)
+}
+
+/**
+ * All rows of a Delta table, or the answer of a query that names it `t`, as an Arrow IPC stream. As in Spark, names
+ * are quoted in backticks; double quotes hold text.
+ * @throws STORAGE, STORAGE_DENIED, TABLE_UNSUPPORTED, EXPRESSION_INVALID
+ */
+export async function readTable(
+  path: string,
+  options: { sql?: string; storageOptions?: Readonly<Record<string, string>> } = {},
+): Promise<Uint8Array> {
+  const uri = tableUri(path)
+  try {
+    return await loadAddon().readTable(uri, { ...options.storageOptions }, options.sql ?? null)
+  } catch (error) {
+    throw fromNative(error, { table: uri })
+  }
+}

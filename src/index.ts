@@ -1,0 +1,39 @@
+/** kafka2delta: keeps Delta Lake tables equal to database tables, from Debezium change events in Kafka. */
+
+export { type BadRecord, type ChangeBatch, CONTROL_COLUMNS, Op } from './debezium/change-batch.js'
+export { type ColumnDescription, TableDecoder, type TableDescription } from './debezium/decoder.js'
+export type { DecodeOptions } from './debezium/options.js'
+export {
+  DeltaTable,
+  type DeltaTableOptions,
+  type MergeOptions,
+  type MergeResult,
+  readTable,
+  type TableInfo,
+  type TableOffset,
+} from './delta/table.js'
+export { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from './errors.js'
+export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
+export type { Logger, LogLevel } from './log.js'
+export type {
+  ColumnOptions,
+  SchemaRegistryOptions,
+  SharedTableOptions,
+  StartingOffsets,
+  StreamOptions,
+  TableOptions,
+  Trigger,
+} from './options.js'
+export type { SchemaSource } from './registry/schema-source.js'
+export {
+  type OffsetProgress,
+  type StreamContext,
+  StreamingQuery,
+  type StreamingQueryEvents,
+  type StreamingQueryProgress,
+  type StreamingQueryStatus,
+  type StreamingQueryTermination,
+  streamToDelta,
+  type TableFailure,
+  type TableStatus,
+} from './stream.js'

@@ -1,0 +1,126 @@
+/** Turns zod's issues into one CONFIG_INVALID that says where, what and what was probably meant. */
+
+import { z } from 'zod'
+import { KafkaToDeltaError } from '../errors.js'
+import { suggest } from './suggest.js'
+
+/** Options and values that are known but come in a later version. */
+const NOT_AVAILABLE: Record<string, string> = {
+  deadLetter: 'dead letters',
+  topics: 'topic patterns',
+  catalog: 'registration in a metastore',
+  softDelete: 'soft deletes',
+  softDeletes: 'soft deletes',
+  shared: 'several topics in one table',
+  maintenance: 'maintenance beside the stream',
+  maxRewriteBytes: 'widening by rewriting a table',
+  resetOrder: 'forgetting the order values',
+  sparkCheckpoint: "starting from a Spark job's checkpoint",
+  http: 'the HTTP server',
+}
+
+/** One thing that is wrong. `path` are the keys and indexes to it. */
+export interface OptionProblem {
+  path: (string | number)[]
+  message: string
+  /** The path names a key that should not be there, not a value. */
+  atKey: boolean
+}
+
+export const pathText = (path: readonly (string | number)[]): string =>
+  path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`
+    if (/^[A-Za-z_$][\w$]*$/.test(part)) return text === '' ? part : `${text}.${part}`
+    return `${text}[${JSON.stringify(part)}]`
+  }, '')
+
+/** CONFIG_INVALID, with the problems one by one for who can show where they stand in a file. */
+export class OptionsError extends KafkaToDeltaError {
+  readonly problems: readonly OptionProblem[]
+
+  constructor(problems: readonly OptionProblem[]) {
+    const lines = problems.map(({ path, message }) => (path.length > 0 ? `${pathText(path)}: ${message}` : message))
+    super('CONFIG_INVALID', lines.length === 1 ? (lines[0] as string) : `\n${lines.map((l) => `  - ${l}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+type SchemaWithParts = z.ZodType & {
+  shape?: Record<string, z.ZodType>
+  valueType?: z.ZodType
+  element?: z.ZodType
+  unwrap?: () => z.ZodType
+}
+
+/** The names that are known at a path. */
+function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at = schema as SchemaWithParts
+  const open = () => {
+    while (at instanceof z.ZodOptional || at instanceof z.ZodDefault) at = at.unwrap() as SchemaWithParts
+  }
+  open()
+  for (const part of path) {
+    const next = at.shape?.[String(part)] ?? at.valueType ?? at.element
+    if (!next) return []
+    at = next as SchemaWithParts
+    open()
+  }
+  return Object.keys(at.shape ?? {})
+}
+
+function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): OptionProblem[] {
+  const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(schema, issue.path)
+    return issue.keys.map((key) => {
+      const later = NOT_AVAILABLE[key]
+      const meant = suggest(key, known)
+      const message = later
+        ? `not available in this version (${later})`
+        : `unknown option${meant ? `, did you mean "${meant}"?` : `; known are ${known.join(', ')}`}`
+      return { path: [...path, key], message, atKey: true }
+    })
+  }
+  if (issue.code === 'invalid_key') {
+    const message = issue.issues.map((inner) => inner.message).join('; ')
+    return [{ path, message, atKey: true }]
+  }
+  if (value === undefined && path.length > 0) {
+    const message = issue.message.replace(/^Invalid input: |, (got|received) undefined$/g, '')
+    return [{ path, message: message.startsWith('expected') ? `must be given: ${message}` : message, atKey: false }]
+  }
+  return [{ path, message: issue.message, atKey: false }]
+}
+
+const LATER_VALUES: { option: string; value: string; what: string }[] = [
+  { option: 'onBadRecord', value: 'dead-letter', what: 'dead letters' },
+  { option: 'workers', value: 'many', what: 'several workers in one group' },
+]
+
+/** The problems of an input that the schema refused. */
+export function optionProblems(error: z.ZodError, schema: z.ZodType, input: unknown): OptionProblem[] {
+  return error.issues.flatMap((issue) => {
+    let value: unknown = input
+    for (const part of issue.path) value = (value as Record<PropertyKey, unknown> | undefined)?.[part]
+    const problems = describe(issue, schema, value)
+    const last = issue.path.at(-1)
+    const later = LATER_VALUES.find((entry) => entry.option === last && entry.value === value)
+    if (later) {
+      return [
+        {
+          ...(problems[0] as OptionProblem),
+          message: `${JSON.stringify(value)} is not available in this version (${later.what})`,
+        },
+      ]
+    }
+    if (last === 'startingOffsets' && typeof value === 'object' && value !== null && 'sparkCheckpoint' in value) {
+      return [
+        {
+          ...(problems[0] as OptionProblem),
+          message: "starting from a Spark job's checkpoint is not available in this version",
+        },
+      ]
+    }
+    return problems
+  })
+}

@@ -1,0 +1,319 @@
+/** The one schema of all options: of the API, of the YAML file, and of the JSON Schema that editors use. */
+
+import type { ConnectionOptions } from 'node:tls'
+import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import { z } from 'zod'
+import { callback, count, duration, field, flag, names, passedOn, properties, show, size, text } from './fields.js'
+import { startingOffsets } from './starting-offsets.js'
+import { parseDuration } from './units.js'
+
+const choice = <const T extends readonly [string, ...string[]]>(values: T, description: string) =>
+  z
+    .enum(values, {
+      error: (issue) => `expected ${values.map((v) => JSON.stringify(v)).join(' or ')}, got ${show(issue.input)}`,
+    })
+    .meta({ description })
+
+const retry = z
+  .strictObject({
+    maxRetryTime: duration('The longest wait between two tries.').optional(),
+    initialRetryTime: duration('The first wait.').optional(),
+    factor: z.number().optional(),
+    multiplier: z.number().optional(),
+    retries: count('Tries of one request.', 0).optional(),
+    restartOnFailure: callback<(error: Error) => Promise<boolean>>('Only from the API.').optional(),
+  })
+  .meta({ description: "KafkaJS's retry options." })
+
+const kafka = z
+  .strictObject({
+    brokers: field<string | readonly string[] | (() => string[] | Promise<string[]>), KafkaConfig['brokers']>(
+      (value) => {
+        if (typeof value === 'function') return value as () => string[]
+        const list = typeof value === 'string' ? value.split(',').map((broker) => broker.trim()) : value
+        return Array.isArray(list) &&
+          list.length > 0 &&
+          list.every((broker) => typeof broker === 'string' && /^[^\s,]+:\d+$/.test(broker))
+          ? list
+          : null
+      },
+      'a list of host:port',
+      {
+        description: 'The brokers to begin with, as host:port.',
+        anyOf: [
+          { type: 'array', items: { type: 'string', pattern: ':\\d+$' }, minItems: 1 },
+          { type: 'string', description: 'several with commas between' },
+        ],
+      },
+    ),
+    clientId: text('The name that brokers see.').optional(),
+    ssl: field<boolean | ConnectionOptions, boolean | ConnectionOptions>(
+      (value) =>
+        typeof value === 'boolean' ? value : typeof value === 'object' && value && !Array.isArray(value) ? value : null,
+      'true, false or TLS options',
+      { description: "TLS: true, or Node's TLS options (ca, cert, key…).", type: ['boolean', 'object'] },
+    ).optional(),
+    sasl: passedOn<NonNullable<KafkaConfig['sasl']>>(
+      'SASL: mechanism (plain, scram-sha-256, scram-sha-512, aws, oauthbearer), username, password.',
+    ).optional(),
+    connectionTimeout: duration('How long a connection may take.').optional(),
+    authenticationTimeout: duration('How long authentication may take.').optional(),
+    reauthenticationThreshold: duration('How long before its end a session is renewed.').optional(),
+    requestTimeout: duration('How long a request may take.').optional(),
+    enforceRequestTimeout: flag('Whether requestTimeout counts.').optional(),
+    retry: retry.optional(),
+    socketFactory: callback<NonNullable<KafkaConfig['socketFactory']>>('Only from the API.').optional(),
+    logLevel: count("KafkaJS's log level: 0 nothing, 1 errors, 2 warnings, 4 all, 5 debug.", 0, 5).optional(),
+    logCreator: callback<NonNullable<KafkaConfig['logCreator']>>('Only from the API.').optional(),
+  })
+  .meta({ description: "How to reach Kafka: KafkaJS's KafkaConfig." })
+
+const consumer = z
+  .strictObject({
+    groupId: text('Prefix of the consumer group; default: the query name.').optional(),
+    metadataMaxAge: duration('How old cluster metadata may be.').optional(),
+    sessionTimeout: duration('How long a silent consumer stays in its group.').optional(),
+    rebalanceTimeout: duration('How long a rebalance may take.').optional(),
+    heartbeatInterval: duration('Time between heartbeats.').optional(),
+    maxBytesPerPartition: size('Bytes of one partition in a fetch.', 1).optional(),
+    minBytes: size('Bytes that the broker waits for.', 0).optional(),
+    maxBytes: size('Bytes of a fetch.', 1).optional(),
+    maxWaitTimeInMs: duration('How long the broker waits for minBytes.').optional(),
+    retry: retry.optional(),
+    maxInFlightRequests: count('Requests at a time.', 1).optional(),
+    rackId: text('The rack, to fetch from replicas nearby.').optional(),
+  })
+  .meta({ description: "KafkaJS's ConsumerConfig, within what exactly-once needs." })
+
+const url = z
+  .string()
+  .refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol), {
+    error: 'expected an http or https URL',
+  })
+  .meta({ description: 'http or https URL', format: 'uri' })
+
+const schemaRegistry = z
+  .strictObject({
+    url: url.optional(),
+    urls: z.array(url).min(1).meta({ description: 'Several registries of one cluster, tried in turn.' }).optional(),
+    auth: z
+      .strictObject({
+        username: text('User of basic authentication.').optional(),
+        password: z.string().meta({ description: 'Password of basic authentication.' }).optional(),
+        token: text('Bearer token.').optional(),
+      })
+      .refine((auth) => (auth.token === undefined) === (auth.username !== undefined && auth.password !== undefined), {
+        error: 'give either username and password, or token',
+      })
+      .meta({ description: 'Either username and password, or token.' })
+      .optional(),
+    tls: z
+      .strictObject({
+        ca: text('PEM text of the authorities to trust.').optional(),
+        cert: text('PEM text of our certificate.').optional(),
+        key: text('PEM text of its key.').optional(),
+        passphrase: text('Passphrase of the key.').optional(),
+        rejectUnauthorized: flag('Refuse certificates that cannot be verified (default true).').optional(),
+      })
+      .meta({ description: 'TLS of an https registry.' })
+      .optional(),
+  })
+  .refine((registry) => (registry.url === undefined) !== (registry.urls === undefined), {
+    error: 'give either url or urls',
+  })
+  .meta({ description: 'The Confluent Schema Registry, or one that speaks its API.' })
+
+function readDecimal(value: unknown): 'string' | 'double' | { precision: number; scale: number } | null {
+  if (value === 'string' || value === 'double') return value
+  const match = typeof value === 'string' ? /^\s*decimal\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)\s*$/i.exec(value) : null
+  const given = match ? { precision: Number(match[1]), scale: Number(match[2]) } : value
+  if (typeof given !== 'object' || given === null || !('precision' in given) || !('scale' in given)) return null
+  const { precision, scale } = given
+  if (!Number.isInteger(precision) || !Number.isInteger(scale)) return null
+  const fits =
+    Number(precision) >= 1 && Number(precision) <= 38 && Number(scale) >= 0 && Number(scale) <= Number(precision)
+  return fits ? { precision: Number(precision), scale: Number(scale) } : null
+}
+
+const column = z
+  .strictObject({
+    timestampNtz: flag(
+      "Timestamps without zone as Delta's timestampNtz (default: timestamp, taken as UTC).",
+    ).optional(),
+    time: choice(
+      ['number', 'string'],
+      'Times of day as their number (default), or as text HH:MM:SS.ffffff.',
+    ).optional(),
+    smallIntegers: flag('int8 and int16 as byte and short (default: integer).').optional(),
+    decimal: field<DecimalChoice, 'string' | 'double' | { precision: number; scale: number }>(
+      readDecimal,
+      '"string", "double" or "decimal(precision,scale)" with a precision of at most 38',
+      {
+        description:
+          'Decimals without a fixed scale, or with more digits than Delta has: string (default, exact), double, or decimal(p,s).',
+        anyOf: [
+          { type: 'string', pattern: '^(string|double|decimal\\(.*\\))$' },
+          {
+            type: 'object',
+            properties: { precision: { type: 'integer' }, scale: { type: 'integer' } },
+            required: ['precision', 'scale'],
+            additionalProperties: false,
+          },
+        ],
+      },
+    ).optional(),
+    outOfRange: choice(
+      ['fail', 'null', 'clamp'],
+      'Values that the type cannot hold (infinity, BC years, NaN): fail (default), null, or the nearest that it can.',
+    ).optional(),
+  })
+  .meta({ description: 'How values of a column are stored.' })
+
+/** How decimals are stored that Delta has no type for. */
+export type DecimalChoice =
+  | 'string'
+  | 'double'
+  | `decimal(${number},${number})`
+  | { readonly precision: number; readonly scale: number }
+
+/** Options of the whole query that a table may set for itself. */
+const perTable = {
+  deletedColName: text('The field that says whether a row is deleted (default: __deleted).').optional(),
+  lsnColName: text("The field with the log sequence number (default: found by Debezium's names).").optional(),
+  mergeMode: choice(
+    ['auto', 'merge-on-read', 'copy-on-write'],
+    'merge-on-read writes deletion vectors, copy-on-write rewrites files. auto: the former for new tables and those that have it enabled.',
+  ).optional(),
+  schemaEvolution: choice(
+    ['add', 'none', 'fail'],
+    'New columns: add them (default), ignore them, or stop the table.',
+  ).optional(),
+  orderGuard: choice(
+    ['auto', 'off', 'lsn'],
+    'When a change is dropped as old: where it is proven (auto), never, or always by the LSN.',
+  ).optional(),
+  onMissingValue: choice(['null', 'fail'], 'A left-out value that has no stored value.').optional(),
+  onBadRecord: choice(
+    ['fail', 'skip'],
+    'A message that cannot be applied: stop the table (default), or count and skip it.',
+  ).optional(),
+  unavailableValuePlaceholder: text(
+    "Debezium's unavailable.value.placeholder (default: __debezium_unavailable_value).",
+  ).optional(),
+  compression: choice(['snappy', 'zstd'], 'Of the Parquet files (default: snappy).').optional(),
+  targetFileSize: size('Size of a data file, such as "128 MB" (the default).', 1024 * 1024).optional(),
+  maxRewriteBytes: size(
+    'Size up to which a table is rewritten when a column grows, such as "10 GB" (the default).',
+    0,
+  ).optional(),
+  rememberedKeys: count('How many deletes and order values are remembered (default: 1,000,000).', 0).optional(),
+  columnDefaults: column
+    .meta({ description: 'How values are stored of columns that are not named in columns.' })
+    .optional(),
+  metadataColumns: names(
+    "Of envelopes: fields of the event to store, as Debezium's add.fields has them (op, source.ts_ms).",
+  ).optional(),
+  tableProperties: properties('Delta table properties, set when the table is created.').optional(),
+  storageOptions: properties('Options of the object store: credentials, endpoint, region.').optional(),
+}
+
+const table = z
+  .strictObject({
+    path: text('Where the table lies: a folder, or s3://, gs://, az:// URL.'),
+    schema: text("First part of the table's name.").optional(),
+    tableName: text("Second part of the table's name.").optional(),
+    description: text("The table's description.").optional(),
+    primaryKey: names("The key columns; default: the fields of the Kafka key's schema.").optional(),
+    additionalCols: z
+      .array(
+        z.string().refine((expression) => /\S\s+as\s+("[^"]+"|`[^`]+`|[^\s"`]+)\s*$/i.test(expression), {
+          error: 'expected "expression AS name"',
+        }),
+      )
+      .meta({ description: 'Computed columns, as "YEAR(created_at) AS year", in Spark SQL.' })
+      .optional(),
+    partitionCols: names('The columns that the table is partitioned by.').optional(),
+    columns: z
+      .record(z.string(), column)
+      .meta({ description: 'Columns that are stored otherwise than by default, by field name.' })
+      .optional(),
+    includeColumns: names('The fields to keep; key columns always are. Default: all.').optional(),
+    excludeColumns: names('Fields to leave out.').optional(),
+    renameColumns: properties('New names, by field name.').optional(),
+    ...perTable,
+  })
+  .meta({ description: 'One table.' })
+
+/** When batches are made. */
+export type Trigger =
+  | { readonly processingTime: string | number }
+  /** What is there now, then the end. */
+  | { readonly availableNow: true }
+
+function readTrigger(value: unknown): { processingTime: number } | { availableNow: true } | null {
+  if (typeof value !== 'object' || value === null || Object.keys(value).length !== 1) return null
+  if ('availableNow' in value)
+    return value.availableNow === true || value.availableNow === 'true' ? { availableNow: true } : null
+  if (!('processingTime' in value)) return null
+  const processingTime = parseDuration(value.processingTime)
+  return processingTime === null ? null : { processingTime }
+}
+
+export const optionsSchema = z
+  .strictObject({
+    queryName: z
+      .string({ error: 'must be given: it names the offsets in the tables' })
+      .regex(/^[^\s:]+$/, 'must not be empty, and holds no space and no colon')
+      .meta({ description: 'Names the offsets in the tables: keep it for ever.' }),
+    kafka,
+    consumer: consumer.optional(),
+    schemaRegistry,
+    tables: z
+      .record(z.string().regex(/^[a-zA-Z0-9._-]{1,249}$/, 'is no topic name'), table)
+      .refine((tables) => Object.keys(tables).length > 0, { error: 'name at least one topic' })
+      .meta({ description: 'Topic to table.' }),
+    startingOffsets: startingOffsets.optional(),
+    failOnDataLoss: flag('Stop where the topic no longer has offsets that were not applied (default true).').optional(),
+    trigger: field<Trigger, { processingTime: number } | { availableNow: true }>(
+      readTrigger,
+      '{processingTime: "1 second"} or {availableNow: true}',
+      {
+        description: 'When batches are made: {processingTime: "1 second"} (default), or {availableNow: true}.',
+        anyOf: [
+          {
+            type: 'object',
+            properties: { processingTime: { type: ['string', 'number'] } },
+            required: ['processingTime'],
+            additionalProperties: false,
+          },
+          {
+            type: 'object',
+            properties: { availableNow: { const: true } },
+            required: ['availableNow'],
+            additionalProperties: false,
+          },
+        ],
+      },
+    ).optional(),
+    limits: z
+      .strictObject({
+        maxBatchMessages: count('Messages of one commit (default 100,000).', 1).optional(),
+        maxBatchBytes: size('Bytes of keys and values of one commit (default 64 MB).', 1024).optional(),
+        maxQueueBytes: size(
+          "Bytes of one topic's messages in memory, waiting or not committed yet (default 192 MB).",
+          1024,
+        ).optional(),
+      })
+      .meta({ description: 'Bounds of batches and memory.' })
+      .optional(),
+    workers: choice(['single'], 'How many processes share the work.').optional(),
+    ...perTable,
+  })
+  .meta({ title: 'kafka2delta', description: 'The configuration of kafka2delta.' })
+
+export type OptionsInput = z.input<typeof optionsSchema> & {
+  kafka: KafkaConfig | Kafka
+  consumer?: Partial<ConsumerConfig>
+}
+export type ParsedOptions = z.output<typeof optionsSchema>
+export type ParsedTable = z.output<typeof table>

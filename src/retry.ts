@@ -1,0 +1,63 @@
+/** The one place that decides whether, when and how often something is tried again. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError } from './errors.js'
+
+export interface RetryPolicy {
+  /** Tries after the first one. */
+  retries: number
+  /** Milliseconds before the first of them; each wait is twice the one before. */
+  firstDelay: number
+  /** Milliseconds: no wait is longer. */
+  maxDelay: number
+}
+
+const OUTAGE: RetryPolicy = { retries: 12, firstDelay: 250, maxDelay: 30_000 }
+
+/** How often each kind of error is tried again. What is not named here is not. */
+const POLICIES: Partial<Record<ErrorCode, RetryPolicy>> = {
+  // The addon has already gone on after lost versions; what arrives here is a busy table.
+  COMMIT_CONFLICT: { retries: 8, firstDelay: 100, maxDelay: 10_000 },
+  STORAGE: OUTAGE,
+  REGISTRY_UNREACHABLE: OUTAGE,
+  KAFKA_UNREACHABLE: { retries: 3, firstDelay: 500, maxDelay: 5000 },
+}
+
+export interface RetryOptions {
+  /** Ends the waiting; the last error is thrown. */
+  signal?: AbortSignal
+  onRetry?: (error: KafkaToDeltaError, attempt: number, delayMs: number) => void
+  /** Replaces the policies, for tests. */
+  policies?: Partial<Record<ErrorCode, RetryPolicy>>
+}
+
+/** Milliseconds to wait before the given try (from 1), or null where it is not tried again. */
+export function retryDelay(error: KafkaToDeltaError, attempt: number, policies = POLICIES): number | null {
+  const policy = policies[error.code]
+  if (!error.canRetry || !policy || attempt > policy.retries) return null
+  const delay = Math.min(policy.maxDelay, policy.firstDelay * 2 ** (attempt - 1))
+  // Workers that lost to each other must not meet again.
+  return Math.round(delay * (0.75 + Math.random() * 0.5))
+}
+
+/** Runs an operation until it succeeds, or fails in a way or so often that another try is no use. */
+export async function withRetries<T>(
+  operation: (attempt: number) => Promise<T>,
+  options: RetryOptions = {},
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await operation(attempt)
+    } catch (thrown) {
+      const error = asKafkaToDeltaError(thrown)
+      const delay = retryDelay(error, attempt, options.policies)
+      if (delay === null || options.signal?.aborted) throw error
+      options.onRetry?.(error, attempt, delay)
+      try {
+        await sleep(delay, undefined, options.signal ? { signal: options.signal } : {})
+      } catch {
+        throw error
+      }
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/** `streamToDelta`: from Kafka topics to Delta tables, until stopped. */
+
+import { createLogger, type Logger, type LogLevel, silentLogger } from './log.js'
+import { resolveOptions, type StreamOptions } from './options.js'
+import type { StreamingQuery } from './stream/query.js'
+import { realSystems } from './stream/real-systems.js'
+import { startQuery } from './stream/start.js'
+
+export type { OffsetProgress, StreamingQueryProgress } from './stream/progress.js'
+export {
+  StreamingQuery,
+  type StreamingQueryEvents,
+  type StreamingQueryStatus,
+  type StreamingQueryTermination,
+  type TableFailure,
+  type TableStatus,
+} from './stream/query.js'
+
+/** What is not part of a configuration file. */
+export interface StreamContext {
+  /** A pino logger, or a level to log to standard error with. Default: nothing is logged. */
+  logger?: Logger | LogLevel
+  /** Ends a start that is under way. A running query is ended by its `stop`. */
+  signal?: AbortSignal
+}
+
+/**
+ * Keeps Delta tables equal to the database tables whose changes Debezium writes to Kafka. Resolves when every table
+ * is open and the position of every partition is confirmed; the query runs from then on.
+ *
+ * Each commit holds the rows of a batch and the Kafka offsets that they came from: after a crash or a stop, the
+ * next start with the same `queryName` goes on exactly after them.
+ *
+ * @throws CONFIG_INVALID before anything is connected; ADDON_UNAVAILABLE, KAFKA_UNREACHABLE, KAFKA_AUTH,
+ *   TOPIC_NOT_FOUND, DATA_LOSS, OFFSET_MISSING, STORAGE, STORAGE_DENIED, TABLE_UNSUPPORTED
+ */
+export async function streamToDelta(options: StreamOptions, context: StreamContext = {}): Promise<StreamingQuery> {
+  const resolved = resolveOptions(options)
+  const logger = typeof context.logger === 'string' ? createLogger(context.logger) : (context.logger ?? silentLogger)
+  return startQuery({
+    options: resolved,
+    systems: realSystems(resolved, logger),
+    logger,
+    ...(context.signal ? { signal: context.signal } : {}),
+  })
+}

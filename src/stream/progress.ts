@@ -1,0 +1,122 @@
+/** What is told of each commit. */
+
+import type { MergeResult } from '../delta/table.js'
+
+/** Offsets of one partition in a batch, as decimal text: they may exceed 2^53. */
+export interface OffsetProgress {
+  /** The first offset of the batch. */
+  start: string
+  /** The last offset of the batch. */
+  end: string
+}
+
+/** One commit of one table. Only plain values: it can be written as JSON. */
+export interface StreamingQueryProgress {
+  /** The query's name. */
+  name: string
+  topic: string
+  /** The table's name, or its path where it has none. */
+  table: string
+  path: string
+  /** Counts the batches of this table since the start, from 0. */
+  batchId: number
+  /** When the batch was begun, ISO 8601. */
+  timestamp: string
+  /** The table's version after the commit. */
+  version: number
+  /** Messages. */
+  numInputRows: number
+  /** Bytes of keys and values. */
+  numInputBytes: number
+  /** Messages that change no row: heartbeats, transaction markers. */
+  numIgnored: number
+  /** Messages that could not be applied and were skipped. */
+  numBadRecords: number
+  numRowsUpserted: number
+  numRowsInserted: number
+  numRowsUpdated: number
+  numRowsDeleted: number
+  /** Changes dropped since a newer one is known. */
+  droppedStale: number
+  /** Left-out values of which nothing was stored. */
+  numMissingValues: number
+  numFilesAdded: number
+  numFilesRemoved: number
+  numFilesTouched: number
+  bytesWritten: number
+  addedColumns: string[]
+  /** Messages that arrived, per second since the batch before. */
+  inputRowsPerSecond: number
+  /** Messages per second of the time that the batch took. */
+  processedRowsPerSecond: number
+  /** Messages that wait in the topic; null where that is not known yet. */
+  lag: number | null
+  /** Partition to offsets. */
+  offsets: Record<string, OffsetProgress>
+  /** Milliseconds. `wait`: for messages, and for the batch before to be written. */
+  durationMs: {
+    wait: number
+    decode: number
+    merge: number
+    collapse: number
+    locate: number
+    fetch: number
+    write: number
+    commit: number
+    /** Decoding and merging. */
+    total: number
+  }
+}
+
+/** A progress entry out of what was measured. */
+export function makeProgress(
+  fixed: Pick<
+    StreamingQueryProgress,
+    | 'name'
+    | 'topic'
+    | 'table'
+    | 'path'
+    | 'batchId'
+    | 'numInputRows'
+    | 'numInputBytes'
+    | 'numIgnored'
+    | 'numBadRecords'
+    | 'lag'
+    | 'offsets'
+  >,
+  result: MergeResult,
+  times: { begun: number; sinceLast: number; wait: number; decode: number; merge: number },
+): StreamingQueryProgress {
+  const { collapse, locate, fetch, write, commit } = result.timings
+  const total = times.decode + times.merge
+  const perSecond = (ms: number) => (ms > 0 ? Math.round((fixed.numInputRows * 1000) / ms) : 0)
+  return {
+    ...fixed,
+    timestamp: new Date(times.begun).toISOString(),
+    version: result.version,
+    numRowsUpserted: result.numRowsUpserted,
+    numRowsInserted: result.numRowsInserted,
+    numRowsUpdated: result.numRowsUpdated,
+    numRowsDeleted: result.numRowsDeleted,
+    droppedStale: result.numDroppedStale,
+    numMissingValues: result.numMissingValues,
+    numFilesAdded: result.numFilesAdded,
+    numFilesRemoved: result.numFilesRemoved,
+    numFilesTouched: result.numFilesTouched,
+    bytesWritten: result.bytesWritten,
+    addedColumns: result.addedColumns,
+    inputRowsPerSecond: perSecond(times.sinceLast),
+    processedRowsPerSecond: perSecond(total),
+    durationMs: {
+      wait: times.wait,
+      decode: times.decode,
+      merge: times.merge,
+      collapse,
+      locate,
+      fetch,
+      write,
+      commit,
+      total,
+    },
+  }
+}

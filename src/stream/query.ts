@@ -1,0 +1,250 @@
+/** The handle of a running query. */
+
+import { EventEmitter } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
+import type { DataLoss } from '../kafka/positions.js'
+import type { Logger } from '../log.js'
+import type { StreamingQueryProgress } from './progress.js'
+import type { StreamSource, StreamTable, Systems } from './systems.js'
+import type { TableLoop } from './table-loop.js'
+
+/** What one table does at the moment. */
+export interface TableStatus {
+  table: string
+  state: 'starting' | 'waiting' | 'merging' | 'ended'
+  /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
+  lag: number | null
+  /** Messages skipped since the start since they could not be applied (`onBadRecord: 'skip'`). */
+  numBadRecords: number
+}
+
+/** What a query does at the moment. */
+export interface StreamingQueryStatus {
+  message: string
+  /** Messages wait that are not in the tables. */
+  isDataAvailable: boolean
+  /** A batch is being written. */
+  isTriggerActive: boolean
+  /** Of each table, by topic. */
+  tables: Record<string, TableStatus>
+}
+
+/** A table that stopped, while the others go on. */
+export interface TableFailure {
+  topic: string
+  table: string
+  error: KafkaToDeltaError
+}
+
+/** How a query ended: `exception` is null after a clean end. */
+export interface StreamingQueryTermination {
+  name: string
+  exception: KafkaToDeltaError | null
+}
+
+export interface StreamingQueryEvents {
+  /** After each commit of a table. */
+  progress: [StreamingQueryProgress]
+  /** A table stopped by an error; the others go on until they end or {@link StreamingQuery.stop}. */
+  tableFailed: [TableFailure]
+  /** Offsets are gone that were not applied, and the stream went on (`failOnDataLoss: false`). */
+  dataLoss: [DataLoss]
+  /** The query has ended and let go of everything. Once. */
+  terminated: [StreamingQueryTermination]
+}
+
+const RECENT_PROGRESS = 100
+
+/** Milliseconds between two looks of `processAllAvailable`. */
+const POLL_MS = 20
+
+export interface QueryParts {
+  name: string
+  loops: readonly TableLoop[]
+  source: StreamSource
+  tables: readonly StreamTable[]
+  systems: Systems
+  logger: Logger
+}
+
+/**
+ * A running query, made by {@link streamToDelta}. As Spark's: it runs until {@link stop}, until an error has stopped
+ * all its tables, or until it has applied what was there (`trigger: { availableNow: true }`).
+ */
+export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
+  /** The query's name. */
+  readonly name: string
+  readonly #parts: QueryParts
+  readonly #recent: StreamingQueryProgress[] = []
+  readonly #terminated: Promise<void>
+  #isActive = true
+  #stopping = false
+  #exception: KafkaToDeltaError | null = null
+
+  /** @internal */
+  constructor(parts: QueryParts) {
+    super()
+    this.name = parts.name
+    this.#parts = parts
+    parts.source.on('failed', (error) => this.#failAll(error))
+    parts.source.on('dataLoss', (loss) => {
+      parts.logger.error(loss, 'offsets are gone that were not applied; the table needs a new snapshot')
+      this.#emit('dataLoss', loss)
+    })
+    this.#terminated = this.#run()
+  }
+
+  /** Whether it runs. */
+  get isActive(): boolean {
+    return this.#isActive
+  }
+
+  get status(): StreamingQueryStatus {
+    const { loops } = this.#parts
+    const tables = loops.map((loop) => ({
+      topic: loop.topic,
+      table: loop.name,
+      state: loop.state,
+      lag: loop.lag(),
+      numBadRecords: loop.numBadRecords,
+    }))
+    const isTriggerActive = tables.some(({ state }) => state === 'merging')
+    return {
+      message: !this.#isActive
+        ? 'Stopped'
+        : this.#stopping
+          ? 'Stopping'
+          : isTriggerActive
+            ? 'Writing changes'
+            : 'Waiting for data to arrive',
+      isDataAvailable: loops.some((loop) => !loop.isIdle) || tables.some(({ lag }) => lag !== null && lag > 0),
+      isTriggerActive,
+      tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),
+    }
+  }
+
+  /** The newest progress of any table; null before the first commit. */
+  get lastProgress(): StreamingQueryProgress | null {
+    return this.#recent.at(-1) ?? null
+  }
+
+  /** The last 100 commits, the oldest first. */
+  get recentProgress(): StreamingQueryProgress[] {
+    return [...this.#recent]
+  }
+
+  /** What stopped the query, or its first failed table while the others go on; null otherwise. */
+  get exception(): KafkaToDeltaError | null {
+    return this.#exception
+  }
+
+  /**
+   * Waits until all messages that are in the topics now are in the tables.
+   * @throws what stopped a table
+   */
+  async processAllAvailable(): Promise<void> {
+    const { loops, source } = this.#parts
+    if (this.#exception) throw this.#exception
+    if (!this.#isActive) return
+    const ends = new Map<string, Map<number, bigint>>()
+    await Promise.all(
+      loops.map(async ({ topic, state }) => {
+        if (state !== 'ended') ends.set(topic, await source.fetchEnds(topic))
+      }),
+    )
+    const isThere = (loop: TableLoop) => loop.state === 'ended' || loop.hasReached(ends.get(loop.topic) ?? new Map())
+    while (this.#isActive && !this.#exception && !loops.every(isThere)) await sleep(POLL_MS)
+    if (this.#exception) throw this.#exception
+  }
+
+  /**
+   * Waits for the end.
+   *
+   * @param timeoutMs gives up waiting after so many milliseconds
+   * @returns whether it has ended
+   * @throws what stopped it
+   */
+  async awaitTermination(timeoutMs?: number): Promise<boolean> {
+    if (timeoutMs === undefined) {
+      await this.#terminated
+    } else {
+      const timer = new AbortController()
+      const timeout = sleep(timeoutMs, null, { signal: timer.signal }).catch(() => null)
+      await Promise.race([this.#terminated, timeout])
+      timer.abort()
+      if (this.#isActive) return false
+    }
+    if (this.#exception) throw this.#exception
+    return true
+  }
+
+  /** Finishes the batches in hand, commits them and leaves the consumer group. Does not throw what stopped the query. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const loop of this.#parts.loops) loop.stop()
+    await this.#terminated
+  }
+
+  /** @internal */
+  noteProgress(progress: StreamingQueryProgress): void {
+    this.#recent.push(progress)
+    if (this.#recent.length > RECENT_PROGRESS) this.#recent.shift()
+    this.#emit('progress', progress)
+  }
+
+  #failAll(error: KafkaToDeltaError): void {
+    this.#exception ??= error
+    for (const loop of this.#parts.loops) loop.stop()
+  }
+
+  async #run(): Promise<void> {
+    const { loops, source, logger } = this.#parts
+    await Promise.all(
+      loops.map(async (loop) => {
+        try {
+          await loop.run(source)
+        } catch (thrown) {
+          const error = asKafkaToDeltaError(thrown)
+          this.#exception ??= error
+          logger.error({ err: error, topic: loop.topic, table: loop.name }, 'a table stopped')
+          source.close(loop.topic)
+          this.#emit('tableFailed', { topic: loop.topic, table: loop.name, error })
+        }
+      }),
+    )
+    await this.#letGo()
+    this.#isActive = false
+    this.#emit('terminated', { name: this.name, exception: this.#exception })
+  }
+
+  /** Nothing of this may hide why the query ended. */
+  async #letGo(): Promise<void> {
+    const { source, tables, systems, logger } = this.#parts
+    const steps = [
+      () => source.stop(),
+      ...tables.map((table) => () => table.close()),
+      async () => {
+        await systems.close?.()
+      },
+    ]
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        logger.warn({ err: error }, 'could not let go of a system at the end')
+      }
+    }
+  }
+
+  /** A listener that throws must not stop the tables. */
+  #emit<E extends keyof StreamingQueryEvents>(event: E, ...args: StreamingQueryEvents[E]): void {
+    for (const listener of this.rawListeners(event)) {
+      try {
+        ;(listener as (...values: unknown[]) => void).apply(this, args)
+      } catch (error) {
+        this.#parts.logger.error({ err: error, event }, 'a listener of the query threw')
+      }
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/** The systems of a real query: Kafka, the schema registry, the addon. */
+
+import { TableDecoder } from '../debezium/decoder.js'
+import type { DecodeOptions } from '../debezium/options.js'
+import { DeltaTable } from '../delta/table.js'
+import { KafkaSource } from '../kafka/source.js'
+import type { Logger } from '../log.js'
+import type { ResolvedOptions, ResolvedStartingOffsets, ResolvedTable } from '../options.js'
+import { RegistrySchemaSource } from '../registry/registry.js'
+import type { Systems } from './systems.js'
+
+/** Starting offsets as the source has them. */
+function sourceOffsets(starting: ResolvedStartingOffsets) {
+  if (typeof starting === 'string' || 'timestamp' in starting) return starting
+  return Object.fromEntries([...starting.offsets].map(([topic, offsets]) => [topic, Object.fromEntries(offsets)]))
+}
+
+/** A table's options as the decoder has them. */
+export function decodeOptions(table: ResolvedTable): DecodeOptions {
+  return {
+    topic: table.topic,
+    deletedColName: table.deletedColName,
+    unavailableValuePlaceholder: table.unavailableValuePlaceholder,
+    defaults: table.columnDefaults,
+    columns: { ...table.columns },
+    excludeColumns: [...table.excludeColumns],
+    renameColumns: { ...table.renameColumns },
+    metadataColumns: [...table.metadataColumns],
+    orderGuard: table.orderGuard,
+    onBadRecord: table.onBadRecord,
+    ...(table.primaryKey ? { primaryKey: [...table.primaryKey] } : {}),
+    ...(table.lsnColName ? { lsnColName: table.lsnColName } : {}),
+    ...(table.includeColumns ? { includeColumns: [...table.includeColumns] } : {}),
+  }
+}
+
+export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
+  return DeltaTable.open({
+    path: table.uri,
+    storageOptions: table.storageOptions,
+    additionalCols: table.additionalCols,
+    partitionCols: table.partitionCols,
+    tableProperties: table.tableProperties,
+    mergeMode: table.mergeMode,
+    schemaEvolution: table.schemaEvolution,
+    orderGuard: table.orderGuard,
+    onMissingValue: table.onMissingValue,
+    targetFileSize: table.targetFileSize,
+    maxRewriteBytes: table.maxRewriteBytes,
+    rememberedKeys: table.rememberedKeys,
+    compression: table.compression,
+    ...(table.primaryKey ? { primaryKey: table.primaryKey } : {}),
+    ...(table.name ? { name: table.name } : {}),
+    ...(table.description ? { description: table.description } : {}),
+  })
+}
+
+export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
+  const schemas = new RegistrySchemaSource(options.schemaRegistry)
+  return {
+    source: (given, storedOffsets) =>
+      new KafkaSource(
+        {
+          queryName: given.queryName,
+          kafka: given.kafka,
+          consumer: given.consumer,
+          workers: 'single',
+          topics: given.tables.map(({ topic }) => topic),
+          startingOffsets: sourceOffsets(given.startingOffsets),
+          failOnDataLoss: given.failOnDataLoss,
+          trigger: given.trigger,
+          limits: given.limits,
+          logger: logger.child({ part: 'source' }),
+        },
+        storedOffsets,
+      ),
+    decoder: (table) => new TableDecoder(decodeOptions(table), schemas),
+    table: openDeltaTable,
+  }
+}

@@ -1,0 +1,52 @@
+/** The systems around a stream, as it sees them: so that tests can stand in for them, and only for them. */
+
+import type { ChangeBatch } from '../debezium/change-batch.js'
+import type { MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
+import type { KafkaToDeltaError } from '../errors.js'
+import type { MicroBatch } from '../kafka/micro-batch.js'
+import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
+import type { PartitionLag } from '../kafka/source.js'
+import type { ResolvedOptions, ResolvedTable } from '../options.js'
+
+/** Where messages come from: `KafkaSource`. */
+export interface StreamSource {
+  start(): Promise<void>
+  /** The next messages of a topic; null at the end (availableNow) and after `stop`. Not called twice at a time for one topic. */
+  next(topic: string): Promise<MicroBatch | null>
+  /** Tells the group about offsets that are in the table: for dashboards. */
+  committed(batch: MicroBatch): Promise<void> | void
+  /** Drops what waits, and goes on after what the table holds. */
+  rewind(topic: string): Promise<void>
+  /** How far each partition is, by what was last seen. */
+  lag(topic: string): Map<number, PartitionLag>
+  /** The end of each partition as it is now. */
+  fetchEnds(topic: string): Promise<Map<number, bigint>>
+  /** Reads nothing more of a topic whose table failed. */
+  close(topic: string): void
+  stop(): Promise<void>
+  on(event: 'failed', listener: (error: KafkaToDeltaError) => void): unknown
+  on(event: 'dataLoss', listener: (loss: DataLoss) => void): unknown
+}
+
+/** What turns messages into columns: `TableDecoder`. */
+export interface StreamDecoder {
+  decode(batch: MicroBatch): Promise<ChangeBatch>
+}
+
+/** What changes go into: `DeltaTable`. */
+export interface StreamTable {
+  readonly uri: string
+  info(): Promise<TableInfo>
+  refresh(): Promise<TableInfo>
+  merge(changes: Uint8Array | null, options: MergeOptions): Promise<MergeResult>
+  close(): Promise<void>
+}
+
+/** Makes the systems of a query. */
+export interface Systems {
+  source(options: ResolvedOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>): StreamSource
+  decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
+  table(table: ResolvedTable): Promise<StreamTable>
+  /** Lets go of what the decoders share. */
+  close?(): Promise<void> | void
+}

@@ -1,0 +1,387 @@
+/** The way of one table: pull, decode, merge, commit; the next batch is pulled and decoded while one is merged. */
+
+import { performance } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BadRecord, ChangeBatch } from '../debezium/change-batch.js'
+import type { NativeOffset } from '../delta/native-api.js'
+import type { MergeResult } from '../delta/table.js'
+import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
+import type { MicroBatch } from '../kafka/micro-batch.js'
+import { MESSAGE_OVERHEAD } from '../kafka/options.js'
+import type { StoredOffsets } from '../kafka/positions.js'
+import type { Logger } from '../log.js'
+import type { ResolvedOptions, ResolvedTable } from '../options.js'
+import { type RetryOptions, withRetries } from '../retry.js'
+import { type BatchRange, Positions } from './positions.js'
+import { makeProgress, type StreamingQueryProgress } from './progress.js'
+import type { StreamDecoder, StreamSource, StreamTable } from './systems.js'
+
+/** Fences in a row before the table gives up: two processes write it for ever otherwise. */
+const MAX_FENCES = 5
+
+/** Milliseconds after which positions that only ignored messages moved are committed. */
+const PENDING_COMMIT_MS = 30_000
+
+/** As long as a timer can be. */
+const FOREVER_MS = 2 ** 31 - 1
+
+interface Decoded {
+  /** As the source gave it, without its messages. */
+  original: MicroBatch
+  ranges: BatchRange[]
+  numMessages: number
+  numBytes: number
+  changes: ChangeBatch
+  wait: number
+  decode: number
+}
+
+export interface TableLoopOptions {
+  query: ResolvedOptions
+  table: ResolvedTable
+  delta: StreamTable
+  decoder: StreamDecoder
+  logger: Logger
+  onProgress: (progress: StreamingQueryProgress) => void
+  /** Replaces the policies, for tests. */
+  retryPolicies?: RetryOptions['policies']
+}
+
+export type LoopState = 'starting' | 'waiting' | 'merging' | 'ended'
+
+export class TableLoop {
+  readonly topic: string
+  /** The table's name, or its path where it has none. */
+  readonly name: string
+  readonly #options: TableLoopOptions
+  readonly #positions: Positions
+  readonly #stopping = new AbortController()
+  #source: StreamSource | null = null
+  #exists = false
+  #started = false
+  #rewind = false
+  #fences = 0
+  #batchId = 0
+  #numBadRecords = 0
+  #state: LoopState = 'starting'
+  /** Batches that were taken from the source and are not committed. */
+  #inHand = 0
+  #lastBegun = Date.now()
+  #pendingSince: number | null = null
+  #pendingBatches: MicroBatch[] = []
+
+  constructor(options: TableLoopOptions) {
+    this.#options = options
+    this.topic = options.table.topic
+    this.name = options.table.name ?? options.table.uri
+    this.#positions = new Positions(options.query.queryName, this.topic)
+  }
+
+  /** Messages skipped since the start since they could not be applied. */
+  get numBadRecords(): number {
+    return this.#numBadRecords
+  }
+
+  get state(): LoopState {
+    return this.#state
+  }
+
+  /** Nothing is on the way from the source to the table. */
+  get isIdle(): boolean {
+    return this.#inHand === 0 && !this.#rewind
+  }
+
+  /** What the table holds now: the source asks before each seek. */
+  async storedOffsets(): Promise<StoredOffsets> {
+    const info = await this.#retried(() => this.#options.delta.refresh())
+    this.#exists = info.exists
+    const last = this.#positions.read(info.offsets)
+    if (!this.#started) {
+      this.#started = true
+      this.#positions.reset(last)
+    }
+    return { exists: last.size > 0, last }
+  }
+
+  /** Runs until the topic's end (availableNow) or {@link stop}. Rejects with what stopped the table. */
+  async run(source: StreamSource): Promise<void> {
+    this.#source = source
+    if (!this.#started) await this.storedOffsets()
+    let ahead = this.#pull()
+    ahead.catch(() => {})
+    try {
+      for (;;) {
+        const decoded = await this.#taken(ahead)
+        if (this.#stopping.signal.aborted) break
+        if (this.#rewind) {
+          // Only now is no call of `next` under way, so that what comes next is surely from the new position.
+          await this.#goBack()
+          ahead = this.#pull()
+        } else {
+          if (decoded === null) break
+          ahead = this.#pull()
+          ahead.catch(() => {})
+          await this.#apply(decoded)
+        }
+      }
+      if (!this.#rewind) await this.#commitPending()
+    } catch (thrown) {
+      const error = asKafkaToDeltaError(thrown, 'INTERNAL', { topic: this.topic, table: this.name })
+      if (!this.#stopping.signal.aborted || !error.canRetry) throw error
+      this.#options.logger.warn({ err: error, topic: this.topic }, 'a batch was left for the next start')
+    } finally {
+      this.#state = 'ended'
+      this.#inHand = 0
+    }
+  }
+
+  /** Lets the batch in hand be committed, then ends {@link run}. */
+  stop(): void {
+    this.#stopping.abort()
+  }
+
+  #retried<T>(operation: (attempt: number) => Promise<T>): Promise<T> {
+    const { logger, retryPolicies } = this.#options
+    return withRetries(operation, {
+      signal: this.#stopping.signal,
+      onRetry: (error, attempt, delayMs) =>
+        logger.warn({ topic: this.topic, table: this.name, code: error.code, attempt, delayMs }, error.message),
+      ...(retryPolicies ? { policies: retryPolicies } : {}),
+    })
+  }
+
+  /** Waits for the next batch. Meanwhile, positions that wait for too long are committed. Null when stopping. */
+  async #taken(ahead: Promise<Decoded | null>): Promise<Decoded | null> {
+    const { signal } = this.#stopping
+    const wake = new AbortController()
+    const onStop = () => wake.abort()
+    signal.addEventListener('abort', onStop, { once: true })
+    const arrived = ahead.then(
+      (decoded) => ({ decoded }),
+      (error: unknown) => {
+        // What was pulled before a rewind is dropped, and so are its errors.
+        if (this.#rewind) return { decoded: null }
+        throw error
+      },
+    )
+    arrived.catch(() => {})
+    try {
+      while (!signal.aborted) {
+        const wait = this.#pendingSince === null ? FOREVER_MS : this.#pendingSince + PENDING_COMMIT_MS - Date.now()
+        const timer = new AbortController()
+        const options = { signal: AbortSignal.any([wake.signal, timer.signal]), ref: false }
+        const timeout = sleep(Math.max(0, wait), null, options).catch(() => null)
+        const result = await Promise.race([arrived, timeout])
+        timer.abort()
+        if (result) return result.decoded
+        if (!signal.aborted && !this.#rewind) await this.#commitPending()
+      }
+      return null
+    } finally {
+      signal.removeEventListener('abort', onStop)
+    }
+  }
+
+  /** The next batch that has something new, decoded. Null at the end. */
+  async #pull(): Promise<Decoded | null> {
+    const source = this.#source as StreamSource
+    const { query, table, decoder } = this.#options
+    for (;;) {
+      const begun = performance.now()
+      if (this.#inHand === 0) this.#state = 'waiting'
+      const original = await source.next(this.topic)
+      if (original === null || this.#stopping.signal.aborted) return null
+      // What follows a fence is dropped as a whole: its positions are not those of the table.
+      if (this.#rewind) return null
+      const batch = this.#positions.accept(original, !query.failOnDataLoss)
+      if (batch === null) {
+        await source.committed(original)
+        continue
+      }
+      this.#inHand++
+      const arrived = performance.now()
+      const changes = await this.#retried(() => decoder.decode(batch))
+      const bad = changes.badRecords[0]
+      if (bad && table.onBadRecord === 'fail') throw badRecordError(bad, changes.badRecords.length)
+      if (bad) this.#options.logger.warn({ ...positionOf(bad), numBadRecords: changes.badRecords.length }, bad.reason)
+      // The columns hold all that is needed; the messages' memory is free from here on.
+      const ranges = batch.ranges.map(({ partition, firstOffset, lastOffset }) => ({
+        partition,
+        firstOffset,
+        lastOffset,
+      }))
+      for (const range of original.ranges) range.messages = []
+      return {
+        original,
+        ranges,
+        numMessages: batch.numMessages,
+        numBytes: batch.numBytes,
+        changes,
+        wait: arrived - begun,
+        decode: performance.now() - arrived,
+      }
+    }
+  }
+
+  async #apply(decoded: Decoded): Promise<void> {
+    const { changes, ranges } = decoded
+    this.#numBadRecords += changes.badRecords.length
+    const begun = Date.now()
+    if (changes.ipc === null && !this.#mustCommit(decoded)) {
+      this.#positions.keep(ranges)
+      this.#pendingSince ??= begun
+      this.#pendingBatches.push(decoded.original)
+      this.#inHand--
+      return
+    }
+    this.#state = 'merging'
+    const mergeBegun = performance.now()
+    const offsets = this.#positions.offsetsFor(ranges)
+    const result = await this.#merge(changes.ipc, changes.primaryKey, offsets)
+    this.#inHand--
+    if (result === 'fenced') return
+    await this.#noteCommit(decoded.original)
+    if (result === 'applied') return
+    this.#options.onProgress(
+      makeProgress(
+        {
+          name: this.#options.query.queryName,
+          topic: this.topic,
+          table: this.name,
+          path: this.#options.delta.uri,
+          batchId: this.#batchId++,
+          numInputRows: decoded.numMessages,
+          numInputBytes: decoded.numBytes,
+          numIgnored: changes.numIgnored,
+          numBadRecords: changes.badRecords.length,
+          lag: this.lag(),
+          offsets: Object.fromEntries(
+            ranges.map(({ partition, firstOffset, lastOffset }) => [
+              partition,
+              { start: String(firstOffset), end: String(lastOffset) },
+            ]),
+          ),
+        },
+        result,
+        {
+          begun,
+          sinceLast: begun - this.#lastBegun,
+          wait: decoded.wait,
+          decode: decoded.decode,
+          merge: performance.now() - mergeBegun,
+        },
+      ),
+    )
+    this.#lastBegun = begun
+  }
+
+  /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
+  lag(): number | null {
+    let total = 0n
+    for (const [partition, { committed, high }] of this.#source?.lag(this.topic) ?? []) {
+      const done = this.#positions.done(partition) ?? committed
+      if (high === null || done === null) return null
+      if (high > done) total += high - done
+    }
+    return this.#source ? Number(total) : null
+  }
+
+  /** Whether the table holds everything before the given ends. */
+  hasReached(ends: ReadonlyMap<number, bigint>): boolean {
+    if (this.#rewind) return false
+    const lag = this.#source?.lag(this.topic)
+    return [...ends].every(([partition, end]) => {
+      const done = this.#positions.done(partition) ?? lag?.get(partition)?.committed ?? 0n
+      return done >= end
+    })
+  }
+
+  /** Positions of many ignored messages are not kept back: the source holds their memory until they are committed. */
+  #mustCommit({ original }: Decoded): boolean {
+    if (!this.#exists) return false
+    let held = 0
+    for (const batch of [...this.#pendingBatches, original]) {
+      held += batch.numBytes + batch.numMessages * MESSAGE_OVERHEAD
+    }
+    return held >= this.#options.query.limits.maxQueueBytes / 4
+  }
+
+  /** Commits; `applied` where the table held just these offsets already, `fenced` where another worker was there. */
+  async #merge(
+    ipc: Uint8Array | null,
+    primaryKey: string[],
+    offsets: NativeOffset[],
+  ): Promise<MergeResult | 'applied' | 'fenced'> {
+    try {
+      const result = await this.#retried(() => this.#options.delta.merge(ipc, { primaryKey, offsets, transfer: true }))
+      this.#positions.committed(offsets)
+      this.#exists = true
+      this.#fences = 0
+      return result
+    } catch (error) {
+      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED') throw error
+      return this.#fenced(error, offsets)
+    }
+  }
+
+  async #fenced(error: KafkaToDeltaError, offsets: NativeOffset[]): Promise<'applied' | 'fenced'> {
+    const { logger } = this.#options
+    const { last } = await this.storedOffsets()
+    if (this.#positions.isApplied(offsets, last)) {
+      // A commit whose answer was lost had landed.
+      this.#positions.committed(offsets)
+      logger.info({ topic: this.topic, table: this.name }, 'the table holds these offsets already')
+      return 'applied'
+    }
+    if (++this.#fences > MAX_FENCES) {
+      throw new KafkaToDeltaError(
+        'FENCED',
+        `another process writes the offsets of query ${JSON.stringify(this.#options.query.queryName)} to this table; ` +
+          'stop one of them, or give it another queryName and path',
+        { topic: this.topic, table: this.name, cause: error },
+      )
+    }
+    logger.warn({ topic: this.topic, table: this.name, fences: this.#fences }, error.message)
+    this.#rewind = true
+    return 'fenced'
+  }
+
+  async #goBack(): Promise<void> {
+    const { last } = await this.storedOffsets()
+    this.#positions.reset(last)
+    this.#pendingBatches = []
+    this.#pendingSince = null
+    this.#inHand = 0
+    await this.#retried(() => (this.#source as StreamSource).rewind(this.topic))
+    this.#rewind = false
+  }
+
+  /** Commits positions that only ignored messages moved. A table that no row has made yet cannot hold them. */
+  async #commitPending(): Promise<void> {
+    this.#pendingSince = null
+    if (!this.#positions.hasPending || !this.#exists) return
+    const result = await this.#merge(null, [], this.#positions.offsetsFor([]))
+    if (result !== 'fenced') await this.#noteCommit(null)
+  }
+
+  async #noteCommit(original: MicroBatch | null): Promise<void> {
+    const batches = original ? [...this.#pendingBatches, original] : this.#pendingBatches
+    this.#pendingBatches = []
+    this.#pendingSince = null
+    for (const batch of batches) {
+      try {
+        await this.#source?.committed(batch)
+      } catch (error) {
+        // The group's offsets are for dashboards; the table's count.
+        this.#options.logger.warn({ err: error, topic: this.topic }, 'the consumer group was not told of a commit')
+      }
+    }
+  }
+}
+
+const positionOf = ({ topic, partition, offset }: BadRecord) => ({ topic, partition, offset })
+
+function badRecordError(bad: BadRecord, count: number): KafkaToDeltaError {
+  const more = count > 1 ? ` (and ${count - 1} more in this batch)` : ''
+  return new KafkaToDeltaError('BAD_RECORD', `${bad.reason}${more}`, positionOf(bad))
+}
