@@ -1,0 +1,48 @@
+/** Child processes that run TypeScript. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+export interface Child {
+  process: ChildProcess
+  /** All that it printed so far, on both streams. */
+  output: () => string
+  /** Resolves when a line with this text was printed, or the child has ended. */
+  printed: (text: string) => Promise<void>
+  exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+}
+
+/** Starts a file of this folder. */
+export function startChild(file: string, args: string[]): Child {
+  const path = fileURLToPath(new URL(file, import.meta.url))
+  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  const waiting = new Set<() => void>()
+  const heard = () => {
+    for (const look of waiting) look()
+  }
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+      heard()
+    })
+  }
+  let ended = false
+  const exit = once(child, 'close').then(([code, signal]) => {
+    ended = true
+    heard()
+    return { code, signal } as Awaited<Child['exit']>
+  })
+  const printed = (text: string) =>
+    new Promise<void>((resolve) => {
+      const look = () => {
+        if (!ended && !output.includes(text)) return
+        waiting.delete(look)
+        resolve()
+      }
+      waiting.add(look)
+      look()
+    })
+  return { process: child, output: () => output, printed, exit }
+}

@@ -1,0 +1,404 @@
+"""The truth: the changes of a topic, replayed one by one into a dict."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import random
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Iterator
+
+from delta_types import Column, OutOfRange, TypeMapper
+from messages import Message, SchemaSet
+
+PLACEHOLDER = "__debezium_unavailable_value"
+
+#: the names under which the flattening transform adds the source's metadata
+OP, SNAPSHOT, SEQUENCE = "__op", "__source_snapshot", "__source_sequence"
+OLD_KEY_HEADER = "__debezium.oldkey"
+
+
+@dataclass
+class Options:
+    primary_key: list[str] | None = None
+    deleted_column: str = "__deleted"
+    out_of_range: str = "fail"
+    #: envelopes: name of the stored column → path in the envelope, e.g. {"__op": "op"}
+    metadata: dict[str, str] = field(default_factory=dict)
+    #: columns of the value that are not stored
+    exclude: list[str] = field(default_factory=list)
+    #: names of topics' partitions interleaved by this seed instead of by timestamp
+    interleave_seed: int | None = None
+
+
+@dataclass
+class Truth:
+    primary_key: list[str]
+    types: dict[str, Any]
+    rows: dict[tuple, dict[str, Any]]
+    missing_values: int = 0
+    dropped_stale: int = 0
+    last_offsets: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class Change:
+    op: str  # upsert | delete | truncate | tombstone
+    key: tuple | None
+    row: dict[str, Any]
+    left_out: set[str]
+    old_key: tuple | None
+    seq: tuple | None
+    epoch: tuple | None
+    snapshot: str  # no | full | incremental | unknown
+    partition: int
+
+
+def left_out_forms() -> list:
+    """Every form in which Debezium writes the placeholder."""
+    raw = PLACEHOLDER.encode()
+    digest = bytearray(hashlib.md5(raw).digest())
+    digest[6] = digest[6] & 0x0F | 0x30
+    digest[8] = digest[8] & 0x3F | 0x80
+    return [
+        PLACEHOLDER,
+        raw,
+        [PLACEHOLDER],
+        [raw],
+        list(raw),
+        [str(uuid.UUID(bytes=bytes(digest)))],
+        {PLACEHOLDER: PLACEHOLDER},
+    ]
+
+
+LEFT_OUT = left_out_forms()
+
+
+def is_left_out(value) -> bool:
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return False
+        return value == {PLACEHOLDER: PLACEHOLDER}
+    return any(type(value) is type(form) and value == form for form in LEFT_OUT)
+
+
+def interleaved(messages: list[Message], seed: int | None) -> Iterator[Message]:
+    """One stream of all partitions, each in offset order: by time of production, or at random."""
+    partitions: dict[int, list[Message]] = {}
+    for m in messages:
+        partitions.setdefault(m.partition, []).append(m)
+    for own in partitions.values():
+        own.sort(key=lambda m: m.offset)
+    if seed is None:
+        yield from heapq.merge(*partitions.values(), key=lambda m: (m.timestamp, source_position(m)))
+        return
+    rng = random.Random(seed)
+    queues = [list(reversed(own)) for own in partitions.values()]
+    while queues:
+        queue = rng.choice(queues)
+        yield queue.pop()
+        if not queue:
+            queues.remove(queue)
+
+
+def source_position(m: Message) -> int:
+    """Breaks ties within a millisecond by the source's own order, where the message tells it."""
+    source = (m.value or {}).get("source")
+    return (source or {}).get("lsn") or 0 if isinstance(source, dict) else 0
+
+
+def postgres_sequence(sequence: str | None, lsn) -> tuple | None:
+    """(last commit LSN, LSN)"""
+    if sequence:
+        last_commit, own = json.loads(sequence)
+        return (int(last_commit or 0), int(own))
+    return None if lsn is None else (0, int(lsn))
+
+
+DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+WIDENINGS = {frozenset(("integer", "long")): "long", frozenset(("float", "double")): "double"}
+
+
+def common_type(a: Any, b: Any) -> Any | None:
+    """The type that holds both exactly, where a column was widened; it stays wide when an older schema comes back."""
+    if not isinstance(a, str) or not isinstance(b, str):
+        return None
+    first, second = DECIMAL.fullmatch(a), DECIMAL.fullmatch(b)
+    if first and second:
+        scale = max(int(first[2]), int(second[2]))
+        digits = max(int(first[1]) - int(first[2]), int(second[1]) - int(second[2]))
+        return f"decimal({digits + scale},{scale})" if digits + scale <= 38 else None
+    return WIDENINGS.get(frozenset((a, b)))
+
+
+class Replay:
+    def __init__(self, options: Options, schemas: SchemaSet | None = None):
+        self.options = options
+        self.schemas = schemas
+        self.types: dict[str, Any] = {}
+        self.primary_key: list[str] | None = options.primary_key
+        self.rows: dict[tuple, dict] = {}
+        #: the last row of keys that are deleted: key updates take left-out values from there
+        self.buried: dict[tuple, dict] = {}
+        #: (seq, epoch) remembered of a key, deletes included
+        self.remembered: dict[tuple, tuple] = {}
+        #: the sequence of a live row, for truncates, and its partition
+        self.row_origin: dict[tuple, tuple] = {}
+        self.floor: tuple | None = None
+        self.last_delete: dict[int, tuple] = {}
+        self.missing = 0
+        self.dropped = 0
+        self.last_offsets: dict[int, int] = {}
+        self._columns: dict[int, dict[str, Column]] = {}
+        self._kept_alive: list = []
+
+    # --- decoding -----------------------------------------------------------------------------
+
+    def columns_of(self, schema: dict, mapper: TypeMapper | None = None) -> dict[str, Column]:
+        """Columns of a record's schema, compiled once per schema object."""
+        if id(schema) not in self._columns:
+            own = mapper or TypeMapper(self.options.out_of_range)
+            own.register(schema)
+            self._columns[id(schema)] = {f["name"]: own.nullable(f["type"]) for f in schema["fields"]}
+            self._kept_alive.append(schema)
+        return self._columns[id(schema)]
+
+    def learn(self, columns: dict[str, Column]) -> None:
+        for name, column in columns.items():
+            known = self.types.get(name)
+            if known is None:
+                self.types[name] = column.type
+            elif known != column.type:
+                wider = common_type(known, column.type)
+                if wider is None:
+                    raise ValueError(f"column {name} changes from {known} to {column.type}")
+                self.types[name] = wider
+
+    def key_of(self, m: Message, value_row: dict | None) -> tuple | None:
+        if self.options.primary_key:
+            source = dict(value_row or {})
+            source.update(self.converted_key(m))
+            missing = [k for k in self.options.primary_key if k not in source]
+            if missing:
+                return None
+            return tuple(source[k] for k in self.options.primary_key)
+        key = self.converted_key(m)
+        if not key:
+            return None
+        if self.primary_key is None:
+            self.primary_key = list(key)
+        return tuple(key[k] for k in self.primary_key)
+
+    def converted_key(self, m: Message) -> dict:
+        if m.key is None or m.key_schema is None:
+            return {}
+        columns = self.columns_of(m.key_schema)
+        return {n: c.convert(m.key[n]) for n, c in columns.items()}
+
+    def old_key(self, m: Message) -> tuple | None:
+        raw = m.headers.get(OLD_KEY_HEADER)
+        if raw is None or self.primary_key is None or m.key_schema is None:
+            return None
+        if raw[:1] == b"\x00" and self.schemas is not None:
+            old, _ = self.schemas.decode(raw)
+        else:
+            old = json.loads(raw)
+            old = old.get("payload", old)
+        columns = self.columns_of(m.key_schema)
+        return tuple(columns[k].convert(old[k]) for k in self.primary_key)
+
+    def changes(self, m: Message) -> Change | None:
+        """What a message does, or None where it changes no row."""
+        if m.value is None:
+            key = self.key_of(m, None)
+            return None if key is None else Change("tombstone", key, {}, set(), None, None, None, "unknown", m.partition)
+        fields = {f["name"] for f in m.value_schema["fields"]}
+        if {"before", "after", "op", "source"} <= fields:
+            return self.envelope(m)
+        return self.flattened(m)
+
+    def flattened(self, m: Message) -> Change:
+        value = m.value
+        columns = {n: c for n, c in self.columns_of(m.value_schema).items() if self.is_stored(n)}
+        deleted = str(value.get(self.options.deleted_column)).lower() == "true"
+        op, snapshot, sequence = value.get(OP), value.get(SNAPSHOT), value.get(SEQUENCE)
+        told = OP in value or SNAPSHOT in value
+        if not told:
+            kind = "unknown"
+        elif snapshot == "incremental":
+            kind = "incremental"
+        elif op == "r" or snapshot not in (None, "false"):
+            kind = "full"
+        else:
+            kind = "no"
+        seq = postgres_sequence(sequence, None) if kind == "no" else None
+        return self.change(m, value, columns, deleted, kind, seq, ("flattened",))
+
+    def envelope(self, m: Message) -> Change | None:
+        value, source, op = m.value, m.value["source"], m.value["op"]
+        if op == "m":
+            return None
+        snapshot = source.get("snapshot")
+        if snapshot == "incremental":
+            kind = "incremental"
+        elif op == "r" or snapshot not in (None, "false"):
+            kind = "full"
+        else:
+            kind = "no"
+        seq, epoch = None, None
+        if kind == "no":
+            seq, epoch = self.envelope_sequence(source)
+        if op == "t":
+            return Change("truncate", None, {}, set(), None, seq, epoch, kind, m.partition)
+        mapper = TypeMapper(self.options.out_of_range)
+        mapper.register(m.value_schema)
+        row_schema = next(f["type"] for f in m.value_schema["fields"] if f["name"] == "before")
+        row_schema = mapper.record(next(s for s in row_schema if s != "null"))
+        columns = {n: c for n, c in self.columns_of(row_schema, mapper).items() if self.is_stored(n)}
+        row = value["before"] if op == "d" else value["after"]
+        row = dict(row or {})
+        for name, path in self.options.metadata.items():
+            schema, inner = m.value_schema, value
+            for part in path.split("."):
+                schema = next(f["type"] for f in mapper.record(schema)["fields"] if f["name"] == part)
+                inner = None if inner is None else inner[part]
+            columns = {**columns, name: mapper.nullable(schema)}
+            row[name] = inner
+        return self.change(m, row, columns, op == "d", kind, seq, epoch)
+
+    def envelope_sequence(self, source: dict) -> tuple[tuple | None, tuple | None]:
+        connector = source["connector"]
+        if connector == "postgresql":
+            return postgres_sequence(source.get("sequence"), source.get("lsn")), (connector, source["db"])
+        if connector in ("mysql", "mariadb"):
+            base, _, number = source["file"].rpartition(".")
+            epoch = (connector, source["server_id"], base)
+            return (int(number), source["pos"], source["row"]), epoch
+        return None, None
+
+    def is_stored(self, name: str) -> bool:
+        return name != self.options.deleted_column and name not in self.options.exclude
+
+    def change(self, m: Message, value: dict, columns, deleted: bool, kind: str, seq, epoch) -> Change:
+        self.learn(columns)
+        key_values = self.converted_key(m)
+        if m.key_schema is not None:
+            self.learn({n: c for n, c in self.columns_of(m.key_schema).items() if n not in columns})
+        if deleted:
+            # of a delete only the key counts
+            key_row = {k: columns[k].convert(value.get(k)) for k in self.options.primary_key or [] if k in columns}
+            key = self.key_of(m, key_row)
+            self.require_key(m, key)
+            return Change("delete", key, {}, set(), None, seq, epoch, kind, m.partition)
+        left_out = {n for n in columns if n not in key_values and is_left_out(value.get(n))}
+        row = {}
+        for name, column in columns.items():
+            try:
+                row[name] = None if name in left_out else column.convert(value.get(name))
+            except OutOfRange as e:
+                raise OutOfRange(f"{m.partition}/{m.offset} column {name}: {e}") from e
+        for name, v in key_values.items():
+            row.setdefault(name, v)
+        key = self.key_of(m, row)
+        self.require_key(m, key)
+        return Change("upsert", key, row, left_out, self.old_key(m), seq, epoch, kind, m.partition)
+
+    @staticmethod
+    def require_key(m: Message, key) -> None:
+        if key is None:
+            raise ValueError(f"{m.partition}/{m.offset}: no key and no primary key named")
+
+    # --- applying -----------------------------------------------------------------------------
+
+    def apply(self, m: Message) -> None:
+        self.last_offsets[m.partition] = m.offset
+        change = self.changes(m)
+        if change is None:
+            return
+        if change.op == "truncate":
+            self.truncate(change)
+            return
+        key = change.key
+        if change.op == "tombstone":
+            # one that follows a delete of its key stands or falls with it: what stood is done already
+            if self.last_delete.pop(m.partition, None) == key:
+                return
+            self.remove(key)
+            self.remembered.pop(key, None)
+            return
+        self.last_delete.pop(m.partition, None)
+        if change.op == "delete":
+            self.last_delete[m.partition] = key
+        if self.is_stale(change):
+            self.dropped += 1
+            return
+        if change.op == "delete":
+            self.remove(key)
+        else:
+            self.rows[key] = self.filled(change)
+            self.row_origin[key] = (change.seq, change.epoch, change.partition)
+        if change.snapshot == "full":
+            self.remembered.pop(key, None)
+        elif change.snapshot == "no" and change.seq is not None:
+            self.remembered[key] = (change.seq, change.epoch)
+
+    def is_stale(self, change: Change) -> bool:
+        if change.snapshot != "no" or change.seq is None:
+            return False
+        if self.floor and self.floor[1] == change.epoch and change.seq < self.floor[0]:
+            # what the truncate has removed comes late: no trace of the key from before it may stay
+            origin = self.row_origin.get(change.key)
+            if change.key in self.rows and (origin[0] is None or origin[0] < self.floor[0]):
+                self.remove(change.key)
+            return True
+        known = self.remembered.get(change.key)
+        return known is not None and known[1] == change.epoch and change.seq < known[0]
+
+    def filled(self, change: Change) -> dict:
+        """The row with left-out values taken from the stored row, or from the old key's."""
+        if not change.left_out:
+            return change.row
+        source_key = change.key if change.old_key is None else change.old_key
+        stored = self.rows.get(source_key)
+        if stored is None and change.old_key is not None:
+            stored = self.buried.get(source_key)
+        row = dict(change.row)
+        for name in change.left_out:
+            if stored is None:
+                self.missing += 1
+            row[name] = None if stored is None else stored.get(name)
+        return row
+
+    def remove(self, key: tuple) -> None:
+        row = self.rows.pop(key, None)
+        self.row_origin.pop(key, None)
+        if row is not None:
+            self.buried[key] = row
+
+    def truncate(self, change: Change) -> None:
+        for key, (seq, epoch, partition) in list(self.row_origin.items()):
+            if seq is None or change.seq is None or epoch != change.epoch:
+                gone = partition == change.partition
+            else:
+                gone = seq < change.seq
+            if gone:
+                self.remove(key)
+        if change.seq is not None and (self.floor is None or self.floor[0] < change.seq):
+            self.floor = (change.seq, change.epoch)
+
+    def result(self) -> Truth:
+        names = list(self.types)
+        rows = {k: {n: r.get(n) for n in names} for k, r in self.rows.items()}
+        return Truth(self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets)
+
+
+def replay(messages: list[Message], options: Options, schemas: SchemaSet | None = None) -> Truth:
+    machine = Replay(options, schemas)
+    for m in interleaved(messages, options.interleave_seed):
+        machine.apply(m)
+    return machine.result()

@@ -1,0 +1,2 @@
+export function installedKafka(): string | null
+export function ensureKafka(): Promise<{ jars: string } | { missing: string }>

@@ -1,0 +1,2 @@
+export function installedPython(): string | null
+export function ensurePython(): Promise<{ python: string } | { missing: string }>
