@@ -3,6 +3,7 @@
 import { TableDecoder } from '../debezium/decoder.js'
 import type { DecodeOptions } from '../debezium/options.js'
 import { DeltaTable } from '../delta/table.js'
+import { KafkaToDeltaError } from '../errors.js'
 import { KafkaSource } from '../kafka/source.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedStartingOffsets, ResolvedTable } from '../options.js'
@@ -55,6 +56,21 @@ export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
   })
 }
 
+/** @throws REGISTRY_UNREACHABLE, REGISTRY_AUTH within seconds */
+async function checkRegistry(options: ResolvedOptions): Promise<void> {
+  const probe = new RegistrySchemaSource({ ...options.schemaRegistry, retries: 1, timeout: 4_000 })
+  try {
+    await probe.get(1)
+  } catch (error) {
+    // Any answer of the registry will do, also that there is no such schema.
+    if (error instanceof KafkaToDeltaError && error.code.startsWith('REGISTRY_')) {
+      throw new KafkaToDeltaError(error.code, error.message, { cause: error.cause })
+    }
+  } finally {
+    probe.close()
+  }
+}
+
 export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   const schemas = new RegistrySchemaSource(options.schemaRegistry)
   return {
@@ -76,5 +92,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
       ),
     decoder: (table) => new TableDecoder(decodeOptions(table), schemas),
     table: openDeltaTable,
+    check: () => checkRegistry(options),
+    close: () => schemas.close(),
   }
 }

@@ -34,6 +34,8 @@ export async function startQuery({
   }
   let query: StreamingQuery | null = null
   try {
+    await systems.check?.()
+    signal?.throwIfAborted()
     const results = await Promise.allSettled(
       options.tables.map(async (table) => {
         const delta = await withRetries(() => systems.table(table), retry)

@@ -47,6 +47,8 @@ export interface Systems {
   source(options: ResolvedOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   table(table: ResolvedTable): Promise<StreamTable>
+  /** Whether what the decoders share can be reached: a start says so at once, a running query waits for it. */
+  check?(): Promise<void>
   /** Lets go of what the decoders share. */
   close?(): Promise<void> | void
 }

@@ -38,7 +38,7 @@ fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)]) -> Result<T
 }
 
 fn count(option: &str, value: f64) -> Result<u64> {
-    match value.is_finite() && value >= 1.0 && value <= 9_007_199_254_740_991.0 {
+    match (1.0..=9_007_199_254_740_991.0).contains(&value) {
         true => Ok(value as u64),
         false => Err(invalid(format!("{option} is {value}; it must be a positive number"))),
     }
