@@ -352,7 +352,7 @@ mod tests {
     fn a_change_proven_older_is_dropped_and_a_tie_is_not() {
         let (batch, keys) = batch(&[
             (Op::Upsert, 1, Some(5), 0),
-            (Op::Upsert, 1, Some(4), 1),
+            (Op::Upsert, 1, Some(4), 0),
             (Op::Delete, 2, Some(9), 0),
             (Op::Upsert, 2, Some(9), 0),
             (Op::Upsert, 3, None, 0),
@@ -360,6 +360,19 @@ mod tests {
         ]);
         let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
         assert_eq!((out.upserts, out.dropped_stale), (vec![0, 3, 5], 1));
+    }
+
+    #[test]
+    fn changes_of_several_partitions_are_applied_in_the_order_of_their_sequences() {
+        let (batch, keys) = batch(&[
+            (Op::Upsert, 1, Some(7), 0),
+            (Op::Delete, 2, Some(9), 0),
+            (Op::Upsert, 1, Some(5), 1),
+            (Op::Upsert, 2, None, 1),
+        ]);
+        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        assert_eq!((out.upserts, out.deletes, out.dropped_stale), (vec![0], vec![[2, 1]], 0));
+        assert_eq!(out.turns, [2, 3, 0, 1]);
     }
 
     #[test]
