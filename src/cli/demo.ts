@@ -62,6 +62,7 @@ export async function demo(flags: DemoFlags, output: Output): Promise<number> {
     ;(view as LiveView | null)?.end()
     view = null
     write(resultLines(result))
+    if (!flags.fixtures) write(['', 'Captured Debezium topics are replayed by: npm run demo -- --fixtures'])
     if (signals.received) return SIGNAL_EXIT[signals.received]
     return result.tables.every(({ comparison }) => comparison === null || isEqual(comparison)) ? 0 : 1
   } catch (error) {

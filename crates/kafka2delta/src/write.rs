@@ -94,6 +94,27 @@ pub fn split(batch: &RecordBatch, partition_columns: &[String], kafka: Option<&[
     Ok(groups)
 }
 
+/// Splits files that would exceed `target` bytes. What a row takes in a file is taken to be what it takes in memory,
+/// which is more: a file may be smaller than its aim, never much larger.
+pub fn split_by_size(files: Vec<FileRows>, batch: &RecordBatch, target: u64) -> Vec<FileRows> {
+    let bytes: usize = batch.columns().iter().filter_map(|c| c.to_data().get_slice_memory_size().ok()).sum();
+    let row_bytes = (bytes / batch.num_rows().max(1)).max(1) as u64;
+    let rows = usize::try_from((target / row_bytes).max(1)).unwrap_or(usize::MAX);
+    let mut out = Vec::with_capacity(files.len());
+    for file in files {
+        if file.rows.len() <= rows {
+            out.push(file);
+            continue;
+        }
+        out.extend(file.rows.chunks(rows).map(|chunk| FileRows {
+            partition_values: file.partition_values.clone(),
+            rows: chunk.to_vec(),
+            kafka_partition: file.kafka_partition,
+        }));
+    }
+    out
+}
+
 /// A partition value as text, by the protocol's rules; null and the empty text are null.
 fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
     if column.is_null(row) {
@@ -232,5 +253,44 @@ pub fn has_nan(column: &ArrayRef) -> bool {
         DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
         DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int32Array, StringArray};
+    use arrow::datatypes::Field;
+
+    fn batch() -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("id", DataType::Int32, true), Field::new("p", DataType::Utf8, true)]);
+        let ids = Int32Array::from_iter_values(0..6);
+        let parts = StringArray::from(vec![Some("a"), Some("b"), Some("a"), None, Some(""), Some("a")]);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(parts)]).unwrap()
+    }
+
+    #[test]
+    fn rows_are_split_by_partition_value_and_kafka_partition() {
+        let files = split(&batch(), &["p".into()], Some(&[0, 0, 0, 0, 0, 1])).unwrap();
+        let found: Vec<_> = files.iter().map(|f| (f.partition_values["p"].as_deref(), f.rows.clone())).collect();
+        let a = (Some("a"), vec![0, 2]);
+        assert_eq!(found, [a, (Some("b"), vec![1]), (None, vec![3]), (None, vec![4]), (Some("a"), vec![5])]);
+        assert_eq!(files[4].kafka_partition, 1);
+    }
+
+    #[test]
+    fn a_large_file_becomes_several() {
+        let files = split(&batch(), &[], None).unwrap();
+        let files = split_by_size(files, &batch(), 30);
+        assert!(files.len() > 1);
+        assert_eq!(files.iter().flat_map(|f| f.rows.clone()).collect::<Vec<_>>(), (0..6).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn paths_are_plain_ascii() {
+        let plain = StringMap::from([("year".to_owned(), Some("2024".to_owned()))]);
+        assert!(file_path(&plain, Compression::Snappy).to_string().starts_with("year=2024/part-"));
+        let odd = StringMap::from([("p".to_owned(), Some("ü%/..".to_owned()))]);
+        assert!(file_path(&odd, Compression::Snappy).to_string().starts_with("part-"));
     }
 }

@@ -1,0 +1,238 @@
+//! The commit of a batch: its actions, and what the table knows once the log has it.
+
+use arrow::datatypes::{DataType, Schema};
+use uuid::Uuid;
+
+use super::files::Written;
+use super::locate::Located;
+use super::prepare::Prepared;
+use super::{MergeResult, Offset};
+use crate::error::{Error, ErrorCode, Result};
+use crate::index::{Place, Remembered};
+use crate::keys::Fingerprint;
+use crate::log::actions::{Commit, Format, Metadata, Txn};
+use crate::log::commit::commit_info;
+use crate::log::features;
+use crate::log::state::TableState;
+use crate::rewrite::{self, Layout, Taken};
+use crate::scan::{is_live, row_number};
+use crate::schema::{canonical, to_delta};
+use crate::table::{FLOOR_PROPERTY, KeyedTable, floor_text};
+use crate::write::now_millis;
+
+impl KeyedTable {
+    /// The commit's actions for the state as it is now.
+    pub(super) async fn build_commit(
+        &self,
+        work: Option<(&Prepared, &(Located, Written))>,
+        offsets: &[Offset],
+        id: Uuid,
+        result: &mut MergeResult,
+    ) -> Result<(Commit, Taken)> {
+        let mut commit = Commit::default();
+        let mut taken = Taken::default();
+        let now = now_millis();
+        for offset in offsets {
+            let txn = Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
+            commit.txns.push(txn);
+        }
+        let Some((prepared, (located, written))) = work else {
+            if self.state.is_none() {
+                return Err(Error::new(ErrorCode::BatchInvalid, "offsets alone do not create a table"));
+            }
+            commit.info = Some(commit_info(id, &[]));
+            return Ok((commit, taken));
+        };
+        let collapsed = &prepared.collapsed;
+        if let Some(state) = &self.state {
+            let mut deletions = self.deletions(state, located, &collapsed.truncates).await?;
+            let rewrites = !prepared.widened_columns.is_empty();
+            if rewrites {
+                for (id, _) in state.live_files() {
+                    deletions.entry(id).or_default();
+                }
+            }
+            taken = match self.copy_on_write() || rewrites {
+                false => rewrite::by_vectors(&self.store, state, &deletions).await?,
+                true => {
+                    let key =
+                        self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
+                    let layout = Layout {
+                        schema: prepared.schema.clone(),
+                        partition_columns: self.partition_columns(),
+                        compression: self.options.compression,
+                        key,
+                    };
+                    rewrite::by_copies(&self.store, state, &deletions, &layout).await?
+                }
+            };
+            let deleted: u64 = deletions.values().map(roaring::RoaringBitmap::len).sum();
+            result.updated = located.upserts.iter().flatten().count() as u64;
+            result.deleted = deleted.saturating_sub(result.updated);
+        }
+        result.upserted = collapsed.upserts.len() as u64;
+        result.inserted = result.upserted - result.updated;
+        result.dropped_stale = collapsed.dropped_stale;
+        result.missing_values = written.missing;
+        result.added_columns.clone_from(&prepared.added_columns);
+        result.widened_columns.clone_from(&prepared.widened_columns);
+        result.files_touched = taken.removes.len() as u64;
+        result.files_added = (written.files.len() + taken.rewritten.len()) as u64;
+        result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
+        result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
+        commit.removes.clone_from(&taken.removes);
+        commit.adds.clone_from(&taken.adds);
+        commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
+        self.add_metadata(prepared, &mut commit)?;
+        commit.info = Some(commit_info(
+            id,
+            &[
+                ("numTargetRowsInserted", result.inserted),
+                ("numTargetRowsUpdated", result.updated),
+                ("numTargetRowsDeleted", result.deleted),
+                ("numTargetFilesAdded", result.files_added),
+                ("numTargetFilesRemoved", result.files_removed),
+                ("numOutputRows", result.upserted),
+                ("numTargetBytesAdded", result.bytes_written),
+            ],
+        ));
+        Ok((commit, taken))
+    }
+
+    /// Protocol and metadata where the table is new, its schema grew, or a truncate set its floor.
+    pub(super) fn add_metadata(&self, prepared: &Prepared, commit: &mut Commit) -> Result<()> {
+        let has_ntz = prepared.schema.fields().iter().any(|f| contains_ntz(f.data_type()));
+        let floor = prepared.collapsed.truncates.iter().rev().find_map(|t| t.sequence);
+        let Some(state) = &self.state else {
+            let vectors = !self.copy_on_write();
+            let mut configuration: std::collections::BTreeMap<String, String> =
+                self.options.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+            if vectors {
+                configuration.insert("delta.enableDeletionVectors".into(), "true".into());
+            }
+            if let Some(floor) = floor {
+                configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
+            }
+            let protocol = features::new_protocol(vectors, has_ntz);
+            let metadata = Metadata {
+                id: Uuid::new_v4().to_string(),
+                name: self.options.name.clone(),
+                description: self.options.description.clone(),
+                format: Format { provider: "parquet".into(), options: Default::default() },
+                schema_string: serde_json::to_string(&to_delta(&prepared.schema)?)?,
+                partition_columns: self.options.partition_columns.clone(),
+                configuration,
+                created_time: Some(now_millis()),
+            };
+            features::check_writable(&TableState::new(0, metadata.clone(), protocol.clone()))?;
+            (commit.metadata, commit.protocol) = (Some(metadata), Some(protocol));
+            return Ok(());
+        };
+        let mut metadata = state.metadata.clone();
+        if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
+            metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
+        }
+        if let Some(floor) = floor {
+            metadata.configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
+        }
+        if !self.copy_on_write() && !state.deletion_vectors_enabled() {
+            metadata.configuration.insert("delta.enableDeletionVectors".into(), "true".into());
+            commit.protocol = features::with_feature(&state.protocol, "deletionVectors");
+        }
+        if has_ntz {
+            let protocol = commit.protocol.as_ref().unwrap_or(&state.protocol);
+            if let Some(protocol) = features::with_feature(protocol, "timestampNtz") {
+                commit.protocol = Some(protocol);
+            }
+        }
+        if metadata != state.metadata {
+            commit.metadata = Some(metadata);
+        }
+        Ok(())
+    }
+
+    /// Enters our own commit into state, index and memory. Nothing here can fail once the log has it but for a defect.
+    pub(super) fn committed(
+        &mut self,
+        version: u64,
+        commit: &Commit,
+        taken: &Taken,
+        prepared: Option<Prepared>,
+        written: Option<(Located, Written)>,
+    ) -> Result<()> {
+        let state = match (&mut self.state, &commit.metadata, &commit.protocol) {
+            (Some(state), _, _) => state,
+            (state @ None, Some(metadata), Some(protocol)) => {
+                state.insert(TableState::new(version, metadata.clone(), protocol.clone()))
+            }
+            _ => return Err(Error::new(ErrorCode::Internal, "a table was created without metadata")),
+        };
+        state.apply(version, commit)?;
+        for (file, vector) in &taken.vectors {
+            state.files[*file as usize].deleted = Some(vector.clone());
+        }
+        let copies = rewrite::rewritten_keys(taken);
+        for (path, keys) in copies {
+            if let Some(file) = state.file_by_path(path) {
+                for (row, key) in keys.iter().enumerate() {
+                    self.index.insert(*key, Place { file, row: row_number(row)? });
+                }
+            }
+        }
+        let (Some(prepared), Some((located, written))) = (prepared, written) else { return Ok(()) };
+        self.schema = prepared.schema;
+        let collapsed = prepared.collapsed;
+        for (file, group) in &written.files {
+            let Some(id) = state.file_by_path(&file.add.path) else { continue };
+            for (row, source) in group.rows.iter().enumerate() {
+                let key = collapsed.upsert_keys[*source as usize];
+                self.index.insert(key, Place { file: id, row: row_number(row)? });
+            }
+        }
+        // A delete that came again leaves what the first one kept.
+        let deleted =
+            collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some()).map(|(k, _)| k);
+        self.moved.forget(collapsed.upsert_keys.iter().chain(deleted));
+        // A copy: the batch's buffers are the caller's.
+        let moved = arrow::compute::concat_batches(&written.moved.schema(), [&written.moved])?;
+        self.moved.keep(moved, collapsed.moved.iter().map(|(_, key)| *key));
+        for (key, remembered) in collapsed.remembered {
+            for (forgotten, what) in self.memory.set(key, remembered) {
+                self.forget(&forgotten, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// A deleted key that is no longer remembered leaves the index too.
+    pub(super) fn forget(&mut self, key: &Fingerprint, remembered: Remembered) {
+        let Some(state) = &self.state else { return };
+        if remembered.deleted && self.index.get(key).is_some_and(|place| !is_live(state, place)) {
+            self.index.remove(key);
+        }
+    }
+}
+
+/// Adds fields to the schema's JSON and leaves the others as they are written.
+pub(super) fn grown_schema(json: &str, prepared: &Prepared) -> Result<String> {
+    let mut schema: serde_json::Value = serde_json::from_str(json)?;
+    for name in prepared.added_columns.iter().chain(&prepared.widened_columns) {
+        let field = canonical(prepared.schema.field_with_name(name)?)?;
+        let one: serde_json::Value = serde_json::to_value(to_delta(&Schema::new(vec![field]))?)?;
+        let (Some(fields), Some(field)) = (schema["fields"].as_array_mut(), one["fields"].get(0)) else { continue };
+        match fields.iter_mut().find(|f| f["name"] == field["name"]) {
+            Some(known) => known["type"] = field["type"].clone(),
+            None => fields.push(field.clone()),
+        }
+    }
+    Ok(schema.to_string())
+}
+
+pub(super) fn contains_ntz(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, None) => true,
+        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => contains_ntz(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| contains_ntz(f.data_type())),
+        _ => false,
+    }
+}

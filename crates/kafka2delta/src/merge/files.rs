@@ -1,0 +1,119 @@
+//! Data files of a batch: stored before the commit that names them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::locate::{Located, sequence_tag};
+use super::prepare::{Prepared, complete};
+use super::{Timings, millis};
+use crate::batch::Sequence;
+use crate::error::{Error, ErrorCode, Result};
+use crate::fill::{Stored, fill};
+use crate::options::OnMissingValue;
+use crate::rewrite::Taken;
+use crate::table::KeyedTable;
+use crate::write::{DataFile, FileRows, SEQUENCE_TAG, encode, split, split_by_size, writer_properties};
+
+/// Data files of the batch, stored but not committed.
+pub(super) struct Written {
+    pub(super) files: Vec<(DataFile, FileRows)>,
+    pub(super) missing: u64,
+    /// Filled rows of keys that were updated before they were stored.
+    pub(super) moved: RecordBatch,
+}
+
+impl KeyedTable {
+    /// Fills in left-out values, computes additional columns, and stores the new rows as data files.
+    pub(super) async fn write_rows(
+        &self,
+        prepared: &Prepared,
+        timings: &mut Timings,
+        clock: &mut Instant,
+    ) -> Result<Written> {
+        let collapsed = &prepared.collapsed;
+        let rows: Vec<u32> =
+            collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
+        let stored = Stored { store: &self.store, state: self.state.as_ref(), index: &self.index, moved: &self.moved };
+        let (filled, missing) =
+            fill(&prepared.base, &rows, &prepared.left_out, &collapsed.previous, &collapsed.turns, stored).await?;
+        if missing > 0 && self.options.on_missing_value == OnMissingValue::Fail {
+            return Err(Error::new(
+                ErrorCode::MissingValue,
+                format!("{missing} values that changes leave out are not stored either, and onMissingValue is 'fail'"),
+            ));
+        }
+        let upserts = filled.slice(0, collapsed.upserts.len());
+        let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
+        if upserts.num_rows() == 0 {
+            timings.fetch += millis(clock);
+            return Ok(Written { files: Vec::new(), missing, moved });
+        }
+        let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
+        timings.fetch += millis(clock);
+        let kafka: Option<Vec<i32>> =
+            prepared.partitions.as_ref().map(|p| collapsed.upserts.iter().map(|row| p[*row as usize]).collect());
+        let partition_columns = self.partition_columns();
+        let compression = self.options.compression;
+        let sequences: Option<Vec<Option<Sequence>>> =
+            prepared.sequences.as_ref().map(|s| collapsed.upserts.iter().map(|row| s[*row as usize]).collect());
+        let groups = split(&complete, &partition_columns, kafka.as_deref())?;
+        let groups = split_by_size(groups, &complete, self.options.target_file_size);
+        let mut tasks = Vec::with_capacity(groups.len());
+        for group in groups {
+            let (complete, partition_columns) = (complete.clone(), partition_columns.clone());
+            let tag = sequences.as_ref().and_then(|s| sequence_tag(s, &group.rows));
+            tasks.push(tokio::task::spawn_blocking(move || {
+                let properties = writer_properties(compression);
+                let mut file = encode(&complete, &group, &partition_columns, properties, compression)?;
+                if let (Some(tag), Some(tags)) = (tag, &mut file.add.tags) {
+                    tags.insert(SEQUENCE_TAG.to_owned(), Some(tag));
+                }
+                Ok::<_, Error>((file, group))
+            }));
+        }
+        let mut files = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            files.push(task.await??);
+        }
+        let puts: Vec<_> =
+            files.iter().map(|(file, _)| put(self.store.clone(), file.path.clone(), file.bytes.clone())).collect();
+        futures::future::try_join_all(puts).await?;
+        timings.write += millis(clock);
+        Ok(Written { files, missing, moved })
+    }
+
+    pub(super) fn partition_columns(&self) -> Vec<String> {
+        match &self.state {
+            Some(state) => state.metadata.partition_columns.clone(),
+            None => self.options.partition_columns.clone(),
+        }
+    }
+}
+
+pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -> Result<()> {
+    store.put(&path, bytes.into()).await?;
+    Ok(())
+}
+
+/// Removes data files that no commit names.
+pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Written)>) {
+    for (file, _) in written.iter().flat_map(|(_, w)| &w.files) {
+        if let Err(error) = table.store.delete(&file.path).await {
+            tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
+        }
+    }
+}
+
+/// Removes copies that no commit names. Vectors' files are left to vacuum: they are small.
+pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
+    for (file, _) in &taken.rewritten {
+        if let Err(error) = table.store.delete(&file.path).await {
+            tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Applying a batch: the way of design.md §6, and the commit rules of §5.
+
+mod commit;
+mod files;
+mod locate;
+mod prepare;
+
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::files::{Written, delete_taken, discard, put};
+use self::locate::Located;
+use self::prepare::Prepared;
+use crate::batch::ChangeBatch;
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::actions::Commit;
+use crate::log::commit::{Attempt, attempt, commit_info};
+use crate::table::KeyedTable;
+use crate::write::{encode, split, writer_properties};
+
+/// Attempts to commit before giving up.
+const MAX_ATTEMPTS: usize = 30;
+
+/// A Kafka partition's progress, committed with its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offset {
+    /// `<queryName>:<topic>:<partition>`
+    pub app_id: String,
+    /// What must be stored now; none for nothing.
+    pub expected: Option<i64>,
+    /// The last offset scanned.
+    pub last: i64,
+}
+
+/// Milliseconds of each step.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Parsing and keeping the last change per key.
+    pub collapse: f64,
+    /// Finding rows in the index, and building it the first time.
+    pub locate: f64,
+    /// Left-out values and additional columns.
+    pub fetch: f64,
+    /// Data files and deletion vectors.
+    pub write: f64,
+    /// The log.
+    pub commit: f64,
+    /// All of it.
+    pub total: f64,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, Default)]
+pub struct MergeResult {
+    /// The commit's version.
+    pub version: u64,
+    /// Rows written.
+    pub upserted: u64,
+    /// Of them, with keys that the table did not have.
+    pub inserted: u64,
+    /// Of them, with keys that it had.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+    /// Changes dropped since a newer one is known.
+    pub dropped_stale: u64,
+    /// Left-out values that were nowhere to be found.
+    pub missing_values: u64,
+    /// Files written.
+    pub files_added: u64,
+    /// Files that left the table.
+    pub files_removed: u64,
+    /// Files of which rows were taken.
+    pub files_touched: u64,
+    /// Bytes of files and vectors.
+    pub bytes_written: u64,
+    /// Columns that are new.
+    pub added_columns: Vec<String>,
+    /// Columns whose type grew: the table was rewritten.
+    pub widened_columns: Vec<String>,
+    /// See [`Timings`].
+    pub timings: Timings,
+}
+
+fn millis(since: &mut Instant) -> f64 {
+    let now = Instant::now();
+    let elapsed = now.duration_since(*since).as_secs_f64() * 1e3;
+    *since = now;
+    elapsed
+}
+
+impl KeyedTable {
+    /// Applies a batch of changes and commits it with the offsets, once. `batch` is an Arrow IPC stream; without one
+    /// only the offsets are committed.
+    ///
+    /// # Errors
+    /// `FENCED` where the stored offsets are not the expected ones; after any other error the offsets that the log
+    /// stores tell whether the batch was applied.
+    pub async fn merge(
+        &mut self,
+        batch: Option<Bytes>,
+        primary_key: &[String],
+        offsets: &[Offset],
+        cancel: &CancellationToken,
+    ) -> Result<MergeResult> {
+        if let Some(reason) = &self.stopped {
+            return Err(Error::new(ErrorCode::TableReplaced, reason.clone()));
+        }
+        if self.uncertain {
+            self.follow().await?;
+        }
+        // Until the end is known, the log may be ahead of us.
+        self.uncertain = true;
+        let result = self.merge_once(batch, primary_key, offsets, cancel).await;
+        self.uncertain = result.is_err();
+        result
+    }
+
+    async fn merge_once(
+        &mut self,
+        batch: Option<Bytes>,
+        primary_key: &[String],
+        offsets: &[Offset],
+        cancel: &CancellationToken,
+    ) -> Result<MergeResult> {
+        let start = Instant::now();
+        let mut clock = start;
+        let mut result = MergeResult::default();
+        let batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
+        let mut prepared: Option<Prepared> = None;
+        let mut written: Option<(Located, Written)> = None;
+        for _ in 0..MAX_ATTEMPTS {
+            check_cancelled(cancel)?;
+            self.check_fence(offsets)?;
+            if let Some(batch) = &batch
+                && prepared.as_ref().is_none_or(|p| p.based_on != self.schema)
+            {
+                discard(self, written.take()).await;
+                prepared = Some(self.prepare(batch, primary_key).await?);
+            }
+            result.timings.collapse += millis(&mut clock);
+            let located = prepared.as_ref().map(|p| self.locate(&p.collapsed));
+            result.timings.locate += millis(&mut clock);
+            if let (Some(prepared), Some(located)) = (&prepared, located)
+                && written.as_ref().is_none_or(|(before, _)| *before != located)
+            {
+                discard(self, written.take()).await;
+                let files = self.write_rows(prepared, &mut result.timings, &mut clock).await?;
+                written = Some((located, files));
+            }
+            check_cancelled(cancel)?;
+            let id = Uuid::new_v4();
+            let work = prepared.as_ref().zip(written.as_ref());
+            let (commit, taken) = self.build_commit(work, offsets, id, &mut result).await?;
+            result.timings.write += millis(&mut clock);
+            let version = self.state.as_ref().map_or(0, |s| s.version + 1);
+            let outcome = attempt(&self.log_store, version, &commit, id).await?;
+            result.timings.commit += millis(&mut clock);
+            match outcome {
+                Attempt::Won => {
+                    self.committed(version, &commit, &taken, prepared, written)?;
+                    result.version = version;
+                    self.checkpoint_if_due(version);
+                    result.timings.total = start.elapsed().as_secs_f64() * 1e3;
+                    return Ok(result);
+                }
+                Attempt::Lost => {
+                    tracing::debug!(version, "another writer took the version");
+                    delete_taken(self, &taken).await;
+                    self.follow().await?;
+                }
+            }
+        }
+        discard(self, written).await;
+        Err(Error::new(
+            ErrorCode::CommitConflict,
+            format!("other writers won {MAX_ATTEMPTS} attempts to commit in a row: try again when they are done"),
+        ))
+    }
+
+    /// Appends rows in one commit, without a look at their keys: what a batch costs at least, for benchmarks. Gives the
+    /// bytes written.
+    pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
+        let partition_columns = self.partition_columns();
+        let compression = self.options.compression;
+        let mut commit = Commit { info: Some(commit_info(Uuid::new_v4(), &[])), ..Commit::default() };
+        let mut bytes = 0;
+        for group in split(&rows, &partition_columns, None)? {
+            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression)?;
+            bytes += file.bytes.len() as u64;
+            put(self.store.clone(), file.path, file.bytes).await?;
+            commit.adds.push(file.add);
+        }
+        let version = self.state.as_ref().map_or(0, |s| s.version + 1);
+        if attempt(&self.log_store, version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
+            return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
+        }
+        self.follow().await?;
+        Ok(bytes)
+    }
+
+    /// The stored offsets must be the expected ones, at every attempt.
+    fn check_fence(&self, offsets: &[Offset]) -> Result<()> {
+        for offset in offsets {
+            let stored = self.state.as_ref().and_then(|s| s.txns.get(&offset.app_id)).map(|t| t.version);
+            if stored != offset.expected || stored.is_some_and(|s| s > offset.last) {
+                return Err(Error::new(
+                    ErrorCode::Fenced,
+                    format!(
+                        "the table stores {} for {}, and {} was expected: another worker applied these changes",
+                        stored.map_or("no offset".to_owned(), |s| format!("offset {s}")),
+                        offset.app_id,
+                        offset.expected.map_or("none".to_owned(), |e| e.to_string()),
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_cancelled(cancel: &CancellationToken) -> Result<()> {
+    match cancel.is_cancelled() {
+        true => Err(Error::new(ErrorCode::Cancelled, "the merge was cancelled before it was committed")),
+        false => Ok(()),
+    }
+}

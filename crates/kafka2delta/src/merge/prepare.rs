@@ -1,0 +1,162 @@
+//! Making a batch ready for the table's schema.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::batch::{ChangeBatch, Sequence};
+use crate::collapse::{Collapsed, collapse};
+use crate::error::{Error, ErrorCode, Result};
+use crate::expr::CompiledColumns;
+use crate::options::OrderGuard;
+use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve};
+use crate::table::KeyedTable;
+
+/// A batch made ready for the table's schema.
+pub(super) struct Prepared {
+    /// The table's schema with this batch, and without it the same where nothing is new.
+    pub(super) schema: SchemaRef,
+    /// The table's schema when this was made ready.
+    pub(super) based_on: SchemaRef,
+    pub(super) added_columns: Vec<String>,
+    pub(super) widened_columns: Vec<String>,
+    pub(super) compiled: Arc<CompiledColumns>,
+    /// The batch in the table's types, without additional columns.
+    pub(super) base: RecordBatch,
+    pub(super) left_out: Vec<(String, BooleanArray)>,
+    pub(super) partitions: Option<Vec<i32>>,
+    pub(super) sequences: Option<Vec<Option<Sequence>>>,
+    pub(super) collapsed: Collapsed,
+}
+
+impl KeyedTable {
+    pub(super) async fn prepare(&mut self, batch: &ChangeBatch, primary_key: &[String]) -> Result<Prepared> {
+        let additional: Vec<&str> = self.additional.iter().map(|a| a.name.as_str()).collect();
+        let mut fields = Vec::new();
+        for field in batch.schema().fields() {
+            if additional.iter().any(|name| name.eq_ignore_ascii_case(field.name())) {
+                return Err(Error::new(
+                    ErrorCode::ConfigInvalid,
+                    format!(
+                        "the additional column '{}' has the name of a column of the topic: name it otherwise",
+                        field.name()
+                    ),
+                ));
+            }
+            fields.push(field.as_ref().clone());
+        }
+        let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
+        let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
+            evolve(&self.schema, &fields, evolution)?;
+        let base_fields: Vec<Field> = with_batch
+            .fields()
+            .iter()
+            .filter(|f| !additional.iter().any(|name| name.eq_ignore_ascii_case(f.name())))
+            .map(|f| f.as_ref().clone())
+            .collect();
+        let base_schema: SchemaRef = Arc::new(Schema::new(base_fields));
+        let compiled = self.compile(&base_schema)?;
+        let complete = evolve(&with_batch, &compiled.fields(), SchemaEvolution::Add)?;
+        let schema = complete.schema;
+        added_columns.extend(complete.added);
+        widened_columns.extend(complete.widened);
+        self.check_rewrite(&widened_columns)?;
+        if self.state.is_none() {
+            for name in &self.options.partition_columns {
+                if schema.field_with_name(name).is_err() {
+                    return Err(Error::new(
+                        ErrorCode::ConfigInvalid,
+                        format!("there is no column '{name}' to partition by"),
+                    ));
+                }
+            }
+        }
+        if self.schema.fields().is_empty() && self.state.is_none() {
+            self.schema = schema.clone();
+        }
+        self.ensure_index(primary_key, &schema).await?;
+        let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
+        let keys = key.hasher.fingerprints(&batch.key_columns(&key.names)?)?;
+        let old_keys = match &batch.old_keys {
+            None => Vec::new(),
+            Some(old) => {
+                let columns: Result<Vec<ArrayRef>> = key
+                    .names
+                    .iter()
+                    .map(|name| {
+                        old.column_by_name(name).cloned().ok_or_else(|| {
+                            Error::new(ErrorCode::BatchInvalid, format!("_old_key lacks the key column '{name}'"))
+                        })
+                    })
+                    .collect();
+                let prints = key.hasher.fingerprints(&columns?)?;
+                prints.into_iter().enumerate().map(|(row, print)| old.is_valid(row).then_some(print)).collect()
+            }
+        };
+        let guarded = self.options.order_guard == OrderGuard::On;
+        let floor = if guarded { self.floor() } else { None };
+        let collapsed = collapse(batch, &keys, &old_keys, &self.memory, floor);
+        let base = conform_batch(&batch.data, &base_schema)?;
+        let left_out = batch
+            .left_out
+            .iter()
+            .map(|(index, mask)| (batch.data.schema().field(*index).name().clone(), mask.clone()))
+            .collect();
+        Ok(Prepared {
+            schema,
+            based_on: self.schema.clone(),
+            added_columns,
+            widened_columns,
+            compiled,
+            base,
+            left_out,
+            partitions: batch.partitions.clone(),
+            sequences: batch.sequences.clone(),
+            collapsed,
+        })
+    }
+
+    /// A wider column has the whole table rewritten: up to a bound.
+    pub(super) fn check_rewrite(&self, widened: &[String]) -> Result<()> {
+        let size = self.info().size_bytes;
+        if widened.is_empty() || size <= self.options.max_rewrite_bytes {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::SchemaIncompatible,
+            format!(
+                "column {} needs a wider type, and the table's {size} bytes would be rewritten, more than \
+                 maxRewriteBytes ({}): raise it, or write to a new table",
+                widened.join(", "),
+                self.options.max_rewrite_bytes
+            ),
+        ))
+    }
+
+    pub(super) fn compile(&mut self, base: &SchemaRef) -> Result<Arc<CompiledColumns>> {
+        if let Some((schema, compiled)) = &self.compiled
+            && schema == base
+        {
+            return Ok(compiled.clone());
+        }
+        let compiled = Arc::new(CompiledColumns::compile(&self.additional, base)?);
+        self.compiled = Some((base.clone(), compiled.clone()));
+        Ok(compiled)
+    }
+}
+
+/// The rows in the table's layout, additional columns computed.
+pub(super) fn complete(rows: &RecordBatch, schema: &SchemaRef, compiled: &CompiledColumns) -> Result<RecordBatch> {
+    let mut additional = compiled.evaluate(rows)?;
+    let columns: Result<Vec<ArrayRef>> = schema
+        .fields()
+        .iter()
+        .map(|field| match additional.remove(field.name()).or_else(|| rows.column_by_name(field.name()).cloned()) {
+            Some(column) => conform(&column, field.data_type()),
+            None => Ok(arrow::array::new_null_array(field.data_type(), rows.num_rows())),
+        })
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns?, &options)?)
+}
