@@ -8,9 +8,11 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use sqlparser::ast::{self, Visit, Visitor};
@@ -105,6 +107,8 @@ impl CompiledColumns {
             if expr.is_volatile() || is_stable_only(&expr) {
                 return Err(invalid(&column.sql, NOT_DETERMINISTIC));
             }
+            // Some functions are written as others (coalesce as CASE) before they can run.
+            let expr = simplify(expr, &df_schema).map_err(wrong)?;
             let physical = context.create_physical_expr(expr, &df_schema).map_err(wrong)?;
             let data_type = physical.data_type(schema).map_err(wrong)?;
             let field = crate::schema::canonical(&Field::new(&column.name, spark_type(&data_type), true))?;
@@ -180,6 +184,11 @@ fn resolve_names(sql: &str, schema: &Schema) -> Result<String> {
         }
         None => Ok(expr.to_string()),
     }
+}
+
+fn simplify(expr: Expr, schema: &DFSchema) -> datafusion::error::Result<Expr> {
+    let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build());
+    simplifier.simplify(simplifier.coerce(expr, schema)?)
 }
 
 /// A cast that fails gives null, as Spark's does outside ANSI mode.
@@ -292,5 +301,77 @@ impl ScalarUDFImpl for DateField {
             _ => array,
         };
         Ok(ColumnarValue::Array(array))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::TimeUnit;
+    use arrow::util::display::array_value_to_string;
+
+    fn rows() -> RecordBatch {
+        let schema = Schema::new(vec![
+            Field::new("created_at", DataType::Date32, true),
+            Field::new("Name", DataType::Utf8, true),
+            Field::new("n", DataType::Int64, true),
+            Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        ]);
+        let columns: Vec<ArrayRef> = vec![
+            // Thursday, 29 February 2024
+            Arc::new(Date32Array::from(vec![Some(19_782), None])),
+            Arc::new(StringArray::from(vec![Some("42"), Some("abc")])),
+            Arc::new(Int64Array::from(vec![Some(1), None])),
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(1_709_207_999_123_456), None]).with_timezone("UTC")),
+        ];
+        RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+    }
+
+    fn values(sql: &str) -> Result<(DataType, Vec<String>)> {
+        let rows = rows();
+        let compiled = CompiledColumns::compile(&[AdditionalColumn::parse(sql)?], &rows.schema())?;
+        let array = compiled.evaluate(&rows)?.into_values().next().unwrap();
+        let values = (0..2).map(|i| array_value_to_string(&array, i).unwrap()).collect();
+        Ok((array.data_type().clone(), values))
+    }
+
+    #[test]
+    fn expressions_follow_spark() {
+        let cases = [
+            ("YEAR(Created_At) AS y", DataType::Int32, ["2024", ""]),
+            ("month(created_at) AS m", DataType::Int32, ["2", ""]),
+            ("dayofmonth(created_at) AS d", DataType::Int32, ["29", ""]),
+            ("dayofweek(created_at) AS d", DataType::Int32, ["5", ""]),
+            ("hour(ts) AS h", DataType::Int32, ["11", ""]),
+            ("upper(name) AS u", DataType::Utf8, ["42", "ABC"]),
+            ("concat(NAME, \"-x\") AS c", DataType::Utf8, ["42-x", "abc-x"]),
+            ("CAST(name AS INT) AS i", DataType::Int32, ["42", ""]),
+            ("CAST(n AS STRING) AS s", DataType::Utf8, ["1", ""]),
+            ("n + 1 AS m", DataType::Int64, ["2", ""]),
+            ("coalesce(n, 0) AS m", DataType::Int64, ["1", "0"]),
+            ("CASE WHEN n = 1 THEN 'one' ELSE 'other' END AS c", DataType::Utf8, ["one", "other"]),
+            (
+                "md5(name) AS h",
+                DataType::Utf8,
+                ["a1d0c6e83f027327d8461063f4ac58a6", "900150983cd24fb0d6963f7d28e17f72"],
+            ),
+        ];
+        for (sql, data_type, expected) in cases {
+            let found = values(sql).unwrap_or_else(|e| panic!("{sql}: {:?}", e.chain()));
+            assert_eq!(found, (data_type, expected.map(str::to_owned).to_vec()), "{sql}");
+        }
+        let sha = values("sha2(name, 256) AS h").unwrap().1;
+        assert_eq!(sha[1], "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn what_is_no_function_of_the_row_is_refused() {
+        for sql in
+            ["now() AS t", "rand() AS r", "uuid() AS u", "nope AS n", "year(created_at)", "(SELECT 1) AS s", "1 +"]
+        {
+            let error = values(sql).map(|_| ()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ExpressionInvalid, "{sql}: {error}");
+        }
     }
 }
