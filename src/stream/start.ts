@@ -34,8 +34,6 @@ export async function startQuery({
   }
   let query: StreamingQuery | null = null
   try {
-    await systems.check?.()
-    signal?.throwIfAborted()
     const results = await Promise.allSettled(
       options.tables.map(async (table) => {
         const delta = await withRetries(() => systems.table(table), retry)
@@ -60,6 +58,7 @@ export async function startQuery({
     const source = systems.source(options, async (topic) => (byTopic.get(topic) as TableLoop).storedOffsets())
     try {
       await source.start()
+      await systems.check?.()
       signal?.throwIfAborted()
     } catch (error) {
       await source.stop().catch(() => {})

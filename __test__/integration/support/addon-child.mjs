@@ -24,6 +24,7 @@ async function look(who, uri) {
     orderGuard: 'auto',
     onMissingValue: 'null',
     targetFileSize: 1 << 20,
+    maxRewriteBytes: 10 * 2 ** 30,
     rememberedKeys: 1000,
     compression: 'snappy',
   })
