@@ -10,6 +10,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SchemaRegistry } from '@kafkajs/confluent-schema-registry'
 import avsc from 'avsc'
+import { bigLong } from '../__test__/helpers/avsc-long.js'
 import { TableDecoder } from '../src/debezium/decoder.js'
 import type { RawMessage } from '../src/kafka/micro-batch.js'
 
@@ -105,20 +106,6 @@ const record = (name: string, fields: [string, unknown][]) => ({
   type: 'record',
   name,
   fields: fields.map(([field, type]) => ({ name: field, type })),
-})
-
-/** Longs as BigInt: what an exact decode by objects has to pay. */
-const bigLong = avsc.types.LongType.__with({
-  fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
-  toBuffer: (value: bigint) => {
-    const bytes = Buffer.alloc(8)
-    bytes.writeBigInt64LE(value)
-    return bytes
-  },
-  fromJSON: BigInt,
-  toJSON: String,
-  isValid: (value: unknown) => typeof value === 'bigint',
-  compare: (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0),
 })
 
 const KEY_ID = 1

@@ -9,22 +9,9 @@ import type { DecodeOptions } from '../../src/debezium/options.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
 import type { SchemaSource } from '../../src/registry/schema-source.js'
+import { bigLong } from '../helpers/avsc-long.js'
 
 export const FIXTURES = new URL('../fixtures/', import.meta.url).pathname
-
-/** Longs of 64 bits as BigInt. */
-const bigLong = avsc.types.LongType.__with({
-  fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
-  toBuffer: (value: bigint) => {
-    const bytes = Buffer.alloc(8)
-    bytes.writeBigInt64LE(value)
-    return bytes
-  },
-  fromJSON: BigInt,
-  toJSON: String,
-  isValid: (value: unknown) => typeof value === 'bigint',
-  compare: (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0),
-})
 
 export function avscType(schema: unknown): avsc.Type {
   return avsc.Type.forSchema(

@@ -12,6 +12,7 @@ import kafkajs, {
   type Producer,
 } from 'kafkajs'
 import { EmbeddedBroker, type EmbeddedBrokerOptions } from '../../src/demo/broker/index.js'
+import { bigLong } from '../helpers/avsc-long.js'
 
 const require = createRequire(import.meta.url)
 const { Kafka, logLevel, CompressionCodecs, CompressionTypes } = kafkajs
@@ -106,20 +107,6 @@ export async function consume(kafka: KafkaClient, topics: string[], count: numbe
   return received
 }
 
-/** 64-bit numbers as bigint: an LSN must stay exact. */
-const bigintLong = avro.types.LongType.__with({
-  fromBuffer: (buffer: Buffer) => buffer.readBigInt64LE(),
-  toBuffer: (value: bigint) => {
-    const buffer = Buffer.alloc(8)
-    buffer.writeBigInt64LE(value)
-    return buffer
-  },
-  fromJSON: BigInt,
-  toJSON: String,
-  isValid: (value: unknown) => typeof value === 'bigint',
-  compare: (a: bigint, b: bigint) => (a === b ? 0 : a < b ? -1 : 1),
-})
-
 /** Decodes messages in Confluent's format by schemas that are asked for once each, straight with avsc. */
 export class AvroReader {
   readonly #types = new Map<number, avro.Type>()
@@ -138,7 +125,7 @@ export class AvroReader {
         // A registry of types alone would miss longs that are written as objects.
         typeHook: (schema) => {
           const name = typeof schema === 'string' ? schema : (schema as { type?: unknown }).type
-          return name === 'long' ? bigintLong : undefined
+          return name === 'long' ? bigLong : undefined
         },
       })
       this.#types.set(id, type)
