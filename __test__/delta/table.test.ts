@@ -58,6 +58,7 @@ test('the addon gets complete options', async (t) => {
     properties: {},
     mergeMode: 'auto',
     schemaEvolution: 'add',
+    resetOrder: false,
     orderGuard: 'auto',
     onMissingValue: 'null',
     targetFileSize: 128 * 2 ** 20,

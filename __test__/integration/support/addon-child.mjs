@@ -22,6 +22,7 @@ async function look(who, uri) {
     mergeMode: 'auto',
     schemaEvolution: 'add',
     orderGuard: 'auto',
+    resetOrder: false,
     onMissingValue: 'null',
     targetFileSize: 1 << 20,
     maxRewriteBytes: 10 * 2 ** 30,

@@ -23,6 +23,8 @@ pub struct NativeTableOptions {
     pub merge_mode: String,
     pub schema_evolution: String,
     pub order_guard: String,
+    pub soft_delete_column: Option<String>,
+    pub reset_order: bool,
     pub on_missing_value: String,
     pub target_file_size: f64,
     pub max_rewrite_bytes: f64,
@@ -76,6 +78,8 @@ impl NativeTableOptions {
                 &self.order_guard,
                 &[("auto", OrderGuard::On), ("lsn", OrderGuard::On), ("off", OrderGuard::Off)],
             )?,
+            soft_delete_column: self.soft_delete_column,
+            reset_order: self.reset_order,
             on_missing_value: choice(
                 "onMissingValue",
                 &self.on_missing_value,

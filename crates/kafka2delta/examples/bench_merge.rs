@@ -201,6 +201,8 @@ fn options(path: &Path) -> TableOptions {
         merge_mode: MergeMode::Auto,
         schema_evolution: SchemaEvolution::Add,
         order_guard: OrderGuard::Off,
+        soft_delete_column: None,
+        reset_order: false,
         on_missing_value: OnMissingValue::Null,
         target_file_size: 128 << 20,
         max_rewrite_bytes: 10 << 30,

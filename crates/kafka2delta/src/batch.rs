@@ -6,6 +6,7 @@ use arrow::datatypes::{Field, Int32Type, Schema, SchemaRef, UInt8Type, UInt64Typ
 use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorCode, Result};
 
@@ -38,6 +39,8 @@ pub enum Op {
     Incremental,
     /// A delete whose row goes on under another key: its values may still be needed.
     Moved,
+    /// The row, if there is one, is marked as deleted and stays.
+    SoftDelete,
 }
 
 /// A change batch, parsed. All columns have the same number of rows.
@@ -149,6 +152,16 @@ impl ChangeBatch {
         Ok(Self { data, ops, partitions, sequences, old_keys, left_out: left })
     }
 
+    /// Makes the sequences comparable only with those of one generation: how often the order was reset.
+    pub fn set_generation(&mut self, generation: u64) {
+        if generation > 0 {
+            let mixed = xxh3_64(&generation.to_le_bytes());
+            for sequence in self.sequences.iter_mut().flatten().flatten() {
+                sequence.epoch ^= mixed;
+            }
+        }
+    }
+
     /// Number of changes.
     pub fn num_rows(&self) -> usize {
         self.ops.len()
@@ -180,6 +193,8 @@ fn parse_op(code: u8) -> Result<Op> {
         2 => Ok(Op::Truncate),
         3 => Ok(Op::Incremental),
         4 => Ok(Op::Moved),
+        // The old key of a key update keeps its row: there is nothing more to do for the new one.
+        5 | 6 => Ok(Op::SoftDelete),
         _ => Err(invalid(format!("_op {code} is unknown"))),
     }
 }

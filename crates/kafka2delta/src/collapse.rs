@@ -84,8 +84,27 @@ pub struct Collapsed {
     pub remembered: Vec<(Fingerprint, Remembered)>,
     /// Truncates, in order.
     pub truncates: Vec<Truncate>,
+    /// The sequence of each upsert's row, where the batch has any.
+    pub upsert_sequences: Vec<Option<Sequence>>,
+    /// With soft deletes, for each row of the batch, whether it is marked as deleted.
+    pub flagged: Vec<bool>,
     /// Changes dropped since a newer one is known.
     pub dropped_stale: u64,
+    /// Of the dropped ones, rows that came through the same partition as what they are older than.
+    pub stale_in_partition: Vec<u32>,
+    /// Changes whose order could be compared with an earlier one of their key, through the same partition.
+    pub compared: u64,
+}
+
+/// What is known before a batch.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The order of the keys changed last.
+    pub memory: &'a Memory,
+    /// The last truncate.
+    pub floor: Option<Sequence>,
+    /// With soft deletes: whether the table holds a row of the key.
+    pub soft: Option<&'a dyn Fn(&Fingerprint) -> bool>,
 }
 
 struct KeyState {
@@ -99,11 +118,15 @@ pub fn collapse(
     batch: &ChangeBatch,
     keys: &[Fingerprint],
     old_keys: &[Option<Fingerprint>],
-    memory: &Memory,
-    floor: Option<Sequence>,
+    known: Known<'_>,
 ) -> Collapsed {
+    let Known { memory, floor, soft } = known;
     let mut out = Collapsed::default();
-    let tracks_values = !batch.left_out.is_empty() || batch.ops.contains(&Op::Moved);
+    if soft.is_some() {
+        out.flagged = vec![false; keys.len()];
+    }
+    let tracks_values =
+        !batch.left_out.is_empty() || batch.ops.iter().any(|op| matches!(op, Op::Moved | Op::SoftDelete));
     if tracks_values {
         out.previous = vec![Previous::Stored { own: None, old: None }; keys.len()];
     }
@@ -125,7 +148,10 @@ pub fn collapse(
             for state in states.values_mut() {
                 let live = matches!(state.last, Some(Last::Upsert(_)));
                 if live && truncate.removes(state.sequence, state.partition) {
-                    state.last = Some(Last::Truncated);
+                    match (state.last, soft) {
+                        (Some(Last::Upsert(row)), Some(_)) => out.flagged[row as usize] = true,
+                        _ => state.last = Some(Last::Truncated),
+                    }
                 }
             }
             // The higher floor stays where both are of one epoch.
@@ -136,12 +162,15 @@ pub fn collapse(
             continue;
         }
         let key = keys[row];
-        let known = || memory.get(&key).and_then(|r| r.sequence);
-        if let (Some(change), Some(floor)) = (sequence, floor)
-            && change.is_before(&floor)
-        {
+        let known = || {
+            let known = memory.get(&key);
+            let sequence = known.and_then(|r| r.sequence);
+            KeyState { last: None, sequence, partition: known.map_or(partition, |r| r.partition) }
+        };
+        let below_floor = sequence.is_some_and(|change| floor.is_some_and(|floor| change.is_before(&floor)));
+        if let (Some(floor), true, None) = (floor, below_floor, soft) {
             out.dropped_stale += 1;
-            let state = states.entry(key).or_insert_with(|| KeyState { last: None, sequence: known(), partition });
+            let state = states.entry(key).or_insert_with(known);
             let newer = state.sequence.is_some_and(|s| s.epoch == floor.epoch && !s.is_before(&floor));
             if !newer && matches!(state.last, None | Some(Last::Upsert(_))) {
                 state.last = Some(Last::BelowFloor);
@@ -153,32 +182,57 @@ pub fn collapse(
             Some(old) if tracks_values => old_row(&states, &out.previous, old),
             _ => None,
         };
-        let state = states.entry(key).or_insert_with(|| KeyState { last: None, sequence: known(), partition });
-        if let (Some(change), Some(known)) = (sequence, state.sequence)
-            && change.is_before(&known)
-        {
-            out.dropped_stale += 1;
-            continue;
-        }
+        let state = states.entry(key).or_insert_with(known);
         let index = row as u32;
+        if let (Some(change), Some(known)) = (sequence, state.sequence) {
+            let stale = change.is_before(&known);
+            if change.epoch == known.epoch && state.partition == partition {
+                out.compared += 1;
+                if stale {
+                    out.stale_in_partition.push(index);
+                }
+            }
+            if stale {
+                out.dropped_stale += 1;
+                continue;
+            }
+        }
+        let soft_delete = match (soft, op) {
+            (Some(is_stored), Op::SoftDelete) => match state.last {
+                None => is_stored(&key),
+                Some(last) => matches!(last, Last::Upsert(_)),
+            },
+            _ => false,
+        };
+        if soft.is_some() {
+            out.flagged[row] = soft_delete || below_floor;
+        }
         if tracks_values {
             // A truncate of this batch took the stored rows of its partition.
             let truncated = out.truncates.iter().any(|t| t.partition == partition);
             out.previous[row] = match state.last {
-                None if truncated => {
+                None if truncated && soft.is_none() => {
                     Previous::Stored { own: None, old: old.filter(|o| matches!(o, OldRow::Change(_))) }
                 }
+                None if truncated && old.is_some() => Previous::Stored { own: None, old },
                 None => Previous::Stored { own: Some(key), old },
+                // A key update to a key that was deleted takes nothing from the deleted row.
+                Some(Last::Upsert(row)) if old.is_some() && out.flagged.get(row as usize) == Some(&true) => {
+                    Previous::Stored { own: None, old }
+                }
                 Some(Last::Upsert(row)) => Previous::Change(row),
                 // A delete that comes again knows what the first one knew.
-                Some(Last::Delete(first)) if matches!(op, Op::Delete | Op::Moved) => out.previous[first as usize],
+                Some(Last::Delete(first)) if !matches!(op, Op::Upsert | Op::Incremental) => {
+                    out.previous[first as usize]
+                }
                 Some(Last::Delete(_) | Last::Truncated | Last::BelowFloor) => Previous::Stored { own: None, old },
             };
         }
         state.last = Some(match (op, state.last) {
             (Op::Upsert | Op::Incremental, _) => Last::Upsert(index),
+            (Op::SoftDelete, _) if soft_delete => Last::Upsert(index),
             // A tombstone after a delete of its key changes nothing.
-            (Op::Delete, Some(Last::Delete(first))) => Last::Delete(first),
+            (Op::Delete | Op::SoftDelete, Some(Last::Delete(first))) => Last::Delete(first),
             _ => Last::Delete(index),
         });
         state.partition = partition;
@@ -191,12 +245,12 @@ pub fn collapse(
     for (key, state) in states {
         let Some(last) = state.last else { continue };
         let deleted = !matches!(last, Last::Upsert(_));
-        let remembered = Remembered { sequence: state.sequence, deleted };
+        let remembered = Remembered { sequence: state.sequence, deleted, placed: false, partition: state.partition };
         if deleted || state.sequence.is_some() || memory.get(&key).is_some() {
             out.remembered.push((key, remembered));
         }
         match last {
-            Last::Upsert(row) => upserts.push((row, key)),
+            Last::Upsert(row) => upserts.push((row, key, state.sequence)),
             Last::Delete(row) => {
                 out.deletes.push(key);
                 if batch.ops[row as usize] == Op::Moved
@@ -209,8 +263,11 @@ pub fn collapse(
             Last::BelowFloor => out.below_floor.push(key),
         }
     }
-    upserts.sort_unstable();
-    (out.upserts, out.upsert_keys) = upserts.into_iter().unzip();
+    upserts.sort_unstable_by_key(|(row, _, _)| *row);
+    if batch.sequences.is_some() {
+        out.upsert_sequences = upserts.iter().map(|(_, _, sequence)| *sequence).collect();
+    }
+    (out.upserts, out.upsert_keys) = upserts.into_iter().map(|(row, key, _)| (row, key)).unzip();
     out
 }
 
@@ -226,6 +283,11 @@ fn merged_order(batch: &ChangeBatch) -> Option<Vec<u32>> {
         }
     }
     if queues.len() < 2 {
+        return None;
+    }
+    // Sequences of several sources, or of a server that took another's place, do not compare.
+    let mut epochs = sequences.iter().flatten().map(|s| s.epoch);
+    if epochs.next().is_none_or(|first| epochs.any(|epoch| epoch != first)) {
         return None;
     }
     let mut heads = vec![0; queues.len()];
@@ -336,6 +398,10 @@ mod tests {
         (batch, ops.iter().map(|o| [o.1, 1]).collect())
     }
 
+    fn known(memory: &Memory) -> Known<'_> {
+        Known { memory, floor: None, soft: None }
+    }
+
     #[test]
     fn offset_order_is_the_truth_without_sequences() {
         let (batch, keys) = batch(&[
@@ -344,7 +410,7 @@ mod tests {
             (Op::Delete, 1, None, 0),
             (Op::Upsert, 2, None, 0),
         ]);
-        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        let out = collapse(&batch, &keys, &[], known(&Memory::new(10)));
         assert_eq!((out.upserts, out.deletes), (vec![3], vec![[1, 1]]));
     }
 
@@ -358,7 +424,7 @@ mod tests {
             (Op::Upsert, 3, None, 0),
             (Op::Upsert, 3, Some(1), 0),
         ]);
-        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        let out = collapse(&batch, &keys, &[], known(&Memory::new(10)));
         assert_eq!((out.upserts, out.dropped_stale), (vec![0, 3, 5], 1));
     }
 
@@ -370,7 +436,7 @@ mod tests {
             (Op::Upsert, 1, Some(5), 1),
             (Op::Upsert, 2, None, 1),
         ]);
-        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        let out = collapse(&batch, &keys, &[], known(&Memory::new(10)));
         assert_eq!((out.upserts, out.deletes, out.dropped_stale), (vec![0], vec![[2, 1]], 0));
         assert_eq!(out.turns, [2, 3, 0, 1]);
     }
@@ -386,7 +452,7 @@ mod tests {
             (Op::Upsert, 5, Some(7), 1),
             (Op::Upsert, 1, Some(11), 0),
         ]);
-        let out = collapse(&batch, &keys, &[], &Memory::new(10), None);
+        let out = collapse(&batch, &keys, &[], known(&Memory::new(10)));
         assert_eq!((out.upserts, out.deletes, out.dropped_stale), (vec![1, 3, 6], vec![[3, 1]], 1));
     }
 }

@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStore;
 
 use crate::collapse::{Found, Previous, resolve};
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::{KeyIndex, Place};
+use crate::index::{KeyIndex, Memory, Place};
 use crate::keys::Fingerprint;
 use crate::log::state::{FileId, TableState};
+use crate::lookback::{History, deleted_rows};
 use crate::read::read_rows;
 use crate::scan::is_live;
 
@@ -64,6 +65,8 @@ enum Source {
     Batch(u32),
     Stored(Place),
     Moved(Fingerprint),
+    /// Deleted before the table was opened: in the log's last commits, otherwise at this place.
+    Deleted(Fingerprint, Option<Place>),
     Missing,
 }
 
@@ -78,6 +81,12 @@ pub struct Stored<'a> {
     pub index: &'a KeyIndex,
     /// Rows that were never stored.
     pub moved: &'a MovedRows,
+    /// Deletes that the index stands for: their places are the last ones.
+    pub memory: &'a Memory,
+    /// Where rows are looked for that were deleted before the table was opened.
+    pub history: Option<History<'a>>,
+    /// The column that marks deleted rows, where they stay.
+    pub soft_delete_column: Option<&'a str>,
 }
 
 /// The chosen rows of the batch with their left-out values filled in, and how many values were nowhere to be found.
@@ -98,6 +107,8 @@ pub async fn fill(
         Ok(if whole { column.clone() } else { take(column, &chosen, None)? })
     };
     // Rows to be read, for all columns at once.
+    let flagged = stored.flagged(&schema, previous).await?;
+    let is_own = |key: &Fingerprint| !flagged.contains(key) && stored.live(key).is_some();
     let mut columns: Vec<(usize, Vec<Source>)> = Vec::new();
     let mut places: BTreeMap<FileId, Vec<u32>> = BTreeMap::new();
     for (name, mask) in left_out {
@@ -108,9 +119,9 @@ pub async fn fill(
         }
         let sources = rows
             .iter()
-            .map(|row| stored.locate(resolve(previous, is_left_out, |key| stored.live(key).is_some(), turns, *row)))
+            .map(|row| stored.locate(resolve(previous, is_left_out, is_own, turns, *row)))
             .inspect(|source| {
-                if let Source::Stored(place) = source {
+                if let Source::Stored(place) | Source::Deleted(_, Some(place)) = source {
                     places.entry(place.file).or_default().push(place.row);
                 }
             })
@@ -123,16 +134,24 @@ pub async fn fill(
     }
     let names: Vec<String> = columns.iter().map(|(i, _)| schema.field(*i).name().clone()).collect();
     let values = stored.read(&schema, &names, places).await?;
+    let wanted = deleted_keys(&columns);
+    let deleted = stored.deleted(&schema, &names, wanted).await?;
+    let kept = Kept { moved: stored.moved, deleted: &deleted };
     let mut missing = 0;
     let mut taken: Result<Vec<ArrayRef>> = batch.columns().iter().map(pick).collect();
     if let Ok(taken) = &mut taken {
         for (column, sources) in &columns {
-            let (array, lost) = gather(batch, *column, sources, &values, stored.moved)?;
+            let (array, lost) = gather(batch, *column, sources, &values, kept)?;
             taken[*column] = array;
             missing += lost;
         }
     }
     Ok((with_rows(&schema, taken?, rows.len())?, missing))
+}
+
+fn deleted_keys(columns: &[(usize, Vec<Source>)]) -> HashSet<Fingerprint> {
+    let sources = columns.iter().flat_map(|(_, sources)| sources);
+    sources.filter_map(|s| if let Source::Deleted(key, _) = s { Some(*key) } else { None }).collect()
 }
 
 fn with_rows(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
@@ -159,9 +178,56 @@ impl Stored<'_> {
             Found::Live(key) => self.live(key),
             // A row that was never stored is newer than the place of the one that it replaced.
             Found::Last(key) if self.moved.find(key).is_some() => return Source::Moved(*key),
-            Found::Last(key) => self.state.and_then(|_| self.index.get(key)),
+            Found::Last(key) => {
+                let place = self.state.and_then(|_| self.index.get(key));
+                if self.live(key).is_none() && !self.memory.get(key).is_some_and(|known| known.placed) {
+                    return Source::Deleted(*key, place);
+                }
+                place
+            }
         };
         place.map_or(Source::Missing, Source::Stored)
+    }
+
+    /// Keys that a key update gave a row again which stays marked as deleted: its values are not the update's.
+    async fn flagged(&self, schema: &SchemaRef, previous: &[Previous]) -> Result<HashSet<Fingerprint>> {
+        let mut flagged = HashSet::new();
+        let Some(column) = self.soft_delete_column else { return Ok(flagged) };
+        let mut places: BTreeMap<FileId, Vec<u32>> = BTreeMap::new();
+        let mut keys = Vec::new();
+        for previous in previous {
+            if let Previous::Stored { own: Some(own), old: Some(_) } = previous
+                && let Some(place) = self.live(own)
+            {
+                places.entry(place.file).or_default().push(place.row);
+                keys.push((*own, place));
+            }
+        }
+        if keys.is_empty() {
+            return Ok(flagged);
+        }
+        let values = self.read(schema, &[column.to_owned()], places).await?;
+        for (key, place) in keys {
+            let Some(file) = values.get(&place.file) else { continue };
+            let marks = file.batch.column(0).as_boolean_opt();
+            if let (Some(marks), Some(row)) = (marks, file.rows.get(&place.row))
+                && marks.is_valid(*row)
+                && marks.value(*row)
+            {
+                flagged.insert(key);
+            }
+        }
+        Ok(flagged)
+    }
+
+    async fn deleted(&self, schema: &SchemaRef, columns: &[String], wanted: HashSet<Fingerprint>) -> Result<MovedRows> {
+        let mut rows = MovedRows::default();
+        if let Some(history) = self.history.filter(|_| !wanted.is_empty()) {
+            for (batch, keys) in deleted_rows(history, schema, columns, wanted).await? {
+                rows.keep(batch, keys.into_iter());
+            }
+        }
+        Ok(rows)
     }
 
     async fn read(
@@ -189,13 +255,20 @@ impl Stored<'_> {
     }
 }
 
+/// Rows that are not in the table.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    moved: &'a MovedRows,
+    deleted: &'a MovedRows,
+}
+
 /// Builds one column from its sources; nulls and their number where there is none.
 fn gather(
     batch: &RecordBatch,
     column: usize,
     sources: &[Source],
     values: &HashMap<FileId, FileValues>,
-    moved: &MovedRows,
+    kept: Kept<'_>,
 ) -> Result<(ArrayRef, u64)> {
     let schema = batch.schema();
     let name = schema.field(column).name();
@@ -205,17 +278,26 @@ fn gather(
     let mut missing = 0;
     let mut indices = Vec::with_capacity(sources.len());
     for source in sources {
-        let found = match source {
-            Source::Batch(row) => Some((0, *row as usize)),
-            Source::Missing => None,
-            Source::Moved(key) => match moved.find(key).and_then(|(b, row)| Some((b.column_by_name(name)?, row))) {
-                Some((array, row)) if array.data_type() == schema.field(column).data_type() => {
-                    arrays.push(array.clone());
-                    Some((arrays.len() - 1, row))
-                }
-                _ => None,
-            },
-            Source::Stored(place) => values.get(&place.file).and_then(|file| {
+        let mut find_kept = |rows: &MovedRows, key: &Fingerprint| {
+            let (batch, row) = rows.find(key)?;
+            let array = batch.column_by_name(name)?;
+            let fits = array.data_type() == schema.field(column).data_type();
+            fits.then(|| {
+                arrays.push(array.clone());
+                (arrays.len() - 1, row)
+            })
+        };
+        let (kept, place) = match source {
+            Source::Batch(row) => (Some((0, *row as usize)), None),
+            Source::Missing => (None, None),
+            Source::Moved(key) => (find_kept(kept.moved, key), None),
+            Source::Deleted(key, place) => (find_kept(kept.deleted, key), *place),
+            Source::Stored(place) => (None, Some(*place)),
+        };
+        let found = match (kept, place) {
+            (Some(found), _) => Some(found),
+            (None, None) => None,
+            (None, Some(place)) => values.get(&place.file).and_then(|file| {
                 let row = *file.rows.get(&place.row)?;
                 let array = file.batch.column_by_name(name)?;
                 let slot = *files.entry(place.file).or_insert_with(|| {

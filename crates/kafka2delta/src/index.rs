@@ -86,6 +86,10 @@ pub struct Remembered {
     pub sequence: Option<Sequence>,
     /// Whether the last change deleted the row.
     pub deleted: bool,
+    /// Of a deleted row, whether its place in the index is the one that it was deleted from.
+    pub placed: bool,
+    /// The Kafka partition that the last change came through.
+    pub partition: i32,
 }
 
 /// Remembers the order of the keys changed last, bounded by their number.
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn memory_forgets_the_oldest_change_first() {
-        let deleted = Remembered { sequence: None, deleted: true };
+        let deleted = Remembered { sequence: None, deleted: true, placed: false, partition: 0 };
         let mut memory = Memory::new(2);
         assert!(memory.set([1, 1], deleted).is_empty());
         assert!(memory.set([2, 1], deleted).is_empty());

@@ -67,6 +67,10 @@ pub struct TableOptions {
     pub schema_evolution: SchemaEvolution,
     /// See [`OrderGuard`].
     pub order_guard: OrderGuard,
+    /// Boolean column that marks deleted rows, which stay; none where they go.
+    pub soft_delete_column: Option<String>,
+    /// What is known of the order of changes up to now no longer counts: the source was restored or replaced.
+    pub reset_order: bool,
     /// See [`OnMissingValue`].
     pub on_missing_value: OnMissingValue,
     /// Bytes that a data file aims at.

@@ -17,9 +17,10 @@ use crate::keys::Fingerprint;
 use crate::log::actions::{Add, Remove};
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
+use crate::order;
 use crate::read::{StoredFile, read_columns};
 use crate::scan::{KeyColumns, vector_of};
-use crate::write::{DataFile, FileRows, PARTITION_TAG, encode, now_millis, writer_properties};
+use crate::write::{DataFile, FileRows, encode, now_millis, writer_properties};
 
 /// Rows to be taken out, by file.
 pub type Deletions = BTreeMap<FileId, RoaringBitmap>;
@@ -133,11 +134,12 @@ async fn copy_without(
     deleted: &RoaringBitmap,
     layout: &Layout,
 ) -> Result<Option<(DataFile, Vec<Fingerprint>)>> {
-    let columns: Vec<String> = layout.schema.fields().iter().map(|f| f.name().clone()).collect();
+    let schema = order::with_columns(&layout.schema);
+    let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
     let mut kept: Vec<RecordBatch> = Vec::new();
     let mut first = 0u32;
-    read_columns(store, &file.add, &layout.schema, &columns, None, |arrays| {
-        let batch = RecordBatch::try_new(layout.schema.clone(), arrays)?;
+    read_columns(store, &file.add, &schema, &columns, None, |arrays| {
+        let batch = RecordBatch::try_new(schema.clone(), arrays)?;
         let end = first + batch.num_rows() as u32;
         let mask: BooleanArray = (first..end).map(|row| Some(!deleted.contains(row))).collect();
         first = end;
@@ -150,20 +152,21 @@ async fn copy_without(
     if kept.is_empty() {
         return Ok(None);
     }
-    let rows = arrow::compute::concat_batches(&layout.schema, &kept)?;
+    let rows = arrow::compute::concat_batches(&schema, &kept)?;
+    let rows = order::without_empty(rows)?;
     let layout = layout.clone();
     let partition_values = file.add.partition_values.clone();
-    let tag = file.add.tags.as_ref().and_then(|t| t.get(PARTITION_TAG)?.clone());
+    let kafka_partition = file.partition;
     tokio::task::spawn_blocking(move || {
         let group = FileRows {
             partition_values,
             rows: (0..rows.num_rows() as u32).collect(),
-            kafka_partition: tag.as_deref().and_then(|t| t.parse().ok()).unwrap_or(0),
+            kafka_partition: kafka_partition.unwrap_or(0),
         };
         let properties = writer_properties(layout.compression);
         let mut copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression)?;
-        if tag.is_none() {
-            copy.add.tags = None;
+        if let (None, Some(tags)) = (kafka_partition, &mut copy.add.tags) {
+            tags.remove(order::PARTITION_TAG);
         }
         let key: Result<Vec<_>> = layout
             .key

@@ -52,7 +52,7 @@ pub struct KeyColumns {
 }
 
 /// The keys of a file's rows, deleted ones included.
-async fn read_keys(
+pub(crate) async fn read_keys(
     store: Arc<dyn ObjectStore>,
     add: Add,
     schema: SchemaRef,

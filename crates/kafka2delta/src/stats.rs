@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
+use crate::order::is_order_column;
 use crate::write::has_nan;
 
 /// Columns that get bounds and null counts, as Spark's default has it.
@@ -20,7 +21,7 @@ pub const MAX_TEXT: usize = 32;
 pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData]) -> String {
     let (mut low, mut high, mut nulls) = (String::new(), String::new(), String::new());
     for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).take(MAX_COLUMNS) {
-        if field.data_type().is_nested() {
+        if field.data_type().is_nested() || is_order_column(field.name()) {
             continue;
         }
         let name = quoted(field.name());

@@ -17,11 +17,14 @@ use crate::log::actions::Commit;
 use crate::log::features;
 use crate::log::state::{Applied, FileId, TableState};
 use crate::options::{MergeMode, TableOptions};
+use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, index_files, load_vectors};
 use crate::schema::to_arrow;
 
 /// Table property that keeps the sequence of the last truncate: `<epoch>:<three numbers>`, hexadecimal.
 pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
+/// Table property that counts how often the order of changes was reset.
+pub const GENERATION_PROPERTY: &str = "kafka2delta.orderGeneration";
 /// What our commits say of themselves; others' commits are told by it.
 pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
 
@@ -41,6 +44,9 @@ pub struct KeyedTable {
     /// Whether the index stands for the state.
     pub(crate) indexed: bool,
     pub(crate) memory: Memory,
+    pub(crate) order_watch: OrderWatch,
+    /// Generation of the order, where a reset was asked for.
+    pub(crate) new_generation: Option<u64>,
     pub(crate) moved: MovedRows,
     pub(crate) compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
     /// After an error: others' commits, or our own, may stand in the log.
@@ -105,6 +111,8 @@ impl KeyedTable {
             key: None,
             index: KeyIndex::default(),
             indexed: false,
+            order_watch: OrderWatch::default(),
+            new_generation: None,
             moved: MovedRows::default(),
             compiled: None,
             uncertain: false,
@@ -112,6 +120,7 @@ impl KeyedTable {
             stopped: None,
         };
         table.reload().await?;
+        table.new_generation = table.options.reset_order.then(|| table.generation() + 1);
         Ok(table)
     }
 
@@ -274,6 +283,17 @@ impl KeyedTable {
     /// The sequence below which changes are older than the last truncate.
     pub(crate) fn floor(&self) -> Option<Sequence> {
         parse_floor(self.state.as_ref()?.property(FLOOR_PROPERTY)?)
+    }
+
+    /// How often the order was reset: sequences compare within one generation only.
+    pub(crate) fn generation(&self) -> u64 {
+        let stored = || self.state.as_ref()?.property(GENERATION_PROPERTY)?.parse().ok();
+        self.new_generation.or_else(stored).unwrap_or(0)
+    }
+
+    /// Whether deleted rows stay, marked.
+    pub fn soft_deletes(&self) -> bool {
+        self.options.soft_delete_column.is_some()
     }
 
     /// Whether files with replaced rows are rewritten.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression as Codec;
+use parquet::basic::{Compression as Codec, Encoding};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use uuid::Uuid;
@@ -18,15 +18,11 @@ use uuid::Uuid;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::options::Compression;
+use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG};
 use crate::stats;
 
 /// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
 const SPARK_VERSION: &str = "3.5.0";
-
-/// Tag of the Kafka partition that a file's rows came through.
-pub const PARTITION_TAG: &str = "kafka2delta.partition";
-/// Tag of a file whose rows all have sequences of one epoch: `<epoch>:<lowest>:<highest>`, hexadecimal.
-pub const SEQUENCE_TAG: &str = "kafka2delta.sequence";
 
 /// Rows of a batch that go into one file.
 #[derive(Debug)]
@@ -149,7 +145,17 @@ pub fn writer_properties(compression: Compression) -> WriterProperties {
         Compression::Snappy => Codec::SNAPPY,
         Compression::Zstd => Codec::ZSTD(Default::default()),
     };
-    WriterProperties::builder()
+    let mut builder = WriterProperties::builder();
+    for name in order::COLUMNS {
+        builder = builder.set_column_statistics_enabled(name.into(), EnabledStatistics::None);
+    }
+    // Neighbours' sequences differ little; the epoch is mostly one.
+    for name in &order::COLUMNS[1..] {
+        builder = builder
+            .set_column_dictionary_enabled((*name).into(), false)
+            .set_column_encoding((*name).into(), Encoding::DELTA_BINARY_PACKED);
+    }
+    builder
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by(concat!("kafka2delta ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(vec![KeyValue::new(
@@ -173,7 +179,7 @@ pub struct DataFile {
     pub add: Add,
 }
 
-/// Encodes rows as a Parquet file.
+/// Encodes rows as a Parquet file. The batch may have the columns of [`order`] at its end.
 pub fn encode(
     batch: &RecordBatch,
     file: &FileRows,
@@ -200,7 +206,10 @@ pub fn encode(
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
     let path = file_path(&file.partition_values, compression);
-    let tags: StringMap = [(PARTITION_TAG.to_owned(), Some(file.kafka_partition.to_string()))].into();
+    let mut tags: StringMap = [(PARTITION_TAG.to_owned(), Some(file.kafka_partition.to_string()))].into();
+    if let Some(range) = order::sequence_tag(order::sequences_of(&rows).into_iter()) {
+        tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
+    }
     let add = Add {
         path: path.to_string(),
         partition_values: file.partition_values.clone(),

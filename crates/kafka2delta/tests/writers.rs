@@ -13,7 +13,13 @@ use rand::{Rng, SeedableRng};
 use support::{Change, Key, Model, Row, merge, options, rows};
 
 fn upsert(key: Key, name: &str) -> Change {
-    let row = Row { name: Some(name.into()), big: Some(name.repeat(3)), part: Some(key.1 as i32 % 2), extra: None };
+    let row = Row {
+        name: Some(name.into()),
+        big: Some(name.repeat(3)),
+        part: Some(key.1 as i32 % 2),
+        extra: None,
+        deleted: None,
+    };
     Change::Upsert { key, row, leaves_big: false, old: None, sequence: None }
 }
 

@@ -105,6 +105,25 @@ pub struct Remove {
     pub default_row_commit_version: Option<i64>,
 }
 
+impl Remove {
+    /// The file as it was; none where the action does not say its size.
+    pub fn to_add(&self) -> Option<Add> {
+        Some(Add {
+            path: self.path.clone(),
+            partition_values: self.partition_values.clone().unwrap_or_default(),
+            size: self.size?,
+            modification_time: 0,
+            data_change: self.data_change,
+            stats: None,
+            tags: None,
+            deletion_vector: self.deletion_vector.clone(),
+            base_row_id: self.base_row_id,
+            default_row_commit_version: self.default_row_commit_version,
+            clustering_provider: None,
+        })
+    }
+}
+
 impl Add {
     /// The action that takes this file out of the table at `now` (milliseconds since 1970).
     pub fn to_remove(&self, now: i64) -> Remove {

@@ -11,7 +11,9 @@ use deltalake::logstore::LogStoreRef;
 use roaring::RoaringBitmap;
 
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Txn};
+use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
+use crate::order;
 
 /// Number of a file in our state; never given twice while the table is open.
 pub type FileId = u32;
@@ -25,12 +27,17 @@ pub struct FileEntry {
     pub live: bool,
     /// Rows that its deletion vector deletes; none where the vector was not read yet.
     pub deleted: Option<Arc<RoaringBitmap>>,
+    /// The Kafka partition that its rows came through, where that is known.
+    pub partition: Option<i32>,
+    /// Lowest and highest sequence, where all its rows have one.
+    pub sequences: Option<(Sequence, Sequence)>,
 }
 
 impl FileEntry {
     fn new(add: Add) -> Self {
         let deleted = add.deletion_vector.is_none().then(Arc::default);
-        Self { add, live: true, deleted }
+        let (partition, sequences) = (order::file_partition(&add), order::sequence_range(&add));
+        Self { add, live: true, deleted, partition, sequences }
     }
 
     /// Rows that are not deleted, by the statistics.
@@ -52,6 +59,8 @@ pub struct TableState {
     /// By [`FileId`].
     pub files: Vec<FileEntry>,
     by_path: HashMap<String, FileId>,
+    /// Kafka partitions of all files seen, live or not.
+    partitions: HashSet<Option<i32>>,
     /// By app id.
     pub txns: HashMap<String, Txn>,
 }
@@ -99,7 +108,15 @@ impl TableState {
 
     /// A table without files.
     pub fn new(version: Version, metadata: Metadata, protocol: Protocol) -> Self {
-        Self { version, metadata, protocol, files: Vec::new(), by_path: HashMap::new(), txns: HashMap::new() }
+        Self {
+            version,
+            metadata,
+            protocol,
+            files: Vec::new(),
+            by_path: HashMap::new(),
+            partitions: HashSet::new(),
+            txns: HashMap::new(),
+        }
     }
 
     fn replay_older(
@@ -140,7 +157,9 @@ impl TableState {
         let id = FileId::try_from(self.files.len())
             .map_err(|_| Error::new(ErrorCode::TableUnsupported, "the table has more than 2^32 files"))?;
         self.by_path.insert(add.path.clone(), id);
-        self.files.push(FileEntry::new(add));
+        let entry = FileEntry::new(add);
+        self.partitions.insert(entry.partition);
+        self.files.push(entry);
         Ok(id)
     }
 
@@ -193,6 +212,11 @@ impl TableState {
     /// The files of the table at this version.
     pub fn live_files(&self) -> impl Iterator<Item = (FileId, &FileEntry)> {
         self.files.iter().enumerate().filter(|(_, f)| f.live).map(|(id, f)| (id as FileId, f))
+    }
+
+    /// Whether files may hold rows that came through another Kafka partition than this one.
+    pub fn has_other_partitions(&self, partition: i32) -> bool {
+        self.partitions.iter().any(|p| *p != Some(partition))
     }
 
     /// The table's schema.

@@ -1,6 +1,7 @@
 //! The commit of a batch: its actions, and what the table knows once the log has it.
 
 use arrow::datatypes::{DataType, Schema};
+use hashbrown::HashSet;
 use uuid::Uuid;
 
 use super::files::Written;
@@ -17,7 +18,7 @@ use crate::log::state::TableState;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
-use crate::table::{FLOOR_PROPERTY, KeyedTable, floor_text};
+use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KeyedTable, floor_text};
 use crate::write::now_millis;
 
 impl KeyedTable {
@@ -45,7 +46,13 @@ impl KeyedTable {
         };
         let collapsed = &prepared.collapsed;
         if let Some(state) = &self.state {
-            let mut deletions = self.deletions(state, located, &collapsed.truncates).await?;
+            let mut deletions = self.deletions(located)?;
+            let mut truncated = self.truncated(state, &collapsed.truncates).await?;
+            for (id, rows) in &mut truncated {
+                let taken = deletions.entry(*id).or_default();
+                *rows -= &*taken;
+                *taken |= &*rows;
+            }
             let rewrites = !prepared.widened_columns.is_empty();
             if rewrites {
                 for (id, _) in state.live_files() {
@@ -66,8 +73,14 @@ impl KeyedTable {
                     rewrite::by_copies(&self.store, state, &deletions, &layout).await?
                 }
             };
+            if self.options.soft_delete_column.is_some() {
+                self.keep_as_deleted(state, &truncated, prepared, &mut taken).await?;
+            }
             let deleted: u64 = deletions.values().map(roaring::RoaringBitmap::len).sum();
             result.updated = located.upserts.iter().flatten().count() as u64;
+            let marked = collapsed.upserts.iter().filter(|row| collapsed.flagged.get(**row as usize) == Some(&true));
+            let marked = marked.count() as u64;
+            result.updated -= marked.min(result.updated);
             result.deleted = deleted.saturating_sub(result.updated);
         }
         result.upserted = collapsed.upserts.len() as u64;
@@ -80,7 +93,9 @@ impl KeyedTable {
         result.files_added = (written.files.len() + taken.rewritten.len()) as u64;
         result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
         result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
-        commit.removes.clone_from(&taken.removes);
+        // First, since they are newer than the same keys' rows in the table: see `lookback`.
+        commit.removes = written.moved_file.iter().map(|file| file.add.to_remove(now)).collect();
+        commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
         self.add_metadata(prepared, &mut commit)?;
@@ -102,13 +117,19 @@ impl KeyedTable {
     /// Protocol and metadata where the table is new, its schema grew, or a truncate set its floor.
     pub(super) fn add_metadata(&self, prepared: &Prepared, commit: &mut Commit) -> Result<()> {
         let has_ntz = prepared.schema.fields().iter().any(|f| contains_ntz(f.data_type()));
-        let floor = prepared.collapsed.truncates.iter().rev().find_map(|t| t.sequence);
+        // A truncate that came again does not lower the floor.
+        let floor = prepared.collapsed.truncates.iter().filter_map(|t| t.sequence).fold(self.floor(), |floor, new| {
+            if floor.is_some_and(|floor| new.is_before(&floor)) { floor } else { Some(new) }
+        });
         let Some(state) = &self.state else {
             let vectors = !self.copy_on_write();
             let mut configuration: std::collections::BTreeMap<String, String> =
                 self.options.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
             if vectors {
                 configuration.insert("delta.enableDeletionVectors".into(), "true".into());
+            }
+            if let Some(generation) = self.new_generation {
+                configuration.insert(GENERATION_PROPERTY.into(), generation.to_string());
             }
             if let Some(floor) = floor {
                 configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
@@ -131,6 +152,9 @@ impl KeyedTable {
         let mut metadata = state.metadata.clone();
         if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
             metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
+        }
+        if let Some(generation) = self.new_generation {
+            metadata.configuration.insert(GENERATION_PROPERTY.into(), generation.to_string());
         }
         if let Some(floor) = floor {
             metadata.configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
@@ -190,13 +214,18 @@ impl KeyedTable {
             }
         }
         // A delete that came again leaves what the first one kept.
-        let deleted =
-            collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some()).map(|(k, _)| k);
-        self.moved.forget(collapsed.upsert_keys.iter().chain(deleted));
+        let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());
+        let deleted: HashSet<Fingerprint> = deleted.map(|(key, _)| *key).collect();
+        self.moved.forget(collapsed.upsert_keys.iter().chain(&deleted));
         // A copy: the batch's buffers are the caller's.
         let moved = arrow::compute::concat_batches(&written.moved.schema(), [&written.moved])?;
         self.moved.keep(moved, collapsed.moved.iter().map(|(_, key)| *key));
-        for (key, remembered) in collapsed.remembered {
+        if let Some(sequences) = &prepared.sequences {
+            self.order_watch.committed(sequences, prepared.observed);
+        }
+        for (key, mut remembered) in collapsed.remembered {
+            let known = || self.memory.get(&key).is_some_and(|known| known.placed);
+            remembered.placed = remembered.deleted && (deleted.contains(&key) || known());
             for (forgotten, what) in self.memory.set(key, remembered) {
                 self.forget(&forgotten, what);
             }

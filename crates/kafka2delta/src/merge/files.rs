@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::locate::{Located, sequence_tag};
+use super::locate::Located;
 use super::prepare::{Prepared, complete};
 use super::{Timings, millis};
-use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::fill::{Stored, fill};
+use crate::lookback::History;
 use crate::options::OnMissingValue;
+use crate::order;
 use crate::rewrite::Taken;
 use crate::table::KeyedTable;
-use crate::write::{DataFile, FileRows, SEQUENCE_TAG, encode, split, split_by_size, writer_properties};
+use crate::write::{DataFile, FileRows, encode, split, split_by_size, writer_properties};
 
 /// Data files of the batch, stored but not committed.
 pub(super) struct Written {
@@ -25,6 +26,8 @@ pub(super) struct Written {
     pub(super) missing: u64,
     /// Filled rows of keys that were updated before they were stored.
     pub(super) moved: RecordBatch,
+    /// Their file, which the table never holds: after a restart they are found in the log.
+    pub(super) moved_file: Option<DataFile>,
 }
 
 impl KeyedTable {
@@ -38,7 +41,21 @@ impl KeyedTable {
         let collapsed = &prepared.collapsed;
         let rows: Vec<u32> =
             collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
-        let stored = Stored { store: &self.store, state: self.state.as_ref(), index: &self.index, moved: &self.moved };
+        let history = self.state.as_ref().zip(self.key.as_ref()).map(|(state, key)| History {
+            log_store: &self.log_store,
+            store: &self.store,
+            version: state.version,
+            key,
+        });
+        let stored = Stored {
+            store: &self.store,
+            state: self.state.as_ref(),
+            index: &self.index,
+            moved: &self.moved,
+            memory: &self.memory,
+            history,
+            soft_delete_column: self.options.soft_delete_column.as_deref(),
+        };
         let (filled, missing) =
             fill(&prepared.base, &rows, &prepared.left_out, &collapsed.previous, &collapsed.turns, stored).await?;
         if missing > 0 && self.options.on_missing_value == OnMissingValue::Fail {
@@ -49,30 +66,35 @@ impl KeyedTable {
         }
         let upserts = filled.slice(0, collapsed.upserts.len());
         let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
+        let moved_file = self.store_moved(&moved, prepared).await?;
         if upserts.num_rows() == 0 {
             timings.fetch += millis(clock);
-            return Ok(Written { files: Vec::new(), missing, moved });
+            return Ok(Written { files: Vec::new(), missing, moved, moved_file });
         }
+        let upserts = match &self.options.soft_delete_column {
+            Some(column) => {
+                with_flags(&upserts, column, collapsed.upserts.iter().map(|row| collapsed.flagged[*row as usize]))?
+            }
+            None => upserts,
+        };
         let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
+        let complete = match collapsed.upsert_sequences.is_empty() {
+            true => complete,
+            false => order::append(&complete, &collapsed.upsert_sequences)?,
+        };
         timings.fetch += millis(clock);
         let kafka: Option<Vec<i32>> =
             prepared.partitions.as_ref().map(|p| collapsed.upserts.iter().map(|row| p[*row as usize]).collect());
         let partition_columns = self.partition_columns();
         let compression = self.options.compression;
-        let sequences: Option<Vec<Option<Sequence>>> =
-            prepared.sequences.as_ref().map(|s| collapsed.upserts.iter().map(|row| s[*row as usize]).collect());
         let groups = split(&complete, &partition_columns, kafka.as_deref())?;
         let groups = split_by_size(groups, &complete, self.options.target_file_size);
         let mut tasks = Vec::with_capacity(groups.len());
         for group in groups {
             let (complete, partition_columns) = (complete.clone(), partition_columns.clone());
-            let tag = sequences.as_ref().and_then(|s| sequence_tag(s, &group.rows));
             tasks.push(tokio::task::spawn_blocking(move || {
                 let properties = writer_properties(compression);
-                let mut file = encode(&complete, &group, &partition_columns, properties, compression)?;
-                if let (Some(tag), Some(tags)) = (tag, &mut file.add.tags) {
-                    tags.insert(SEQUENCE_TAG.to_owned(), Some(tag));
-                }
+                let file = encode(&complete, &group, &partition_columns, properties, compression)?;
                 Ok::<_, Error>((file, group))
             }));
         }
@@ -84,7 +106,20 @@ impl KeyedTable {
             files.iter().map(|(file, _)| put(self.store.clone(), file.path.clone(), file.bytes.clone())).collect();
         futures::future::try_join_all(puts).await?;
         timings.write += millis(clock);
-        Ok(Written { files, missing, moved })
+        Ok(Written { files, missing, moved, moved_file })
+    }
+
+    async fn store_moved(&self, moved: &RecordBatch, prepared: &Prepared) -> Result<Option<DataFile>> {
+        if moved.num_rows() == 0 {
+            return Ok(None);
+        }
+        let complete = complete(moved, &prepared.schema, &prepared.compiled)?;
+        let rows = (0..moved.num_rows() as u32).collect();
+        let group = FileRows { partition_values: Default::default(), rows, kafka_partition: 0 };
+        let compression = self.options.compression;
+        let mut file = encode(&complete, &group, &[], writer_properties(compression), compression)?;
+        put(self.store.clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
+        Ok(Some(file))
     }
 
     pub(super) fn partition_columns(&self) -> Vec<String> {
@@ -95,6 +130,14 @@ impl KeyedTable {
     }
 }
 
+/// The rows with the column that marks deleted ones.
+pub(super) fn with_flags(rows: &RecordBatch, column: &str, flags: impl Iterator<Item = bool>) -> Result<RecordBatch> {
+    let index = rows.schema_ref().index_of(column)?;
+    let mut columns = rows.columns().to_vec();
+    columns[index] = Arc::new(flags.map(Some).collect::<BooleanArray>());
+    Ok(RecordBatch::try_new(rows.schema(), columns)?)
+}
+
 pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -> Result<()> {
     store.put(&path, bytes.into()).await?;
     Ok(())
@@ -102,7 +145,9 @@ pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -
 
 /// Removes data files that no commit names.
 pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Written)>) {
-    for (file, _) in written.iter().flat_map(|(_, w)| &w.files) {
+    let Some((_, written)) = written else { return };
+    let files: Vec<DataFile> = written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).collect();
+    for file in &files {
         if let Err(error) = table.store.delete(&file.path).await {
             tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
         }

@@ -4,6 +4,8 @@ mod commit;
 mod files;
 mod locate;
 mod prepare;
+mod recall;
+mod soft;
 
 use std::time::Instant;
 
@@ -130,7 +132,10 @@ impl KeyedTable {
         let start = Instant::now();
         let mut clock = start;
         let mut result = MergeResult::default();
-        let batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
+        let mut batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
+        if let Some(batch) = &mut batch {
+            batch.set_generation(self.generation());
+        }
         let mut prepared: Option<Prepared> = None;
         let mut written: Option<(Located, Written)> = None;
         for _ in 0..MAX_ATTEMPTS {
@@ -172,6 +177,12 @@ impl KeyedTable {
                     tracing::debug!(version, "another writer took the version");
                     delete_taken(self, &taken).await;
                     self.follow().await?;
+                    // Whether a soft delete marks a row depends on what others did; and a table read anew has no
+                    // index yet.
+                    if self.options.soft_delete_column.is_some() || !self.indexed {
+                        discard(self, written.take()).await;
+                        prepared = None;
+                    }
                 }
             }
         }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::batch::{ChangeBatch, Sequence};
-use crate::collapse::{Collapsed, collapse};
+use crate::batch::{ChangeBatch, Op, Sequence};
+use crate::collapse::{Collapsed, Known, collapse};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::CompiledColumns;
+use crate::keys::Fingerprint;
 use crate::options::OrderGuard;
+use crate::order_watch::Observation;
 use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve};
 use crate::table::KeyedTable;
 
@@ -26,8 +28,9 @@ pub(super) struct Prepared {
     pub(super) base: RecordBatch,
     pub(super) left_out: Vec<(String, BooleanArray)>,
     pub(super) partitions: Option<Vec<i32>>,
-    pub(super) sequences: Option<Vec<Option<Sequence>>>,
     pub(super) collapsed: Collapsed,
+    pub(super) sequences: Option<Vec<Option<Sequence>>>,
+    pub(super) observed: Observation,
 }
 
 impl KeyedTable {
@@ -45,6 +48,11 @@ impl KeyedTable {
                 ));
             }
             fields.push(field.as_ref().clone());
+        }
+        if let Some(name) = &self.options.soft_delete_column
+            && !fields.iter().any(|field| field.name() == name)
+        {
+            fields.push(Field::new(name, DataType::Boolean, true));
         }
         let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
         let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
@@ -96,13 +104,23 @@ impl KeyedTable {
         };
         let guarded = self.options.order_guard == OrderGuard::On;
         let floor = if guarded { self.floor() } else { None };
-        let collapsed = collapse(batch, &keys, &old_keys, &self.memory, floor);
+        self.recall(batch, &keys, floor).await?;
+        let is_stored = |key: &Fingerprint| self.live_place(key).is_some();
+        let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
+        let collapsed = collapse(batch, &keys, &old_keys, Known { memory: &self.memory, floor, soft });
+        let observed = self.check_order(batch, &collapsed)?;
         let base = conform_batch(&batch.data, &base_schema)?;
-        let left_out = batch
+        let mut left_out: Vec<(String, BooleanArray)> = batch
             .left_out
             .iter()
             .map(|(index, mask)| (batch.data.schema().field(*index).name().clone(), mask.clone()))
             .collect();
+        // A row that is only marked keeps the values of columns that the batch does not know.
+        if batch.ops.contains(&Op::SoftDelete) {
+            let marked: BooleanArray = batch.ops.iter().map(|op| Some(*op == Op::SoftDelete)).collect();
+            let unknown = base_schema.fields().iter().filter(|f| batch.data.column_by_name(f.name()).is_none());
+            left_out.extend(unknown.map(|field| (field.name().clone(), marked.clone())));
+        }
         Ok(Prepared {
             schema,
             based_on: self.schema.clone(),
@@ -112,9 +130,28 @@ impl KeyedTable {
             base,
             left_out,
             partitions: batch.partitions.clone(),
-            sequences: batch.sequences.clone(),
             collapsed,
+            sequences: batch.sequences.clone(),
+            observed,
         })
+    }
+
+    /// Stops where nearly all changes would be dropped as old, of which none came before.
+    fn check_order(&self, batch: &ChangeBatch, collapsed: &Collapsed) -> Result<Observation> {
+        let Some(sequences) = &batch.sequences else { return Ok(Observation::default()) };
+        let observed = self.order_watch.observe(sequences, collapsed.compared, &collapsed.stale_in_partition);
+        match self.order_watch.suspects(observed) {
+            None => Ok(observed),
+            Some(dropped) => Err(Error::new(
+                ErrorCode::OrderResetSuspected,
+                format!(
+                    "nearly all changes are older than what the table holds ({dropped} of the last ones, which never came before): \
+                     the source was restored, or another server took its place. If so, start with resetOrder: true, \
+                     which forgets the old order, and take a snapshot anew, since earlier ones of these changes were \
+                     dropped. If not, orderGuard: off applies changes in the order of their offsets alone"
+                ),
+            )),
+        }
     }
 
     /// A wider column has the whole table rewritten: up to a bound.

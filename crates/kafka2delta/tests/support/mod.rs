@@ -22,6 +22,8 @@ pub struct Row {
     pub big: Option<String>,
     pub part: Option<i32>,
     pub extra: Option<i64>,
+    /// With soft deletes, whether it is marked as deleted.
+    pub deleted: Option<bool>,
 }
 
 /// `(tenant, id)`
@@ -32,7 +34,7 @@ pub enum Change {
     Upsert { key: Key, row: Row, leaves_big: bool, old: Option<Key>, sequence: Option<u64> },
     Delete { key: Key, sequence: Option<u64> },
     Moved { key: Key },
-    Truncate,
+    Truncate { sequence: Option<u64> },
 }
 
 /// The map of design.md §4.8.
@@ -44,6 +46,8 @@ pub struct Model {
     last: HashMap<Key, Row>,
     /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
     pub untold: HashSet<Key>,
+    /// Deleted rows stay, marked.
+    pub soft: bool,
 }
 
 impl Model {
@@ -51,7 +55,11 @@ impl Model {
         let (key, sequence) = match change {
             Change::Upsert { key, sequence, .. } | Change::Delete { key, sequence } => (*key, *sequence),
             Change::Moved { key } => (*key, None),
-            Change::Truncate => {
+            Change::Truncate { .. } if self.soft => {
+                self.rows.values_mut().for_each(|row| row.deleted = Some(true));
+                return;
+            }
+            Change::Truncate { .. } => {
                 self.rows.clear();
                 self.last.clear();
                 return;
@@ -68,10 +76,10 @@ impl Model {
         };
         match change {
             Change::Upsert { row, leaves_big, old, .. } => {
-                let mut row = row.clone();
+                let mut row = Row { deleted: self.soft.then_some(false), ..row.clone() };
                 if !*leaves_big {
                     self.untold.remove(&key);
-                } else if let Some(own) = self.rows.get(&key) {
+                } else if let Some(own) = self.rows.get(&key).filter(|own| old.is_none() || own.deleted != Some(true)) {
                     // A key update that comes again finds its values in the row that it made.
                     row.big = own.big.clone();
                 } else if let Some(old) = old {
@@ -88,6 +96,11 @@ impl Model {
                 }
                 self.rows.insert(key, row);
             }
+            _ if self.soft => {
+                if let Some(row) = self.rows.get_mut(&key) {
+                    row.deleted = Some(true);
+                }
+            }
             Change::Moved { .. } => {
                 if let Some(row) = self.rows.remove(&key) {
                     self.last.insert(key, row);
@@ -102,11 +115,6 @@ impl Model {
 }
 
 impl Model {
-    /// What a restart may forget: rows of updated keys that were never stored.
-    pub fn restart(&mut self) {
-        self.last.clear();
-    }
-
     /// Fails where the table holds other rows.
     pub fn assert_equals(&self, table: &BTreeMap<Key, Row>, note: &str) {
         let told = |rows: &BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
@@ -121,14 +129,15 @@ impl Model {
 }
 
 /// An IPC stream of changes, with only the control columns that they need.
-pub fn ipc(changes: &[Change], with_extra: bool) -> Bytes {
+/// `partitions`: of each change the Kafka partition; none for 0.
+pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool) -> Bytes {
     let row_of = |c: &Change| match c {
         Change::Upsert { row, leaves_big, .. } => Row { big: row.big.clone().filter(|_| !leaves_big), ..row.clone() },
         _ => Row::default(),
     };
     let key_of = |c: &Change| match c {
         Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => Some(*key),
-        Change::Truncate => None,
+        Change::Truncate { .. } => None,
     };
     let rows: Vec<Row> = changes.iter().map(row_of).collect();
     let mut fields = vec![
@@ -152,13 +161,19 @@ pub fn ipc(changes: &[Change], with_extra: bool) -> Bytes {
     fields.push(Field::new("_op", DataType::UInt8, false));
     columns.push(Arc::new(UInt8Array::from_iter_values(changes.iter().map(|c| match c {
         Change::Upsert { .. } => 0,
+        Change::Delete { .. } if soft => 5,
+        Change::Moved { .. } if soft => 6,
         Change::Delete { .. } => 1,
-        Change::Truncate => 2,
+        Change::Truncate { .. } => 2,
         Change::Moved { .. } => 4,
     }))));
+    if partitions.iter().any(|p| *p != 0) {
+        fields.push(Field::new("_part", DataType::Int32, false));
+        columns.push(Arc::new(Int32Array::from(partitions.to_vec())));
+    }
     let sequence_of = |c: &Change| match c {
-        Change::Upsert { sequence, .. } | Change::Delete { sequence, .. } => *sequence,
-        _ => None,
+        Change::Upsert { sequence, .. } | Change::Delete { sequence, .. } | Change::Truncate { sequence } => *sequence,
+        Change::Moved { .. } => None,
     };
     if changes.iter().any(|c| sequence_of(c).is_some()) {
         let mut builder = FixedSizeBinaryBuilder::new(24);
@@ -191,10 +206,16 @@ pub fn ipc(changes: &[Change], with_extra: bool) -> Bytes {
         columns.push(Arc::new(StructArray::new(parts, arrays, Some(nulls))));
     }
     let leaves: Vec<bool> = changes.iter().map(|c| matches!(c, Change::Upsert { leaves_big: true, .. })).collect();
-    if leaves.contains(&true) {
-        let parts = Fields::from(vec![Field::new("big", DataType::Boolean, false)]);
+    let marks: Vec<bool> = changes.iter().map(|c| soft && !matches!(c, Change::Upsert { .. })).collect();
+    if leaves.contains(&true) || marks.contains(&true) {
+        let names = ["big", "name", "part", "extra"];
+        let names = &names[..if with_extra { 4 } else { 3 }];
+        let parts: Fields = names.iter().map(|name| Field::new(*name, DataType::Boolean, false)).collect();
+        let big = leaves.iter().zip(&marks).map(|(a, b)| *a || *b).collect::<Vec<_>>();
+        let mut masks: Vec<ArrayRef> = vec![Arc::new(BooleanArray::from(big))];
+        masks.resize(names.len(), Arc::new(BooleanArray::from(marks)));
         fields.push(Field::new("_left_out", DataType::Struct(parts.clone()), false));
-        columns.push(Arc::new(StructArray::new(parts, vec![Arc::new(BooleanArray::from(leaves))], None)));
+        columns.push(Arc::new(StructArray::new(parts, masks, None)));
     }
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
@@ -216,6 +237,8 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         merge_mode: mode,
         schema_evolution: SchemaEvolution::Add,
         order_guard: OrderGuard::On,
+        soft_delete_column: None,
+        reset_order: false,
         on_missing_value: OnMissingValue::Null,
         target_file_size: 128 << 20,
         max_rewrite_bytes: 10 << 30,
@@ -223,6 +246,9 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         compression: Compression::Snappy,
     }
 }
+
+/// Column that marks deleted rows, where they stay.
+pub const SOFT: &str = "__deleted";
 
 pub fn primary_key() -> Vec<String> {
     vec!["tenant".into(), "id".into()]
@@ -233,7 +259,8 @@ pub async fn merge(table: &mut KeyedTable, app: &str, changes: &[Change], with_e
     let stored = table.info().offsets.into_iter().find(|(a, _)| a == app).map(|(_, v)| v);
     let last = stored.unwrap_or(-1) + changes.len() as i64;
     let offset = Offset { app_id: app.to_owned(), expected: stored, last };
-    table.merge(Some(ipc(changes, with_extra)), &primary_key(), &[offset], &CancellationToken::new()).await
+    let soft = table.soft_deletes();
+    table.merge(Some(ipc(changes, &[], with_extra, soft)), &primary_key(), &[offset], &CancellationToken::new()).await
 }
 
 /// The table's rows, read by delta-rs; a key that is there twice is a failure.
@@ -256,6 +283,7 @@ pub async fn rows(uri: &str) -> BTreeMap<Key, Row> {
         let get =
             |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_primitive::<arrow::datatypes::Int64Type>().value(i));
         let str = |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_string::<i32>().value(i).to_owned());
+        let deleted = batch.column_by_name(SOFT).map(|c| c.as_boolean().clone());
         for i in 0..batch.num_rows() {
             let key = (get(&tenant, i).unwrap() as i32, get(&id, i).unwrap());
             let row = Row {
@@ -263,6 +291,7 @@ pub async fn rows(uri: &str) -> BTreeMap<Key, Row> {
                 big: str(&big, i),
                 part: get(&part, i).map(|p| p as i32),
                 extra: get(&extra, i),
+                deleted: deleted.as_ref().filter(|d| d.is_valid(i)).map(|d| d.value(i)),
             };
             assert_eq!(str(&shout, i), row.name.as_ref().map(|n| n.to_uppercase()), "additional column of {key:?}");
             assert!(rows.insert(key, row).is_none(), "{key:?} is there twice");

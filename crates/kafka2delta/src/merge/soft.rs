@@ -1,0 +1,58 @@
+//! Soft deletes: rows that a truncate removes stay, marked as deleted.
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+
+use super::files::{put, with_flags};
+use super::prepare::{Prepared, complete};
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::state::TableState;
+use crate::order;
+use crate::read::read_rows;
+use crate::rewrite::{Deletions, Taken};
+use crate::table::KeyedTable;
+use crate::write::{encode, split, writer_properties};
+
+impl KeyedTable {
+    /// Writes truncated rows anew, marked as deleted: one file of the table after the other.
+    pub(super) async fn keep_as_deleted(
+        &self,
+        state: &TableState,
+        truncated: &Deletions,
+        prepared: &Prepared,
+        taken: &mut Taken,
+    ) -> Result<()> {
+        let Some(column) = &self.options.soft_delete_column else { return Ok(()) };
+        let key = self.key.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
+        let base = prepared.base.schema();
+        let stored = order::with_columns(&base);
+        let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
+        let base_columns: Vec<usize> = (0..base.fields().len()).collect();
+        let partition_columns = self.partition_columns();
+        for (id, rows) in truncated.iter().filter(|(_, rows)| !rows.is_empty()) {
+            let file = &state.files[*id as usize];
+            let numbers: Vec<u32> = rows.iter().collect();
+            let found: RecordBatch = read_rows(&self.store, &file.add, &stored, &names, &numbers).await?;
+            let marked = with_flags(&found.project(&base_columns)?, column, std::iter::repeat_n(true, numbers.len()))?;
+            let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
+            let complete = order::append(&complete, &order::sequences_of(&found))?;
+            let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
+            for group in split(&complete, &partition_columns, Some(&kafka))? {
+                let compression = self.options.compression;
+                let mut copy =
+                    encode(&complete, &group, &partition_columns, writer_properties(compression), compression)?;
+                if let (None, Some(tags)) = (file.partition, &mut copy.add.tags) {
+                    tags.remove(order::PARTITION_TAG);
+                }
+                let picked = arrow::compute::take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
+                let columns: Option<Vec<ArrayRef>> =
+                    key.names.iter().map(|name| picked.column_by_name(name).cloned()).collect();
+                let columns = columns.ok_or_else(|| Error::new(ErrorCode::Internal, "a key column is gone"))?;
+                taken.bytes += copy.bytes.len() as u64;
+                put(self.store.clone(), copy.path.clone(), std::mem::take(&mut copy.bytes)).await?;
+                taken.adds.push(copy.add.clone());
+                taken.rewritten.push((copy, key.hasher.fingerprints(&columns)?));
+            }
+        }
+        Ok(())
+    }
+}

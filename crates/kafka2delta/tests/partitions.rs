@@ -1,0 +1,124 @@
+//! Keys that change their Kafka partition, since partitions were added: partitions are read in any order, with re-sent
+//! tails, truncates and restarts, and the table must hold what the source had. `SEED`, `SEQUENCES`, `TRACE` as in
+//! `model.rs`.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use kafka2delta::options::MergeMode;
+use kafka2delta::{KeyedTable, Offset, TableOptions};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::{Change, Key, Row, SOFT, ipc, options, primary_key, rows};
+use tokio_util::sync::CancellationToken;
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What the source held at the end, and the topic's partitions.
+struct Plan {
+    truth: BTreeMap<Key, Row>,
+    partitions: [Vec<Change>; 2],
+    restarts: bool,
+    soft: bool,
+    mode: MergeMode,
+}
+
+fn plan(rng: &mut StdRng) -> Plan {
+    let (restarts, soft) = (rng.random_bool(0.6), rng.random_bool(0.3));
+    let mut truth: BTreeMap<Key, Row> = BTreeMap::new();
+    let mut partitions: [Vec<Change>; 2] = Default::default();
+    let steps = rng.random_range(10..80);
+    let added = rng.random_range(0..steps);
+    for step in 0..steps {
+        let sequence = Some(100 + step);
+        let key: Key = (0, rng.random_range(0..8));
+        let partition = if step < added { 0 } else { (key.1 % 2) as usize };
+        let change = match rng.random_range(0..100) {
+            // The memory of a delete is lost with a restart, and only it knows that a late change is too late. A late
+            // change that lost against a soft delete leaves the row's values as they were deleted.
+            0..20 if !restarts && !soft => {
+                truth.remove(&key);
+                Change::Delete { key, sequence }
+            }
+            20..24 => {
+                match soft {
+                    true => truth.values_mut().for_each(|row| row.deleted = Some(true)),
+                    false => truth.clear(),
+                }
+                Change::Truncate { sequence }
+            }
+            _ => {
+                let part = Some(rng.random_range(0..2));
+                let row =
+                    Row { name: Some(format!("n{step}")), part, deleted: soft.then_some(false), ..Row::default() };
+                truth.insert(key, row.clone());
+                Change::Upsert { key, row, leaves_big: false, old: None, sequence }
+            }
+        };
+        let partition = if matches!(change, Change::Truncate { .. }) { rng.random_range(0..2) } else { partition };
+        partitions[partition].push(change);
+        if rng.random_bool(0.05) {
+            let from = rng.random_range(0..partitions[partition].len());
+            partitions[partition].extend_from_within(from..);
+        }
+    }
+    let mode = if rng.random_bool(0.5) { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite };
+    Plan { truth, partitions, restarts, soft, mode }
+}
+
+async fn run(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let plan = plan(&mut rng);
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let soft_delete_column = plan.soft.then(|| SOFT.to_owned());
+    let options = TableOptions { soft_delete_column, ..options(uri, plan.mode) };
+    let mut table = KeyedTable::open(options.clone()).await.unwrap();
+    let mut done = [0, 0];
+    let left = |done: &[usize; 2], p: usize| plan.partitions[p].len() - done[p];
+    while left(&done, 0) + left(&done, 1) > 0 {
+        let (mut batch, mut parts, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        for p in 0..2 {
+            let take = rng.random_range(0..=left(&done, p).min(15));
+            batch.extend_from_slice(&plan.partitions[p][done[p]..done[p] + take]);
+            parts.resize(batch.len(), p as i32);
+            let expected = done[p].checked_sub(1).map(|last| last as i64);
+            done[p] += take;
+            if take > 0 {
+                offsets.push(Offset { app_id: format!("q:t:{p}"), expected, last: done[p] as i64 - 1 });
+            }
+        }
+        if batch.is_empty() {
+            continue;
+        }
+        if env("TRACE").is_some() {
+            println!("version {:?}: {parts:?} {batch:#?}", table.info().version);
+        }
+        table
+            .merge(Some(ipc(&batch, &parts, false, plan.soft)), &primary_key(), &offsets, &CancellationToken::new())
+            .await
+            .unwrap_or_else(|e| panic!("seed {seed}: {:?}", e.chain()));
+        if plan.restarts && rng.random_bool(0.3) {
+            table = KeyedTable::open(options.clone()).await.unwrap();
+        }
+    }
+    assert_eq!(rows(uri).await, plan.truth, "seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_change_their_partition_keep_their_order() {
+    if let Some(seed) = env("SEED") {
+        return run(seed).await;
+    }
+    let first = rand::rng().random_range(0..1_000_000_000u64);
+    let count = env("SEQUENCES").unwrap_or(300);
+    println!("seeds {first} to {}", first + count - 1);
+    for seed in first..first + count {
+        run(seed).await;
+    }
+    println!("{count} sequences");
+}
