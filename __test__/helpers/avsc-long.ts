@@ -15,3 +15,16 @@ export const bigLong = avsc.types.LongType.__with({
   isValid: (value: unknown) => typeof value === 'bigint',
   compare: (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0),
 })
+
+/** A type with such longs. Values of unions are objects with the branch's name, so that they tell which one it is. */
+export function wrappedType(schema: unknown): avsc.Type {
+  return avsc.Type.forSchema(
+    schema as never,
+    {
+      registry: {},
+      wrapUnions: 'always',
+      typeHook: (json: unknown) =>
+        json === 'long' || (json as { type?: unknown } | null)?.type === 'long' ? bigLong : undefined,
+    } as never,
+  )
+}

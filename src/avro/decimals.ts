@@ -1,6 +1,7 @@
 /** Decimals: two's complement, big endian, to Arrow's 128-bit little-endian words, to text or to double. */
 import type { BytesBuilder, FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange } from '../debezium/types.js'
+import { putText } from './texts.js'
 import { fault } from './wire.js'
 
 /** Postgres' largest numeric has 131,072 digits before the point and 16,383 after it. */
@@ -129,6 +130,7 @@ function shorten(text: string): string {
   return text.length <= 60 ? text : `${text.slice(0, 50)}… (${text.length} characters)`
 }
 
+/** Stores all digits. */
 export function putDecimalText(
   to: BytesBuilder,
   row: number,
@@ -137,15 +139,23 @@ export function putDecimalText(
   length: number,
   scale: number,
 ): void {
-  let unscaled = readUnscaled(bytes, pos, length, to.path)
-  if (scale > 1023 && scale < 2048) {
-    // A negative scale in 11 bits: the value is a whole number.
-    unscaled = rescale(unscaled, scale, 0, to.path) ?? fault('a decimal with a fraction and a negative scale', to.path)
-    scale = 0
-  }
-  putText(to, row, decimalText(unscaled, scale, to.path))
+  putText(to, row, decimalText(readUnscaled(bytes, pos, length, to.path), scale, to.path))
 }
 
+/** Stores the digits of a decimal whose column has a negative scale, given in 11 bits: a whole number. */
+export function putWholeText(
+  to: BytesBuilder,
+  row: number,
+  bytes: Buffer,
+  pos: number,
+  length: number,
+  scale: number,
+): void {
+  const unscaled = rescale(readUnscaled(bytes, pos, length, to.path), scale, 0, to.path)
+  putText(to, row, String(unscaled ?? fault('a decimal with a fraction and a negative scale', to.path)))
+}
+
+/** Stores the nearest double. */
 export function putDecimalDouble(
   to: FixedBuilder,
   row: number,
@@ -153,22 +163,15 @@ export function putDecimalDouble(
   pos: number,
   length: number,
   scale: number,
+  outOfRange: OutOfRange,
 ): void {
-  const value = Number(decimalText(readUnscaled(bytes, pos, length, to.path), scale, to.path))
-  new DataView(to.u8.buffer).setFloat64(row * 8, value, true)
-  to.valid[row] = 1
-}
-
-/** Stores a text that we made. */
-export function putText(to: BytesBuilder, row: number, text: string): void {
-  const length = Buffer.byteLength(text)
-  const start = to.length
-  const end = start + length
-  if (end > to.data.length) to.growData(end)
-  Buffer.from(to.data.buffer).write(text, to.data.byteOffset + start, 'utf8')
-  to.start = start
-  to.startRow = row
-  to.length = end
-  to.offsets[row + 1] = end
+  const text = decimalText(readUnscaled(bytes, pos, length, to.path), scale, to.path)
+  let value = Number(text)
+  if (!Number.isFinite(value)) {
+    if (outOfRange === 'null') return
+    if (outOfRange === 'fail') fault(`${shorten(text)} does not fit a double`, to.path)
+    value = value < 0 ? -Number.MAX_VALUE : Number.MAX_VALUE
+  }
+  new DataView(to.u8.buffer, to.u8.byteOffset).setFloat64(row * 8, value, true)
   to.valid[row] = 1
 }

@@ -168,3 +168,32 @@ export function withoutNull(node: AvroNode): AvroNode | null {
   const others = node.branches.filter((branch) => branch.kind !== 'null')
   return others.length === 1 ? (others[0] as AvroNode) : null
 }
+
+const widths = new WeakMap<AvroNode, number>()
+
+/** The fewest bytes that a value of this type takes; 0 where its number says nothing about the message's size. */
+export function minWidth(node: AvroNode): number {
+  switch (node.kind) {
+    case 'null':
+      return 0
+    case 'float':
+      return 4
+    case 'double':
+      return 8
+    case 'fixed':
+      return node.size
+    case 'union':
+      return 1 + Math.min(...node.branches.map(minWidth))
+    case 'record': {
+      const known = widths.get(node)
+      if (known !== undefined) return known
+      // For a record within itself; too small is safe.
+      widths.set(node, 1)
+      const width = node.fields.reduce((sum, field) => sum + minWidth(field.type), 0)
+      widths.set(node, width)
+      return width
+    }
+    default:
+      return 1
+  }
+}

@@ -1,7 +1,7 @@
-/** Dates, times and timestamps: range checks, and ISO 8601 text. */
-import type { BytesBuilder, FixedBuilder } from '../arrow/builders.js'
+/** Dates and timestamps: range checks, and ISO 8601 text. */
+import type { FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange, TimeUnit } from '../debezium/types.js'
-import { putText } from './decimals.js'
+import { longOf } from './texts.js'
 import { fault } from './wire.js'
 
 // What Spark and Delta define: 0001-01-01 to 9999-12-31.
@@ -19,10 +19,6 @@ const MIN_LOW = Number(MIN_MICROS & 0xffffffffn)
 const MAX_HIGH = Number(MAX_MICROS >> 32n)
 const MAX_LOW = Number(MAX_MICROS & 0xffffffffn)
 const WORD = 4294967296
-
-function long(low: number, high: number): bigint {
-  return (BigInt(high) << 32n) | BigInt(low >>> 0)
-}
 
 /** Stores a date, days since 1970. */
 export function putDate(to: FixedBuilder, row: number, days: number, outOfRange: OutOfRange): void {
@@ -54,13 +50,13 @@ export function putTimestamp(
       (high === MIN_HIGH && unsigned < MIN_LOW) ||
       (high === MAX_HIGH && unsigned > MAX_LOW)
     ) {
-      putBeyond(to, row, high < 0, outOfRange, () => `${long(low, high)} microseconds since 1970`)
+      putBeyond(to, row, high < 0, outOfRange, () => `${longOf(low, high)} microseconds since 1970`)
       return
     }
   } else if (unit === 'ms') {
     const millis = high * WORD + (low >>> 0)
     if (millis < MIN_MILLIS || millis > MAX_MILLIS) {
-      putBeyond(to, row, high < 0, outOfRange, () => `${long(low, high)} milliseconds since 1970`)
+      putBeyond(to, row, high < 0, outOfRange, () => `${longOf(low, high)} milliseconds since 1970`)
       return
     }
     const product = (low >>> 0) * 1000
@@ -256,17 +252,4 @@ export function putIsoDate(
   const days =
     found === Found.before ? Number.NEGATIVE_INFINITY : found === Found.after ? Number.POSITIVE_INFINITY : parsed.days
   putDate(to, row, days, outOfRange)
-}
-
-const PER_SECOND = { ms: 1_000n, us: 1_000_000n, ns: 1_000_000_000n }
-
-/** Stores a time of day as text `HH:MM:SS.ffffff`; MySQL's may be negative or beyond a day. */
-export function putTimeText(to: BytesBuilder, row: number, low: number, high: number, unit: TimeUnit): void {
-  const value = long(low, high)
-  const size = value < 0n ? -value : value
-  const micros = (size * 1_000_000n) / PER_SECOND[unit]
-  const seconds = Number(micros / 1_000_000n)
-  const two = (n: number) => String(n).padStart(2, '0')
-  const clock = `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`
-  putText(to, row, `${value < 0n ? '-' : ''}${clock}.${String(micros % 1_000_000n).padStart(6, '0')}`)
 }

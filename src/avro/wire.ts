@@ -89,8 +89,11 @@ export function readLength(bytes: Uint8Array, pos: number, end: number): { value
   return length
 }
 
-/** Reads the number of items of an array's or map's block; passes over the block's size where it has one. */
-export function readBlockCount(bytes: Uint8Array, pos: number, end: number, zeroWidth: boolean): typeof length {
+/**
+ * Reads the number of items of an array's or map's block; passes over the block's size where it has one.
+ * @param width the fewest bytes of an item. Items of 0 bytes need no passing over: their count is given as 1 at most.
+ */
+export function readBlockCount(bytes: Uint8Array, pos: number, end: number, width: number): typeof length {
   let low = 0
   let high = 0
   let shift = 0
@@ -107,8 +110,8 @@ export function readBlockCount(bytes: Uint8Array, pos: number, end: number, zero
   const raw = (low & 0xfffffff) + high * 2 ** 28
   let count = raw % 2 === 0 ? raw / 2 : (raw + 1) / 2
   if (raw % 2 !== 0) pos = skipVarint(bytes, pos)
-  if (!zeroWidth && count > end - pos) fault('an array or map with more items than the message has bytes')
-  if (zeroWidth) count = Math.min(count, 1)
+  if (width === 0) count = Math.min(count, 1)
+  else if (count * width > end - pos) fault('an array or map with more items than the message has bytes')
   length.value = count
   length.next = pos
   return length

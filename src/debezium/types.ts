@@ -1,5 +1,5 @@
 /** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
-import type { ColumnType } from '../arrow/types.js'
+import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 
@@ -26,6 +26,8 @@ export interface ColumnOptions {
   decimal?: 'string' | 'double' | { precision: number; scale: number }
   /** Infinity, years before 1 or after 9999, decimals with too many digits. Default 'fail': a bad record. */
   outOfRange?: OutOfRange
+  /** The value's exact text instead of the type that it would have; for single values, not for bytes. */
+  type?: 'string'
 }
 
 const CONNECT = 'org.apache.kafka.connect.data.'
@@ -97,7 +99,8 @@ function decimalMeaning(node: AvroNode): Meaning | null {
   const given = Number(node.parameters?.['connect.decimal.precision'])
   const scale = node.scale ?? Number(node.parameters?.scale ?? 0)
   const precision = node.precision ?? (given || CONVERTER_PRECISION)
-  if (!Number.isInteger(scale) || scale < 0 || !Number.isInteger(precision) || precision < 1) return null
+  // Connect's decimals may have a negative scale (Oracle's NUMBER(5,-2)); Avro has none.
+  if (!Number.isInteger(scale) || (scale < 0 && !connect) || !Number.isInteger(precision) || precision < 1) return null
   // Avro says to ignore a decimal without precision, Connect always knows its scale.
   if (!connect && node.precision === undefined) return null
   return { is: 'decimal', precision, scale, declared: !connect || !Number.isNaN(given) }
@@ -127,6 +130,7 @@ export function columnTypeOf(
   path: string,
   within: AvroNode[] = [],
 ): ColumnType {
+  if (options.type === 'string') return textType(node, path)
   const meaning = meaningOf(node)
   switch (meaning.is) {
     case 'date':
@@ -146,6 +150,22 @@ export function columnTypeOf(
     case 'plain':
       return plainType(node, options, path, within)
   }
+}
+
+/** Kinds without a text that is theirs alone. */
+const WITHOUT_TEXT = ['binary', 'array', 'map', 'struct']
+
+function textType(node: AvroNode, path: string): ColumnType {
+  const type = columnTypeOf(node, {}, path)
+  if (WITHOUT_TEXT.includes(type.kind)) {
+    throw new KafkaToDeltaError(
+      'CONFIG_INVALID',
+      `columns.${path} says type "string", which is for single values with a text of their own; ` +
+        `${path} is ${deltaTypeName(type)}: leave that option out`,
+      { column: path },
+    )
+  }
+  return { kind: 'string' }
 }
 
 function plainType(node: AvroNode, options: ColumnOptions, path: string, within: AvroNode[]): ColumnType {
@@ -210,6 +230,12 @@ function unionType(branches: AvroNode[], options: ColumnOptions, path: string, w
 
 /** Scales above this are negative ones that a reader took for 11 unsigned bits. */
 const MAX_SCALE = 1023
+
+/** Whether the scale of a column of decimals is a negative one, from -1024 to -1: `numeric(3,-2)` says 2046. */
+export function isNegativeScale(scale: number): boolean {
+  return scale > MAX_SCALE && scale < 2048
+}
+
 /** Postgres' money has the converter's precision and at most 19 digits. */
 const MAX_MONEY_SCALE = 4
 
@@ -217,8 +243,8 @@ function decimalType(
   { precision, scale, declared }: { precision: number; scale: number; declared: boolean },
   options: ColumnOptions,
 ): ColumnType {
-  if (scale > MAX_SCALE && scale < 2048) {
-    const digits = precision + 2048 - scale
+  if (scale < 0 || isNegativeScale(scale)) {
+    const digits = precision - (scale < 0 ? scale : scale - 2048)
     return digits <= 38 ? { kind: 'decimal', precision: digits, scale: 0 } : unboundedType(options)
   }
   if (!declared && precision === CONVERTER_PRECISION && scale <= MAX_MONEY_SCALE) {
