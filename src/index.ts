@@ -17,6 +17,7 @@ export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js
 export type { Logger, LogLevel } from './log.js'
 export type {
   ColumnOptions,
+  DeadLetterOptions,
   SchemaRegistryOptions,
   SharedTableOptions,
   StartingOffsets,
@@ -36,4 +37,5 @@ export {
   streamToDelta,
   type TableFailure,
   type TableStatus,
+  type Waiting,
 } from './stream.js'

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from './errors.js'
-import { OptionsError, optionProblems, pathText } from './options/errors.js'
+import { type OptionProblem, OptionsError, optionProblems, pathText } from './options/errors.js'
 import {
   type DecimalChoice,
   type OptionsInput,
@@ -30,6 +30,11 @@ export interface ColumnOptions {
   readonly decimal?: DecimalChoice
   /** Values that the type cannot hold (infinity, BC years, NaN). Default: `fail`. */
   readonly outOfRange?: 'fail' | 'null' | 'clamp'
+  /**
+   * The exact text of the value, whatever its type; not for bytes, arrays, maps and structs. Without the options that
+   * it makes needless: `timestampNtz`, `time`, `smallIntegers`, `decimal`.
+   */
+  readonly type?: 'string'
 }
 
 /** Column options, read. */
@@ -37,12 +42,37 @@ export type ResolvedColumn = Omit<ColumnOptions, 'decimal'> & {
   readonly decimal?: 'string' | 'double' | { precision: number; scale: number }
 }
 
+/** A place for messages that cannot be applied: a Delta table or a Kafka topic. */
+export type DeadLetterOptions =
+  | {
+      /** A Delta table for them alone: a folder, or an `s3://`, `gs://`, `az://` URL. */
+      readonly path: string
+      /** Added to the query's. */
+      readonly storageOptions?: Readonly<Record<string, string>>
+      readonly topic?: undefined
+    }
+  | {
+      /** A Kafka topic, which exists or is created by the broker. */
+      readonly topic: string
+      readonly path?: undefined
+      readonly storageOptions?: undefined
+    }
+
+/** A place for dead letters, complete. */
+export type ResolvedDeadLetter =
+  | { readonly kind: 'delta'; readonly uri: string; readonly storageOptions: Readonly<Record<string, string>> }
+  | { readonly kind: 'kafka'; readonly topic: string }
+
 /** Options that hold for all tables of a query, and that each table may set for itself. */
 export interface SharedTableOptions {
   /** The field that says whether a row is deleted; it is not stored. Default: `__deleted`. */
   readonly deletedColName?: string
   /** The field with the log sequence number. Default: found by Debezium's names. */
   readonly lsnColName?: string
+  /** `hard` (default): deletes remove rows; `soft`: they mark them in a boolean column; `ignore`: they do nothing. */
+  readonly deletes?: 'hard' | 'soft' | 'ignore'
+  /** With soft deletes, the column that is true for deleted rows and false for live ones. Default: `__deleted`. */
+  readonly softDeleteColName?: string
   /** `merge-on-read` writes deletion vectors. Default: `auto`: new tables, and those that have them enabled. */
   readonly mergeMode?: 'auto' | 'merge-on-read' | 'copy-on-write'
   /** What a new column does: `add` (default) adds it, `none` ignores it, `fail` stops the table. */
@@ -51,8 +81,10 @@ export interface SharedTableOptions {
   readonly orderGuard?: 'auto' | 'off' | 'lsn'
   /** A left-out value of which nothing is stored. Default: `null`, counted. */
   readonly onMissingValue?: 'null' | 'fail'
-  /** A message that cannot be applied. Default: `fail`; `skip` counts it. */
-  readonly onBadRecord?: 'fail' | 'skip'
+  /** A message that cannot be applied. Default: `fail`; `skip` counts it, `dead-letter` writes it to `deadLetter`. */
+  readonly onBadRecord?: 'fail' | 'skip' | 'dead-letter'
+  /** Where messages go that cannot be applied, each once. Several tables and queries may name the same place. */
+  readonly deadLetter?: DeadLetterOptions
   /** Debezium's `unavailable.value.placeholder`. Default: `__debezium_unavailable_value`. */
   readonly unavailableValuePlaceholder?: string
   /** Of the Parquet files. Default: `snappy`. */
@@ -64,8 +96,13 @@ export interface SharedTableOptions {
   /** How many deletes and order values are remembered, in keys. Default: 1,000,000. */
   readonly rememberedKeys?: number
   /** How values are stored of columns that `columns` does not name. */
-  readonly columnDefaults?: ColumnOptions
-  /** Of envelopes: fields of the event to store, as Debezium's `add.fields` has them (`op`, `source.ts_ms`). */
+  readonly columnDefaults?: Omit<ColumnOptions, 'type'>
+  /**
+   * What to store of the message of a row's last change: `kafka.topic`, `kafka.partition`, `kafka.offset`,
+   * `kafka.timestamp`, `operation` (c, r, u, d; null where the message does not tell), and of envelopes fields of the
+   * event, as Debezium's `add.fields` has them (`op`, `source.ts_ms`). The column is `__kafka_topic`; `kafka.topic:name`
+   * makes it `__name`.
+   */
   readonly metadataColumns?: string | readonly string[]
   /** Delta table properties, set when a table is created. A table's are added to the query's. */
   readonly tableProperties?: Readonly<Record<string, string>>
@@ -87,6 +124,11 @@ export interface TableOptions extends SharedTableOptions {
   readonly primaryKey?: string | readonly string[]
   /** Computed columns, `YEAR(created_at) AS year`, in Spark SQL. */
   readonly additionalCols?: readonly string[]
+  /**
+   * The source was restored or replaced (ORDER_RESET_SUSPECTED): the order of its changes up to now no longer counts.
+   * For one start. Default: false.
+   */
+  readonly resetOrder?: boolean
   /** The columns that the table is partitioned by. */
   readonly partitionCols?: string | readonly string[]
   /** Columns that are stored otherwise than by default, by field name. */
@@ -97,6 +139,11 @@ export interface TableOptions extends SharedTableOptions {
   readonly excludeColumns?: string | readonly string[]
   /** New names, by field name. */
   readonly renameColumns?: Readonly<Record<string, string>>
+  /**
+   * Several topics are written to this path, as those of a sharded or partitioned table: no key may be in two of them.
+   * Each of them says so. A truncate, which is of one topic alone, is a bad record then. Default: false.
+   */
+  readonly shared?: boolean
 }
 
 /** How to reach the Confluent Schema Registry. */
@@ -114,6 +161,8 @@ export interface SchemaRegistryOptions {
     readonly passphrase?: string
     readonly rejectUnauthorized?: boolean
   }
+  /** How long an unknown schema id is asked for again before its message is a bad record. Default: 5 seconds. */
+  readonly unknownSchemaTimeout?: number | string
 }
 
 /** The options of {@link streamToDelta}. */
@@ -146,7 +195,13 @@ export interface StreamOptions extends SharedTableOptions {
 }
 
 /** Options whose form or default differs once they are read. */
-type ReadOption = 'targetFileSize' | 'maxRewriteBytes' | 'lsnColName' | 'columnDefaults' | 'metadataColumns'
+type ReadOption =
+  | 'targetFileSize'
+  | 'maxRewriteBytes'
+  | 'lsnColName'
+  | 'columnDefaults'
+  | 'metadataColumns'
+  | 'deadLetter'
 
 /** A table's options, complete. */
 export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOption>> {
@@ -159,6 +214,7 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly primaryKey: readonly string[] | null
   readonly additionalCols: readonly string[]
   readonly partitionCols: readonly string[]
+  readonly resetOrder: boolean
   /** Null: found by Debezium's names. */
   readonly lsnColName: string | null
   readonly columns: Readonly<Record<string, ResolvedColumn>>
@@ -167,10 +223,13 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly includeColumns: readonly string[] | null
   readonly excludeColumns: readonly string[]
   readonly renameColumns: Readonly<Record<string, string>>
+  readonly shared: boolean
   /** Bytes. */
   readonly targetFileSize: number
   /** Bytes. */
   readonly maxRewriteBytes: number
+  /** Null unless `onBadRecord` is `dead-letter`. */
+  readonly deadLetter: ResolvedDeadLetter | null
 }
 
 /** All options, complete. Durations in milliseconds, sizes in bytes. */
@@ -178,7 +237,9 @@ export interface ResolvedOptions {
   readonly queryName: string
   readonly kafka: KafkaConfig | Kafka
   readonly consumer: Partial<ConsumerConfig>
-  readonly schemaRegistry: SchemaRegistryOptions
+  readonly schemaRegistry: Omit<SchemaRegistryOptions, 'unknownSchemaTimeout'> & {
+    readonly unknownSchemaTimeout?: number
+  }
   readonly tables: readonly ResolvedTable[]
   readonly startingOffsets: ResolvedStartingOffsets
   readonly failOnDataLoss: boolean
@@ -188,6 +249,8 @@ export interface ResolvedOptions {
 
 export const TABLE_DEFAULTS = {
   deletedColName: '__deleted',
+  deletes: 'hard',
+  softDeleteColName: '__deleted',
   mergeMode: 'auto',
   schemaEvolution: 'add',
   orderGuard: 'auto',
@@ -216,6 +279,23 @@ function withoutUndefined<T extends object>(value: T): Partial<T> {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as Partial<T>
 }
 
+function resolveDeadLetter(
+  table: ParsedTable,
+  query: ParsedOptions,
+  baseDir: string | undefined,
+): ResolvedDeadLetter | null {
+  const place = table.deadLetter ?? query.deadLetter
+  const onBadRecord = table.onBadRecord ?? query.onBadRecord ?? TABLE_DEFAULTS.onBadRecord
+  if (onBadRecord !== 'dead-letter' || place === undefined) return null
+  if (place.path === undefined) return { kind: 'kafka', topic: place.topic as string }
+  const inherited = { ...query.storageOptions, ...(table.deadLetter ? table.storageOptions : {}) }
+  return {
+    kind: 'delta',
+    uri: tableUri(place.path, baseDir),
+    storageOptions: { ...inherited, ...place.storageOptions },
+  }
+}
+
 function resolveTable(
   topic: string,
   table: ParsedTable,
@@ -231,19 +311,24 @@ function resolveTable(
     primaryKey: table.primaryKey ?? null,
     additionalCols: table.additionalCols ?? [],
     partitionCols: table.partitionCols ?? [],
+    resetOrder: table.resetOrder ?? false,
     columns: (table.columns ?? {}) as Record<string, ResolvedColumn>,
     deletedColName: pick('deletedColName'),
+    deletes: pick('deletes'),
+    softDeleteColName: pick('softDeleteColName'),
     lsnColName: table.lsnColName ?? query.lsnColName ?? null,
     columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
     metadataColumns: table.metadataColumns ?? query.metadataColumns ?? [],
     includeColumns: table.includeColumns ?? null,
     excludeColumns: table.excludeColumns ?? [],
     renameColumns: table.renameColumns ?? {},
+    shared: table.shared ?? false,
     mergeMode: pick('mergeMode'),
     schemaEvolution: pick('schemaEvolution'),
     orderGuard: pick('orderGuard'),
     onMissingValue: pick('onMissingValue'),
     onBadRecord: pick('onBadRecord'),
+    deadLetter: resolveDeadLetter(table, query, baseDir),
     unavailableValuePlaceholder: pick('unavailableValuePlaceholder'),
     compression: pick('compression'),
     targetFileSize: pick('targetFileSize'),
@@ -254,16 +339,61 @@ function resolveTable(
   }
 }
 
-function refuseSharedPaths(tables: readonly ResolvedTable[]): void {
-  const topicOf = new Map<string, string>()
-  for (const { uri, topic } of tables) {
-    const other = topicOf.get(uri)
-    if (other !== undefined) {
-      const message = `topic ${JSON.stringify(other)} is written to ${JSON.stringify(uri)} too; give each topic a path of its own`
-      throw new OptionsError([{ path: ['tables', topic, 'path'], message, atKey: false }])
+/** What tables at one path must have in common: the table has it once. */
+const COMMON = ['partitionCols', 'additionalCols', 'deletes', 'softDeleteColName', 'mergeMode'] as const
+
+/** Two topics with one path are a mistake, unless both say `shared`. */
+function checkSharedPaths(tables: readonly ResolvedTable[]): void {
+  const firstOf = new Map<string, ResolvedTable>()
+  for (const table of tables) {
+    const { uri, topic } = table
+    const other = firstOf.get(uri)
+    if (other === undefined) {
+      firstOf.set(uri, table)
+      continue
     }
-    topicOf.set(uri, topic)
+    const refuse = (option: string, message: string) => {
+      throw new OptionsError([{ path: ['tables', topic, option], message, atKey: false }])
+    }
+    const name = JSON.stringify(other.topic)
+    if (!table.shared || !other.shared) {
+      refuse(
+        'path',
+        `topic ${name} is written to ${JSON.stringify(uri)} too; give each topic a path of its own, or say shared: true ` +
+          'in both where no key is in both topics',
+      )
+    }
+    const differs = COMMON.find((option) => JSON.stringify(table[option]) !== JSON.stringify(other[option]))
+    if (differs)
+      refuse(differs, `is not what topic ${name} has for the same path; topics that share a table have it in common`)
   }
+}
+
+/** Dead letters need a place, and the place needs `onBadRecord`; it is none of the tables and topics of the stream. */
+function checkDeadLetters(tables: readonly ResolvedTable[], options: ParsedOptions): void {
+  const problems: OptionProblem[] = []
+  const refuse = (path: string[], message: string) => problems.push({ path, message, atKey: false })
+  for (const { topic, onBadRecord, deadLetter } of tables) {
+    const own = options.tables[topic]
+    const at = own?.deadLetter ? ['tables', topic, 'deadLetter'] : ['deadLetter']
+    if (onBadRecord === 'dead-letter' && deadLetter === null) {
+      const path = own?.onBadRecord ? ['tables', topic, 'onBadRecord'] : ['onBadRecord']
+      refuse(path, '"dead-letter" needs deadLetter: {path: …} for a Delta table or {topic: …} for a Kafka topic')
+    } else if (own?.deadLetter && deadLetter === null) {
+      refuse(at, 'has no effect unless onBadRecord is "dead-letter"')
+    }
+    if (deadLetter?.kind === 'delta' && tables.some(({ uri }) => uri === deadLetter.uri)) {
+      refuse([...at, 'path'], 'is the path of a table; give dead letters a path of their own')
+    }
+    if (deadLetter?.kind === 'kafka' && tables.some((table) => table.topic === deadLetter.topic)) {
+      refuse([...at, 'topic'], 'is a topic that this query reads; give dead letters a topic of their own')
+    }
+  }
+  if (options.deadLetter && tables.every(({ onBadRecord }) => onBadRecord !== 'dead-letter')) {
+    refuse(['deadLetter'], 'has no effect unless onBadRecord is "dead-letter"')
+  }
+  const distinct = new Map(problems.map((problem) => [JSON.stringify([problem.path, problem.message]), problem]))
+  if (distinct.size > 0) throw new OptionsError([...distinct.values()])
 }
 
 /**
@@ -284,12 +414,13 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
   if (!result.success) throw new OptionsError(optionProblems(result.error, optionsSchema, checked))
   const options = result.data
   const tables = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
-  refuseSharedPaths(tables)
+  checkSharedPaths(tables)
+  checkDeadLetters(tables, options)
   return {
     queryName: options.queryName,
     kafka: instance ?? (withoutUndefined(options.kafka) as unknown as KafkaConfig),
     consumer: withoutUndefined(options.consumer ?? {}) as Partial<ConsumerConfig>,
-    schemaRegistry: options.schemaRegistry as SchemaRegistryOptions,
+    schemaRegistry: withoutUndefined(options.schemaRegistry) as ResolvedOptions['schemaRegistry'],
     tables,
     startingOffsets: options.startingOffsets ?? 'earliest',
     failOnDataLoss: options.failOnDataLoss ?? true,

@@ -20,7 +20,8 @@ const POLICIES: Partial<Record<ErrorCode, RetryPolicy>> = {
   COMMIT_CONFLICT: { retries: 8, firstDelay: 100, maxDelay: 10_000 },
   STORAGE: OUTAGE,
   REGISTRY_UNREACHABLE: OUTAGE,
-  KAFKA_UNREACHABLE: { retries: 3, firstDelay: 500, maxDelay: 5000 },
+  // As long as the source waits for a cluster that is down.
+  KAFKA_UNREACHABLE: OUTAGE,
 }
 
 export interface RetryOptions {

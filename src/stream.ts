@@ -15,6 +15,7 @@ export {
   type TableFailure,
   type TableStatus,
 } from './stream/query.js'
+export type { Waiting } from './stream/table-loop.js'
 
 /** What is not part of a configuration file. */
 export interface StreamContext {

@@ -124,7 +124,7 @@ test('a text that is not UTF-8 is a bad record, also where the whole column woul
   )
   t.deepEqual(
     batch.badRecords.map((bad) => bad.reason),
-    ['a text is not valid UTF-8', 'a text is not valid UTF-8'],
+    ['column v: a text is not valid UTF-8', 'column v: a text is not valid UTF-8'],
   )
   const list = record('Value', [
     ['id', 'int'],

@@ -1,6 +1,6 @@
 /** What the tests of the decoder share: batches, a second way of decoding, and values read back from Arrow. */
 import { readdirSync, readFileSync } from 'node:fs'
-import { type Data, DataType, type Table, tableFromIPC, type Vector } from 'apache-arrow'
+import { type Data, DataType, type Table, tableFromIPC, Vector } from 'apache-arrow'
 import avsc from 'avsc'
 import type { AvroSchemaJson } from '../../src/avro/schema.js'
 import type { ChangeBatch } from '../../src/debezium/change-batch.js'
@@ -102,8 +102,10 @@ export function plainAt(data: Data, row: number): unknown {
   if (!data.getValid(row)) return null
   const { type } = data
   if (DataType.isBool(type)) return !!((((data.values as Uint8Array)[row >> 3] as number) >> (row & 7)) & 1)
-  if (DataType.isUtf8(type)) return Buffer.from(bytesAt(data, row)).toString('utf8')
-  if (DataType.isBinary(type)) return Buffer.from(bytesAt(data, row)).toString('hex')
+  if (DataType.isUtf8(type) || DataType.isLargeUtf8(type)) return Buffer.from(bytesAt(data, row)).toString('utf8')
+  if (DataType.isBinary(type) || DataType.isLargeBinary(type)) return Buffer.from(bytesAt(data, row)).toString('hex')
+  if (DataType.isUtf8View(type)) return new Vector([data]).get(row)
+  if (DataType.isBinaryView(type)) return Buffer.from(new Vector([data]).get(row) as Uint8Array).toString('hex')
   if (DataType.isFixedSizeBinary(type)) {
     const size = type.byteWidth
     return Buffer.from(data.values.subarray(row * size, (row + 1) * size)).toString('hex')
@@ -133,7 +135,7 @@ export function decimalText(unscaled: bigint, scale: number): string {
 }
 
 function bytesAt(data: Data, row: number): Uint8Array {
-  return data.values.subarray(data.valueOffsets[row] as number, data.valueOffsets[row + 1] as number)
+  return data.values.subarray(Number(data.valueOffsets[row]), Number(data.valueOffsets[row + 1]))
 }
 
 interface FixtureLine {

@@ -82,6 +82,46 @@ for (const set of ['flat', 'hard', 'hard-seq', 'hard-env']) {
   }
 }
 
+/** Deleted rows stay, and each row tells of its last change. */
+const FLAG = 'is_deleted'
+const MESSAGE_COLUMNS = {
+  __kafka_topic: 'kafka.topic',
+  __kafka_partition: 'kafka.partition',
+  __kafka_offset: 'kafka.offset',
+  __kafka_timestamp: 'kafka.timestamp',
+  __operation: 'operation',
+}
+
+for (const set of ['flat', 'envelope', 'hard', 'hard-seq', 'hard-env', 'mariadb-envelope']) {
+  const ofEvents = /env/.test(set) ? { __op: 'op', __source_ts_ms: 'source.ts_ms' } : {}
+  const metadata = { ...MESSAGE_COLUMNS, ...ofEvents }
+  const table = { deletes: 'soft', softDeleteColName: FLAG, metadataColumns: Object.values(metadata) } as const
+  const job = { soft_delete: FLAG, metadata, source_rows: false }
+  for (const topic of tableTopics(set)) {
+    checked(`${set}: ${topic}, soft deletes and metadata columns${reason}`, async (t) => {
+      await check(t, set, topic, await replay({ set, topic, table }), job)
+    })
+    // Which of several partitions comes first is chance here: see partition-order.test.ts.
+    if (set === 'hard-env' && topic.endsWith('.pkt')) continue
+    checked(`${set}: ${topic}, soft deletes, a commit for every message${reason}`, async (t) => {
+      const stream = { limits: { maxBatchMessages: 1 } }
+      await check(t, set, topic, await replay({ set, topic, table, stream }), job)
+    })
+  }
+}
+
+checked(`a key that the connector does not know moves${reason}`, async (t) => {
+  const [set, topic] = ['envelope', 'env.public.nopk']
+  for (const soft of [false, true]) {
+    const table = { primaryKey: ['x', 'y'], ...(soft ? { deletes: 'soft' as const } : {}) }
+    const job = { primary_key: ['x', 'y'], ...(soft ? { soft_delete: '__deleted' } : {}) }
+    for (const maxBatchMessages of [1, 1000]) {
+      const path = await replay({ set, topic, table, stream: { limits: { maxBatchMessages } } })
+      await check(t, set, topic, path, job)
+    }
+  }
+})
+
 checked(`a second start finds nothing to do${reason}`, async (t) => {
   const [set, topic] = ['flat', 'postgres.public.users']
   const path = await replay({ set, topic })

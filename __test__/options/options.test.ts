@@ -76,6 +76,18 @@ test('a table overrides the query, and adds to its properties', (t) => {
   t.deepEqual(b?.columns, { n: { decimal: { precision: 18, scale: 4 } } })
 })
 
+test('a column may be stored as text, but not all of them, and not in two ways', (t) => {
+  const columns = (options: object) => ({ ...minimal(), tables: { a: { path: '/a', columns: { price: options } } } })
+  const [table] = resolveOptions(columns({ type: 'string', outOfRange: 'null' })).tables
+  t.deepEqual(table?.columns, { price: { type: 'string', outOfRange: 'null' } })
+  t.throws(() => resolveOptions(columns({ type: 'text' })), { code: 'CONFIG_INVALID', message: /expected "string"/ })
+  t.throws(() => resolveOptions(columns({ type: 'string', decimal: 'double' })), {
+    code: 'CONFIG_INVALID',
+    message: /price.*type "string" decides already/s,
+  })
+  t.throws(() => resolveOptions({ ...minimal(), columnDefaults: { type: 'string' } }), { code: 'CONFIG_INVALID' })
+})
+
 test('numbers and truth values may come as text, as from the environment', (t) => {
   const options = resolveOptions({
     ...minimal(),
@@ -158,10 +170,6 @@ test('unknown options are refused with what was meant', (t) => {
 })
 
 test('what comes later is refused as such', (t) => {
-  t.is(
-    refusal((o) => (o.onBadRecord = 'dead-letter')),
-    'onBadRecord: "dead-letter" is not available in this version (dead letters)',
-  )
   t.is(
     refusal((o) => (o.workers = 'many')),
     'workers: "many" is not available in this version (several workers in one group)',
@@ -259,6 +267,23 @@ test('secrets of a wrong configuration do not appear', (t) => {
 test('two topics with one path are refused', (t) => {
   const message = refusal((o) => (o.tables = { a: { path: 'x/y' }, b: { path: './x/../x/y/' } }))
   t.regex(message, /^tables\.b\.path: topic "a" is written to .* too/)
+})
+
+test('topics that share a path say so, and agree on what the table has once', (t) => {
+  const shared = (more: object = {}) => ({ path: 'x', shared: true, ...more })
+  const { tables } = resolveOptions({ ...minimal(), tables: { a: shared(), b: shared() } })
+  t.deepEqual(
+    tables.map((table) => table.shared),
+    [true, true],
+  )
+  t.regex(
+    refusal((o) => (o.tables = { a: shared(), b: { path: 'x' } })),
+    /^tables\.b\.path: .*shared: true/,
+  )
+  for (const more of [{ partitionCols: 'p' }, { deletes: 'soft' }]) {
+    const message = refusal((o) => (o.tables = { a: shared(), b: shared(more) }))
+    t.true(message.startsWith(`tables.b.${Object.keys(more)[0]}: is not what topic "a" has`), message)
+  }
 })
 
 test('paths become absolute, URLs stay', (t) => {

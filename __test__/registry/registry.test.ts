@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { type RegistryOptions, RegistrySchemaSource } from '../../src/registry/registry.js'
@@ -8,6 +9,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse, count: numbe
 
 interface Served {
   source: RegistrySchemaSource
+  port: number
   requests: IncomingMessage[]
 }
 
@@ -19,13 +21,18 @@ async function serve(t: ExecutionContext, handler: Handler, options: Partial<Reg
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  const source = new RegistrySchemaSource({ url: `http://127.0.0.1:${port}/`, firstDelay: 5, ...options })
+  const source = new RegistrySchemaSource({
+    url: `http://127.0.0.1:${port}/`,
+    firstDelay: 5,
+    unknownSchemaTimeout: 0,
+    ...options,
+  })
   t.teardown(() => {
     source.close()
     server.close()
     server.closeAllConnections()
   })
-  return { source, requests }
+  return { source, port, requests }
 }
 
 const SCHEMA = { type: 'record', name: 'Odd', fields: [{ name: 'with-dash', type: 'int' }] }
@@ -147,14 +154,139 @@ for (const [name, body] of [
   ['no JSON', '<html>'],
   ['null', 'null'],
   ['no schema', { id: 1 }],
-  ['a schema that is no JSON', { schema: '{' }],
-  ['a Protobuf schema', { schema: 'syntax = "proto3";', schemaType: 'PROTOBUF' }],
+  ['a list', '[]'],
+  ['nothing', ''],
 ] as const) {
-  test(`an answer with ${name} is no schema`, async (t) => {
-    const { source } = await serve(t, (_, response) => json(response, body))
-    t.is((await failure(t, source.get(1))).code, 'SCHEMA_UNSUPPORTED')
+  test(`an answer with ${name} is none of a registry: it may be a proxy's, and is asked for again`, async (t) => {
+    let garbage = true
+    const { source } = await serve(t, (request, response, count) =>
+      garbage ? json(response, body) : schemaAnswer(request, response, count),
+    )
+    const error = await failure(t, source.get(1))
+    t.is(error.code, 'REGISTRY_UNREACHABLE')
+    t.regex(error.message, /status 200 for schema 1: .*schemaRegistry.url/)
+    garbage = false
+    t.deepEqual(await source.get(1), SCHEMA)
   })
 }
+
+test('a schema whose text is no JSON is unsupported', async (t) => {
+  const { source } = await serve(t, (_, response) => json(response, { schema: '{' }))
+  const error = await failure(t, source.get(1))
+  t.is(error.code, 'SCHEMA_UNSUPPORTED')
+  t.regex(error.message, /schema 1: its text is not JSON/)
+})
+
+for (const [schemaType, schema] of [
+  ['PROTOBUF', 'syntax = "proto3";'],
+  ['JSON', '{"type":"object"}'],
+] as const) {
+  test(`a message of a ${schemaType} schema is a bad record, with the remedy, and asked for once`, async (t) => {
+    const { source, requests } = await serve(t, (_, response) => json(response, { schema, schemaType }))
+    const error = await failure(t, source.get(1))
+    t.is(error.code, 'BAD_RECORD')
+    t.regex(error.message, new RegExp(`${schemaType}.*value.converter.*AvroConverter`))
+    await failure(t, source.get(1))
+    t.is(requests.length, 1)
+  })
+}
+
+const notFound = (response: ServerResponse) => json(response, { error_code: 40403, message: 'not found' }, 404)
+
+test('an unknown id is asked for again: registries replicate', async (t) => {
+  const { source, requests } = await serve(
+    t,
+    (request, response, count) => (count < 4 ? notFound(response) : schemaAnswer(request, response, count)),
+    { unknownSchemaTimeout: 5_000 },
+  )
+  t.deepEqual(await source.get(1), SCHEMA)
+  t.is(requests.length, 4)
+})
+
+test('an id that stays unknown is a bad record after the timeout, and then not asked for every time', async (t) => {
+  let known = false
+  const { source, requests } = await serve(
+    t,
+    (request, response, count) => (known ? schemaAnswer(request, response, count) : notFound(response)),
+    { unknownSchemaTimeout: 400, unknownSchemaExpiry: 600 },
+  )
+  const begun = performance.now()
+  t.is((await failure(t, source.get(1))).code, 'BAD_RECORD')
+  const took = performance.now() - begun
+  t.true(took >= 390 && took < 3_000, `${took} ms`)
+  const asked = requests.length
+  t.true(asked >= 2 && asked <= 6, `${asked} requests`)
+  for (let i = 0; i < 50; i++) t.is((await failure(t, source.get(1))).code, 'BAD_RECORD')
+  t.is(requests.length, asked)
+  // Later, one look is enough, and finds an id that has turned up.
+  await sleep(650)
+  await failure(t, source.get(1))
+  t.is(requests.length, asked + 1)
+  known = true
+  await failure(t, source.get(1))
+  await sleep(650)
+  t.deepEqual(await source.get(1), SCHEMA)
+  t.deepEqual(await source.get(1), SCHEMA)
+  t.is(requests.length, asked + 2)
+})
+
+test('many unknown ids at a time, as garbage has them, wait once and not one after another', async (t) => {
+  const { source } = await serve(t, (_, response) => notFound(response), { unknownSchemaTimeout: 300 })
+  const begun = performance.now()
+  const results = await Promise.allSettled(Array.from({ length: 400 }, (_, i) => source.get(i + 1)))
+  t.true(results.every(({ status }) => status === 'rejected'))
+  t.true(performance.now() - begun < 15_000)
+})
+
+test('another registry of the cluster may know the id already', async (t) => {
+  const behind = await serve(t, (_, response) => notFound(response))
+  const ahead = await serve(t, schemaAnswer)
+  const urls = [behind, ahead].map(({ port }) => `http://127.0.0.1:${port}`)
+  const both = new RegistrySchemaSource({ urls })
+  t.teardown(() => both.close())
+  t.deepEqual(await both.get(1), SCHEMA)
+})
+
+test('an answer that comes byte by byte ends by the timeout, and does not block later ones', async (t) => {
+  let slow = true
+  const { source } = await serve(
+    t,
+    (request, response, count) => {
+      if (!slow) return schemaAnswer(request, response, count)
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const timer = setInterval(() => response.write(' '), 20)
+      response.on('close', () => clearInterval(timer))
+    },
+    { timeout: 150, retries: 0 },
+  )
+  const errors = await Promise.all(Array.from({ length: 20 }, (_, i) => failure(t, source.get(i + 1))))
+  for (const error of errors) t.regex(error.message, /no whole answer within 150 ms/)
+  slow = false
+  t.deepEqual(await source.get(1), SCHEMA)
+})
+
+test('close ends what is under way', async (t) => {
+  const { source } = await serve(t, () => {}, { timeout: 60_000 })
+  const pending = failure(t, source.get(1))
+  await sleep(50)
+  source.close()
+  t.is((await pending).code, 'CANCELLED')
+  t.is((await failure(t, source.get(2))).code, 'CANCELLED')
+  const waiting = await serve(t, (_, response) => notFound(response), { unknownSchemaTimeout: 60_000 })
+  const unknown = failure(t, waiting.source.get(1))
+  await sleep(50)
+  waiting.source.close()
+  t.is((await unknown).code, 'CANCELLED')
+})
+
+test('a path that the registry does not have is a wrong address, no unknown id', async (t) => {
+  const { source } = await serve(t, (_, response) =>
+    json(response, { error_code: 404, message: 'HTTP 404 Not Found' }, 404),
+  )
+  const error = await failure(t, source.get(9))
+  t.is(error.code, 'REGISTRY_UNREACHABLE')
+  t.regex(error.message, /schemaRegistry.url/)
+})
 
 test('basic and bearer authentication, and credentials in the address', async (t) => {
   const basic = await serve(t, schemaAnswer, { auth: { username: 'user', password: 'pass:word' } })
@@ -169,12 +301,11 @@ test('basic and bearer authentication, and credentials in the address', async (t
 })
 
 test('the second address is asked where the first does not answer', async (t) => {
-  const { source, requests } = await serve(t, schemaAnswer)
-  source.close()
-  t.is(requests.length, 0)
   const second = await serve(t, schemaAnswer)
-  const port = (second.source as unknown as { endpoints: { host: string }[] }).endpoints[0]?.host as string
-  const both = new RegistrySchemaSource({ urls: ['http://127.0.0.1:9', port], retries: 0 })
+  const both = new RegistrySchemaSource({
+    urls: ['http://127.0.0.1:9', `http://127.0.0.1:${second.port}`],
+    retries: 0,
+  })
   t.teardown(() => both.close())
   t.deepEqual(await both.get(1), SCHEMA)
 })

@@ -1,6 +1,7 @@
 /** Stand-ins for Kafka, the decoder and the addon: they keep the contracts and nothing more. */
 
 import { EventEmitter } from 'node:events'
+import type { DeadLetter, DeadLetterSink } from '../../src/dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../../src/debezium/change-batch.js'
 import type { NativeOffset } from '../../src/delta/native-api.js'
 import type { MergeOptions, MergeResult, TableInfo } from '../../src/delta/table.js'
@@ -248,6 +249,26 @@ export class FakeDecoder implements StreamDecoder {
   }
 }
 
+/** Keeps each letter once, by its position. */
+export class FakeDeadLetters implements DeadLetterSink {
+  readonly target = 'dead'
+  readonly letters = new Map<string, DeadLetter>()
+  /** The offsets of each write, in order. */
+  readonly writes: string[][] = []
+  /** Runs before each write; may throw, or wait. */
+  beforeWrite: ((signal: AbortSignal | undefined) => Promise<void> | void) | null = null
+
+  async check(): Promise<void> {}
+
+  async write(letters: readonly DeadLetter[], signal?: AbortSignal): Promise<void> {
+    await this.beforeWrite?.(signal)
+    this.writes.push(letters.map(({ offset }) => offset))
+    for (const letter of letters) this.letters.set(`${letter.topic}:${letter.partition}:${letter.offset}`, letter)
+  }
+
+  async close(): Promise<void> {}
+}
+
 const FAST: RetryPolicy = { retries: 4, firstDelay: 1, maxDelay: 2 }
 
 export interface World {
@@ -257,10 +278,15 @@ export interface World {
   /** Called with each system as it is made, before the start. */
   prepare?: (made: { tables: Map<string, FakeTable>; decoders: Map<string, FakeDecoder> }) => void
   source?: (source: FakeSource) => void
+  /** Takes the bad records of tables with `onBadRecord: 'dead-letter'`. */
+  deadLetters?: FakeDeadLetters
+  /** How often each failure is tried again. */
+  policies?: RetryPolicy
 }
 
 /** Starts a query on the fakes. */
-export async function startFake({ topics, storages = new Map(), options = {}, prepare, source }: World) {
+export async function startFake(world: World) {
+  const { topics, storages = new Map(), options = {}, prepare, source, deadLetters, policies = FAST } = world
   const tables = new Map<string, FakeTable>()
   const decoders = new Map<string, FakeDecoder>()
   const made: { source?: FakeSource } = {}
@@ -285,12 +311,18 @@ export async function startFake({ topics, storages = new Map(), options = {}, pr
     },
     decoder: ({ topic }) => decoders.get(topic) as FakeDecoder,
     table: async ({ topic }) => tables.get(topic) as FakeTable,
+    deadLetters: ({ deadLetter }) => (deadLetter ? (deadLetters ?? null) : null),
   }
   const query = await startQuery({
     options: resolved,
     systems,
     logger: silentLogger,
-    retryPolicies: { COMMIT_CONFLICT: FAST, STORAGE: FAST, REGISTRY_UNREACHABLE: FAST },
+    retryPolicies: {
+      COMMIT_CONFLICT: policies,
+      STORAGE: policies,
+      REGISTRY_UNREACHABLE: policies,
+      KAFKA_UNREACHABLE: policies,
+    },
   })
   return { query, tables, decoders, storages, source: made.source as FakeSource }
 }

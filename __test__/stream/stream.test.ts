@@ -252,6 +252,7 @@ test('bad records: fail with the position and commit nothing of the batch, or sk
   const failing = await startFake({ topics, options: availableNow })
   const error = await t.throwsAsync(failing.query.awaitTermination(), { instanceOf: KafkaToDeltaError })
   t.is(error?.code, 'BAD_RECORD')
+  t.is(error?.message, 'a, partition 0, offset 1: no header')
   t.deepEqual(error?.position, { topic: 'a', partition: 0, offset: '1' })
   t.is(failing.tables.get('a')?.merges.length, 0)
 
@@ -259,6 +260,16 @@ test('bad records: fail with the position and commit nothing of the batch, or sk
   await skipping.query.awaitTermination()
   t.deepEqual(skipping.tables.get('a')?.storage.applied, ['k=1', 'k=2'])
   t.is(skipping.query.lastProgress?.numBadRecords, 1)
+  t.is(skipping.query.lastProgress?.deadLetter, null)
+})
+
+test('a bad record stops its table alone', async (t) => {
+  const { query, source, tables } = await startFake({ topics: { a: [['k=bad']], b: [[]] } })
+  while (query.exception === null) await sleep(2)
+  source.produce('b', 0, 'k=1')
+  while (tables.get('b')?.merges.length !== 1) await sleep(2)
+  t.is(tables.get('a')?.merges.length, 0)
+  await query.stop()
 })
 
 test('positions that only ignored messages moved are committed with the next rows, or at the end', async (t) => {

@@ -77,7 +77,7 @@ export class QuerySummary {
       view.recent = view.recent.filter(({ at }) => now - at < WINDOW_MS)
       const span = Math.max(1000, Math.min(WINDOW_MS, this.elapsedMs))
       const rate = (view.recent.reduce((sum, { rows }) => sum + rows, 0) * 1000) / span
-      const { lag, state } = query.status.tables[topic] ?? { lag: null, state: 'ended' }
+      const { lag, state, waitingFor } = query.status.tables[topic] ?? { lag: null, state: 'ended', waitingFor: null }
       return [
         view.failed ? pc.red(`✗ ${view.name}`) : view.name,
         view.version === null ? '-' : String(view.version),
@@ -87,7 +87,7 @@ export class QuerySummary {
         formatCount(view.deletes),
         formatCount(view.filesAdded),
         view.lastCommitMs === null ? '-' : formatMs(view.lastCommitMs),
-        view.failed ? pc.red('failed') : pc.dim(state),
+        view.failed ? pc.red('failed') : waitingFor ? pc.yellow(`trying again: ${waitingFor.code}`) : pc.dim(state),
       ]
     })
     const header = ['table', 'version', 'rows/s', 'lag', 'upserts', 'deletes', 'files', 'commit', ''].map(pc.dim)

@@ -4,13 +4,26 @@
 export const Op = {
   upsert: 0,
   delete: 1,
-  /** Removes rows; every other column of its row is null. */
+  /** Removes rows, or marks them where deletes are soft; every other column of its row is null. */
   truncate: 2,
   /** An upsert of an incremental snapshot: the sequence remembered of its key stays. */
   incremental: 3,
   /** A delete whose row goes on under another key (`__debezium.newkey`): its values may still be needed. */
   moved: 4,
+  /**
+   * A delete that keeps the row and marks it: the row has the key, the flag column true, and the metadata columns that
+   * the delete knows; every other column is in `_left_out`. Where no row of the key is stored, nor earlier in the batch,
+   * it does nothing.
+   */
+  softDelete: 5,
+  /** {@link Op.softDelete} where the op would be {@link Op.moved}. */
+  softMoved: 6,
 } as const
+
+/** Whether the change takes the row of its key away, or marks it as deleted. */
+export function isDelete(op: number): boolean {
+  return op === Op.delete || op === Op.moved || op === Op.softDelete || op === Op.softMoved
+}
 
 /**
  * Columns of the stream after the table's own. All but `_op` are left out where no row needs them.
@@ -42,7 +55,9 @@ export interface ChangeBatch {
   numRows: number
   /** Names of the key columns, in the order of the key's schema. */
   primaryKey: string[]
-  /** Messages that are no change of a row: heartbeats, transaction markers, logical messages. */
+  /** Messages that are no change of a row: heartbeats, transaction markers, schema changes, logical messages. */
   numIgnored: number
   badRecords: BadRecord[]
+  /** What the user should know of the topic, each said once per decoder: why its messages are ignored, for one. */
+  notes?: string[]
 }

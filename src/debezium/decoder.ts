@@ -2,17 +2,32 @@
 import { deltaTypeName } from '../arrow/types.js'
 import type { Reader } from '../avro/compile.js'
 import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/schema.js'
-import { DecodeFault, fault, HEADER_SIZE, headerProblem, schemaIdOf } from '../avro/wire.js'
+import { DecodeFault, fault, schemaIdOf } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
-import { type BadRecord, type ChangeBatch, Op } from './change-batch.js'
-import { jsonKeyToAvro, NEW_KEY_HEADER, OLD_KEY_HEADER } from './keys.js'
+import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
+import { Notes, noteUnknownNames } from './ignored.js'
+import { OLD_KEY_HEADER } from './keys.js'
 import { TableLayout } from './layout.js'
+import {
+  BatchIds,
+  deleteOf,
+  follows,
+  headerBytes,
+  isFault,
+  type LastDelete,
+  NULL_PART,
+  problemOf,
+  readAll,
+  UNUSABLE_PART,
+} from './messages.js'
+import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
+import { OldKeys } from './old-keys.js'
 import { type DecodeOptions, type ResolvedOptions, resolveOptions } from './options.js'
 import { provenanceOf, SEQ_SIZE } from './order.js'
 import { Placeholder } from './placeholder.js'
-import { Plan, type SchemaOf } from './plan.js'
+import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
 
 export interface ColumnDescription {
@@ -28,21 +43,17 @@ export interface TableDescription {
   columns: ColumnDescription[]
 }
 
-/** The id of a message part that is null. */
-const NULL = -1
-/** The id of a part without a usable header. */
-const UNUSABLE = -2
-/** What {@link TableDecoder} returns for a message that is no change. */
+/** Instead of an op: the message is no change. */
 const IGNORED = -1
 
 const CHAR = { c: 99, d: 100, m: 109, r: 114, t: 116, u: 117 } as const
 
-/** The last delete of a partition, for the tombstone that may follow it. */
-interface LastDelete {
-  key: Buffer
-  seq: Buffer
-  epochLow: number
-  epochHigh: number
+const SHARED_TRUNCATE =
+  'a truncate of a table that several topics share (shared: true): which rows are of this topic is not known'
+
+/** The character of `op` for the column `operation`: of deletes always known. */
+function operationOf(plan: Plan, op: number): number {
+  return isDelete(op) ? CHAR.d : plan.state.op
 }
 
 /**
@@ -52,13 +63,14 @@ interface LastDelete {
 export class TableDecoder {
   private readonly options: ResolvedOptions
   private readonly layout: TableLayout
-  private readonly placeholder: Placeholder
+  private readonly context: PlanContext
+  private readonly messageColumns: MessageColumns
+  private readonly notes = new Notes()
   private readonly schemas = new Map<number, SchemaOf>()
   private readonly plans = new Map<number, Map<number, Plan>>()
   private readonly rowSet = new RowSet()
   private readonly lastDeletes = new Map<number, LastDelete>()
-  private oldKeyReaders = new Map<number, Reader | null>()
-  private oldKeyVersion = -1
+  private readonly oldKeys: OldKeys
 
   constructor(
     options: DecodeOptions,
@@ -66,7 +78,12 @@ export class TableDecoder {
   ) {
     this.options = resolveOptions(options)
     this.layout = new TableLayout(this.options)
-    this.placeholder = new Placeholder(this.options.unavailableValuePlaceholder)
+    const placeholder = new Placeholder(this.options.unavailableValuePlaceholder)
+    const metadata = parseMetadataColumns(this.options)
+    this.messageColumns = new MessageColumns(metadata, this.layout, this.options)
+    this.oldKeys = new OldKeys(this.layout, this.plans)
+    const { layout, messageColumns } = this
+    this.context = { layout, options: this.options, placeholder, metadata, messageColumns }
   }
 
   /** The key and columns; null before the first batch that has any. */
@@ -103,16 +120,19 @@ export class TableDecoder {
     for (const range of batch.ranges) {
       for (const message of range.messages) {
         const { key, value, headers } = message
-        let keyId = key === null ? NULL : schemaIdOf(key)
+        let keyId = key === null ? NULL_PART : schemaIdOf(key)
         // A key that is not Avro does no harm where the option names key columns that the value has.
-        if (keyId === -1 && key !== null) keyId = this.options.primaryKey === undefined ? UNUSABLE : NULL
-        let valueId = value === null ? NULL : schemaIdOf(value)
-        if (valueId === -1 && value !== null) valueId = UNUSABLE
+        if (keyId === -1 && key !== null) keyId = this.options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
+        let valueId = value === null ? NULL_PART : schemaIdOf(value)
+        if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
         ids.set(at++, keyId, valueId)
         if (headers !== undefined && headers[OLD_KEY_HEADER] !== undefined) {
           ids.hasOldKeys = true
           const id = schemaIdOf(headerBytes(message, OLD_KEY_HEADER) ?? Buffer.alloc(0))
-          if (id > 0) ids.schemas.add(id)
+          if (id > 0) {
+            ids.schemas.add(id)
+            ids.oldKeySchemas.add(id)
+          }
         }
       }
     }
@@ -155,14 +175,31 @@ export class TableDecoder {
   }
 
   private makePlans(ids: BatchIds, unknown: Map<number, string>): void {
-    for (const [keyId, valueId] of ids.pairs) {
-      if (keyId === UNUSABLE || valueId === UNUSABLE || unknown.has(keyId) || unknown.has(valueId)) continue
+    const pairs = [...ids.pairs, ...[...ids.oldKeySchemas].map((id) => [id, NULL_PART] as const)]
+    for (const [keyId, valueId] of pairs) {
+      if (keyId === UNUSABLE_PART || valueId === UNUSABLE_PART || unknown.has(keyId) || unknown.has(valueId)) continue
       const known = this.plans.get(keyId)
       if (known?.has(valueId)) continue
-      const schemaOf = (id: number) => (id === NULL ? null : (this.schemas.get(id) ?? null))
-      const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.layout, this.options, this.placeholder)
+      const schemaOf = (id: number) => (id === NULL_PART ? null : (this.schemas.get(id) ?? null))
+      const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.context)
+      this.note(plan)
       if (known === undefined) this.plans.set(keyId, new Map([[valueId, plan]]))
       else known.set(valueId, plan)
+    }
+    if (this.layout.fields.size > 0) noteUnknownNames(this.options, this.layout.fields, this.notes)
+  }
+
+  private note(plan: Plan): void {
+    const { topic } = this.options
+    if (plan.ownTopic !== null) {
+      this.notes.add(`${topic} holds ${plan.ownTopic}, which change no row: they are ignored`)
+    }
+    const ofEvents = this.context.metadata.filter(({ path }) => !isMessagePath(path))
+    if (plan.kind === 'flattened' && ofEvents.length > 0) {
+      const names = ofEvents.map(({ path }) => path).join(', ')
+      this.notes.add(
+        `${topic}: metadataColumns names ${names}, but the values are flattened: name them in the connector's add.fields`,
+      )
     }
   }
 
@@ -175,20 +212,25 @@ export class TableDecoder {
   ): ChangeBatch | null {
     const { layout, rowSet } = this
     for (const [keyId, valueId] of ids.pairs) this.plans.get(keyId)?.get(valueId)?.prepare()
-    if (ids.hasOldKeys && layout.primaryKey !== null) layout.oldKeyBuilder()
-    layout.reset(ids.count)
     const plansOf = ids.pairs.map(([keyId, valueId]) => this.plans.get(keyId)?.get(valueId) ?? null)
+    const splits = plansOf.some((plan) => plan?.movedKey != null)
+    if ((ids.hasOldKeys || splits) && layout.primaryKey !== null) layout.oldKeyBuilder()
+    // An update of a key that the connector does not know of becomes two rows.
+    const capacity = splits ? 2 * ids.count : ids.count
+    layout.reset(capacity)
+    this.messageColumns.prepare(batch.topic)
     rowSet.reset(
-      ids.count,
+      capacity,
       plansOf.some((plan) => plan?.shape?.guard.sequence != null),
     )
     const badRecords: BadRecord[] = []
+    const lastDeletes = new Map<number, LastDelete | null>()
     let numIgnored = 0
     let at = 0
     for (const { partition, messages } of batch.ranges) {
       let deleted = (this.lastDeletes.get(partition) ?? null) as LastDelete | null
       let deletedRow = -1
-      let deletedKey = null as Buffer | null
+      let deletedBy = null as RawMessage | null
       for (const message of messages) {
         const pair = ids.pairOf[at++] as number
         const plan = plansOf[pair] ?? null
@@ -204,32 +246,57 @@ export class TableDecoder {
             numIgnored++
             continue
           }
-          if (strict && !layout.utf8SinceMark(row)) fault('a text is not valid UTF-8')
+          const movedOp = plan.movedKey === null ? IGNORED : this.splitUpdate(plan, message, row, op)
+          const rows = movedOp === IGNORED ? 1 : 2
+          const broken = strict ? layout.brokenTextSinceMark(row, row + rows) : null
+          if (broken !== null) fault('a text is not valid UTF-8', broken)
           if (plan.kind === 'tombstone' && message.key !== null) {
-            if (deletedRow >= 0 && deletedKey?.equals(message.key)) this.copySequence(deletedRow, row)
-            else if (deleted?.key.equals(message.key)) {
-              if (rowSet.sequences.valid.length === 0) rowSet.sequences.reset(ids.count)
+            if (deletedRow >= 0 && deletedBy?.key?.equals(message.key)) this.copySequence(deletedRow, row)
+            else if (deleted !== null && follows(message, deleted)) {
+              if (rowSet.sequences.valid.length === 0) rowSet.sequences.reset(capacity)
               rowSet.sequences.set(row, deleted.seq, deleted.epochLow, deleted.epochHigh)
             }
           }
+          this.writeMessageColumns(row, op, partition, message, operationOf(plan, op))
+          if (rows === 2) this.writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
           deleted = null
-          const remembers = (op === Op.delete || op === Op.moved) && rowSet.sequences.valid[row] === 1
+          const remembers = isDelete(op) && rowSet.sequences.valid[row] === 1
           deletedRow = remembers ? row : -1
-          deletedKey = remembers ? message.key : null
+          deletedBy = remembers ? message : null
           rowSet.add(op, partition)
+          if (rows === 2) rowSet.add(movedOp, partition)
         } catch (error) {
           const bad = this.badRecord(error, partition, message)
-          layout.clear(row)
+          if (plan?.movedKey == null) layout.clear(row)
+          else layout.truncate(row, row + 2)
           rowSet.sequences.clear(row)
+          rowSet.sequences.clear(row + 1)
           badRecords.push(bad)
         }
       }
-      if (deletedRow >= 0 && deletedKey !== null) this.remember(partition, deletedKey, deletedRow)
-      else if (deleted === null) this.lastDeletes.delete(partition)
+      if (deletedBy !== null) lastDeletes.set(partition, this.lastDelete(deletedBy, deletedRow))
+      else if (deleted === null) lastDeletes.set(partition, null)
     }
     const ipc = rowSet.rows === 0 ? null : rowSet.finish(layout)
     if (ipc === null && rowSet.rows > 0) return null
-    return { ipc, numRows: rowSet.rows, primaryKey: [...(layout.primaryKey ?? [])], numIgnored, badRecords }
+    for (const [partition, last] of lastDeletes) {
+      if (last === null) this.lastDeletes.delete(partition)
+      else this.lastDeletes.set(partition, last)
+    }
+    const primaryKey = [...(layout.primaryKey ?? [])]
+    return { ipc, numRows: rowSet.rows, primaryKey, numIgnored, badRecords, notes: this.notes.take() }
+  }
+
+  /** Of changes whose row stays. */
+  private writeMessageColumns(
+    row: number,
+    op: number,
+    partition: number,
+    message: RawMessage,
+    operation: number,
+  ): void {
+    if (op === Op.delete || op === Op.moved || op === Op.truncate) return
+    this.messageColumns.write(row, partition, message, operation, isDelete(op))
   }
 
   private copySequence(from: number, to: number): void {
@@ -238,14 +305,16 @@ export class TableDecoder {
     this.rowSet.sequences.set(to, seq, epochs[from * 2] as number, epochs[from * 2 + 1] as number)
   }
 
-  private remember(partition: number, key: Buffer, row: number): void {
+  private lastDelete({ key, offset }: RawMessage, row: number): LastDelete | null {
+    if (key === null) return null
     const { bytes, epochs } = this.rowSet.sequences
-    this.lastDeletes.set(partition, {
+    return {
       key: Buffer.from(key),
+      offset: BigInt(offset),
       seq: Buffer.from(bytes.subarray(row * SEQ_SIZE, (row + 1) * SEQ_SIZE)),
       epochLow: epochs[row * 2] as number,
       epochHigh: epochs[row * 2 + 1] as number,
-    })
+    }
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
@@ -257,8 +326,9 @@ export class TableDecoder {
         return this.decodeEnvelope(plan, message, row)
       case 'tombstone':
         if (this.options.deletes === 'ignore') return IGNORED
+        this.leaveUnknown(plan, row)
         this.readKey(plan, message, row)
-        return deleteOf(message)
+        return deleteOf(message, this.options.deletes === 'soft')
       default:
         return IGNORED
     }
@@ -272,25 +342,34 @@ export class TableDecoder {
       readAll(plan.readValue as Reader, value, row)
     } catch (error) {
       // Of a deleted row only the key counts: its other values may be made up.
-      if (!isFault(error) || plan.keyIsInValue) throw error
+      if (!isFault(error)) throw error
       this.layout.clear(row)
       state.reset()
-      readAll(plan.readState, value, row)
+      readAll(plan.readDelete, value, row)
       if (state.deleted === 0 && state.op !== CHAR.d) throw error
     }
     if (state.deleted === 0 && state.op !== CHAR.d) {
       this.readKey(plan, message, row)
-      this.readOldKey(plan, message, row)
+      this.oldKeys.read(plan, message, row)
       return this.order(plan, value, row) ? Op.incremental : Op.upsert
     }
     if (this.options.deletes === 'ignore') {
       this.layout.clear(row)
       return IGNORED
     }
-    for (const column of plan.nonKey) column.clear(row)
+    this.leaveUnknown(plan, row)
     this.readKey(plan, message, row)
     this.order(plan, value, row)
-    return deleteOf(message)
+    return deleteOf(message, this.options.deletes === 'soft')
+  }
+
+  /** Of a delete: nothing else counts than its key, and where its row stays, what the change says of itself. */
+  private leaveUnknown(plan: Plan, row: number): void {
+    const soft = this.options.deletes === 'soft'
+    for (const column of plan.unknownToDelete) {
+      column.clear(row)
+      if (soft) column.leave(row)
+    }
   }
 
   private decodeEnvelope(plan: Plan, message: RawMessage, row: number): number {
@@ -303,23 +382,26 @@ export class TableDecoder {
       case CHAR.r:
       case CHAR.u:
         if (plan.reason !== '') fault(plan.reason)
-        if (!state.hasAfter) fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
+        if (state.afterAt < 0)
+          fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
         this.readKey(plan, message, row)
-        this.readOldKey(plan, message, row)
+        this.oldKeys.read(plan, message, row)
         return this.order(plan, value, row) ? Op.incremental : Op.upsert
       case CHAR.d:
         if (plan.reason !== '') fault(plan.reason)
-        this.layout.clear(row)
-        if (this.options.deletes === 'ignore') return IGNORED
-        if (plan.keyIsInValue) {
-          if (state.beforeAt < 0) fault('a delete whose key is neither in the message’s key nor in the row before it')
-          plan.readBeforeKey?.(value, state.beforeAt, value.length, row)
+        if (this.options.deletes === 'ignore') {
+          this.layout.clear(row)
+          return IGNORED
         }
-        this.readKey(plan, message, row)
-        this.order(plan, value, row)
-        return deleteOf(message)
+        if (plan.keyIsInValue && state.beforeAt < 0) {
+          fault('a delete whose key is neither in the message’s key nor in the row before it')
+        }
+        this.deleteBefore(plan, message, row)
+        return deleteOf(message, this.options.deletes === 'soft')
       case CHAR.t:
         this.layout.clear(row)
+        if (this.options.deletes === 'ignore') return IGNORED
+        if (this.options.shared) fault(SHARED_TRUNCATE)
         this.order(plan, value, row)
         return Op.truncate
       case CHAR.m:
@@ -328,6 +410,36 @@ export class TableDecoder {
       default:
         return fault('the event has an operation that is none of c, r, u, d, t, m')
     }
+  }
+
+  /** The row, which holds what the event says of itself, becomes the delete of the row before. */
+  private deleteBefore(plan: Plan, message: RawMessage, row: number): void {
+    const value = message.value as Buffer
+    this.leaveUnknown(plan, row)
+    for (const column of plan.keyColumns) column.clear(row)
+    if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
+    this.readKey(plan, message, row)
+    this.order(plan, value, row)
+  }
+
+  /**
+   * An update of key columns that are not in the message's key: the connector does not know that the key changed, and
+   * sends no delete of the old one. Returns the op of that delete, made at `row + 1`; IGNORED where the key is the same.
+   */
+  private splitUpdate(plan: Plan, message: RawMessage, row: number, op: number): number {
+    const { state, movedKey } = plan
+    const value = message.value as Buffer
+    if (movedKey === null || isDelete(op) || state.op !== CHAR.u || state.beforeAt < 0) return IGNORED
+    const { before, after, readOldKey, readOldKeyOfKey } = movedKey
+    if (before.find(value, state.beforeAt).equals(after.find(value, state.afterAt), value)) return IGNORED
+    readOldKey(value, state.beforeAt, value.length, row)
+    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, row)
+    this.layout.oldKeyBuilder().valid[row] = 1
+    const { deletes } = this.options
+    if (deletes === 'ignore') return IGNORED
+    readAll(plan.readValue as Reader, value, row + 1)
+    this.deleteBefore(plan, message, row + 1)
+    return deletes === 'soft' ? Op.softMoved : Op.moved
   }
 
   private readKey(plan: Plan, message: RawMessage, row: number): void {
@@ -353,39 +465,6 @@ export class TableDecoder {
     return provenance === 'incremental'
   }
 
-  /** The key that a row had before a primary-key update, from the header: Avro, or JSON. */
-  private readOldKey(plan: Plan, message: RawMessage, row: number): void {
-    if (message.headers === undefined || message.headers[OLD_KEY_HEADER] === undefined) return
-    const bytes = headerBytes(message, OLD_KEY_HEADER)
-    if (bytes === null) return
-    if (this.oldKeyVersion !== this.layout.version) {
-      this.oldKeyReaders = new Map()
-      this.oldKeyVersion = this.layout.version
-    }
-    const avroId = schemaIdOf(bytes)
-    let from = plan
-    let payload = bytes
-    if (avroId > 0) {
-      const schema = this.schemas.get(avroId) ?? fault(`the old key in the header has the unknown schema id ${avroId}`)
-      if (avroId !== plan.key?.schemaId) {
-        from = new Plan(schema, null, this.layout, this.options, this.placeholder)
-      }
-    } else {
-      if (plan.key === null) return
-      const avro = jsonKeyToAvro(plan.key.node, bytes.toString('utf8'))
-      payload = Buffer.concat([Buffer.alloc(HEADER_SIZE), avro])
-    }
-    const cacheId = avroId > 0 ? avroId : (plan.key?.schemaId ?? NULL)
-    let reader = this.oldKeyReaders.get(cacheId)
-    if (reader === undefined) {
-      reader = from.oldKeyReader()
-      this.oldKeyReaders.set(cacheId, reader)
-    }
-    if (reader === null) return
-    readAll(reader, payload, row)
-    this.layout.oldKeyBuilder().valid[row] = 1
-  }
-
   /** By the option, the record to hand on, or the error that stops the batch. */
   private badRecord(error: unknown, partition: number, message: RawMessage): BadRecord {
     if (!isFault(error)) throw error
@@ -405,66 +484,4 @@ export class TableDecoder {
     const raw = onBadRecord === 'collect' ? { key, value } : { key: null, value: null }
     return { topic, partition, offset, reason, ...raw }
   }
-}
-
-/** The schema ids of a batch's messages, as pairs of key and value. */
-class BatchIds {
-  readonly pairs: [number, number][] = []
-  /** By message: the index of its pair. */
-  readonly pairOf: Uint32Array
-  readonly schemas = new Set<number>()
-  hasOldKeys = false
-  private readonly indexes = new Map<string, number>()
-  private last = -1
-
-  constructor(readonly count: number) {
-    this.pairOf = new Uint32Array(count)
-  }
-
-  set(at: number, keyId: number, valueId: number): void {
-    const last = this.pairs[this.last]
-    if (last === undefined || last[0] !== keyId || last[1] !== valueId) {
-      const name = `${keyId},${valueId}`
-      this.last = this.indexes.get(name) ?? this.pairs.push([keyId, valueId]) - 1
-      this.indexes.set(name, this.last)
-      if (keyId > 0) this.schemas.add(keyId)
-      if (valueId > 0) this.schemas.add(valueId)
-    }
-    this.pairOf[at] = this.last
-  }
-}
-
-/** A message's own fault, or the stack that its depth used up. */
-function isFault(error: unknown): error is Error {
-  return error instanceof DecodeFault || (error instanceof RangeError && /call stack/i.test(error.message))
-}
-
-/** Reads a message's payload to its end. */
-function readAll(read: Reader, bytes: Buffer, row: number): void {
-  const end = bytes.length
-  const pos = read(bytes, HEADER_SIZE, end, row)
-  if (pos !== end) {
-    fault(
-      pos > end ? 'the message ends before its value does' : `${end - pos} bytes are left over after the last field`,
-    )
-  }
-}
-
-function problemOf(message: RawMessage, keyId: number, valueId: number, unknown: Map<number, string>): string {
-  const { key, value } = message
-  if (value !== null && valueId === UNUSABLE) return headerProblem(value, 'value')
-  if (key !== null && keyId === UNUSABLE) return headerProblem(key, 'key')
-  return unknown.get(valueId) ?? unknown.get(keyId) ?? 'the message cannot be decoded'
-}
-
-function headerBytes(message: RawMessage, name: string): Buffer | null {
-  const header = message.headers?.[name]
-  const value = Array.isArray(header) ? header[header.length - 1] : header
-  if (value === undefined) return null
-  return typeof value === 'string' ? Buffer.from(value) : value
-}
-
-/** A key update deletes the old key, whose row goes on under the new one. */
-function deleteOf(message: RawMessage): number {
-  return message.headers?.[NEW_KEY_HEADER] === undefined ? Op.delete : Op.moved
 }

@@ -1,9 +1,12 @@
 /** Debezium's envelopes: `before`, `after`, `op`, `source`, and metadata columns taken from them. */
+import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { captureOf, emitRow, type Guard } from './flattened.js'
+import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
+import { isMessagePath, type MetadataSpec } from './metadata.js'
 import { columnOptions, type ResolvedOptions } from './options.js'
 import { EPOCH_FIELDS, fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import type { Placeholder } from './placeholder.js'
@@ -31,7 +34,11 @@ function fieldType(record: AvroRecord, name: string): AvroNode | undefined {
 }
 
 /** The envelope's parts, or null where the value is no envelope. */
-export function envelopeShape(record: AvroRecord, options: ResolvedOptions): EnvelopeShape | null {
+export function envelopeShape(
+  record: AvroRecord,
+  specs: MetadataSpec[],
+  options: ResolvedOptions,
+): EnvelopeShape | null {
   const before = recordOf(fieldType(record, 'before'))
   const after = recordOf(fieldType(record, 'after'))
   const source = recordOf(fieldType(record, 'source'))
@@ -58,24 +65,23 @@ export function envelopeShape(record: AvroRecord, options: ResolvedOptions): Env
       for (const name of [...fieldsOf(kind), ...EPOCH_FIELDS]) take(name, captureOf(name))
     }
   }
-  const metadata = options.metadataColumns.map((spec) => metadataColumn(spec, record, source))
+  const metadata = specs
+    .filter(({ path }) => !isMessagePath(path))
+    .map(({ path, column }) => ({ column, ...metadataField(path, record, source) }))
   return { record, before, after, guard: { captures, sequence, hasOp: true, hasSnapshot }, metadata }
 }
 
-/** As Debezium's `add.fields`: `field`, `record.field`, each with `:new name`; a bare name is of the event or `source`. */
-function metadataColumn(spec: string, record: AvroRecord, source: AvroRecord): MetadataColumn {
-  const colon = spec.indexOf(':')
-  const path = (colon < 0 ? spec : spec.slice(0, colon)).trim()
-  const column = `__${colon < 0 ? path.replaceAll('.', '_') : spec.slice(colon + 1).trim()}`
+/** As Debezium's `add.fields`: `field` or `record.field`; a bare name is of the event or of `source`. */
+function metadataField(path: string, record: AvroRecord, source: AvroRecord): { path: string; type: AvroNode } {
   const dot = path.indexOf('.')
   if (dot < 0) {
     const own = fieldType(record, path)
-    if (own !== undefined && recordOf(own) === null) return { path, column, type: own }
+    if (own !== undefined && recordOf(own) === null) return { path, type: own }
     const type = fieldType(source, path)
-    if (type !== undefined) return { path: `source.${path}`, column, type }
+    if (type !== undefined) return { path: `source.${path}`, type }
   } else {
     const type = fieldType(recordOf(fieldType(record, path.slice(0, dot))) ?? source, path.slice(dot + 1))
-    if (type !== undefined && recordOf(fieldType(record, path.slice(0, dot))) !== null) return { path, column, type }
+    if (type !== undefined && recordOf(fieldType(record, path.slice(0, dot))) !== null) return { path, type }
   }
   throw new KafkaToDeltaError(
     'CONFIG_INVALID',
@@ -134,7 +140,7 @@ export function compileEnvelope(
         compiler.skip(record)
       })
     } else if (name === 'after') {
-      within(() => compiler.emit(`${x}.hasAfter = true; pos = ${compiler.constant(readRow)}(buf, pos, end, row)`))
+      within(() => compiler.emit(`${x}.afterAt = pos; pos = ${compiler.constant(readRow)}(buf, pos, end, row)`))
     } else if (name === 'op') emitValue(type, 'op', { flag: 'op' })
     else if (inner !== null && (name === 'source' || shape.metadata.some((c) => c.path.startsWith(`${name}.`)))) {
       within((record) => emitRecord(record, name))
@@ -145,14 +151,63 @@ export function compileEnvelope(
   return compiler.build()
 }
 
-/** Reads the key columns out of `before`, for messages whose key is null. */
-export function compileBeforeKey(
-  shape: EnvelopeShape,
+/** Reads the key columns that the message's key does not give out of a row, `before` or `after`. */
+export function compileRowKey(
+  record: AvroRecord,
+  fromKey: Map<string, unknown>,
   layout: TableLayout,
-  options: ResolvedOptions,
-  placeholder: Placeholder,
+  builderOf: (column: string) => ColumnBuilder,
 ): Reader {
   const compiler = new ReaderCompiler()
-  emitRow(compiler, shape.before, new Map(), layout, options, placeholder, new Set(layout.primaryKey ?? []))
+  for (const { name, type } of record.fields) {
+    const column = layout.nameOf(name)
+    compiler.emit('{')
+    if (layout.isKey(column) && !fromKey.has(column)) {
+      const builder = builderOf(column)
+      emitExactness(compiler, type, builder)
+      compiler.read(type, builder, 'row', { outOfRange: layout.optionsOf(name, column).outOfRange ?? 'fail' })
+    } else compiler.skip(type)
+    compiler.emit('}')
+    compiler.endStep()
+  }
   return compiler.build()
+}
+
+/** Where the fields of a row lie that are key columns but not of the message's key: two positions for each. */
+export class KeySpans {
+  readonly at: Int32Array
+  private readonly read: Reader
+
+  constructor(record: AvroRecord, fromKey: Map<string, unknown>, layout: TableLayout) {
+    const compiler = new ReaderCompiler()
+    let fields = 0
+    const spans = compiler.constant(this)
+    for (const { name, type } of record.fields) {
+      const column = layout.nameOf(name)
+      const wanted = layout.isKey(column) && !fromKey.has(column)
+      compiler.emit('{')
+      if (wanted) compiler.emit(`${spans}.at[${2 * fields}] = pos`)
+      compiler.skip(type)
+      if (wanted) compiler.emit(`${spans}.at[${2 * fields++ + 1}] = pos`)
+      compiler.emit('}')
+      compiler.endStep()
+    }
+    this.at = new Int32Array(2 * fields)
+    this.read = compiler.build()
+  }
+
+  /** Finds the fields of the row at `pos`. */
+  find(value: Buffer, pos: number): this {
+    this.read(value, pos, value.length, 0)
+    return this
+  }
+
+  /** Whether both have the same values: the same bytes, since one writer wrote them. */
+  equals(other: KeySpans, value: Buffer): boolean {
+    for (let i = 0; i < this.at.length; i += 2) {
+      const [from, to] = [this.at[i] as number, this.at[i + 1] as number]
+      if (value.compare(value, from, to, other.at[i] as number, other.at[i + 1] as number) !== 0) return false
+    }
+    return true
+  }
 }

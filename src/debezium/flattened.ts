@@ -1,8 +1,9 @@
 /** Flattened values (ExtractNewRecordState): the row, and beside it what `add.fields` gave. */
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'
+import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
-import { columnOptions, type ResolvedOptions } from './options.js'
+import type { ResolvedOptions } from './options.js'
 import { EPOCH_FIELDS, fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import type { Placeholder } from './placeholder.js'
 import {
@@ -27,6 +28,8 @@ export interface Guard {
 export interface FlattenedShape {
   record: AvroRecord
   guard: Guard
+  /** Fields that tell of the change, not of the row: true of deletes too. */
+  companions: Set<string>
 }
 
 export function captureOf(name: TextName | NumberName): Capture {
@@ -70,24 +73,26 @@ export function flattenedShape(record: AvroRecord, options: ResolvedOptions): Fl
       for (const name of [...fieldsOf(kind), ...EPOCH_FIELDS]) take(captureOf(name), candidates(name, options))
     }
   }
-  return { record, guard: { captures, sequence, hasOp, hasSnapshot } }
+  const guard = { captures, sequence, hasOp, hasSnapshot }
+  return { record, guard, companions: companionsOf(record, guard, options) }
 }
 
-/** Adds the row's columns to the layout; those that the key gives have the key's type. */
-export function registerRow(
-  record: AvroRecord,
-  fromKey: Map<string, unknown>,
-  layout: TableLayout,
-  options: ResolvedOptions,
-  schemaId: number,
-  addKey: (column: string) => void,
-): void {
-  for (const field of record.fields) {
-    const column = layout.nameOf(field.name)
-    if (fromKey.has(column)) addKey(column)
-    else if (field.name === options.deletedColName) continue
-    else if (layout.isKey(column) || layout.keeps(field.name)) layout.add(field.name, field.type, schemaId)
-  }
+/**
+ * The transform appends `__deleted`, and after it what `add.fields` names. A column of the table may have such a name
+ * too, but lies before. Where there is no `__deleted`, only Debezium's own names are certain.
+ */
+function companionsOf(record: AvroRecord, guard: Guard, options: ResolvedOptions): Set<string> {
+  const names = record.fields.map((field) => field.name)
+  const deletedAt = names.indexOf(options.deletedColName)
+  const after = deletedAt < 0 ? [] : names.slice(deletedAt + 1).filter((name) => name.startsWith('__'))
+  const known = [...guard.captures.keys(), options.lsnColName ?? ''].filter((name) => names.includes(name))
+  return new Set([...after, ...known].filter((name) => name !== options.deletedColName))
+}
+
+/** Whether a field of a row becomes a column. */
+export function isStored(field: string, layout: TableLayout, options: ResolvedOptions): boolean {
+  if (layout.isKey(layout.nameOf(field))) return true
+  return field !== options.deletedColName && layout.keeps(field)
 }
 
 /** Emits code that reads the fields of a row; `skipped` are the columns that come from the key. */
@@ -107,18 +112,19 @@ export function emitRow(
     const stored =
       !skipped.has(column) &&
       (only === undefined || only.has(column)) &&
-      (field.name !== options.deletedColName || layout.isKey(column)) &&
       layout.has(column) &&
-      (layout.isKey(column) || layout.keeps(field.name))
+      isStored(field.name, layout, options)
     const capture = guard?.captures.get(field.name)
     compiler.emit('{')
     if (stored) {
       const start = compiler.fresh('p')
       if (capture !== undefined) compiler.emit(`const ${start} = pos`)
       const target = layout.find(column)
+      const isKey = layout.isKey(column)
+      if (isKey) emitExactness(compiler, field.type, target.builder)
       compiler.read(field.type, target.builder, 'row', {
-        outOfRange: columnOptions(options, field.name).outOfRange ?? 'fail',
-        ...(layout.isKey(column) ? {} : { leftOut: { placeholder, onLeftOut: target.leave } }),
+        outOfRange: layout.optionsOf(field.name, column).outOfRange ?? 'fail',
+        ...(isKey ? {} : { leftOut: { placeholder, onLeftOut: target.leave } }),
       })
       if (capture !== undefined) compiler.emit(`pos = ${start}`)
     }
@@ -146,16 +152,18 @@ export function compileFlattened(
   return compiler.build()
 }
 
-/** Reads the state alone: for rows whose values cannot be stored, which matters only if they are not deleted. */
-export function compileStateOnly(shape: FlattenedShape, state: RowState): Reader {
+/** Reads the state and some columns: of rows whose other values cannot be stored, which does not matter to a delete. */
+export function compileDelete(
+  shape: FlattenedShape,
+  fromKey: Map<string, unknown>,
+  columns: Set<string>,
+  layout: TableLayout,
+  options: ResolvedOptions,
+  placeholder: Placeholder,
+  state: RowState,
+): Reader {
   const compiler = new ReaderCompiler()
-  for (const field of shape.record.fields) {
-    const capture = shape.guard.captures.get(field.name)
-    compiler.emit('{')
-    if (capture === undefined) compiler.skip(field.type)
-    else emitCapture(compiler, field.type, capture, state)
-    compiler.emit('}')
-    compiler.endStep()
-  }
+  const guard = { captures: shape.guard.captures, state }
+  emitRow(compiler, shape.record, fromKey, layout, options, placeholder, columns, guard)
   return compiler.build()
 }

@@ -1,9 +1,12 @@
 /** Keys: which columns a key message gives, and keys in headers. */
+import type { ColumnBuilder } from '../arrow/builders.js'
+import type { ReaderCompiler } from '../avro/compile.js'
 import type { AvroNode } from '../avro/schema.js'
 import { withoutNull } from '../avro/schema.js'
 import { DecodeFault, fault } from '../avro/wire.js'
 import type { TableLayout } from './layout.js'
 import type { ResolvedOptions } from './options.js'
+import { meaningOf } from './types.js'
 
 /** A field of a key and the column that it fills. */
 export interface KeyField {
@@ -40,6 +43,43 @@ export function keyShapeOf(
     return `the key is a single ${node.kind}, not a record: name its column with the option primaryKey`
   }
   return { schemaId, node, fields: [{ field: only, column: layout.nameOf(only), type: node }] }
+}
+
+const BEYOND_MICROS =
+  'a key with a fraction of a microsecond, which the column cannot hold: another key could become the same'
+
+function checkNanos(low: number, high: number, path: string): void {
+  if (((BigInt(high) << 32n) | BigInt(low >>> 0)) % 1000n !== 0n) fault(BEYOND_MICROS, path)
+}
+
+function checkFraction(bytes: Buffer, at: number, length: number, path: string): void {
+  if (/\.\d{6}0*[1-9]/.test(bytes.toString('latin1', at, at + length))) fault(BEYOND_MICROS, path)
+}
+
+/** Emits a check, where keys that differ could be stored as the same: times are stored in microseconds. */
+export function emitExactness(compiler: ReaderCompiler, type: AvroNode, builder: ColumnBuilder): void {
+  const meaning = withoutNull(type) === null ? null : meaningOf(withoutNull(type) as AvroNode)
+  // A time is a number or a text then, both exact.
+  if (builder.type.kind !== 'timestamp') return
+  const nanos = meaning !== null && 'unit' in meaning && meaning.unit === 'ns'
+  const text = meaning?.is === 'isoTimestamp' || meaning?.is === 'zonedTimestamp'
+  if (!nanos && !text) return
+  const path = JSON.stringify(builder.path)
+  const check = (node: AvroNode) => {
+    if (nanos) {
+      compiler.long()
+      compiler.emit(`${compiler.constant(checkNanos)}(lo, hi, ${path})`)
+    } else {
+      compiler.length()
+      compiler.emit(`${compiler.constant(checkFraction)}(buf, pos, n, ${path}); pos += n`)
+    }
+    return node
+  }
+  const start = compiler.fresh('p')
+  compiler.emit(`const ${start} = pos`)
+  if (type.kind === 'union') compiler.union(type.branches, check, '')
+  else check(type)
+  compiler.emit(`pos = ${start}`)
 }
 
 type Json = null | boolean | string | JsonNumber | Json[] | Map<string, Json>

@@ -4,10 +4,14 @@ import { type ColumnType, deltaTypeName, sameType, widen } from '../arrow/types.
 import { type AvroNode, describeAvro } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONTROL_COLUMNS } from './change-batch.js'
-import { columnOptions, type ResolvedOptions } from './options.js'
-import { columnTypeOf } from './types.js'
+import { columnOptions, keyColumnOptions, type ResolvedOptions } from './options.js'
+import { type ColumnOptions, columnTypeOf } from './types.js'
 
 const CONTROL_NAMES = new Set<string>(CONTROL_COLUMNS)
+
+function origin(schemaId: number): string {
+  return schemaId > 0 ? `schema ${schemaId}` : 'of the options'
+}
 
 export class LayoutColumn {
   builder: ColumnBuilder
@@ -46,6 +50,8 @@ export class LayoutColumn {
 
 export class TableLayout {
   readonly columns: LayoutColumn[] = []
+  /** Names of all fields of rows and keys seen, also of those that are not stored. */
+  readonly fields = new Set<string>()
   primaryKey: string[] | null = null
   /** The keys before primary-key updates; its rows are the batch's. */
   oldKey: StructBuilder | null = null
@@ -86,9 +92,12 @@ export class TableLayout {
    */
   add(field: string, node: AvroNode, schemaId: number, name: string = this.nameOf(field)): LayoutColumn {
     const { topic } = this.options
-    const type = columnTypeOf(node, columnOptions(this.options, field), field)
+    const type = columnTypeOf(node, this.optionsOf(field, name), field)
     const known = this.byName.get(name)
-    if (known === undefined) return this.append(field, name, type, node, schemaId)
+    if (known === undefined) {
+      const source = field === name ? describeAvro(node) : `${field}: ${describeAvro(node)}`
+      return this.append(name, type, source, schemaId)
+    }
     if (sameType(known.type, type)) return known
     const wider = widen(known.type, type)
     if (wider === null) {
@@ -108,7 +117,30 @@ export class TableLayout {
     return known
   }
 
-  private append(field: string, name: string, type: ColumnType, node: AvroNode, schemaId: number): LayoutColumn {
+  /** Adds a column that no schema defines; again: does nothing. */
+  addOwn(name: string, type: ColumnType, source: string): void {
+    const known = this.byName.get(name)
+    if (known === undefined) this.append(name, type, source, 0)
+    else if (!sameType(known.type, type)) throw this.takenName(name, `a field (${known.source})`, source)
+  }
+
+  /** For a name that two columns of one schema would have. */
+  takenName(name: string, one: string, other: string): KafkaToDeltaError {
+    const { topic } = this.options
+    return new KafkaToDeltaError(
+      'SCHEMA_UNSUPPORTED',
+      `${topic}: the column ${name} would hold both ${one} and ${other}: rename a field with renameColumns or leave it ` +
+        'out with excludeColumns, or name the own column otherwise (metadataColumns "path:name", softDeleteColName)',
+      { topic, column: name },
+    )
+  }
+
+  /** How values of a field are stored; those of keys exactly. */
+  optionsOf(field: string, name: string = this.nameOf(field)): ColumnOptions {
+    return this.isKey(name) ? keyColumnOptions(this.options, field) : columnOptions(this.options, field)
+  }
+
+  private append(name: string, type: ColumnType, source: string, schemaId: number): LayoutColumn {
     const { topic } = this.options
     const remedy = `rename it with renameColumns or leave it out with excludeColumns`
     if (CONTROL_NAMES.has(name.toLowerCase())) {
@@ -122,12 +154,11 @@ export class TableLayout {
     if (other !== undefined) {
       throw new KafkaToDeltaError(
         'SCHEMA_UNSUPPORTED',
-        `${topic}: the columns ${other.name} (schema ${other.schemaId}) and ${name} (schema ${schemaId}) differ only ` +
+        `${topic}: the columns ${other.name} (${origin(other.schemaId)}) and ${name} (${origin(schemaId)}) differ only ` +
           `in case, which Delta tables cannot hold: for one of them, ${remedy}`,
         { topic, column: name, schemaId },
       )
     }
-    const source = field === name ? describeAvro(node) : `${field}: ${describeAvro(node)}`
     const column = new LayoutColumn(name, type, source, schemaId)
     this.columns.push(column)
     this.byName.set(name, column)
@@ -158,7 +189,8 @@ export class TableLayout {
     throw new KafkaToDeltaError(
       'SCHEMA_INCOMPATIBLE',
       `${topic}: the primary key is (${known.join(', ')}) in schema ${this.keySchemaId} and (${names.join(', ')}) in ` +
-        `schema ${schemaId}: a table's key cannot change; write to a new table, or name the key with primaryKey`,
+        `schema ${schemaId}: a table's key cannot change; where a key column was renamed, keep its name with ` +
+        'renameColumns (new name: old name), otherwise write to a new table, or name the key with primaryKey',
       { topic, schemaId },
     )
   }
@@ -195,10 +227,18 @@ export class TableLayout {
     this.oldKey?.mark()
   }
 
-  utf8SinceMark(row: number): boolean {
-    return (
-      this.columns.every((column) => column.builder.utf8SinceMark(row, row + 1)) &&
-      (this.oldKey?.utf8SinceMark(row, row + 1) ?? true)
-    )
+  /** The column with a text that is not UTF-8 in the rows `from` to `to`, all appended since the mark; null for none. */
+  brokenTextSinceMark(from: number, to: number): string | null {
+    const builders = this.columns.map((column) => column.builder)
+    if (this.oldKey !== null) builders.push(this.oldKey)
+    return builders.find((builder) => !builder.utf8SinceMark(from, to))?.path ?? null
+  }
+
+  /** Takes back the last rows. */
+  truncate(from: number, to: number): void {
+    for (let row = to - 1; row >= from; row--) this.clear(row)
+    // What rows before the last one appended is still there.
+    for (const column of this.columns) column.builder.truncate(from, to)
+    this.oldKey?.truncate(from, to)
   }
 }

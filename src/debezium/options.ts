@@ -1,4 +1,5 @@
 /** What a table's decoder is told. */
+import { KafkaToDeltaError } from '../errors.js'
 import { DEFAULT_PLACEHOLDER } from './placeholder.js'
 import type { ColumnOptions } from './types.js'
 
@@ -13,8 +14,13 @@ export interface DecodeOptions {
   lsnColName?: string
   /** The connector's `unavailable.value.placeholder`. */
   unavailableValuePlaceholder?: string
-  /** Whether deletes and tombstones remove rows or are ignored. Default 'apply'. */
-  deletes?: 'apply' | 'ignore'
+  /**
+   * 'hard': deletes, tombstones and truncates remove rows. 'soft': rows stay, marked by {@link softDeleteColName}.
+   * 'ignore': they do nothing, so that the old key of an updated key stays too. Default 'hard'.
+   */
+  deletes?: 'hard' | 'soft' | 'ignore'
+  /** With soft deletes: the boolean column that is true for deleted rows, false for live ones. Default `__deleted`. */
+  softDeleteColName?: string
   /** How values are stored, for columns that {@link columns} does not name. */
   defaults?: ColumnOptions
   /** How the values of single columns are stored, by field name. */
@@ -26,8 +32,10 @@ export interface DecodeOptions {
   /** New names, by field name. */
   renameColumns?: Record<string, string>
   /**
-   * Of envelopes: fields of the event to store, as Debezium's `add.fields` writes them (`op`, `source.ts_ms:timestamp`),
-   * under the names that a flattened stream has (`__op`, `__timestamp`).
+   * What to store of the message of a row's last change, beside the row: `kafka.topic`, `kafka.partition`,
+   * `kafka.offset`, `kafka.timestamp`, `operation`, and of envelopes fields of the event, as Debezium's `add.fields`
+   * writes them (`op`, `source.ts_ms:timestamp`). The columns are named as in a flattened stream: `__kafka_topic`,
+   * `__timestamp`. See {@link MetadataSpec}.
    */
   metadataColumns?: string[]
   /**
@@ -35,6 +43,8 @@ export interface DecodeOptions {
    * Default 'auto'.
    */
   orderGuard?: 'auto' | 'off' | 'lsn'
+  /** Other topics are written to the same table: a truncate of this one cannot be applied. Default false. */
+  shared?: boolean
   /** 'collect' keeps the raw key and value of bad records, 'skip' only their position. Default 'fail'. */
   onBadRecord?: 'fail' | 'skip' | 'collect'
 }
@@ -46,13 +56,15 @@ export function resolveOptions(options: DecodeOptions): ResolvedOptions {
   return {
     deletedColName: '__deleted',
     unavailableValuePlaceholder: DEFAULT_PLACEHOLDER,
-    deletes: 'apply',
+    deletes: 'hard',
+    softDeleteColName: '__deleted',
     defaults: {},
     columns: {},
     excludeColumns: [],
     renameColumns: {},
     metadataColumns: [],
     orderGuard: 'auto',
+    shared: false,
     onBadRecord: 'fail',
     ...withoutUndefined(options),
   }
@@ -66,5 +78,32 @@ function withoutUndefined(options: DecodeOptions): DecodeOptions {
 
 /** The options of one column, its own before the defaults. */
 export function columnOptions(options: ResolvedOptions, field: string): ColumnOptions {
-  return { ...options.defaults, ...options.columns[field] }
+  return { ...options.defaults, ...own(options, field) }
+}
+
+function own(options: ResolvedOptions, field: string): ColumnOptions {
+  return Object.hasOwn(options.columns, field) ? (options.columns[field] as ColumnOptions) : {}
+}
+
+/**
+ * The options of a key column. Two keys must never become one: the defaults that could do that do not count.
+ * @throws CONFIG_INVALID where the column's own options could
+ */
+export function keyColumnOptions(options: ResolvedOptions, field: string): ColumnOptions {
+  const named = own(options, field)
+  const lossy =
+    named.outOfRange !== undefined && named.outOfRange !== 'fail'
+      ? `outOfRange ${JSON.stringify(named.outOfRange)}`
+      : named.decimal === 'double'
+        ? 'decimal "double"'
+        : null
+  if (lossy !== null) {
+    throw new KafkaToDeltaError(
+      'CONFIG_INVALID',
+      `${options.topic}: columns.${field} says ${lossy}, but ${field} is part of the primary key, whose values must stay exact`,
+      { topic: options.topic, column: field },
+    )
+  }
+  const { decimal, ...defaults } = { ...options.defaults, outOfRange: 'fail' as const }
+  return { ...defaults, ...(decimal === undefined || decimal === 'double' ? {} : { decimal }), ...named }
 }

@@ -1,6 +1,7 @@
 /** Debezium's placeholder for values that a change leaves out (unchanged TOAST columns), in all its forms. */
 import { createHash } from 'node:crypto'
 import { BytesBuilder, type ColumnBuilder, FixedBuilder, type ListBuilder, StructBuilder } from '../arrow/builders.js'
+import { KafkaToDeltaError } from '../errors.js'
 
 export const DEFAULT_PLACEHOLDER = '__debezium_unavailable_value'
 
@@ -13,8 +14,17 @@ export class Placeholder {
   /** As the text of a UUID. */
   readonly uuid: Buffer
 
-  /** @param configured the connector's setting; `hex:` and hexadecimal digits stand for bytes */
+  /**
+   * @param configured the connector's setting; `hex:` and hexadecimal digits stand for bytes
+   * @throws CONFIG_INVALID for an empty one, which empty values would be, and for digits that are none
+   */
   constructor(configured: string = DEFAULT_PLACEHOLDER) {
+    if (configured === '' || (configured.startsWith('hex:') && !/^hex:([0-9a-f]{2})+$/i.test(configured))) {
+      throw new KafkaToDeltaError(
+        'CONFIG_INVALID',
+        `unavailableValuePlaceholder is ${JSON.stringify(configured)}: give text, or "hex:" and pairs of hexadecimal digits`,
+      )
+    }
     this.text = configured.startsWith('hex:') ? Buffer.from(configured.slice(4), 'hex') : Buffer.from(configured)
     const text = this.text.toString()
     this.json = Buffer.from(JSON.stringify({ [text]: text }))

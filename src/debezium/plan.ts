@@ -1,12 +1,15 @@
 /** How messages of one pair of schemas, key and value, are decoded. */
+import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
-import { type AvroNode, withoutNull } from '../avro/schema.js'
+import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { compileBeforeKey, compileEnvelope, type EnvelopeShape, envelopeShape } from './envelope.js'
-import { compileFlattened, compileStateOnly, type FlattenedShape, flattenedShape, registerRow } from './flattened.js'
-import { type KeyShape, keyShapeOf } from './keys.js'
+import { compileEnvelope, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
+import { compileDelete, compileFlattened, type FlattenedShape, flattenedShape, isStored } from './flattened.js'
+import { ownTopicOf } from './ignored.js'
+import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.js'
 import type { LayoutColumn, TableLayout } from './layout.js'
-import { columnOptions, type ResolvedOptions } from './options.js'
+import type { MessageColumns, MetadataSpec } from './metadata.js'
+import type { ResolvedOptions } from './options.js'
 import type { Placeholder } from './placeholder.js'
 import { RowState } from './row-state.js'
 
@@ -17,23 +20,46 @@ export interface SchemaOf {
 
 export type PlanKind = 'flattened' | 'envelope' | 'tombstone' | 'ignored' | 'bad'
 
-/** Topics of the connector itself: heartbeats, transactions' begin and end, schema changes, logical messages. */
-const IGNORED =
-  /^io\.debezium\.connector\.(common\.(Heartbeat|TransactionMetadataValue)|[\w.]*SchemaChangeValue|[\w.]*MessageValue)$/
+/** What finds and reads a key that an update changed. */
+export interface MovedKey {
+  before: KeySpans
+  after: KeySpans
+  /** Reads the row before into `_old_key`. */
+  readOldKey: Reader
+  /** Reads what the message's key gives into `_old_key`; null where it gives nothing. */
+  readOldKeyOfKey: Reader | null
+}
+
+/** What all plans of a decoder share. */
+export interface PlanContext {
+  layout: TableLayout
+  options: ResolvedOptions
+  placeholder: Placeholder
+  metadata: MetadataSpec[]
+  messageColumns: MessageColumns
+}
 
 /** The plan for one pair of schemas. Readers are compiled when the layout is complete, and again when it changes. */
 export class Plan {
   kind: PlanKind = 'bad'
   /** Why messages of this pair are bad, for `bad`; for envelopes, why those are that need a key. */
   reason = ''
+  /** What the messages are, for those of the connector's own topics. */
+  ownTopic: string | null = null
   readonly state = new RowState()
   key: KeyShape | null = null
   shape: FlattenedShape | EnvelopeShape | null = null
   readKey: Reader | null = null
   readValue: Reader | null = null
   readBeforeKey: Reader | null = null
-  /** Columns that a delete leaves null. */
-  nonKey: LayoutColumn[] = []
+  /** For keys that may change without a delete of the old one: null where the connector knows the whole key. */
+  movedKey: MovedKey | null = null
+  /** The columns of the primary key. */
+  keyColumns: LayoutColumn[] = []
+  /** Columns whose values a delete does not tell. */
+  unknownToDelete: LayoutColumn[] = []
+  /** Names of columns that tell of the change, not of the row. */
+  private companions = new Set<string>()
   private stateReader: Reader | null = null
   private compiledVersion = -1
   private fromKey = new Map<string, AvroNode>()
@@ -41,16 +67,20 @@ export class Plan {
   constructor(
     readonly keySchema: SchemaOf | null,
     readonly valueSchema: SchemaOf | null,
-    private readonly layout: TableLayout,
-    private readonly options: ResolvedOptions,
-    private readonly placeholder: Placeholder,
+    private readonly context: PlanContext,
   ) {
     this.classify()
   }
 
   /** Reads the kind off the schemas and adds their columns to the layout. */
   private classify(): void {
+    const { layout, options, metadata } = this.context
     const record = this.valueSchema === null ? null : withoutNull(this.valueSchema.node)
+    this.ownTopic = ownTopicOf(record) ?? ownTopicOf(this.keySchema === null ? null : withoutNull(this.keySchema.node))
+    if (this.ownTopic !== null) {
+      this.kind = 'ignored'
+      return
+    }
     if (record !== null && record.kind !== 'record') {
       this.reason = `the value is a single ${record.kind}, not a record`
       return
@@ -59,12 +89,8 @@ export class Plan {
       this.reason = 'the value is one of several types, not a record'
       return
     }
-    if (record !== null && (IGNORED.test(record.connectName ?? '') || IGNORED.test(record.name))) {
-      this.kind = 'ignored'
-      return
-    }
     if (this.keySchema !== null) {
-      const shape = keyShapeOf(this.keySchema.node, this.keySchema.id, this.layout, this.options)
+      const shape = keyShapeOf(this.keySchema.node, this.keySchema.id, layout, options)
       if (typeof shape === 'string') {
         this.reason = shape
         return
@@ -72,43 +98,77 @@ export class Plan {
       this.key = shape
       for (const field of shape.fields) this.fromKey.set(field.column, field.type)
     }
-    this.checkKeyColumnsKept()
     if (record === null) {
       this.classifyTombstone()
       return
     }
 
-    const envelope = envelopeShape(record, this.options)
+    const envelope = envelopeShape(record, metadata, options)
     const row = envelope?.after ?? record
-    const problem = this.choosePrimaryKey(new Set(row.fields.map((field) => this.layout.nameOf(field.name))))
+    const problem = this.choosePrimaryKey(new Set(row.fields.map((field) => layout.nameOf(field.name))))
     if (problem !== null && envelope === null) {
       this.reason = problem
       return
     }
     // Truncates have no key: an envelope without one can still be read.
     this.reason = problem ?? ''
-    this.shape = envelope ?? flattenedShape(record, this.options)
+    const shape = envelope ?? flattenedShape(record, options)
+    this.shape = shape
     this.kind = envelope === null ? 'flattened' : 'envelope'
+    for (const { name } of row.fields) layout.fields.add(name)
+    for (const { field } of this.key?.fields ?? []) layout.fields.add(field)
+    for (const { column } of metadata) layout.fields.add(column)
+    this.checkKeyColumnsKept(row)
+    this.checkNames(row)
     this.addColumns(row, (this.valueSchema as SchemaOf).id)
-    for (const column of envelope?.metadata ?? []) {
-      this.layout.add(column.column, column.type, (this.valueSchema as SchemaOf).id, column.column)
+    for (const { column, type } of envelope?.metadata ?? []) {
+      layout.add(column, type, (this.valueSchema as SchemaOf).id, column)
+      this.companions.add(column)
     }
+    if ('companions' in shape) for (const field of shape.companions) this.companions.add(layout.nameOf(field))
+    this.context.messageColumns.register()
   }
 
-  private checkKeyColumnsKept(): void {
-    const excluded = (this.key?.fields ?? []).find((field) => this.options.excludeColumns.includes(field.field))
-    const named = this.options.primaryKey?.find((name) => this.options.excludeColumns.includes(name))
-    const column = named ?? (this.options.primaryKey === undefined ? excluded?.field : undefined)
-    if (column !== undefined) {
+  private checkKeyColumnsKept(row: AvroRecord | null): void {
+    const { layout, options } = this.context
+    const names = [
+      ...(this.key?.fields.map(({ field }) => field) ?? []),
+      ...(row?.fields.map(({ name }) => name) ?? []),
+    ]
+    const excluded = names.find((name) => layout.isKey(layout.nameOf(name)) && options.excludeColumns.includes(name))
+    if (excluded !== undefined) {
       throw new KafkaToDeltaError(
         'CONFIG_INVALID',
-        `excludeColumns names ${column}, which is part of the primary key`,
+        `excludeColumns names ${excluded}, which is part of the primary key`,
         {
-          topic: this.options.topic,
-          column,
+          topic: options.topic,
+          column: excluded,
         },
       )
     }
+  }
+
+  /** Two fields of one message must not share a column, nor a field one of ours. */
+  private checkNames(row: AvroRecord): void {
+    const { layout, options, messageColumns } = this.context
+    const taken = new Map<string, string>()
+    const claim = (column: string, what: string) => {
+      const other = taken.get(column)
+      if (other !== undefined) throw layout.takenName(column, other, what)
+      taken.set(column, what)
+    }
+    const inRow = new Set<string>()
+    for (const { name } of row.fields) {
+      if (!isStored(name, layout, options)) continue
+      claim(layout.nameOf(name), `the field ${name}`)
+      inRow.add(name)
+    }
+    // A field of the key is the one of the row, where that has it.
+    for (const { field, column } of this.keyFields()) if (!inRow.has(field)) claim(column, `the key’s field ${field}`)
+    if (this.shape !== null && 'metadata' in this.shape) {
+      for (const { path, column } of this.shape.metadata) claim(column, `the event’s ${path} (metadataColumns)`)
+    }
+    for (const [column, what] of messageColumns.sources) claim(column, `“${what}”`)
   }
 
   private classifyTombstone(): void {
@@ -116,12 +176,14 @@ export class Plan {
     this.kind = 'ignored'
     if (this.key === null || this.choosePrimaryKey(new Set()) !== null) return
     this.kind = 'tombstone'
+    this.checkKeyColumnsKept(null)
     this.addKeyColumns()
+    this.context.messageColumns.register()
   }
 
   /** The reason where this pair of schemas does not give the primary key. */
   private choosePrimaryKey(inValue: Set<string>): string | null {
-    const { layout, options } = this
+    const { layout, options } = this.context
     if (options.primaryKey === undefined) {
       if (this.key === null) return 'the message has no key: name the key columns with the option primaryKey'
       layout.setPrimaryKey(
@@ -138,62 +200,109 @@ export class Plan {
     return null
   }
 
-  private addColumns(record: Parameters<typeof registerRow>[0], schemaId: number): void {
-    const fromKey = this.key?.fields ?? []
-    registerRow(record, this.fromKey, this.layout, this.options, schemaId, (column) => {
-      const field = fromKey.find((candidate) => candidate.column === column)
-      if (field !== undefined) this.layout.add(field.field, field.type, this.key?.schemaId ?? schemaId)
-    })
+  /** The key's fields that become columns: those of the primary key, and others that the options keep. */
+  private keyFields(): KeyField[] {
+    const { layout } = this.context
+    return (this.key?.fields ?? []).filter(({ field, column }) => layout.isKey(column) || layout.keeps(field))
+  }
+
+  /** Adds the row's columns to the layout; those that the key gives have the key's type. */
+  private addColumns(row: AvroRecord, schemaId: number): void {
+    const { layout, options } = this.context
+    const ofKey = new Map(this.keyFields().map((field) => [field.column, field]))
+    for (const { name, type } of row.fields) {
+      const field = ofKey.get(layout.nameOf(name))
+      if (field !== undefined) layout.add(field.field, field.type, this.key?.schemaId ?? schemaId)
+      else if (isStored(name, layout, options)) layout.add(name, type, schemaId)
+    }
     this.addKeyColumns()
   }
 
   private addKeyColumns(): void {
-    for (const field of this.key?.fields ?? []) {
-      this.layout.add(field.field, field.type, this.key?.schemaId ?? -1)
-    }
+    for (const { field, type } of this.keyFields()) this.context.layout.add(field, type, this.key?.schemaId ?? -1)
   }
 
   /** Compiles the readers for the layout as it is now. */
   prepare(): void {
-    const { layout, options, placeholder, shape } = this
+    const { shape } = this
+    const { layout, options, placeholder, messageColumns } = this.context
     if (this.compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
     this.compiledVersion = layout.version
-    this.nonKey = layout.columns.filter((column) => !layout.isKey(column.name) && !this.fromKey.has(column.name))
-    this.readKey = this.key === null ? null : this.compileKey(this.key, (column) => layout.find(column).builder)
+    const soft = options.deletes === 'soft'
+    this.unknownToDelete = layout.columns.filter(({ name }) => {
+      if (layout.isKey(name) || this.fromKey.has(name)) return false
+      return !soft || !(this.companions.has(name) || messageColumns.sources.has(name))
+    })
+    this.readKey = this.key === null ? null : this.compileKey(this.key, (column) => this.builderOf(column))
+    this.keyColumns = layout.columns.filter(({ name }) => layout.isKey(name))
+    this.stateReader = null
     if (shape === null) return
     if ('after' in shape) {
       this.readValue = compileEnvelope(shape, this.fromKey, layout, options, placeholder, this.state)
-      this.readBeforeKey = compileBeforeKey(shape, layout, options, placeholder)
+      const builderOf = (column: string) => layout.find(column).builder
+      this.readBeforeKey = compileRowKey(shape.before, this.fromKey, layout, builderOf)
+      this.movedKey = this.reason === '' && this.keyIsInValue ? this.compileMovedKey(shape) : null
     } else {
       this.readValue = compileFlattened(shape, this.fromKey, layout, options, placeholder, this.state)
     }
   }
 
-  /** Whether the deletes of this plan need `before` for their key. */
-  get keyIsInValue(): boolean {
-    return (this.layout.primaryKey ?? []).some((name) => !this.fromKey.has(name))
+  private compileMovedKey({ before, after }: EnvelopeShape): MovedKey {
+    const { layout } = this.context
+    const oldKey = layout.oldKeyBuilder()
+    const child = (column: string) => oldKey.children[oldKey.names.indexOf(column)]
+    return {
+      before: new KeySpans(before, this.fromKey, layout),
+      after: new KeySpans(after, this.fromKey, layout),
+      readOldKey: compileRowKey(before, this.fromKey, layout, (column) => child(column) as ColumnBuilder),
+      readOldKeyOfKey: this.key === null ? null : this.compileKey(this.key, child),
+    }
   }
 
-  /** Reads deleted and op, where the row's values cannot be read; flattened values only. */
-  get readState(): Reader {
-    this.stateReader ??= compileStateOnly(this.shape as FlattenedShape, this.state)
+  private builderOf(column: string): LayoutColumn['builder'] | undefined {
+    const { layout } = this.context
+    return layout.has(column) ? layout.find(column).builder : undefined
+  }
+
+  /** Whether the deletes of this plan need `before` for their key. */
+  get keyIsInValue(): boolean {
+    return (this.context.layout.primaryKey ?? []).some((name) => !this.fromKey.has(name))
+  }
+
+  /** Reads what a delete tells, where the row's values cannot be read; flattened values only. */
+  get readDelete(): Reader {
+    const { layout, options, placeholder } = this.context
+    const columns = new Set([...(layout.primaryKey ?? []), ...(options.deletes === 'soft' ? this.companions : [])])
+    this.stateReader ??= compileDelete(
+      this.shape as FlattenedShape,
+      this.fromKey,
+      columns,
+      layout,
+      options,
+      placeholder,
+      this.state,
+    )
     return this.stateReader
   }
 
   private compileKey(key: KeyShape, builderOf: (column: string) => LayoutColumn['builder'] | undefined): Reader {
+    const { layout } = this.context
     const compiler = new ReaderCompiler()
     const fields = new Map(key.fields.map((field) => [field.field, field]))
     const read = (name: string, type: AvroNode) => {
       const field = fields.get(name)
       const builder = field === undefined ? undefined : builderOf(field.column)
       compiler.emit('{')
-      if (builder === undefined) compiler.skip(type)
-      else compiler.read(type, builder, 'row', { outOfRange: columnOptions(this.options, name).outOfRange ?? 'fail' })
+      if (field === undefined || builder === undefined) compiler.skip(type)
+      else {
+        if (layout.isKey(field.column)) emitExactness(compiler, type, builder)
+        compiler.read(type, builder, 'row', { outOfRange: layout.optionsOf(name, field.column).outOfRange ?? 'fail' })
+      }
       compiler.emit('}')
     }
     const record = withoutNull(key.node)
     if (record?.kind !== 'record') {
-      const only = key.fields[0] as KeyShape['fields'][number]
+      const only = key.fields[0] as KeyField
       read(only.field, key.node)
     } else if (key.node.kind === 'union') {
       compiler.union(
@@ -214,9 +323,9 @@ export class Plan {
 
   /** Reads a key of this plan's key schema into `_old_key`; null where such keys do not give all key columns. */
   oldKeyReader(): Reader | null {
-    const { layout, key } = this
-    if (key === null || this.keyIsInValue) return null
+    const { layout } = this.context
+    if (this.key === null || this.keyIsInValue) return null
     const builder = layout.oldKeyBuilder()
-    return this.compileKey(key, (column) => builder.children[builder.names.indexOf(column)])
+    return this.compileKey(this.key, (column) => builder.children[builder.names.indexOf(column)])
   }
 }

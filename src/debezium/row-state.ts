@@ -26,8 +26,8 @@ export class RowState {
   deleted = 0
   /** The character of `op`, 0 for none. */
   op = 0
-  /** Whether `after` is a row. */
-  hasAfter = false
+  /** Position of `after`'s row, -1 for none. */
+  afterAt = -1
   /** Position of `before`'s row, -1 for none. */
   beforeAt = -1
   readonly textAt = new Int32Array(TEXTS.length)
@@ -39,7 +39,7 @@ export class RowState {
   reset(): void {
     this.deleted = 0
     this.op = 0
-    this.hasAfter = false
+    this.afterAt = -1
     this.beforeAt = -1
     this.textLength.fill(-1)
     this.hasNumber.fill(0)
@@ -74,7 +74,9 @@ export function emitCapture(compiler: ReaderCompiler, type: AvroNode, capture: C
     return
   }
   if (type.kind === 'boolean') {
-    compiler.emit(`${x}.deleted = buf[pos++] === 1 ? 1 : 0`)
+    compiler.emit(
+      `b = buf[pos++]; if (b > 1) fault('a boolean that is neither 0 nor 1'); ${x}.deleted = b === 1 ? 1 : 0`,
+    )
     return
   }
   compiler.length()

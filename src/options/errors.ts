@@ -6,15 +6,9 @@ import { suggest } from './suggest.js'
 
 /** Options and values that are known but come in a later version. */
 const NOT_AVAILABLE: Record<string, string> = {
-  deadLetter: 'dead letters',
   topics: 'topic patterns',
   catalog: 'registration in a metastore',
-  softDelete: 'soft deletes',
-  softDeletes: 'soft deletes',
-  shared: 'several topics in one table',
   maintenance: 'maintenance beside the stream',
-  maxRewriteBytes: 'widening by rewriting a table',
-  resetOrder: 'forgetting the order values',
   sparkCheckpoint: "starting from a Spark job's checkpoint",
   http: 'the HTTP server',
 }
@@ -93,7 +87,6 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): O
 }
 
 const LATER_VALUES: { option: string; value: string; what: string }[] = [
-  { option: 'onBadRecord', value: 'dead-letter', what: 'dead letters' },
   { option: 'workers', value: 'many', what: 'several workers in one group' },
 ]
 

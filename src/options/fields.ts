@@ -99,11 +99,18 @@ export const flag = (description: string) =>
 export const text = (description: string) => z.string().min(1, 'must not be empty').meta({ description })
 
 /** A list of names; one name, or several with commas between, may be given as text. */
-export const names = (description: string) =>
+export const names = (description: string) => nameList(description, 1)
+
+/** {@link names}, or none. */
+export const optionalNames = (description: string) => nameList(description, 0)
+
+const nameList = (description: string, minimum: number) =>
   field<string | readonly string[], string[]>(
     (value) => {
       const list = typeof value === 'string' ? value.split(',').map((name) => name.trim()) : value
-      return Array.isArray(list) && list.length > 0 && list.every((name) => typeof name === 'string' && name !== '')
+      return Array.isArray(list) &&
+        list.length >= minimum &&
+        list.every((name) => typeof name === 'string' && name !== '')
         ? [...list]
         : null
     },
@@ -111,7 +118,7 @@ export const names = (description: string) =>
     {
       description,
       anyOf: [
-        { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 },
+        { type: 'array', items: { type: 'string', minLength: 1 }, minItems: minimum },
         { type: 'string', minLength: 1 },
       ],
     },

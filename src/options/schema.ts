@@ -3,9 +3,24 @@
 import type { ConnectionOptions } from 'node:tls'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { z } from 'zod'
-import { callback, count, duration, field, flag, names, passedOn, properties, show, size, text } from './fields.js'
+import {
+  callback,
+  count,
+  duration,
+  field,
+  flag,
+  names,
+  optionalNames,
+  passedOn,
+  properties,
+  show,
+  size,
+  text,
+} from './fields.js'
 import { startingOffsets } from './starting-offsets.js'
 import { parseDuration } from './units.js'
+
+const TOPIC_NAME = /^[a-zA-Z0-9._-]{1,249}$/
 
 const choice = <const T extends readonly [string, ...string[]]>(values: T, description: string) =>
   z
@@ -117,6 +132,9 @@ const schemaRegistry = z
       })
       .meta({ description: 'TLS of an https registry.' })
       .optional(),
+    unknownSchemaTimeout: duration(
+      'How long an unknown schema id is asked for again before its message is a bad record (default "5 seconds").',
+    ).optional(),
   })
   .refine((registry) => (registry.url === undefined) !== (registry.urls === undefined), {
     error: 'give either url or urls',
@@ -167,6 +185,21 @@ const column = z
       'Values that the type cannot hold (infinity, BC years, NaN): fail (default), null, or the nearest that it can.',
     ).optional(),
   })
+  .meta({ description: 'How values of columns are stored.' })
+
+/** Beside `type`, these would say nothing. */
+const TYPE_DECIDES = ['timestampNtz', 'time', 'smallIntegers', 'decimal'] as const
+
+const namedColumn = column
+  .extend({
+    type: choice(
+      ['string'],
+      'Stores the exact text of the value, whatever its type: for single values, not for bytes.',
+    ).optional(),
+  })
+  .refine((options) => options.type === undefined || TYPE_DECIDES.every((name) => options[name] === undefined), {
+    error: `type "string" decides already how the values are stored: leave out ${TYPE_DECIDES.join(', ')}`,
+  })
   .meta({ description: 'How values of a column are stored.' })
 
 /** How decimals are stored that Delta has no type for. */
@@ -176,10 +209,29 @@ export type DecimalChoice =
   | `decimal(${number},${number})`
   | { readonly precision: number; readonly scale: number }
 
+const deadLetter = z
+  .strictObject({
+    path: text('A Delta table for them alone: a folder, or s3://, gs://, az:// URL.').optional(),
+    storageOptions: properties("Options of its object store, added to the query's.").optional(),
+    topic: z.string().regex(TOPIC_NAME, 'is no topic name').meta({ description: 'A Kafka topic for them.' }).optional(),
+  })
+  .refine(({ path, topic }) => (path === undefined) !== (topic === undefined), { error: 'give either path or topic' })
+  .refine(({ storageOptions, topic }) => topic === undefined || storageOptions === undefined, {
+    error: 'storageOptions are of a path, not of a topic',
+  })
+  .meta({ description: 'Where messages go that cannot be applied, with onBadRecord: dead-letter.' })
+
 /** Options of the whole query that a table may set for itself. */
 const perTable = {
   deletedColName: text('The field that says whether a row is deleted (default: __deleted).').optional(),
   lsnColName: text("The field with the log sequence number (default: found by Debezium's names).").optional(),
+  deletes: choice(
+    ['hard', 'soft', 'ignore'],
+    'Deletes remove rows (hard, the default), mark them in softDeleteColName (soft), or do nothing (ignore).',
+  ).optional(),
+  softDeleteColName: text(
+    'With soft deletes, the boolean column that is true for deleted rows (default: __deleted).',
+  ).optional(),
   mergeMode: choice(
     ['auto', 'merge-on-read', 'copy-on-write'],
     'merge-on-read writes deletion vectors, copy-on-write rewrites files. auto: the former for new tables and those that have it enabled.',
@@ -194,9 +246,10 @@ const perTable = {
   ).optional(),
   onMissingValue: choice(['null', 'fail'], 'A left-out value that has no stored value.').optional(),
   onBadRecord: choice(
-    ['fail', 'skip'],
-    'A message that cannot be applied: stop the table (default), or count and skip it.',
+    ['fail', 'skip', 'dead-letter'],
+    'A message that cannot be applied: stop the table (default), count and skip it, or write it to deadLetter.',
   ).optional(),
+  deadLetter: deadLetter.optional(),
   unavailableValuePlaceholder: text(
     "Debezium's unavailable.value.placeholder (default: __debezium_unavailable_value).",
   ).optional(),
@@ -211,7 +264,7 @@ const perTable = {
     .meta({ description: 'How values are stored of columns that are not named in columns.' })
     .optional(),
   metadataColumns: names(
-    "Of envelopes: fields of the event to store, as Debezium's add.fields has them (op, source.ts_ms).",
+    "What to store of a row's last change: kafka.topic, kafka.partition, kafka.offset, kafka.timestamp, operation, and of envelopes fields of the event, as Debezium's add.fields has them (op, source.ts_ms). Each may have another name: kafka.offset:position makes the column __position.",
   ).optional(),
   tableProperties: properties('Delta table properties, set when the table is created.').optional(),
   storageOptions: properties('Options of the object store: credentials, endpoint, region.').optional(),
@@ -232,14 +285,18 @@ const table = z
       )
       .meta({ description: 'Computed columns, as "YEAR(created_at) AS year", in Spark SQL.' })
       .optional(),
-    partitionCols: names('The columns that the table is partitioned by.').optional(),
+    resetOrder: flag(
+      'The source was restored or replaced: the order of its changes up to now no longer counts. For one start: take it out again.',
+    ).optional(),
+    partitionCols: optionalNames('The columns that the table is partitioned by.').optional(),
     columns: z
-      .record(z.string(), column)
+      .record(z.string(), namedColumn)
       .meta({ description: 'Columns that are stored otherwise than by default, by field name.' })
       .optional(),
     includeColumns: names('The fields to keep; key columns always are. Default: all.').optional(),
     excludeColumns: names('Fields to leave out.').optional(),
     renameColumns: properties('New names, by field name.').optional(),
+    shared: flag('Several topics are written to this path; no key may be in two of them (default: false).').optional(),
     ...perTable,
   })
   .meta({ description: 'One table.' })
@@ -269,7 +326,7 @@ export const optionsSchema = z
     consumer: consumer.optional(),
     schemaRegistry,
     tables: z
-      .record(z.string().regex(/^[a-zA-Z0-9._-]{1,249}$/, 'is no topic name'), table)
+      .record(z.string().regex(TOPIC_NAME, 'is no topic name'), table)
       .refine((tables) => Object.keys(tables).length > 0, { error: 'name at least one topic' })
       .meta({ description: 'Topic to table.' }),
     startingOffsets: startingOffsets.optional(),

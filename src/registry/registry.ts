@@ -4,6 +4,8 @@
  * The HTTP client is that of @kafkajs/confluent-schema-registry, without its decoder: that parses schemas with avsc,
  * which refuses some that our own reader takes, and decodes to objects.
  */
+
+import { setMaxListeners } from 'node:events'
 import { Agent as HttpAgent } from 'node:http'
 import { type AgentOptions, Agent as HttpsAgent } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -33,12 +35,20 @@ export interface RegistryOptions {
   retries?: number
   /** Milliseconds before the first of them; each wait is twice the one before. Default 200. */
   firstDelay?: number
+  /**
+   * Milliseconds in which an unknown id is asked for again: registries replicate, and a message may be faster than its
+   * schema. Default 5,000.
+   */
+  unknownSchemaTimeout?: number
+  /** Milliseconds after which an id that was unknown is asked for again, should it come again. Default 60,000. */
+  unknownSchemaExpiry?: number
 }
 
 /** One address, without credentials, and how to reach it. */
 interface Endpoint {
   host: string
-  agent: HttpAgent | HttpsAgent
+  /** Of one request: its connection ends with it, whatever state it is in. */
+  agent: () => HttpAgent | HttpsAgent
   /** The header `Authorization`. */
   authorization: string | null
 }
@@ -50,6 +60,13 @@ interface Answer {
   data(): unknown
   error(): Error | null
   responseData: unknown
+}
+
+/** What a registry answers, not yet looked at. */
+interface SchemaBody {
+  schema: string
+  schemaType?: unknown
+  references?: unknown
 }
 
 interface SchemaAnswer {
@@ -69,13 +86,32 @@ interface Failure {
 
 const RETRIED_STATUS = new Set([408, 425, 429])
 
+/** Requests at a time. */
+const MAX_REQUESTS = 8
+
+/** Unknown ids that are asked for again at a time: bytes that are no Avro can look like any id. */
+const MAX_PATIENT = 100
+
+/** Unknown ids that are remembered. */
+const MAX_UNKNOWN = 10_000
+
+/** Milliseconds between two requests for an unknown id: at first, and at most. */
+const UNKNOWN_DELAY = { first: 100, max: 1_000 }
+
 /** Schemas by id, each looked up once. */
 export class RegistrySchemaSource implements SchemaSource {
   private readonly endpoints: Endpoint[]
   private readonly timeout: number
   private readonly retries: number
   private readonly firstDelay: number
+  private readonly unknownTimeout: number
+  private readonly unknownExpiry: number
   private readonly schemas = new Map<number, Promise<AvroSchemaJson>>()
+  /** Ids that the registry did not know, with what was said, and until when that is believed. */
+  private readonly unknown = new Map<number, { error: KafkaToDeltaError; until: number }>()
+  private readonly slots = new Slots(MAX_REQUESTS)
+  private readonly closing = new AbortController()
+  private numPatient = 0
 
   /** @throws CONFIG_INVALID for a missing or broken address */
   constructor(options: RegistryOptions) {
@@ -85,21 +121,71 @@ export class RegistrySchemaSource implements SchemaSource {
     this.timeout = options.timeout ?? 10_000
     this.retries = options.retries ?? 4
     this.firstDelay = options.firstDelay ?? 200
+    this.unknownTimeout = options.unknownSchemaTimeout ?? 5_000
+    this.unknownExpiry = options.unknownSchemaExpiry ?? 60_000
+    // Each request under way listens.
+    setMaxListeners(0, this.closing.signal)
   }
 
   get(id: number): Promise<AvroSchemaJson> {
     const known = this.schemas.get(id)
     if (known !== undefined) return known
-    const lookup = this.load(id)
+    const unknown = this.unknown.get(id)
+    if (unknown !== undefined && performance.now() < unknown.until) return Promise.reject(unknown.error)
+    // It was waited for once: later, one look is enough.
+    const lookup = unknown === undefined ? this.loadPatiently(id) : this.load(id)
     this.schemas.set(id, lookup)
-    // A failure is not remembered: the next batch asks again.
-    lookup.catch(() => this.schemas.delete(id))
+    lookup.then(
+      () => this.unknown.delete(id),
+      (error: KafkaToDeltaError) => {
+        // What an id stands for never changes, but it may not be there yet; all else may be the registry's state.
+        if (isUnknown(error)) this.rememberUnknown(id, error)
+        if (isUnknown(error) || error.code !== 'BAD_RECORD') this.schemas.delete(id)
+      },
+    )
     return lookup
   }
 
-  /** Closes the connections. */
+  /** Ends the lookups under way with CANCELLED, and their connections. */
   close(): void {
-    for (const { agent } of this.endpoints) agent.destroy()
+    this.closing.abort()
+  }
+
+  /** Asks for an unknown id again until the timeout has passed. */
+  private async loadPatiently(id: number): Promise<AvroSchemaJson> {
+    const until = performance.now() + this.unknownTimeout
+    let delay = UNKNOWN_DELAY.first
+    let waits = false
+    try {
+      for (;;) {
+        try {
+          return await this.load(id)
+        } catch (error) {
+          const left = until - performance.now()
+          if (!isUnknown(error) || left <= 0) throw error
+          if (!waits && this.numPatient >= MAX_PATIENT) throw error
+          if (!waits) this.numPatient++
+          waits = true
+          await this.sleep(Math.min(delay, left))
+          delay = Math.min(UNKNOWN_DELAY.max, delay * 2)
+        }
+      }
+    } finally {
+      if (waits) this.numPatient--
+    }
+  }
+
+  private rememberUnknown(id: number, error: KafkaToDeltaError): void {
+    this.unknown.delete(id)
+    this.unknown.set(id, { error, until: performance.now() + this.unknownExpiry })
+    const oldest = this.unknown.keys().next()
+    if (this.unknown.size > MAX_UNKNOWN && !oldest.done) this.unknown.delete(oldest.value)
+  }
+
+  private async sleep(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.closing.signal }).catch(() => {
+      throw closed()
+    })
   }
 
   private async load(id: number): Promise<AvroSchemaJson> {
@@ -132,19 +218,28 @@ export class RegistrySchemaSource implements SchemaSource {
     send: (api: SchemaRegistryAPIClient) => Promise<unknown>,
     what: string,
     id: number,
-  ): Promise<Answer> {
+  ): Promise<SchemaBody> {
     let last: KafkaToDeltaError | null = null
     for (let attempt = 0; attempt <= this.retries; attempt++) {
-      if (attempt > 0) await sleep(this.firstDelay * 2 ** (attempt - 1) * (0.75 + Math.random() * 0.5))
+      let unknown: KafkaToDeltaError | null = null
+      if (attempt > 0) await this.sleep(this.firstDelay * 2 ** (attempt - 1) * (0.75 + Math.random() * 0.5))
       for (const endpoint of this.endpoints) {
-        const result = await this.ask(endpoint, send)
-        if (!('fromRegistry' in result)) return result
-        const error = errorOf(result, endpoint.host, what, id)
+        const result = await this.slots.run(() => this.ask(endpoint, send))
+        const body = 'fromRegistry' in result ? null : bodyOf(result)
+        if (body !== null) return body
+        const failure = 'fromRegistry' in result ? result : noSchema(result)
+        const error = errorOf(failure, endpoint.host, what, id)
+        if (isUnknown(error)) {
+          // Another one may know it already.
+          unknown = error
+          continue
+        }
         if (error.code !== 'REGISTRY_UNREACHABLE') throw error
         last = error
-        const retried = result.network || result.status >= 500 || RETRIED_STATUS.has(result.status)
+        const retried = failure.network || failure.status >= 500 || RETRIED_STATUS.has(failure.status)
         if (!retried && this.endpoints.length === 1) throw error
       }
+      if (unknown !== null) throw unknown
     }
     throw last ?? new KafkaToDeltaError('INTERNAL', 'no schema registry was asked')
   }
@@ -153,10 +248,12 @@ export class RegistrySchemaSource implements SchemaSource {
     endpoint: Endpoint,
     send: (api: SchemaRegistryAPIClient) => Promise<unknown>,
   ): Promise<Answer | Failure> {
+    if (this.closing.signal.aborted) throw closed()
     let failure: Failure | null = null
+    const agent = endpoint.agent()
     const api = createApi.default({
       host: endpoint.host,
-      agent: endpoint.agent as HttpAgent,
+      agent: agent as HttpAgent,
       clientId: 'kafka2delta',
       // The client turns every failure into one kind of error; this hook sees the answer itself.
       retry: {
@@ -177,19 +274,23 @@ export class RegistrySchemaSource implements SchemaSource {
       ],
     })
     const timer = new AbortController()
+    const signal = AbortSignal.any([timer.signal, this.closing.signal])
     const late = async (): Promise<Failure> => {
-      await sleep(this.timeout + 1000, undefined, { signal: timer.signal })
-      return { status: 0, network: true, fromRegistry: false, message: `no answer within ${this.timeout} ms` }
+      await sleep(this.timeout, undefined, { signal })
+      return { status: 0, network: true, fromRegistry: false, message: `no whole answer within ${this.timeout} ms` }
     }
     const asked = send(api).then(
       (response) => failure ?? (response as Answer),
       (error: Error) => failure ?? { status: 0, network: true, fromRegistry: false, message: error.message },
     )
     try {
-      // The client waits for ever for an answer that breaks off.
-      return await Promise.race([asked, late().catch(() => asked)])
+      // The client waits for ever for an answer that breaks off, or comes byte by byte.
+      return await Promise.race([asked, late()])
+    } catch {
+      throw closed()
     } finally {
       timer.abort()
+      agent.destroy()
     }
   }
 }
@@ -215,11 +316,11 @@ function endpointOf(url: string, options: RegistryOptions): Endpoint {
   const auth =
     options.auth ??
     (username === '' ? null : { username: decodeURIComponent(username), password: decodeURIComponent(password) })
-  const settings: AgentOptions = { keepAlive: true, maxSockets: 8 }
-  const agent = parsed.protocol === 'https:' ? new HttpsAgent({ ...settings, ...options.tls }) : new HttpAgent(settings)
+  const tls: AgentOptions = options.tls ?? {}
   return {
     host: `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`,
-    agent,
+    // Schemas are asked for rarely: no connection is kept.
+    agent: () => (parsed.protocol === 'https:' ? new HttpsAgent(tls) : new HttpAgent()),
     authorization:
       auth === null
         ? null
@@ -247,8 +348,54 @@ function failureOf(answer: Answer): Failure {
   return {
     status: answer.status(),
     network: false,
-    fromRegistry: typeof body.error_code === 'number',
+    fromRegistry: typeof body.error_code === 'number' && !isServletError(body),
     message: typeof body.message === 'string' ? body.message : `status ${answer.status()}`,
+  }
+}
+
+/** What a registry's web server says of a path that it does not have. */
+function isServletError({ error_code, message }: { error_code?: unknown; message?: unknown }): boolean {
+  return error_code === 404 && typeof message === 'string' && message.startsWith('HTTP 404')
+}
+
+/** A success without a schema, such as the page of a proxy. */
+function noSchema(answer: Answer): Failure {
+  return { status: answer.status(), network: false, fromRegistry: false, message: NO_SCHEMA }
+}
+
+const NO_SCHEMA = 'the answer holds no schema: is schemaRegistry.url the address of a schema registry?'
+
+function isUnknown(error: unknown): boolean {
+  return error instanceof UnknownSchemaError
+}
+
+/** BAD_RECORD: the registry has no such schema, or not yet. */
+class UnknownSchemaError extends KafkaToDeltaError {
+  constructor(id: number, host: string, what: string) {
+    super('BAD_RECORD', `unknown schema id ${id}: the schema registry ${host} has no ${what}`, { schemaId: id })
+  }
+}
+
+function closed(): KafkaToDeltaError {
+  return new KafkaToDeltaError('CANCELLED', 'the schema registry’s client was closed')
+}
+
+/** Lets so many run at a time, the others in order. */
+class Slots {
+  private readonly waiting: (() => void)[] = []
+
+  constructor(private free: number) {}
+
+  async run<T>(operation: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free--
+    else await new Promise<void>((resolve) => this.waiting.push(resolve))
+    try {
+      return await operation()
+    } finally {
+      const next = this.waiting.shift()
+      if (next) next()
+      else this.free++
+    }
   }
 }
 
@@ -267,9 +414,7 @@ function errorOf(failure: Failure, host: string, what: string, id: number): Kafk
     )
   }
   if (status === 404 && failure.fromRegistry) {
-    return new KafkaToDeltaError('BAD_RECORD', `unknown schema id ${id}: the schema registry ${host} has no ${what}`, {
-      schemaId: id,
-    })
+    return new UnknownSchemaError(id, host, what)
   }
   const hint = status === 404 ? ': is schemaRegistry.url the address of a schema registry?' : `: ${message}`
   return new KafkaToDeltaError(
@@ -279,24 +424,31 @@ function errorOf(failure: Failure, host: string, what: string, id: number): Kafk
   )
 }
 
-function readAnswer(answer: Answer, what: string, id: number): SchemaAnswer {
-  const unsupported = (why: string, cause?: unknown): never => {
-    throw new KafkaToDeltaError('SCHEMA_UNSUPPORTED', `${what}: ${why}`, { schemaId: id, cause })
-  }
-  const data = answer.data() as { schema?: unknown; schemaType?: unknown; references?: unknown } | null
-  if (typeof data !== 'object' || data === null || typeof data.schema !== 'string') {
-    return unsupported('the schema registry’s answer is not a schema')
-  }
-  if (data.schemaType !== undefined && data.schemaType !== null && data.schemaType !== 'AVRO') {
-    return unsupported(
-      `it is a ${String(data.schemaType)} schema: set the converters to io.confluent.connect.avro.AvroConverter`,
+/** The body, where it is what a registry answers. */
+function bodyOf(answer: Answer): SchemaBody | null {
+  const data = answer.data() as Partial<SchemaBody> | null
+  return typeof data === 'object' && data !== null && typeof data.schema === 'string' ? (data as SchemaBody) : null
+}
+
+function readAnswer(body: SchemaBody, what: string, id: number): SchemaAnswer {
+  const { schemaType, references } = body
+  if (schemaType !== undefined && schemaType !== null && schemaType !== 'AVRO') {
+    throw new KafkaToDeltaError(
+      'BAD_RECORD',
+      `${what} is a ${String(schemaType)} schema, not Avro: set key.converter and value.converter of the connector to ` +
+        'io.confluent.connect.avro.AvroConverter',
+      { schemaId: id },
     )
   }
   let schema: AvroSchemaJson
   try {
-    schema = JSON.parse(data.schema) as AvroSchemaJson
+    schema = JSON.parse(body.schema) as AvroSchemaJson
   } catch (error) {
-    return unsupported('its text is not JSON', error)
+    throw new KafkaToDeltaError(
+      'SCHEMA_UNSUPPORTED',
+      `${what}: its text is not JSON, so it is no Avro schema: register the schema anew`,
+      { schemaId: id, cause: error },
+    )
   }
-  return { schema, references: Array.isArray(data.references) ? (data.references as SchemaReference[]) : [] }
+  return { schema, references: Array.isArray(references) ? (references as SchemaReference[]) : [] }
 }

@@ -30,8 +30,10 @@ export interface StreamingQueryProgress {
   numInputBytes: number
   /** Messages that change no row: heartbeats, transaction markers. */
   numIgnored: number
-  /** Messages that could not be applied and were skipped. */
+  /** Messages that could not be applied: skipped, or written to {@link deadLetter}. */
   numBadRecords: number
+  /** Where they were written: the path of a Delta table, or `topic <name>`. Null where there are none, or they were skipped. */
+  deadLetter: string | null
   numRowsUpserted: number
   numRowsInserted: number
   numRowsUpdated: number
@@ -81,6 +83,7 @@ export function makeProgress(
     | 'numInputBytes'
     | 'numIgnored'
     | 'numBadRecords'
+    | 'deadLetter'
     | 'lag'
     | 'offsets'
   >,

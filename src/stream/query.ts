@@ -7,7 +7,7 @@ import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import type { StreamingQueryProgress } from './progress.js'
 import type { StreamSource, StreamTable, Systems } from './systems.js'
-import type { TableLoop } from './table-loop.js'
+import type { TableLoop, Waiting } from './table-loop.js'
 
 /** What one table does at the moment. */
 export interface TableStatus {
@@ -15,8 +15,10 @@ export interface TableStatus {
   state: 'starting' | 'waiting' | 'merging' | 'ended'
   /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
   lag: number | null
-  /** Messages skipped since the start since they could not be applied (`onBadRecord: 'skip'`). */
+  /** Messages since the start that could not be applied: skipped, or written as dead letters (`onBadRecord`). */
   numBadRecords: number
+  /** A system that fails, and that the table waits for; null where none does. */
+  waitingFor: Waiting | null
 }
 
 /** What a query does at the moment. */
@@ -108,16 +110,20 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       state: loop.state,
       lag: loop.lag(),
       numBadRecords: loop.numBadRecords,
+      waitingFor: loop.waitingFor,
     }))
+    const waiting = tables.find(({ waitingFor }) => waitingFor !== null)
     const isTriggerActive = tables.some(({ state }) => state === 'merging')
     return {
       message: !this.#isActive
         ? 'Stopped'
         : this.#stopping
           ? 'Stopping'
-          : isTriggerActive
-            ? 'Writing changes'
-            : 'Waiting for data to arrive',
+          : waiting
+            ? `Trying again, ${waiting.topic}: ${waiting.waitingFor?.message}`
+            : isTriggerActive
+              ? 'Writing changes'
+              : 'Waiting for data to arrive',
       isDataAvailable: loops.some((loop) => !loop.isIdle) || tables.some(({ lag }) => lag !== null && lag > 0),
       isTriggerActive,
       tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),

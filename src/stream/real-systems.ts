@@ -1,5 +1,6 @@
 /** The systems of a real query: Kafka, the schema registry, the addon. */
 
+import { DeadLetterSinks } from '../dead-letter/sinks.js'
 import { TableDecoder } from '../debezium/decoder.js'
 import type { DecodeOptions } from '../debezium/options.js'
 import { DeltaTable } from '../delta/table.js'
@@ -21,6 +22,9 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
   return {
     topic: table.topic,
     deletedColName: table.deletedColName,
+    deletes: table.deletes,
+    softDeleteColName: table.softDeleteColName,
+    shared: table.shared,
     unavailableValuePlaceholder: table.unavailableValuePlaceholder,
     defaults: table.columnDefaults,
     columns: { ...table.columns },
@@ -28,7 +32,7 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
     renameColumns: { ...table.renameColumns },
     metadataColumns: [...table.metadataColumns],
     orderGuard: table.orderGuard,
-    onBadRecord: table.onBadRecord,
+    onBadRecord: table.onBadRecord === 'dead-letter' ? 'collect' : table.onBadRecord,
     ...(table.primaryKey ? { primaryKey: [...table.primaryKey] } : {}),
     ...(table.lsnColName ? { lsnColName: table.lsnColName } : {}),
     ...(table.includeColumns ? { includeColumns: [...table.includeColumns] } : {}),
@@ -45,12 +49,14 @@ export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
     mergeMode: table.mergeMode,
     schemaEvolution: table.schemaEvolution,
     orderGuard: table.orderGuard,
+    resetOrder: table.resetOrder,
     onMissingValue: table.onMissingValue,
     targetFileSize: table.targetFileSize,
     maxRewriteBytes: table.maxRewriteBytes,
     rememberedKeys: table.rememberedKeys,
     compression: table.compression,
     ...(table.primaryKey ? { primaryKey: table.primaryKey } : {}),
+    ...(table.deletes === 'soft' ? { softDeleteColumn: table.softDeleteColName } : {}),
     ...(table.name ? { name: table.name } : {}),
     ...(table.description ? { description: table.description } : {}),
   })
@@ -58,7 +64,12 @@ export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
 
 /** @throws REGISTRY_UNREACHABLE, REGISTRY_AUTH within seconds */
 async function checkRegistry(options: ResolvedOptions): Promise<void> {
-  const probe = new RegistrySchemaSource({ ...options.schemaRegistry, retries: 1, timeout: 4_000 })
+  const probe = new RegistrySchemaSource({
+    ...options.schemaRegistry,
+    retries: 1,
+    timeout: 4_000,
+    unknownSchemaTimeout: 0,
+  })
   try {
     await probe.get(1)
   } catch (error) {
@@ -72,7 +83,13 @@ async function checkRegistry(options: ResolvedOptions): Promise<void> {
 }
 
 export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
-  const schemas = new RegistrySchemaSource(options.schemaRegistry)
+  // The stream tries again by itself, and says what it waits for.
+  const schemas = new RegistrySchemaSource({ ...options.schemaRegistry, retries: 0 })
+  const deadLetters = new DeadLetterSinks({
+    kafka: options.kafka,
+    queryName: options.queryName,
+    logger: logger.child({ part: 'dead-letter' }),
+  })
   return {
     source: (given, storedOffsets) =>
       new KafkaSource(
@@ -92,7 +109,14 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
       ),
     decoder: (table) => new TableDecoder(decodeOptions(table), schemas),
     table: openDeltaTable,
-    check: () => checkRegistry(options),
-    close: () => schemas.close(),
+    deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
+    check: async () => {
+      await deadLetters.check()
+      await checkRegistry(options)
+    },
+    close: async () => {
+      schemas.close()
+      await deadLetters.close()
+    },
   }
 }

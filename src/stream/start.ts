@@ -43,6 +43,7 @@ export async function startQuery({
           table,
           delta,
           decoder: systems.decoder(table, options),
+          deadLetters: systems.deadLetters?.(table) ?? null,
           logger,
           onProgress: (progress) => query?.noteProgress(progress),
           ...(retryPolicies ? { retryPolicies } : {}),

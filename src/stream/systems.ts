@@ -1,5 +1,6 @@
 /** The systems around a stream, as it sees them: so that tests can stand in for them, and only for them. */
 
+import type { DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../debezium/change-batch.js'
 import type { MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
 import type { KafkaToDeltaError } from '../errors.js'
@@ -47,8 +48,10 @@ export interface Systems {
   source(options: ResolvedOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   table(table: ResolvedTable): Promise<StreamTable>
-  /** Whether what the decoders share can be reached: a start says so at once, a running query waits for it. */
+  /** Where a table's bad records go (`onBadRecord: 'dead-letter'`); null where it keeps none. Closed by {@link close}. */
+  deadLetters?(table: ResolvedTable): DeadLetterSink | null
+  /** Whether what the tables share can be reached: a start says so at once, a running query waits for it. */
   check?(): Promise<void>
-  /** Lets go of what the decoders share. */
+  /** Lets go of what the tables share. */
   close?(): Promise<void> | void
 }

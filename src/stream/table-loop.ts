@@ -2,10 +2,11 @@
 
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { collectDeadLetters, type DeadLetter, type DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { BadRecord, ChangeBatch } from '../debezium/change-batch.js'
 import type { NativeOffset } from '../delta/native-api.js'
 import type { MergeResult } from '../delta/table.js'
-import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
+import { asKafkaToDeltaError, type ErrorCode, KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import { MESSAGE_OVERHEAD } from '../kafka/options.js'
 import type { StoredOffsets } from '../kafka/positions.js'
@@ -31,7 +32,10 @@ interface Decoded {
   ranges: BatchRange[]
   numMessages: number
   numBytes: number
+  /** Without its bad records' bytes: those are in `letters`. */
   changes: ChangeBatch
+  /** What is written to the dead letters before the batch is committed. */
+  letters: DeadLetter[]
   wait: number
   decode: number
 }
@@ -41,10 +45,22 @@ export interface TableLoopOptions {
   table: ResolvedTable
   delta: StreamTable
   decoder: StreamDecoder
+  /** Where bad records go; null where they are skipped or stop the table. */
+  deadLetters: DeadLetterSink | null
   logger: Logger
   onProgress: (progress: StreamingQueryProgress) => void
   /** Replaces the policies, for tests. */
   retryPolicies?: RetryOptions['policies']
+}
+
+/** A failure after which a table tries again. Only plain values. */
+export interface Waiting {
+  code: ErrorCode
+  message: string
+  /** ISO 8601. */
+  since: string
+  /** Tries so far. */
+  attempts: number
 }
 
 export type LoopState = 'starting' | 'waiting' | 'merging' | 'ended'
@@ -69,6 +85,8 @@ export class TableLoop {
   #lastBegun = Date.now()
   #pendingSince: number | null = null
   #pendingBatches: MicroBatch[] = []
+  /** By operation: a batch may be decoded while another one is merged. */
+  readonly #waiting = new Map<object, Waiting>()
 
   constructor(options: TableLoopOptions) {
     this.#options = options
@@ -77,13 +95,18 @@ export class TableLoop {
     this.#positions = new Positions(options.query.queryName, this.topic)
   }
 
-  /** Messages skipped since the start since they could not be applied. */
+  /** Messages since the start that could not be applied, of batches that were committed. */
   get numBadRecords(): number {
     return this.#numBadRecords
   }
 
   get state(): LoopState {
     return this.#state
+  }
+
+  /** What keeps the table waiting: the oldest failure that is tried again. */
+  get waitingFor(): Waiting | null {
+    return this.#waiting.values().next().value ?? null
   }
 
   /** Nothing is on the way from the source to the table. */
@@ -140,14 +163,23 @@ export class TableLoop {
     this.#stopping.abort()
   }
 
-  #retried<T>(operation: (attempt: number) => Promise<T>): Promise<T> {
+  async #retried<T>(operation: (attempt: number) => Promise<T>): Promise<T> {
     const { logger, retryPolicies } = this.#options
-    return withRetries(operation, {
-      signal: this.#stopping.signal,
-      onRetry: (error, attempt, delayMs) =>
-        logger.warn({ topic: this.topic, table: this.name, code: error.code, attempt, delayMs }, error.message),
-      ...(retryPolicies ? { policies: retryPolicies } : {}),
-    })
+    const id = {}
+    try {
+      return await withRetries(operation, {
+        signal: this.#stopping.signal,
+        onRetry: (error, attempt, delayMs) => {
+          const { code, message } = error
+          const since = this.#waiting.get(id)?.since ?? new Date().toISOString()
+          this.#waiting.set(id, { code, message, since, attempts: attempt })
+          logger.warn({ topic: this.topic, table: this.name, code, attempt, delayMs }, message)
+        },
+        ...(retryPolicies ? { policies: retryPolicies } : {}),
+      })
+    } finally {
+      this.#waiting.delete(id)
+    }
   }
 
   /** Waits for the next batch. Meanwhile, positions that wait for too long are committed. Null when stopping. */
@@ -185,7 +217,7 @@ export class TableLoop {
   /** The next batch that has something new, decoded. Null at the end. */
   async #pull(): Promise<Decoded | null> {
     const source = this.#source as StreamSource
-    const { query, table, decoder } = this.#options
+    const { query, table, decoder, deadLetters } = this.#options
     for (;;) {
       const begun = performance.now()
       if (this.#inHand === 0) this.#state = 'waiting'
@@ -201,9 +233,11 @@ export class TableLoop {
       this.#inHand++
       const arrived = performance.now()
       const changes = await this.#retried(() => decoder.decode(batch))
+      for (const note of changes.notes ?? []) this.#options.logger.info({ topic: this.topic, table: this.name }, note)
       const bad = changes.badRecords[0]
       if (bad && table.onBadRecord === 'fail') throw badRecordError(bad, changes.badRecords.length)
-      if (bad) this.#options.logger.warn({ ...positionOf(bad), numBadRecords: changes.badRecords.length }, bad.reason)
+      if (bad) this.#warnOf(bad, changes.badRecords.length)
+      const letters = deadLetters ? collectDeadLetters(batch, changes.badRecords, query.queryName) : []
       // The columns hold all that is needed; the messages' memory is free from here on.
       const ranges = batch.ranges.map(({ partition, firstOffset, lastOffset }) => ({
         partition,
@@ -217,6 +251,7 @@ export class TableLoop {
         numMessages: batch.numMessages,
         numBytes: batch.numBytes,
         changes,
+        letters,
         wait: arrived - begun,
         decode: performance.now() - arrived,
       }
@@ -224,22 +259,23 @@ export class TableLoop {
   }
 
   async #apply(decoded: Decoded): Promise<void> {
-    const { changes, ranges } = decoded
-    this.#numBadRecords += changes.badRecords.length
+    const { changes, ranges, letters } = decoded
     const begun = Date.now()
-    if (changes.ipc === null && !this.#mustCommit(decoded)) {
-      this.#positions.keep(ranges)
-      this.#pendingSince ??= begun
-      this.#pendingBatches.push(decoded.original)
-      this.#inHand--
-      return
-    }
     this.#state = 'merging'
     const mergeBegun = performance.now()
     const offsets = this.#positions.offsetsFor(ranges)
-    const result = await this.#merge(changes.ipc, changes.primaryKey, offsets)
-    this.#inHand--
+    // Before the commit: a crash between the two repeats the letters, which are stored once, and loses none.
+    const written = await this.#writeDeadLetters(letters, offsets)
+    if (written === 'written' && changes.ipc === null && !this.#mustCommit(decoded)) {
+      this.#numBadRecords += changes.badRecords.length
+      await this.#keep(decoded, begun)
+      this.#finished()
+      return
+    }
+    const result = written === 'written' ? await this.#merge(changes.ipc, changes.primaryKey, offsets) : written
+    this.#finished()
     if (result === 'fenced') return
+    this.#numBadRecords += changes.badRecords.length
     await this.#noteCommit(decoded.original)
     if (result === 'applied') return
     this.#options.onProgress(
@@ -254,6 +290,7 @@ export class TableLoop {
           numInputBytes: decoded.numBytes,
           numIgnored: changes.numIgnored,
           numBadRecords: changes.badRecords.length,
+          deadLetter: letters.length > 0 ? (this.#options.deadLetters?.target ?? null) : null,
           lag: this.lag(),
           offsets: Object.fromEntries(
             ranges.map(({ partition, firstOffset, lastOffset }) => [
@@ -273,6 +310,12 @@ export class TableLoop {
       ),
     )
     this.#lastBegun = begun
+  }
+
+  /** A batch is in the table, or dropped. */
+  #finished(): void {
+    this.#inHand--
+    if (this.#inHand === 0) this.#state = 'waiting'
   }
 
   /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
@@ -296,14 +339,56 @@ export class TableLoop {
     })
   }
 
-  /** Positions of many ignored messages are not kept back: the source holds their memory until they are committed. */
-  #mustCommit({ original }: Decoded): boolean {
+  /**
+   * Bad records are told of at once, with a commit. Positions of many ignored messages are not kept back: the source
+   * holds their memory until they are committed.
+   */
+  #mustCommit({ original, changes }: Decoded): boolean {
     if (!this.#exists) return false
+    return changes.badRecords.length > 0 || this.#holdsMuch([...this.#pendingBatches, original])
+  }
+
+  #holdsMuch(batches: readonly MicroBatch[]): boolean {
     let held = 0
-    for (const batch of [...this.#pendingBatches, original]) {
-      held += batch.numBytes + batch.numMessages * MESSAGE_OVERHEAD
-    }
+    for (const { numBytes, numMessages } of batches) held += numBytes + numMessages * MESSAGE_OVERHEAD
     return held >= this.#options.query.limits.maxQueueBytes / 4
+  }
+
+  /** Keeps the positions of a batch that changes no row. */
+  async #keep({ original, ranges }: Decoded, now: number): Promise<void> {
+    this.#positions.keep(ranges)
+    this.#pendingSince ??= now
+    this.#pendingBatches.push(original)
+    if (this.#exists) return
+    this.#fences = 0
+    // As long as no row has made a table, nothing can hold the positions: but the source must go on reading.
+    if (this.#holdsMuch(this.#pendingBatches)) await this.#tellSource()
+  }
+
+  /** `applied` and `fenced` as {@link #merge}: another process writes them, too. */
+  async #writeDeadLetters(
+    letters: readonly DeadLetter[],
+    offsets: NativeOffset[],
+  ): Promise<'written' | 'applied' | 'fenced'> {
+    const { deadLetters, logger } = this.#options
+    if (letters.length === 0 || deadLetters === null) return 'written'
+    try {
+      await this.#retried(() => deadLetters.write(letters, this.#stopping.signal))
+    } catch (error) {
+      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED') throw error
+      return this.#fenced(error, offsets)
+    }
+    const { topic, name } = this
+    logger.info(
+      { topic, table: name, numBadRecords: letters.length, deadLetter: deadLetters.target },
+      'dead letters written',
+    )
+    return 'written'
+  }
+
+  #warnOf(bad: BadRecord, numBadRecords: number): void {
+    const { deadLetters, logger } = this.#options
+    logger.warn({ ...positionOf(bad), numBadRecords, deadLetter: deadLetters?.target ?? null }, bad.reason)
   }
 
   /** Commits; `applied` where the table held just these offsets already, `fenced` where another worker was there. */
@@ -365,9 +450,15 @@ export class TableLoop {
   }
 
   async #noteCommit(original: MicroBatch | null): Promise<void> {
-    const batches = original ? [...this.#pendingBatches, original] : this.#pendingBatches
-    this.#pendingBatches = []
+    if (original) this.#pendingBatches.push(original)
     this.#pendingSince = null
+    await this.#tellSource()
+  }
+
+  /** Lets the source free what it holds of the batches that are done with. */
+  async #tellSource(): Promise<void> {
+    const batches = this.#pendingBatches
+    this.#pendingBatches = []
     for (const batch of batches) {
       try {
         await this.#source?.committed(batch)
@@ -383,5 +474,10 @@ const positionOf = ({ topic, partition, offset }: BadRecord) => ({ topic, partit
 
 function badRecordError(bad: BadRecord, count: number): KafkaToDeltaError {
   const more = count > 1 ? ` (and ${count - 1} more in this batch)` : ''
-  return new KafkaToDeltaError('BAD_RECORD', `${bad.reason}${more}`, positionOf(bad))
+  const { topic, partition, offset, reason } = bad
+  return new KafkaToDeltaError(
+    'BAD_RECORD',
+    `${topic}, partition ${partition}, offset ${offset}: ${reason}${more}`,
+    positionOf(bad),
+  )
 }

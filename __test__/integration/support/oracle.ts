@@ -15,8 +15,10 @@ export interface OracleJob {
   table: string
   primary_key?: string[]
   out_of_range?: 'fail' | 'null' | 'clamp'
-  /** Envelopes: stored column → path in the envelope. */
+  /** Stored column → `kafka.…`, `operation`, or, of envelopes, a path in them. */
   metadata?: Record<string, string>
+  /** The column that marks deleted rows, which stay. */
+  soft_delete?: string
   additional?: string[]
   /** Checks the stored offsets, too. */
   query_name?: string

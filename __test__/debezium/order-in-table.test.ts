@@ -1,0 +1,180 @@
+/** The order of changes as a table shows it: what decode says of it, and what the engine makes of that. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { tableFromIPC } from 'apache-arrow'
+import test, { type ExecutionContext } from 'ava'
+import { TableDecoder } from '../../src/debezium/decoder.js'
+import type { DecodeOptions } from '../../src/debezium/options.js'
+import { DeltaTable, readTable } from '../../src/delta/table.js'
+import { batchOf, encode, rowsOf, schemaSource, type TestMessage } from './support.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-order-'))
+test.after.always(() => rmSync(folder, { recursive: true, force: true }))
+
+type Field = { name: string; type: unknown }
+const optional = (type: unknown) => ['null', type]
+const fields = (...pairs: [string, unknown][]): Field[] => pairs.map(([name, type]) => ({ name, type }))
+const KEY = { type: 'record', name: 'Key', fields: fields(['id', 'int']) }
+const envelope = (source: Field[]) => ({
+  type: 'record',
+  name: 'Envelope',
+  fields: fields(
+    ['before', optional({ type: 'record', name: 'Row', fields: fields(['id', 'int'], ['v', optional('string')]) })],
+    ['after', optional('Row')],
+    [
+      'source',
+      {
+        type: 'record',
+        name: 'Source',
+        fields: [...fields(['connector', 'string'], ['snapshot', optional('string')]), ...source],
+      },
+    ],
+    ['op', 'string'],
+  ),
+})
+
+interface Change {
+  id?: number
+  v: string
+  op?: string
+  partition?: number
+  source: Record<string, unknown>
+}
+
+let tables = 0
+
+/** Applies the batches, each one commit; returns what the table holds and how many changes were dropped as old. */
+async function apply(source: Field[], batches: Change[][], options: Partial<DecodeOptions> = {}) {
+  const schema = envelope(source)
+  const decoder = new TableDecoder({ topic: 't', ...options }, schemaSource({ 1: KEY, 2: schema }))
+  const path = join(folder, String(tables++))
+  const orderGuard = options.orderGuard ?? 'auto'
+  const table = await DeltaTable.open({ path, orderGuard })
+  let dropped = 0
+  try {
+    for (const batch of batches) {
+      const messages = batch.map(({ id = 1, v, op = 'u', partition = 0, source: own }): TestMessage => {
+        const row = { id, v }
+        const event = {
+          before: op === 'd' ? row : null,
+          after: op === 'd' ? null : row,
+          source: { connector: 'x', snapshot: null, ...own },
+          op,
+        }
+        return { partition, key: encode(1, KEY, { id }), value: encode(2, schema, event) }
+      })
+      const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages))
+      dropped += (await table.merge(ipc, { primaryKey })).numDroppedStale
+    }
+  } finally {
+    await table.close()
+  }
+  const rows = rowsOf(tableFromIPC(await readTable(path, { sql: 'SELECT id, v FROM t ORDER BY id' })))
+  return { rows: rows.map(({ id, v }) => `${id}=${v}`), dropped }
+}
+
+/**
+ * As one commit, and as one for each change. Dropped ones are counted in the latter: in one commit, changes of several
+ * partitions are brought in order instead.
+ */
+async function expect(
+  t: ExecutionContext,
+  source: Field[],
+  changes: Change[],
+  wanted: { rows: string[]; dropped: number },
+  options: Partial<DecodeOptions> = {},
+) {
+  const single = changes.map((change) => [change])
+  t.deepEqual(await apply(source, single, options), wanted)
+  t.deepEqual((await apply(source, [changes], options)).rows, wanted.rows)
+}
+
+const MYSQL = fields(['file', 'string'], ['pos', 'long'], ['row', 'int'], ['server_id', 'long'])
+const binlog = (file: number, pos: number, server = 1) => ({
+  file: `binlog.${String(file).padStart(6, '0')}`,
+  pos: BigInt(pos),
+  row: 0,
+  server_id: BigInt(server),
+})
+const POSTGRES = fields(['sequence', optional('string')], ['lsn', optional('long')])
+const lsn = (commit: number | null, own: number) => ({
+  sequence: `[${commit === null ? 'null' : `"${commit}"`},"${own}"]`,
+  lsn: BigInt(own),
+})
+
+test('a failover to another server, whose positions are lower, is not old', async (t) => {
+  const changes = (partition: number): Change[] => [
+    { v: 'before', source: binlog(900, 5000), partition: 0 },
+    { v: 'after', source: binlog(1, 4, 2), partition },
+    { v: 'later', source: binlog(1, 90, 2), partition },
+  ]
+  await expect(t, MYSQL, changes(0), { rows: ['1=later'], dropped: 0 })
+  // Where the key came to another partition too, only the order of arrival is left.
+  const single = (list: Change[]) => list.map((change) => [change])
+  t.deepEqual(await apply(MYSQL, single(changes(1))), { rows: ['1=later'], dropped: 0 })
+  // On the new server, its own positions count again.
+  const late = [...changes(1), { v: 'late', source: binlog(1, 50, 2), partition: 0 }]
+  t.deepEqual(await apply(MYSQL, single(late)), { rows: ['1=later'], dropped: 1 })
+})
+
+test('file numbers are numbers: 10 follows 9, and 1000000 follows 999999', async (t) => {
+  for (const [low, high] of [
+    [9, 10],
+    [999_999, 1_000_000],
+  ] as const) {
+    const changes: Change[] = [
+      { v: 'new', source: binlog(high, 4), partition: 1 },
+      { v: 'old', source: binlog(low, 9000), partition: 0 },
+    ]
+    await expect(t, MYSQL, changes, { rows: ['1=new'], dropped: 1 })
+  }
+})
+
+test('partitions were added: what is left in the old one comes late, deletes included', async (t) => {
+  const first: Change = { v: 'first', op: 'c', source: lsn(null, 10), partition: 0 }
+  const late: Change = { v: 'late', source: lsn(10, 20), partition: 0 }
+  const moved: Change = { v: 'moved', source: lsn(20, 30), partition: 3 }
+  const gone: Change = { v: 'moved', op: 'd', source: lsn(20, 30), partition: 3 }
+  await expect(t, POSTGRES, [first, moved, late], { rows: ['1=moved'], dropped: 1 })
+  await expect(t, POSTGRES, [first, gone, late], { rows: [], dropped: 1 })
+})
+
+test('without a sequence, and with the same one, the later offset wins', async (t) => {
+  const unknown = { sequence: null, lsn: 99n }
+  for (const [one, other] of [
+    [lsn(5, 50), unknown],
+    [unknown, lsn(1, 1)],
+    [unknown, unknown],
+    [lsn(5, 50), lsn(5, 50)],
+  ] as const) {
+    const changes: Change[] = [
+      { v: 'a', source: one },
+      { v: 'b', source: other },
+    ]
+    await expect(t, POSTGRES, changes, { rows: ['1=b'], dropped: 0 })
+  }
+})
+
+test('a full snapshot clears what is remembered, an incremental one does not', async (t) => {
+  const changes = (snapshot: string): Change[] => [
+    { v: 'streamed', source: lsn(90, 100), partition: 1 },
+    { v: 'snapshot', op: 'r', source: { ...lsn(null, 110), snapshot }, partition: 1 },
+    { v: 'open across the snapshot', source: lsn(40, 50), partition: 0 },
+  ]
+  // In one commit, nothing tells whether the snapshot's row or the other partition's change came first.
+  const single = (snapshot: string) => changes(snapshot).map((change) => [change])
+  t.deepEqual(await apply(POSTGRES, single('true')), { rows: ['1=open across the snapshot'], dropped: 0 })
+  t.deepEqual(await apply(POSTGRES, single('incremental')), { rows: ['1=snapshot'], dropped: 1 })
+})
+
+test('the guard off: only the order of arrival counts; lsn: snapshot rows count too', async (t) => {
+  const changes: Change[] = [
+    { v: 'snapshot', op: 'r', source: { ...lsn(null, 100), snapshot: 'true' }, partition: 1 },
+    { v: 'open', source: lsn(40, 50), partition: 0 },
+  ]
+  for (const orderGuard of ['off', 'auto'] as const) {
+    await expect(t, POSTGRES, changes, { rows: ['1=open'], dropped: 0 }, { orderGuard })
+  }
+  await expect(t, POSTGRES, changes, { rows: ['1=snapshot'], dropped: 1 }, { orderGuard: 'lsn' })
+})

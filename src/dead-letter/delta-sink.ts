@@ -1,0 +1,134 @@
+/** Dead letters in a Delta table, by position: one that is written again replaces itself. */
+
+import { DeltaTable } from '../delta/table.js'
+import { KafkaToDeltaError } from '../errors.js'
+import type { Logger } from '../log.js'
+import type { StreamTable } from '../stream/systems.js'
+import { type DeadLetter, type DeadLetterSink, inGroups } from './dead-letter.js'
+import { DEAD_LETTER_KEY, deadLetterRows } from './delta-rows.js'
+
+/** Bounds of one commit: what it holds is copied. */
+const MAX_LETTERS = 10_000
+const MAX_BYTES = 16 * 1024 * 1024
+
+export interface DeadLetterTable {
+  readonly uri: string
+  readonly storageOptions: Readonly<Record<string, string>>
+}
+
+export type OpenDeadLetterTable = (table: DeadLetterTable) => Promise<StreamTable>
+
+const openTable: OpenDeadLetterTable = ({ uri, storageOptions }) =>
+  DeltaTable.open({
+    path: uri,
+    storageOptions,
+    primaryKey: DEAD_LETTER_KEY,
+    // A position is written again with the same content: nothing is ever older.
+    orderGuard: 'off',
+    description: 'Records that kafka2delta could not apply',
+  })
+
+/** Tables that are open in this process, with how many sinks use them. */
+const shared = new Map<string, { users: number; table: Promise<StreamTable> }>()
+
+const identity = ({ uri, storageOptions }: DeadLetterTable): string =>
+  JSON.stringify([uri, Object.entries(storageOptions).sort()])
+
+async function acquire(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<StreamTable> {
+  const id = identity(of)
+  let entry = shared.get(id)
+  if (!entry) {
+    entry = { users: 0, table: checked(of, open) }
+    shared.set(id, entry)
+  }
+  entry.users++
+  try {
+    return await entry.table
+  } catch (error) {
+    // What could not be opened is opened anew by the next try.
+    if (shared.get(id) === entry) shared.delete(id)
+    throw error
+  }
+}
+
+async function release(of: DeadLetterTable): Promise<void> {
+  const id = identity(of)
+  const entry = shared.get(id)
+  if (!entry || --entry.users > 0) return
+  shared.delete(id)
+  await (await entry.table).close()
+}
+
+/** Opens the table, and refuses one that holds something else. */
+async function checked(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<StreamTable> {
+  const table = await open(of)
+  try {
+    const { exists, schemaJson } = await table.info()
+    if (exists && schemaJson !== null) {
+      const { fields = [] } = JSON.parse(schemaJson) as { fields?: { name: string }[] }
+      const names = new Set(fields.map(({ name }) => name))
+      const missing = [...DEAD_LETTER_KEY, 'reason', 'error_code'].filter((name) => !names.has(name))
+      if (missing.length > 0) {
+        throw new KafkaToDeltaError(
+          'TABLE_UNSUPPORTED',
+          `the Delta table at deadLetter.path holds something else than dead letters (it has no column ` +
+            `${missing.join(', ')}): give dead letters a path of their own`,
+          { table: of.uri },
+        )
+      }
+    }
+    return table
+  } catch (error) {
+    await table.close().catch(() => {})
+    throw error
+  }
+}
+
+export class DeltaDeadLetters implements DeadLetterSink {
+  readonly target: string
+  readonly #of: DeadLetterTable
+  readonly #logger: Logger
+  readonly #open: OpenDeadLetterTable
+  #table: Promise<StreamTable> | null = null
+
+  constructor(of: DeadLetterTable, logger: Logger, open: OpenDeadLetterTable = openTable) {
+    this.target = of.uri
+    this.#of = of
+    this.#logger = logger
+    this.#open = open
+  }
+
+  /** Nothing is opened before the first letter. */
+  async check(): Promise<void> {}
+
+  async write(letters: readonly DeadLetter[]): Promise<void> {
+    if (letters.length === 0) return
+    const table = await this.#acquired()
+    for (const group of inGroups(letters, MAX_LETTERS, MAX_BYTES)) {
+      const ipc = deadLetterRows(group, Date.now())
+      const { version } = await table.merge(ipc, { primaryKey: DEAD_LETTER_KEY, transfer: true })
+      this.#logger.debug({ deadLetter: this.target, version, letters: group.length }, 'dead letters were committed')
+    }
+  }
+
+  async close(): Promise<void> {
+    const table = this.#table
+    this.#table = null
+    if (table === null) return
+    const opened = await table.then(
+      () => true,
+      () => false,
+    )
+    if (opened) await release(this.#of)
+  }
+
+  #acquired(): Promise<StreamTable> {
+    if (this.#table) return this.#table
+    const table = acquire(this.#of, this.#open)
+    this.#table = table
+    table.catch(() => {
+      if (this.#table === table) this.#table = null
+    })
+    return table
+  }
+}

@@ -1,0 +1,90 @@
+/** A batch's messages before they are decoded: their schema ids, their headers, and what is wrong with them. */
+import type { Reader } from '../avro/compile.js'
+import { DecodeFault, fault, HEADER_SIZE, headerProblem } from '../avro/wire.js'
+import type { RawMessage } from '../kafka/micro-batch.js'
+import { Op } from './change-batch.js'
+import { NEW_KEY_HEADER } from './keys.js'
+
+/** The id of a message part that is null. */
+export const NULL_PART = -1
+/** The id of a part without a usable header. */
+export const UNUSABLE_PART = -2
+
+/** The schema ids of a batch's messages, as pairs of key and value. */
+export class BatchIds {
+  readonly pairs: [number, number][] = []
+  /** By message: the index of its pair. */
+  readonly pairOf: Uint32Array
+  readonly schemas = new Set<number>()
+  hasOldKeys = false
+  /** Ids of key schemas in headers. */
+  readonly oldKeySchemas = new Set<number>()
+  private readonly indexes = new Map<string, number>()
+  private last = -1
+
+  constructor(readonly count: number) {
+    this.pairOf = new Uint32Array(count)
+  }
+
+  set(at: number, keyId: number, valueId: number): void {
+    const last = this.pairs[this.last]
+    if (last === undefined || last[0] !== keyId || last[1] !== valueId) {
+      const name = `${keyId},${valueId}`
+      this.last = this.indexes.get(name) ?? this.pairs.push([keyId, valueId]) - 1
+      this.indexes.set(name, this.last)
+      if (keyId > 0) this.schemas.add(keyId)
+      if (valueId > 0) this.schemas.add(valueId)
+    }
+    this.pairOf[at] = this.last
+  }
+}
+
+/** A message's own fault, or the stack that its depth used up. */
+export function isFault(error: unknown): error is Error {
+  return error instanceof DecodeFault || (error instanceof RangeError && /call stack/i.test(error.message))
+}
+
+/** Reads a message's payload to its end. */
+export function readAll(read: Reader, bytes: Buffer, row: number): void {
+  const end = bytes.length
+  const pos = read(bytes, HEADER_SIZE, end, row)
+  if (pos !== end) {
+    fault(
+      pos > end ? 'the message ends before its value does' : `${end - pos} bytes are left over after the last field`,
+    )
+  }
+}
+
+export function problemOf(message: RawMessage, keyId: number, valueId: number, unknown: Map<number, string>): string {
+  const { key, value } = message
+  if (value !== null && valueId === UNUSABLE_PART) return headerProblem(value, 'value')
+  if (key !== null && keyId === UNUSABLE_PART) return headerProblem(key, 'key')
+  return unknown.get(valueId) ?? unknown.get(keyId) ?? 'the message cannot be decoded'
+}
+
+export function headerBytes(message: RawMessage, name: string): Buffer | null {
+  const header = message.headers?.[name]
+  const value = Array.isArray(header) ? header[header.length - 1] : header
+  if (value === undefined) return null
+  return typeof value === 'string' ? Buffer.from(value) : value
+}
+
+/** A key update deletes the old key, whose row goes on under the new one. */
+export function deleteOf(message: RawMessage, soft: boolean): number {
+  const moved = message.headers?.[NEW_KEY_HEADER] !== undefined
+  return soft ? (moved ? Op.softMoved : Op.softDelete) : moved ? Op.moved : Op.delete
+}
+
+/** The last delete of a partition, for the tombstone that may follow it. */
+export interface LastDelete {
+  key: Buffer
+  offset: bigint
+  seq: Buffer
+  epochLow: number
+  epochHigh: number
+}
+
+/** Whether the tombstone is of that delete. Where the stream went back, it may be an older one's. */
+export function follows({ key, offset }: RawMessage, deleted: LastDelete): boolean {
+  return key !== null && deleted.key.equals(key) && BigInt(offset) > deleted.offset
+}
