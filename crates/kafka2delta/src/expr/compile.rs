@@ -1,0 +1,184 @@
+//! From an expression as written to kernels.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int8Array, Int16Array, Int32Array, Int64Array, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Schema, SchemaRef};
+
+use super::cast::{cast, try_cast};
+use super::cast_text;
+use super::node::{Node, Res};
+use super::parse::Ast;
+use super::types::{self, T, name};
+use super::{
+    arithmetic, condition, datetime, format, functions, hash, json, math, nested, regex, strings, strings_more,
+};
+
+/// Compiles an expression over the columns of `schema`.
+pub(super) fn compile(expr: &Ast, schema: &SchemaRef) -> Res<Node> {
+    match expr {
+        Ast::Null => Ok(Node::null(&T::Null)),
+        Ast::Bool(value) => Ok(Node::constant(Arc::new(BooleanArray::from(vec![*value])))),
+        Ast::Number(text) => number(text),
+        Ast::Text(text) => Ok(Node::text(text)),
+        Ast::Typed(kind, text) => typed(kind, text),
+        Ast::Name(name) => column(name, schema),
+        Ast::Field(base, field) => nested::field(compile(base, schema)?, field),
+        Ast::Cast(value, to) => cast(compile(value, schema)?, to),
+        Ast::TryCast(value, to) => try_cast(compile(value, schema)?, to),
+        Ast::Call(function, args) => {
+            let args = args.iter().map(|a| compile(a, schema)).collect::<Res<Vec<_>>>()?;
+            call(function, args)
+        }
+    }
+}
+
+/// Compiles a call.
+pub(super) fn call(function: &str, mut args: Vec<Node>) -> Res<Node> {
+    type Build = fn(&str, &mut Vec<Node>) -> Res<Option<Node>>;
+    const FAMILIES: [Build; 11] = [
+        arithmetic::build,
+        condition::build,
+        strings::build,
+        strings_more::build,
+        datetime::build,
+        math::build,
+        hash::build,
+        regex::build,
+        format::build,
+        json::build,
+        nested::build,
+    ];
+    for build in FAMILIES {
+        if let Some(node) = build(function, &mut args)? {
+            return Ok(node);
+        }
+    }
+    Err(functions::unknown(function))
+}
+
+/// A column by its name, without case as Spark's.
+fn column(wanted: &str, schema: &Schema) -> Res<Node> {
+    let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name().eq_ignore_ascii_case(wanted));
+    match (found.next(), found.next()) {
+        (Some((index, field)), None) => Ok(Node::column(index, types::plain(field.data_type()))),
+        (Some(_), Some(_)) => Err(format!("there are several columns '{wanted}' that differ in case").into()),
+        _ => {
+            let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            Err(format!("there is no column '{wanted}'; there are {}", names.join(", ")).into())
+        }
+    }
+}
+
+fn decimal_literal(text: &str) -> Res<Node> {
+    let wrong = || format!("the number {text} has more than 38 digits");
+    let (mantissa, exponent) = match text.find(['e', 'E']) {
+        Some(at) => (&text[..at], text[at + 1..].parse::<i32>().map_err(|_| wrong())?),
+        None => (text, 0),
+    };
+    let digits: String = mantissa.chars().filter(|c| c.is_ascii_digit()).collect();
+    let scale = mantissa.find('.').map_or(0, |at| mantissa.len() - at - 1) as i32 - exponent;
+    if !(0..=38).contains(&scale) {
+        return Err(wrong().into());
+    }
+    let value: i128 = digits.parse().map_err(|_| wrong())?;
+    let length = digits.trim_start_matches('0').len().max(1) as i32;
+    let precision = length.max(scale);
+    if precision > 38 {
+        return Err(wrong().into());
+    }
+    let value = if text.starts_with('-') { -value } else { value };
+    let array = Decimal128Array::from(vec![value]).with_precision_and_scale(precision as u8, scale as i8)?;
+    Ok(Node::literal(Arc::new(array)))
+}
+
+/// A number: an integer is INT where it fits, one with a point DECIMAL, one with an exponent DOUBLE.
+fn number(text: &str) -> Res<Node> {
+    let lower = text.to_ascii_lowercase();
+    let range = || format!("the number {text} is out of its type's range");
+    let is_number =
+        |s: &str| cast_text::float::<f64>(s).is_some() && s.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+    let integer = |s: &str| s.parse::<i64>().map_err(|_| range());
+    if let Some(digits) = lower.strip_suffix("bd")
+        && is_number(digits)
+    {
+        return decimal_literal(digits);
+    }
+    let (digits, suffix) = lower.split_at(lower.len() - 1);
+    let array: ArrayRef = match suffix {
+        "l" if is_number(digits) => Arc::new(Int64Array::from(vec![integer(digits)?])),
+        "s" if is_number(digits) => {
+            Arc::new(Int16Array::from(vec![i16::try_from(integer(digits)?).map_err(|_| range())?]))
+        }
+        "y" if is_number(digits) => {
+            Arc::new(Int8Array::from(vec![i8::try_from(integer(digits)?).map_err(|_| range())?]))
+        }
+        "f" if is_number(digits) => {
+            let value: f32 = digits.parse().map_err(|_| range())?;
+            if value.is_infinite() {
+                return Err(range().into());
+            }
+            Arc::new(Float32Array::from(vec![value]))
+        }
+        "d" if is_number(digits) => Arc::new(Float64Array::from(vec![finite(digits).ok_or_else(range)?])),
+        _ if !is_number(&lower) => return Err(format!("'{text}' is neither a number nor a name").into()),
+        _ if lower.contains('e') => Arc::new(Float64Array::from(vec![finite(&lower).ok_or_else(range)?])),
+        _ if lower.contains('.') => return decimal_literal(&lower),
+        _ => match (lower.parse::<i32>(), lower.parse::<i64>()) {
+            (Ok(value), _) => Arc::new(Int32Array::from(vec![value])),
+            (_, Ok(value)) => Arc::new(Int64Array::from(vec![value])),
+            _ => return decimal_literal(&lower),
+        },
+    };
+    Ok(Node::literal(array))
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|v: &f64| v.is_finite())
+}
+
+fn typed(kind: &str, text: &str) -> Res<Node> {
+    let wrong = |what: &str| format!("'{text}' is no {what}");
+    Ok(Node::constant(match kind {
+        "DATE" => Arc::new(Date32Array::from(vec![cast_text::date(text).ok_or_else(|| wrong("date"))?])),
+        "TIMESTAMP" | "TIMESTAMP_LTZ" => {
+            let micros = cast_text::timestamp(text, true).ok_or_else(|| wrong("timestamp"))?;
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC"))
+        }
+        "TIMESTAMP_NTZ" => {
+            let micros = cast_text::timestamp(text, false).ok_or_else(|| wrong("timestamp"))?;
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]))
+        }
+        "X" => {
+            let padded = if text.len() % 2 == 1 { format!("0{text}") } else { text.to_owned() };
+            let bytes = hash::from_hex(padded.as_bytes()).ok_or_else(|| wrong("hexadecimal number"))?;
+            Arc::new(BinaryArray::from(vec![bytes.as_slice()]))
+        }
+        _ => {
+            return Err(
+                "INTERVAL is not supported: use date_add, add_months, or unix_micros and timestamp_micros".into()
+            );
+        }
+    }))
+}
+
+/// A condition: a truth value.
+pub(super) fn condition(function: &str, node: Node) -> Res<Node> {
+    match node.data_type {
+        T::Boolean => Ok(node),
+        T::Null => Ok(Node::null(&T::Boolean)),
+        _ => Err(format!("{function} takes a condition, not {}", name(&node.data_type)).into()),
+    }
+}
+
+/// A truth value with nulls as false.
+pub(super) fn truth(array: &ArrayRef) -> BooleanArray {
+    let array = array.as_boolean();
+    match array.nulls() {
+        Some(nulls) => BooleanArray::new(array.values() & nulls.inner(), None),
+        None => array.clone(),
+    }
+}
