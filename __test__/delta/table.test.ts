@@ -33,7 +33,8 @@ const result: NativeMergeResult = {
 
 /** The addon's shape, with the given parts of a table. */
 function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): NativeModule {
-  const info = async () => ({ exists: true, offsets: [{ appId: 'q:t:0', version: 9007199254740993n }] }) as never
+  const offsets = [{ appId: 'q:t:0', version: 9007199254740993n }]
+  const info = async () => ({ exists: true, properties: {}, offsets }) as never
   return {
     openTable: async (options) => {
       opened.push(options)
@@ -198,6 +199,20 @@ test('an error that came before the abort stays what it is', async (t) => {
   )
   const error = await t.throwsAsync(table.merge(null, { signal: controller.signal }), { instanceOf: KafkaToDeltaError })
   t.is(error?.code, 'STORAGE')
+})
+
+test('a batch that names no key has that of the table: a truncate is all that a new decoder has seen', async (t) => {
+  const keys: string[][] = []
+  const info = async () => ({ properties: { 'kafka2delta.primaryKey': '["a","b"]' } }) as never
+  const merge: NativeTable['merge'] = async (_, primaryKey) => {
+    keys.push(primaryKey)
+    return {} as never
+  }
+  const table = await DeltaTable.open({ path: '/t' }, addon({ info, merge }))
+  await table.merge(new Uint8Array(1), { primaryKey: [] })
+  await table.merge(new Uint8Array(1), { primaryKey: ['c'] })
+  await table.merge(null, { primaryKey: [] })
+  t.deepEqual(keys, [['a', 'b'], ['c'], []])
 })
 
 test('offsets stay exact beyond 2^53', async (t) => {

@@ -69,6 +69,9 @@ export interface MergeOptions {
   transfer?: boolean
 }
 
+/** The table's property with the names of its key columns, as JSON. */
+const KEY_PROPERTY = 'kafka2delta.primaryKey'
+
 /** Native options with every default filled in. */
 export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
   return {
@@ -144,7 +147,9 @@ export class DeltaTable {
   async merge(changes: Table | Uint8Array | null, options: MergeOptions = {}): Promise<MergeResult> {
     this.#mustBeOpen()
     options.signal?.throwIfAborted()
-    const primaryKey = [...(options.primaryKey ?? this.#primaryKey ?? [])]
+    const named = [...(options.primaryKey ?? this.#primaryKey ?? [])]
+    // A truncate has no key: a batch of nothing else names none, but the table knows its own.
+    const primaryKey = changes !== null && named.length === 0 ? await this.#storedKey() : named
     if (changes !== null && primaryKey.length === 0) {
       throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
     }
@@ -181,6 +186,11 @@ export class DeltaTable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  async #storedKey(): Promise<string[]> {
+    const stored = (await this.info()).properties[KEY_PROPERTY]
+    return stored === undefined ? [] : (JSON.parse(stored) as string[])
   }
 
   #mustBeOpen(): void {

@@ -266,7 +266,9 @@ export class TableLoop {
     const offsets = this.#positions.offsetsFor(ranges)
     // Before the commit: a crash between the two repeats the letters, which are stored once, and loses none.
     const written = await this.#writeDeadLetters(letters, offsets)
-    if (written === 'written' && changes.ipc === null && !this.#mustCommit(decoded)) {
+    // Without a key there are truncates alone, which no table has rows for yet.
+    const changesNothing = changes.ipc === null || (!this.#exists && changes.primaryKey.length === 0)
+    if (written === 'written' && changesNothing && !this.#mustCommit(decoded)) {
       this.#numBadRecords += changes.badRecords.length
       await this.#keep(decoded, begun)
       this.#finished()
@@ -401,6 +403,11 @@ export class TableLoop {
       const result = await this.#retried(() => this.#options.delta.merge(ipc, { primaryKey, offsets, transfer: true }))
       this.#positions.committed(offsets)
       this.#exists = true
+      const { numMissingValues } = result
+      if (numMissingValues > 0) {
+        const note = 'changes left out values that are stored nowhere: they are null'
+        this.#options.logger.warn({ topic: this.topic, table: this.name, numMissingValues }, note)
+      }
       this.#fences = 0
       return result
     } catch (error) {

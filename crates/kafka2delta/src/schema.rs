@@ -82,7 +82,7 @@ pub fn evolve(table: &Schema, batch: &[Field], evolution: SchemaEvolution) -> Re
         if known.name() != field.name() {
             return Err(incompatible(format!(
                 "columns '{}' and '{}' differ only in case, and Delta does not tell them apart: rename one \
-                 (columns: rename)",
+                 (renameColumns)",
                 known.name(),
                 field.name()
             )));

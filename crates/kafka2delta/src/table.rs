@@ -25,6 +25,8 @@ use crate::schema::to_arrow;
 pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
 /// Table property that counts how often the order of changes was reset.
 pub const GENERATION_PROPERTY: &str = "kafka2delta.orderGeneration";
+/// Table property that names the key's columns, as a JSON list.
+pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
 /// What our commits say of themselves; others' commits are told by it.
 pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
 
@@ -245,6 +247,18 @@ impl KeyedTable {
     /// Builds the index for these key columns in the types of `schema`, unless it stands.
     pub(crate) async fn ensure_index(&mut self, primary_key: &[String], schema: &SchemaRef) -> Result<()> {
         let names = self.options.primary_key.clone().unwrap_or_else(|| primary_key.to_vec());
+        if let Some(stored) = self.state.as_ref().and_then(|s| s.property(KEY_PROPERTY))
+            && serde_json::from_str::<Vec<String>>(stored).is_ok_and(|stored| stored != names)
+        {
+            return Err(Error::new(
+                ErrorCode::SchemaIncompatible,
+                format!(
+                    "the table's rows are keyed by {stored}, and the changes by {}: name the table's key with the option \
+                     primaryKey if it still tells rows apart, otherwise write to a new table",
+                    key_text(&names)
+                ),
+            ));
+        }
         let types: Result<Vec<_>> = names
             .iter()
             .map(|name| {
@@ -330,6 +344,11 @@ impl KeyedTable {
             index_bytes: self.index.allocated_bytes() as u64,
         }
     }
+}
+
+/// The text of [`KEY_PROPERTY`].
+pub(crate) fn key_text(names: &[String]) -> String {
+    serde_json::Value::from(names).to_string()
 }
 
 /// The log store of a path or URL.

@@ -18,7 +18,7 @@ use crate::log::state::TableState;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
-use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KeyedTable, floor_text};
+use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, key_text, KeyedTable, floor_text};
 use crate::write::now_millis;
 
 impl KeyedTable {
@@ -128,6 +128,9 @@ impl KeyedTable {
             if vectors {
                 configuration.insert("delta.enableDeletionVectors".into(), "true".into());
             }
+            if let Some(key) = &self.key {
+                configuration.insert(KEY_PROPERTY.into(), key_text(&key.names));
+            }
             if let Some(generation) = self.new_generation {
                 configuration.insert(GENERATION_PROPERTY.into(), generation.to_string());
             }
@@ -152,6 +155,9 @@ impl KeyedTable {
         let mut metadata = state.metadata.clone();
         if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
             metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
+        }
+        if let Some(key) = &self.key {
+            metadata.configuration.insert(KEY_PROPERTY.into(), key_text(&key.names));
         }
         if let Some(generation) = self.new_generation {
             metadata.configuration.insert(GENERATION_PROPERTY.into(), generation.to_string());
