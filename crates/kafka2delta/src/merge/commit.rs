@@ -18,7 +18,7 @@ use crate::log::state::TableState;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
-use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, key_text, KeyedTable, floor_text};
+use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, KeyedTable, floor_text, key_text};
 use crate::write::now_millis;
 
 impl KeyedTable {

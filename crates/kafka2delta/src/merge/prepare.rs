@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::expr::CompiledColumns;
 use crate::keys::Fingerprint;
 use crate::options::OrderGuard;
+use crate::order;
 use crate::order_watch::Observation;
 use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve};
 use crate::table::KeyedTable;
@@ -36,8 +37,10 @@ pub(super) struct Prepared {
 impl KeyedTable {
     pub(super) async fn prepare(&mut self, batch: &ChangeBatch, primary_key: &[String]) -> Result<Prepared> {
         let additional: Vec<&str> = self.additional.iter().map(|a| a.name.as_str()).collect();
+        additional.iter().try_for_each(|name| check_name(name))?;
         let mut fields = Vec::new();
         for field in batch.schema().fields() {
+            check_name(field.name())?;
             if additional.iter().any(|name| name.eq_ignore_ascii_case(field.name())) {
                 return Err(Error::new(
                     ErrorCode::ConfigInvalid,
@@ -183,6 +186,17 @@ impl KeyedTable {
         let compiled = Arc::new(CompiledColumns::compile(&self.additional, base)?);
         self.compiled = Some((base.clone(), compiled.clone()));
         Ok(compiled)
+    }
+}
+
+/// Our own columns of the data files cannot be the table's too.
+fn check_name(name: &str) -> Result<()> {
+    match order::COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        false => Ok(()),
+        true => Err(Error::new(
+            ErrorCode::ConfigInvalid,
+            format!("the column '{name}' has a name that kafka2delta keeps for itself: rename it (renameColumns)"),
+        )),
     }
 }
 
