@@ -35,6 +35,8 @@ def truth_of(job: dict) -> Truth:
         primary_key=job.get("primary_key") or None,
         out_of_range=job.get("out_of_range") or "fail",
         metadata=job.get("metadata") or {},
+        topic=job["topic"],
+        soft_delete=job.get("soft_delete") or None,
         exclude=job.get("exclude") or [],
     )
     truth = replay(messages, options, SchemaSet(folder / "schemas.json"))
@@ -84,7 +86,8 @@ def main() -> int:
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--primary-key", nargs="+", help="for topics whose key is null")
     parser.add_argument("--out-of-range", choices=["fail", "null", "clamp"], default="fail")
-    parser.add_argument("--metadata", type=json.loads, default={}, help='envelopes: {"__op": "op"}')
+    parser.add_argument("--metadata", type=json.loads, default={}, help='{"__kafka_offset": "kafka.offset", "__op": "op"}')
+    parser.add_argument("--soft-delete", help="the column that marks deleted rows, which stay")
     parser.add_argument("--exclude", nargs="+", help="columns of the value that are not stored")
     parser.add_argument("--additional", nargs="+", help='"YEAR(created_at) AS year": YEAR, MONTH and DAY of a column')
     parser.add_argument("--query-name", help="checks the offsets stored under this name, too")

@@ -13,11 +13,13 @@ from typing import Any, Iterator
 
 from delta_types import Column, OutOfRange, TypeMapper
 from messages import Message, SchemaSet
+from sequences import mysql_sequence, postgres_sequence
 
 PLACEHOLDER = "__debezium_unavailable_value"
 
 #: the names under which the flattening transform adds the source's metadata
 OP, SNAPSHOT, SEQUENCE = "__op", "__source_snapshot", "__source_sequence"
+MYSQL_FIELDS = tuple(f"__source_{name}" for name in ("server_id", "file", "pos", "row"))
 OLD_KEY_HEADER = "__debezium.oldkey"
 
 
@@ -26,8 +28,12 @@ class Options:
     primary_key: list[str] | None = None
     deleted_column: str = "__deleted"
     out_of_range: str = "fail"
-    #: envelopes: name of the stored column → path in the envelope, e.g. {"__op": "op"}
+    #: name of the stored column → what it holds: of any message `kafka.topic`, `kafka.partition`, `kafka.offset`,
+    #: `kafka.timestamp`, `operation`; of envelopes a path in them, e.g. {"__op": "op"}
     metadata: dict[str, str] = field(default_factory=dict)
+    topic: str = ""
+    #: deleted rows stay, and this column says that they are deleted
+    soft_delete: str | None = None
     #: columns of the value that are not stored
     exclude: list[str] = field(default_factory=list)
     #: names of topics' partitions interleaved by this seed instead of by timestamp
@@ -55,6 +61,19 @@ class Change:
     epoch: tuple | None
     snapshot: str  # no | full | incremental | unknown
     partition: int
+    #: what the change says of itself: columns that a soft delete stores too
+    known: dict[str, Any] = field(default_factory=dict)
+    #: the delete of the old key, where an update changed a key that the connector does not know
+    also: "Change | None" = None
+
+
+MESSAGE_TYPES = {
+    "kafka.topic": "string",
+    "kafka.partition": "integer",
+    "kafka.offset": "long",
+    "kafka.timestamp": "timestamp",
+    "operation": "string",
+}
 
 
 def left_out_forms() -> list:
@@ -112,14 +131,6 @@ def source_position(m: Message) -> int:
     return (source or {}).get("lsn") or 0 if isinstance(source, dict) else 0
 
 
-def postgres_sequence(sequence: str | None, lsn) -> tuple | None:
-    """(last commit LSN, LSN)"""
-    if sequence:
-        last_commit, own = json.loads(sequence)
-        return (int(last_commit or 0), int(own))
-    return None if lsn is None else (0, int(lsn))
-
-
 DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 WIDENINGS = {frozenset(("integer", "long")): "long", frozenset(("float", "double")): "double"}
 
@@ -150,6 +161,7 @@ class Replay:
         #: the sequence of a live row, for truncates, and its partition
         self.row_origin: dict[tuple, tuple] = {}
         self.floor: tuple | None = None
+        #: by partition, key of the delete that came last, and whether it stood
         self.last_delete: dict[int, tuple] = {}
         self.missing = 0
         self.dropped = 0
@@ -212,11 +224,27 @@ class Replay:
         columns = self.columns_of(m.key_schema)
         return tuple(columns[k].convert(old[k]) for k in self.primary_key)
 
+    def of_message(self, m: Message, operation: str | None) -> dict[str, Any]:
+        """Metadata columns that any message has."""
+        values = {
+            "kafka.topic": self.options.topic,
+            "kafka.partition": m.partition,
+            "kafka.offset": m.offset,
+            "kafka.timestamp": None if m.timestamp < 0 else m.timestamp * 1000,
+            "operation": operation,
+        }
+        wanted = {name: path for name, path in self.options.metadata.items() if path in values}
+        self.types.update({name: MESSAGE_TYPES[path] for name, path in wanted.items()})
+        return {name: values[path] for name, path in wanted.items()}
+
     def changes(self, m: Message) -> Change | None:
         """What a message does, or None where it changes no row."""
         if m.value is None:
             key = self.key_of(m, None)
-            return None if key is None else Change("tombstone", key, {}, set(), None, None, None, "unknown", m.partition)
+            if key is None:
+                return None
+            known = self.of_message(m, "d")
+            return Change("tombstone", key, {}, set(), None, None, None, "unknown", m.partition, known)
         fields = {f["name"] for f in m.value_schema["fields"]}
         if {"before", "after", "op", "source"} <= fields:
             return self.envelope(m)
@@ -236,11 +264,30 @@ class Replay:
             kind = "full"
         else:
             kind = "no"
-        seq = postgres_sequence(sequence, None) if kind == "no" else None
-        return self.change(m, value, columns, deleted, kind, seq, ("flattened",))
+        seq, epoch = postgres_sequence(sequence, None), ("flattened",)
+        if all(value.get(name) is not None for name in MYSQL_FIELDS):
+            seq, epoch = mysql_sequence(*(value[name] for name in MYSQL_FIELDS))
+        if kind != "no":
+            seq = None
+        names = list(columns)
+        after = m.value_schema["fields"][self.position(m.value_schema, self.options.deleted_column) + 1 :]
+        companions = [f["name"] for f in after if f["name"].startswith("__") and f["name"] in names]
+        operation = "d" if deleted else op if op in ("c", "r", "u") else None
+        return self.change(m, value, columns, deleted, kind, seq, epoch, companions, operation)
+
+    @staticmethod
+    def position(schema: dict, name: str) -> int:
+        return next((i for i, f in enumerate(schema["fields"]) if f["name"] == name), len(schema["fields"]))
 
     def envelope(self, m: Message) -> Change | None:
         value, source, op = m.value, m.value["source"], m.value["op"]
+        mapper = TypeMapper(self.options.out_of_range)
+        mapper.register(m.value_schema)
+        row_schema = next(f["type"] for f in m.value_schema["fields"] if f["name"] == "before")
+        row_schema = mapper.record(next(s for s in row_schema if s != "null"))
+        columns = {n: c for n, c in self.columns_of(row_schema, mapper).items() if self.is_stored(n)}
+        # the schema tells the columns whatever the event does
+        self.learn(columns)
         if op == "m":
             return None
         snapshot = source.get("snapshot")
@@ -255,37 +302,46 @@ class Replay:
             seq, epoch = self.envelope_sequence(source)
         if op == "t":
             return Change("truncate", None, {}, set(), None, seq, epoch, kind, m.partition)
-        mapper = TypeMapper(self.options.out_of_range)
-        mapper.register(m.value_schema)
-        row_schema = next(f["type"] for f in m.value_schema["fields"] if f["name"] == "before")
-        row_schema = mapper.record(next(s for s in row_schema if s != "null"))
-        columns = {n: c for n, c in self.columns_of(row_schema, mapper).items() if self.is_stored(n)}
         row = value["before"] if op == "d" else value["after"]
         row = dict(row or {})
-        for name, path in self.options.metadata.items():
+        plain = dict(columns)
+        own = {name: path for name, path in self.options.metadata.items() if path not in MESSAGE_TYPES}
+        for name, path in own.items():
             schema, inner = m.value_schema, value
             for part in path.split("."):
                 schema = next(f["type"] for f in mapper.record(schema)["fields"] if f["name"] == part)
                 inner = None if inner is None else inner[part]
             columns = {**columns, name: mapper.nullable(schema)}
             row[name] = inner
-        return self.change(m, row, columns, op == "d", kind, seq, epoch)
+        change = self.change(m, row, columns, op == "d", kind, seq, epoch, list(own), op)
+        before = value["before"]
+        if op == "u" and before is not None and m.key is None and self.options.primary_key:
+            old = tuple(plain[k].convert(before[k]) for k in self.options.primary_key)
+            if old != change.key:
+                # without a key the connector cannot tell that it changed: no delete of the old one comes
+                change.old_key = old
+                known = {**change.known, **self.of_message(m, "d")}
+                change.also = Change("delete", old, {}, set(), None, seq, epoch, kind, m.partition, known)
+        return change
 
     def envelope_sequence(self, source: dict) -> tuple[tuple | None, tuple | None]:
         connector = source["connector"]
         if connector == "postgresql":
             return postgres_sequence(source.get("sequence"), source.get("lsn")), (connector, source["db"])
         if connector in ("mysql", "mariadb"):
-            base, _, number = source["file"].rpartition(".")
-            epoch = (connector, source["server_id"], base)
-            return (int(number), source["pos"], source["row"]), epoch
+            return mysql_sequence(source["server_id"], source["file"], source["pos"], source["row"])
         return None, None
 
     def is_stored(self, name: str) -> bool:
         return name != self.options.deleted_column and name not in self.options.exclude
 
-    def change(self, m: Message, value: dict, columns, deleted: bool, kind: str, seq, epoch) -> Change:
+    def change(
+        self, m: Message, value: dict, columns, deleted: bool, kind: str, seq, epoch, companions: list[str], operation
+    ) -> Change:
         self.learn(columns)
+        known = self.of_message(m, operation)
+        if not deleted or self.options.soft_delete:
+            known.update({n: columns[n].convert(value.get(n)) for n in companions})
         key_values = self.converted_key(m)
         if m.key_schema is not None:
             self.learn({n: c for n, c in self.columns_of(m.key_schema).items() if n not in columns})
@@ -294,8 +350,9 @@ class Replay:
             key_row = {k: columns[k].convert(value.get(k)) for k in self.options.primary_key or [] if k in columns}
             key = self.key_of(m, key_row)
             self.require_key(m, key)
-            return Change("delete", key, {}, set(), None, seq, epoch, kind, m.partition)
-        left_out = {n for n in columns if n not in key_values and is_left_out(value.get(n))}
+            return Change("delete", key, {}, set(), None, seq, epoch, kind, m.partition, known)
+        of_key = {*key_values, *(self.options.primary_key or [])}
+        left_out = {n for n in columns if n not in of_key and is_left_out(value.get(n))}
         row = {}
         for name, column in columns.items():
             try:
@@ -306,7 +363,8 @@ class Replay:
             row.setdefault(name, v)
         key = self.key_of(m, row)
         self.require_key(m, key)
-        return Change("upsert", key, row, left_out, self.old_key(m), seq, epoch, kind, m.partition)
+        row.update(self.of_message(m, operation))
+        return Change("upsert", key, row, left_out, self.old_key(m), seq, epoch, kind, m.partition, known)
 
     @staticmethod
     def require_key(m: Message, key) -> None:
@@ -317,40 +375,60 @@ class Replay:
 
     def apply(self, m: Message) -> None:
         self.last_offsets[m.partition] = m.offset
+        if self.options.soft_delete:
+            self.types[self.options.soft_delete] = "boolean"
         change = self.changes(m)
         if change is None:
             return
         if change.op == "truncate":
             self.truncate(change)
             return
+        self.apply_change(change)
+        if change.also:
+            self.apply_change(change.also)
+
+    def apply_change(self, change: Change) -> None:
         key = change.key
         if change.op == "tombstone":
             # one that follows a delete of its key stands or falls with it: what stood is done already
-            if self.last_delete.pop(m.partition, None) == key:
-                return
-            self.remove(key)
-            self.remembered.pop(key, None)
+            last, stood = self.last_delete.pop(change.partition, (None, False))
+            if last != key or stood:
+                self.remove(key, change.known)
+            if last != key:
+                self.remembered.pop(key, None)
             return
-        self.last_delete.pop(m.partition, None)
+        self.last_delete.pop(change.partition, None)
+        stale = self.is_stale(change)
         if change.op == "delete":
-            self.last_delete[m.partition] = key
-        if self.is_stale(change):
+            self.last_delete[change.partition] = (key, not stale)
+        if stale:
             self.dropped += 1
             return
         if change.op == "delete":
-            self.remove(key)
+            self.remove(key, change.known)
         else:
-            self.rows[key] = self.filled(change)
-            self.row_origin[key] = (change.seq, change.epoch, change.partition)
+            row = self.filled(change)
+            if self.options.soft_delete:
+                row = {**row, self.options.soft_delete: self.is_below_floor(change)}
+            self.rows[key] = row
+            origin = (change.seq, change.epoch)
+            if change.snapshot == "incremental":
+                # it keeps what is remembered of its key
+                origin = self.remembered.get(key, origin)
+            self.row_origin[key] = (*origin, change.partition)
         if change.snapshot == "full":
             self.remembered.pop(key, None)
         elif change.snapshot == "no" and change.seq is not None:
             self.remembered[key] = (change.seq, change.epoch)
 
+    def is_below_floor(self, change: Change) -> bool:
+        """Whether a truncate has removed it, or with soft deletes marked it, that came through another partition."""
+        return change.seq is not None and self.floor is not None and self.floor[1] == change.epoch and change.seq < self.floor[0]
+
     def is_stale(self, change: Change) -> bool:
         if change.snapshot != "no" or change.seq is None:
             return False
-        if self.floor and self.floor[1] == change.epoch and change.seq < self.floor[0]:
+        if self.is_below_floor(change) and not self.options.soft_delete:
             # what the truncate has removed comes late: no trace of the key from before it may stay
             origin = self.row_origin.get(change.key)
             if change.key in self.rows and (origin[0] is None or origin[0] < self.floor[0]):
@@ -364,8 +442,12 @@ class Replay:
         if not change.left_out:
             return change.row
         source_key = change.key if change.old_key is None else change.old_key
-        stored = self.rows.get(source_key)
-        if stored is None and change.old_key is not None:
+        stored = self.rows.get(change.key)
+        if change.old_key is not None and (stored is None or stored.get(self.options.soft_delete)):
+            # a key update that is sent again finds its row, whatever has become of the old key
+            stored = self.rows.get(source_key)
+        if stored is None:
+            # without an old key: an update that is sent again after its row has moved away
             stored = self.buried.get(source_key)
         row = dict(change.row)
         for name in change.left_out:
@@ -374,7 +456,12 @@ class Replay:
             row[name] = None if stored is None else stored.get(name)
         return row
 
-    def remove(self, key: tuple) -> None:
+    def remove(self, key: tuple, known: dict | None = None) -> None:
+        """Takes the row away; where deletes are soft, marks it, with what the change says of itself."""
+        if self.options.soft_delete:
+            if key in self.rows:
+                self.rows[key] = {**self.rows[key], **(known or {}), self.options.soft_delete: True}
+            return
         row = self.rows.pop(key, None)
         self.row_origin.pop(key, None)
         if row is not None:
@@ -388,7 +475,9 @@ class Replay:
                 gone = seq < change.seq
             if gone:
                 self.remove(key)
-        if change.seq is not None and (self.floor is None or self.floor[0] < change.seq):
+        if change.seq is not None and (
+            self.floor is None or self.floor[1] != change.epoch or self.floor[0] < change.seq
+        ):
             self.floor = (change.seq, change.epoch)
 
     def result(self) -> Truth:

@@ -92,9 +92,41 @@ class Rules(unittest.TestCase):
         self.assertEqual(values(moved), {2: "x"})
         self.assertEqual(values([moved[0], message(1, 2, PLACEHOLDER, old=1)]), {1: "x", 2: "x"})
 
+    def test_a_key_update_that_comes_again_finds_its_own_row(self):
+        moved = [message(0, 1, "x"), message(1, 1, deleted=True), message(2, 2, PLACEHOLDER, old=1), message(3, 1, "y")]
+        again = [message(4, 1, deleted=True), message(5, 2, PLACEHOLDER, old=1), message(6, 1, "y")]
+        self.assertEqual(values(moved + again), {1: "y", 2: "x"})
+
+    def test_an_update_that_comes_again_after_its_row_moved_leaves_no_trace(self):
+        moved = [message(0, 1, "x"), message(1, 1, PLACEHOLDER), message(2, 1, deleted=True)]
+        again = [message(3, 1, PLACEHOLDER), message(4, 1, deleted=True)]
+        self.assertEqual(values(moved + again + [message(5, 2, PLACEHOLDER, old=1)]), {2: "x"})
+
+    def test_a_key_that_the_options_name_is_never_left_out(self):
+        rows = replay([message(0, 1, PLACEHOLDER)], Options(primary_key=["id", "v"])).rows
+        self.assertEqual(list(rows), [(1, PLACEHOLDER)])
+
     def test_a_value_that_nobody_has_is_null_and_counted(self):
         truth = replay([message(0, 1, PLACEHOLDER)], Options())
         self.assertEqual((truth.rows[(1,)]["v"], truth.missing_values), (None, 1))
+
+    def test_soft_deletes_keep_the_row(self):
+        options = Options(topic="t", soft_delete="gone", metadata={"at": "kafka.offset", "did": "operation"})
+
+        def rows(messages):
+            found = replay(messages, options).rows.values()
+            return {r["id"]: (r["v"], r["gone"], r["at"], r["did"], r["__op"]) for r in found}
+
+        gone = [message(0, 1, "x", op="c"), message(1, 1, "made up", deleted=True, op="d")]
+        self.assertEqual(rows(gone), {1: ("x", True, 1, "d", "d")})
+        self.assertEqual(rows(gone + [message(2, 1, tombstone=True)]), {1: ("x", True, 2, "d", "d")})
+        self.assertEqual(rows(gone + [message(2, 1, "y")]), {1: ("y", False, 2, "u", "u")})
+        self.assertEqual(rows([message(0, 1, deleted=True), message(1, 2, tombstone=True)]), {})
+        self.assertEqual(rows([gone[0], message(1, 1, tombstone=True)]), {1: ("x", True, 1, "d", "c")})
+        stale = [message(0, 1, "x", lsn=9), message(1, 1, deleted=True, lsn=5), message(2, 1, tombstone=True)]
+        self.assertEqual(rows(stale), {1: ("x", False, 0, "u", "u")})
+        moved = [gone[0], message(1, 1, deleted=True, op="d"), message(2, 2, PLACEHOLDER, op="c", old=1)]
+        self.assertEqual(rows(moved), {1: ("x", True, 1, "d", "d"), 2: ("x", False, 2, "c", "c")})
 
     def test_every_form_of_the_placeholder(self):
         raw = PLACEHOLDER.encode()

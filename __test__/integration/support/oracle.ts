@@ -20,6 +20,8 @@ export interface OracleJob {
   /** The column that marks deleted rows, which stay. */
   soft_delete?: string
   additional?: string[]
+  /** Columns of the value that are not stored. */
+  exclude?: string[]
   /** Checks the stored offsets, too. */
   query_name?: string
   /** Compares with the source's own rows, too. */

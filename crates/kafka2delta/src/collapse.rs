@@ -208,8 +208,8 @@ pub fn collapse(
             out.flagged[row] = soft_delete || below_floor;
         }
         if tracks_values {
-            // A truncate of this batch took the stored rows of its partition.
-            let truncated = out.truncates.iter().any(|t| t.partition == partition);
+            // Whether a truncate of this batch took the stored row; one that came again spares what is newer.
+            let truncated = out.truncates.iter().any(|t| t.removes(state.sequence, state.partition));
             out.previous[row] = match state.last {
                 None if truncated && soft.is_none() => {
                     Previous::Stored { own: None, old: old.filter(|o| matches!(o, OldRow::Change(_))) }
@@ -264,7 +264,7 @@ pub fn collapse(
         }
     }
     upserts.sort_unstable_by_key(|(row, _, _)| *row);
-    if batch.sequences.is_some() {
+    if upserts.iter().any(|(_, _, sequence)| sequence.is_some()) {
         out.upsert_sequences = upserts.iter().map(|(_, _, sequence)| *sequence).collect();
     }
     (out.upserts, out.upsert_keys) = upserts.into_iter().map(|(row, key, _)| (row, key)).unzip();

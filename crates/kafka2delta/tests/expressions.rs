@@ -289,9 +289,9 @@ fn what_is_not_supported_is_refused_when_compiled() {
 fn long_and_deep_expressions_do_no_harm() {
     let table = table();
     let rows = rows(&table);
-    let long = format!("1{}", " + 1".repeat(1_900));
-    assert_eq!(text(&compute(&long, &rows).unwrap(), 0).as_deref(), Some("1901"));
-    let columns = format!("i8{}", " + i8".repeat(1_900));
+    let long = format!("1{}", " + 1".repeat(480));
+    assert_eq!(text(&compute(&long, &rows).unwrap(), 0).as_deref(), Some("481"));
+    let columns = format!("i8{}", " + i8".repeat(480));
     assert_eq!(compute(&columns, &rows).unwrap().len(), rows.num_rows());
     let between = (0..40).fold("i".to_owned(), |sql, _| format!("({sql} BETWEEN 1 AND 2)"));
     for sql in [

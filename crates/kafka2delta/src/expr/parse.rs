@@ -53,7 +53,8 @@ pub(super) fn parse_column(sql: &str) -> Res<(Ast, String)> {
 }
 
 const MAX_DEPTH: usize = 64;
-const MAX_TOKENS: usize = 4_000;
+// Each of a chain of operators is a level of the stack when it is computed.
+const MAX_TOKENS: usize = 1_000;
 const MAX_COPIED: usize = 100_000;
 
 fn short(tokens: Vec<(Token, usize)>) -> Res<Vec<(Token, usize)>> {

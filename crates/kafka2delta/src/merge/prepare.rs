@@ -88,7 +88,11 @@ impl KeyedTable {
         }
         self.ensure_index(primary_key, &schema).await?;
         let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
-        let keys = key.hasher.fingerprints(&batch.key_columns(&key.names)?)?;
+        // A truncate has no key, and a batch of nothing else need not have its columns.
+        let keys = match batch.ops.iter().all(|op| *op == Op::Truncate) {
+            true => vec![Fingerprint::default(); batch.num_rows()],
+            false => key.hasher.fingerprints(&batch.key_columns(&key.names)?)?,
+        };
         let old_keys = match &batch.old_keys {
             None => Vec::new(),
             Some(old) => {

@@ -13,26 +13,37 @@ use crate::table::KeyedTable;
 
 impl KeyedTable {
     /// Remembers the sequences of rows that the batch's changes must be compared with: those that came through another
-    /// Kafka partition, and those below the last truncate. Within a partition the order of the offsets is enough.
+    /// Kafka partition, those below the last truncate or beside one, and those that an incremental snapshot reads, which
+    /// keep theirs. Within a partition the order of the offsets is enough.
     pub(super) async fn recall(
         &mut self,
         batch: &ChangeBatch,
         keys: &[Fingerprint],
         floor: Option<Sequence>,
     ) -> Result<()> {
-        let (Some(state), Some(sequences)) = (&self.state, &batch.sequences) else { return Ok(()) };
+        let Some(state) = &self.state else { return Ok(()) };
+        let incremental = batch.ops.contains(&Op::Incremental);
+        if batch.sequences.is_none() && !incremental {
+            return Ok(());
+        }
+        let sequence_of = |row: usize| batch.sequences.as_ref().and_then(|sequences| sequences[row]);
+        let truncates = batch.ops.contains(&Op::Truncate);
         let partition_of = |row: usize| batch.partitions.as_ref().map_or(0, |p| p[row]);
         let several = batch.partitions.as_ref().is_some_and(|p| p.windows(2).any(|two| two[0] != two[1]));
-        if !several && floor.is_none() && !state.has_other_partitions(partition_of(0)) {
+        if !several && floor.is_none() && !truncates && !incremental && !state.has_other_partitions(partition_of(0)) {
             return Ok(());
         }
         let mut wanted: BTreeMap<FileId, Vec<(u32, Fingerprint)>> = BTreeMap::new();
         for (row, key) in keys.iter().enumerate() {
-            let Some(sequence) = sequences[row].filter(|_| batch.ops[row] != Op::Truncate) else { continue };
+            let (op, sequence) = (batch.ops[row], sequence_of(row));
+            if op == Op::Truncate || (sequence.is_none() && op != Op::Incremental && !truncates) {
+                continue;
+            }
             let Some(place) = self.index.get(key).filter(|_| self.memory.get(key).is_none()) else { continue };
             let file = &state.files[place.file as usize];
-            let below_floor = floor.is_some_and(|floor| sequence.is_before(&floor));
-            if file.live && (below_floor || file.partition != Some(partition_of(row))) {
+            let below_floor = floor.is_some_and(|floor| sequence.is_some_and(|s| s.is_before(&floor)));
+            let needed = below_floor || truncates || op == Op::Incremental;
+            if file.live && (needed || file.partition != Some(partition_of(row))) {
                 wanted.entry(place.file).or_default().push((place.row, *key));
             }
         }
