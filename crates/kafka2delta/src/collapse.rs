@@ -2,11 +2,11 @@
 //!
 //! Offset order is the truth. A change is dropped only where a newer one of the same source epoch is known.
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::HashTable;
 
 use crate::batch::{ChangeBatch, Op, Sequence};
 use crate::index::{Memory, Remembered};
-use crate::keys::Fingerprint;
+use crate::keys::{Fingerprint, table_hash};
 
 /// Where the values come from that a change leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,9 +108,43 @@ pub struct Known<'a> {
 }
 
 struct KeyState {
+    key: Fingerprint,
     last: Option<Last>,
     sequence: Option<Sequence>,
     partition: i32,
+}
+
+/// The keys' states in order of their first change. The table holds their numbers alone: it stays in the cache.
+struct KeyStates {
+    numbers: HashTable<u32>,
+    all: Vec<KeyState>,
+}
+
+impl KeyStates {
+    fn with_capacity(keys: usize) -> Self {
+        Self { numbers: HashTable::with_capacity(keys), all: Vec::with_capacity(keys) }
+    }
+
+    fn get(&self, key: &Fingerprint) -> Option<&KeyState> {
+        let number = self.numbers.find(table_hash(key), |n| self.all[*n as usize].key == *key)?;
+        self.all.get(*number as usize)
+    }
+
+    fn get_or_insert_with(&mut self, key: Fingerprint, state: impl FnOnce() -> KeyState) -> &mut KeyState {
+        let Self { numbers, all } = self;
+        let entry =
+            numbers.entry(table_hash(&key), |n| all[*n as usize].key == key, |n| table_hash(&all[*n as usize].key));
+        let number = match entry {
+            hashbrown::hash_table::Entry::Occupied(number) => *number.get(),
+            hashbrown::hash_table::Entry::Vacant(vacant) => {
+                let number = all.len() as u32;
+                vacant.insert(number);
+                all.push(state());
+                number
+            }
+        };
+        &mut all[number as usize]
+    }
 }
 
 /// Collapses a batch. `keys` and `old_keys` are by row; a truncate's key is not looked at.
@@ -131,8 +165,7 @@ pub fn collapse(
         out.previous = vec![Previous::Stored { own: None, old: None }; keys.len()];
     }
     let mut floor = floor;
-    let mut states: HashMap<Fingerprint, KeyState> =
-        HashMap::with_capacity_and_hasher(keys.len(), DefaultHashBuilder::default());
+    let mut states = KeyStates::with_capacity(keys.len());
     let order = merged_order(batch);
     if let Some(order) = &order {
         out.turns = vec![0; order.len()];
@@ -145,7 +178,7 @@ pub fn collapse(
         let partition = batch.partitions.as_ref().map_or(0, |p| p[row]);
         if *op == Op::Truncate {
             let truncate = Truncate { sequence, partition };
-            for state in states.values_mut() {
+            for state in &mut states.all {
                 let live = matches!(state.last, Some(Last::Upsert(_)));
                 if live && truncate.removes(state.sequence, state.partition) {
                     match (state.last, soft) {
@@ -165,12 +198,12 @@ pub fn collapse(
         let known = || {
             let known = memory.get(&key);
             let sequence = known.and_then(|r| r.sequence);
-            KeyState { last: None, sequence, partition: known.map_or(partition, |r| r.partition) }
+            KeyState { key, last: None, sequence, partition: known.map_or(partition, |r| r.partition) }
         };
         let below_floor = sequence.is_some_and(|change| floor.is_some_and(|floor| change.is_before(&floor)));
         if let (Some(floor), true, None) = (floor, below_floor, soft) {
             out.dropped_stale += 1;
-            let state = states.entry(key).or_insert_with(known);
+            let state = states.get_or_insert_with(key, known);
             let newer = state.sequence.is_some_and(|s| s.epoch == floor.epoch && !s.is_before(&floor));
             if !newer && matches!(state.last, None | Some(Last::Upsert(_))) {
                 state.last = Some(Last::BelowFloor);
@@ -182,7 +215,7 @@ pub fn collapse(
             Some(old) if tracks_values => old_row(&states, &out.previous, old),
             _ => None,
         };
-        let state = states.entry(key).or_insert_with(known);
+        let state = states.get_or_insert_with(key, known);
         let index = row as u32;
         if let (Some(change), Some(known)) = (sequence, state.sequence) {
             let stale = change.is_before(&known);
@@ -241,8 +274,9 @@ pub fn collapse(
         }
     }
     find_old_rows_of_other_partitions(batch, &states, &mut out.previous);
-    let mut upserts = Vec::with_capacity(states.len());
-    for (key, state) in states {
+    let mut upserts: Vec<(u32, u32)> = Vec::with_capacity(states.all.len());
+    for (number, state) in (0u32..).zip(&states.all) {
+        let key = state.key;
         let Some(last) = state.last else { continue };
         let deleted = !matches!(last, Last::Upsert(_));
         let remembered = Remembered { sequence: state.sequence, deleted, placed: false, partition: state.partition };
@@ -250,7 +284,7 @@ pub fn collapse(
             out.remembered.push((key, remembered));
         }
         match last {
-            Last::Upsert(row) => upserts.push((row, key, state.sequence)),
+            Last::Upsert(row) => upserts.push((row, number)),
             Last::Delete(row) => {
                 out.deletes.push(key);
                 if batch.ops[row as usize] == Op::Moved
@@ -263,11 +297,13 @@ pub fn collapse(
             Last::BelowFloor => out.below_floor.push(key),
         }
     }
-    upserts.sort_unstable_by_key(|(row, _, _)| *row);
-    if upserts.iter().any(|(_, _, sequence)| sequence.is_some()) {
-        out.upsert_sequences = upserts.iter().map(|(_, _, sequence)| *sequence).collect();
+    upserts.sort_unstable();
+    let state_of = |number: &u32| &states.all[*number as usize];
+    if upserts.iter().any(|(_, number)| state_of(number).sequence.is_some()) {
+        out.upsert_sequences = upserts.iter().map(|(_, number)| state_of(number).sequence).collect();
     }
-    (out.upserts, out.upsert_keys) = upserts.into_iter().map(|(row, key, _)| (row, key)).unzip();
+    out.upsert_keys = upserts.iter().map(|(_, number)| state_of(number).key).collect();
+    out.upserts = upserts.into_iter().map(|(row, _)| row).collect();
     out
 }
 
@@ -305,7 +341,7 @@ fn merged_order(batch: &ChangeBatch) -> Option<Vec<u32>> {
 }
 
 /// Where the values of an updated key's row are; none where its row is known to be gone.
-fn old_row(states: &HashMap<Fingerprint, KeyState>, previous: &[Previous], old: Fingerprint) -> Option<OldRow> {
+fn old_row(states: &KeyStates, previous: &[Previous], old: Fingerprint) -> Option<OldRow> {
     match states.get(&old).and_then(|state| state.last) {
         None => Some(OldRow::Stored(old)),
         Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
@@ -319,11 +355,7 @@ fn old_row(states: &HashMap<Fingerprint, KeyState>, previous: &[Previous], old: 
 }
 
 /// Partitions have no common order: the row of an updated key may stand behind the change that needs its values.
-fn find_old_rows_of_other_partitions(
-    batch: &ChangeBatch,
-    states: &HashMap<Fingerprint, KeyState>,
-    previous: &mut [Previous],
-) {
+fn find_old_rows_of_other_partitions(batch: &ChangeBatch, states: &KeyStates, previous: &mut [Previous]) {
     let Some(partitions) = &batch.partitions else { return };
     for row in 0..previous.len() {
         let Previous::Stored { own, old: Some(OldRow::Stored(key)) } = previous[row] else { continue };

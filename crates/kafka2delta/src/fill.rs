@@ -79,6 +79,8 @@ pub struct Stored<'a> {
     pub state: Option<&'a TableState>,
     /// Places before the batch.
     pub index: &'a KeyIndex,
+    /// Whether it has all keys, also of deleted rows.
+    pub indexed: bool,
     /// Rows that were never stored.
     pub moved: &'a MovedRows,
     /// Deletes that the index stands for: their places are the last ones.
@@ -180,7 +182,9 @@ impl Stored<'_> {
             Found::Last(key) if self.moved.find(key).is_some() => return Source::Moved(*key),
             Found::Last(key) => {
                 let place = self.state.and_then(|_| self.index.get(key));
-                if self.live(key).is_none() && !self.memory.get(key).is_some_and(|known| known.placed) {
+                // Without an index, places of deleted rows are those of files that still are in the table.
+                let last = self.indexed && self.memory.get(key).is_some_and(|known| known.placed);
+                if self.live(key).is_none() && (place.is_none() || !last) {
                     return Source::Deleted(*key, place);
                 }
                 place

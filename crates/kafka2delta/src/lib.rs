@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod collapse;
 pub mod dv;
+pub mod encode;
 pub mod error;
 pub mod expr;
 pub mod fill;

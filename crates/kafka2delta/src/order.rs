@@ -93,8 +93,14 @@ pub async fn read(store: &Arc<dyn ObjectStore>, add: &Add, rows: Option<&[u32]>)
     Ok(sequences)
 }
 
+/// The text of [`SEQUENCE_TAG`] for rows with our columns; none where they lack them or have no common epoch.
+pub fn tag_of(rows: &RecordBatch) -> Option<String> {
+    rows.column_by_name(COLUMNS[0])?;
+    sequence_tag(sequences_of(rows).into_iter())
+}
+
 /// The text of [`SEQUENCE_TAG`] for a file's rows; none where they have no common epoch.
-pub fn sequence_tag(sequences: impl Iterator<Item = Option<Sequence>>) -> Option<String> {
+fn sequence_tag(sequences: impl Iterator<Item = Option<Sequence>>) -> Option<String> {
     let mut all = sequences;
     let first = all.next()??;
     let (mut low, mut high) = (first.value, first.value);

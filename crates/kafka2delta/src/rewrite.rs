@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
 
 use crate::dv::VectorFile;
+use crate::encode::{DataFile, encode};
 use crate::error::{Error, ErrorCode, Result};
 use crate::keys::Fingerprint;
 use crate::log::actions::{Add, Remove};
@@ -20,7 +21,7 @@ use crate::options::Compression;
 use crate::order;
 use crate::read::{StoredFile, read_columns};
 use crate::scan::{KeyColumns, vector_of};
-use crate::write::{DataFile, FileRows, encode, now_millis, writer_properties};
+use crate::write::{FileRows, now_millis, writer_properties};
 
 /// Rows to be taken out, by file.
 pub type Deletions = BTreeMap<FileId, RoaringBitmap>;

@@ -1,24 +1,19 @@
 //! Data files: Parquet with statistics, one for each partition value.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
-use bytes::Bytes;
 use hashbrown::HashMap;
 use object_store::path::Path;
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, Encoding};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::actions::{Add, StringMap};
+use crate::log::actions::StringMap;
 use crate::options::Compression;
-use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG};
+use crate::order;
 use crate::stats;
 
 /// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
@@ -168,71 +163,13 @@ pub fn writer_properties(compression: Compression) -> WriterProperties {
         .build()
 }
 
-/// A data file ready to be stored.
-#[derive(Debug)]
-pub struct DataFile {
-    /// Path relative to the table.
-    pub path: Path,
-    /// The Parquet file.
-    pub bytes: Bytes,
-    /// Its action.
-    pub add: Add,
-}
-
-/// Encodes rows as a Parquet file. The batch may have the columns of [`order`] at its end.
-pub fn encode(
-    batch: &RecordBatch,
-    file: &FileRows,
-    partition_columns: &[String],
-    properties: WriterProperties,
-    compression: Compression,
-) -> Result<DataFile> {
-    let whole = file.rows.len() == batch.num_rows();
-    let kept: Vec<usize> =
-        (0..batch.num_columns()).filter(|i| !partition_columns.contains(batch.schema_ref().field(*i).name())).collect();
-    let mut rows = batch.project(&kept)?;
-    if !whole {
-        rows = take_record_batch(&rows, &UInt32Array::from(file.rows.clone()))?;
-    }
-    let schema: SchemaRef = Arc::new(Schema::new(rows.schema().fields().clone()));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(schema.clone(), rows.columns().to_vec(), &options)?;
-    let mut bytes = Vec::with_capacity(1 << 16);
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
-    writer.write(&rows)?;
-    let metadata = writer.close()?;
-    let bytes = Bytes::from(bytes);
-    let stats = stats::to_json(&rows, metadata.row_groups());
-    let size = i64::try_from(bytes.len())
-        .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
-    let path = file_path(&file.partition_values, compression);
-    let mut tags: StringMap = [(PARTITION_TAG.to_owned(), Some(file.kafka_partition.to_string()))].into();
-    if let Some(range) = order::sequence_tag(order::sequences_of(&rows).into_iter()) {
-        tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
-    }
-    let add = Add {
-        path: path.to_string(),
-        partition_values: file.partition_values.clone(),
-        size,
-        modification_time: now_millis(),
-        data_change: true,
-        stats: Some(stats),
-        tags: Some(tags),
-        deletion_vector: None,
-        base_row_id: None,
-        default_row_commit_version: None,
-        clustering_provider: None,
-    };
-    Ok(DataFile { path, bytes, add })
-}
-
 /// Milliseconds since 1970.
 pub fn now_millis() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
 /// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
-fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
+pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
     let suffix = match compression {
         Compression::Snappy => "snappy",
         Compression::Zstd => "zstd",
@@ -269,7 +206,8 @@ pub fn has_nan(column: &ArrayRef) -> bool {
 mod tests {
     use super::*;
     use arrow::array::{Int32Array, StringArray};
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{Field, Schema};
+    use std::sync::Arc;
 
     fn batch() -> RecordBatch {
         let schema = Schema::new(vec![Field::new("id", DataType::Int32, true), Field::new("p", DataType::Utf8, true)]);

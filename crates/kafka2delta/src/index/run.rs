@@ -155,6 +155,9 @@ pub struct Run {
     fences: Vec<u64>,
 }
 
+/// The number of entries, the fences and the note of a file that is whole.
+type Checked = (u64, Vec<u64>, Vec<u8>);
+
 impl Run {
     /// Opens a file and checks all of it. None where there is none, or none that is whole and of this version.
     pub fn open(path: &Path, width: Width) -> Result<Option<(Self, Vec<u8>)>> {
@@ -163,7 +166,7 @@ impl Run {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(path, "read", error)),
         };
-        let mut read = || -> std::io::Result<Option<(u64, Vec<u64>, Vec<u8>)>> {
+        let mut read = || -> std::io::Result<Option<Checked>> {
             let size = file.metadata()?.len();
             let mut head = [0; HEADER as usize];
             if size < HEADER + 8 {
@@ -444,7 +447,15 @@ mod tests {
         };
         let mut out = BTreeMap::new();
         let parts = vec![part(&[(1, 10), (4, 40)]), part(&[(1, 9), (2, 20)]), part(&[(1, 8), (3, 30), (4, 39)])];
-        merge(parts, |newer, _| newer, |(_, key, place)| Ok(drop(out.insert(key[0], place)))).unwrap();
+        merge(
+            parts,
+            |newer, _| newer,
+            |(_, key, place)| {
+                out.insert(key[0], place);
+                Ok(())
+            },
+        )
+        .unwrap();
         assert_eq!(out, BTreeMap::from([(1, 10), (2, 20), (3, 30), (4, 40)]));
     }
 }

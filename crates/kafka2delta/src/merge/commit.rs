@@ -8,6 +8,7 @@ use super::files::Written;
 use super::locate::Located;
 use super::prepare::Prepared;
 use super::{MergeResult, Offset};
+use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::{Place, Remembered};
 use crate::keys::Fingerprint;
@@ -46,7 +47,7 @@ impl KeyedTable {
         };
         let collapsed = &prepared.collapsed;
         if let Some(state) = &self.state {
-            let mut deletions = self.deletions(located)?;
+            let mut deletions = located.replaced.clone();
             let mut truncated = self.truncated(state, &collapsed.truncates).await?;
             for (id, rows) in &mut truncated {
                 let taken = deletions.entry(*id).or_default();
@@ -189,6 +190,7 @@ impl KeyedTable {
         taken: &Taken,
         prepared: Option<Prepared>,
         written: Option<(Located, Written)>,
+        sequences: Option<&[Option<Sequence>]>,
     ) -> Result<()> {
         let state = match (&mut self.state, &commit.metadata, &commit.protocol) {
             (Some(state), _, _) => state,
@@ -204,9 +206,8 @@ impl KeyedTable {
         let copies = rewrite::rewritten_keys(taken);
         for (path, keys) in copies {
             if let Some(file) = state.file_by_path(path) {
-                for (row, key) in keys.iter().enumerate() {
-                    self.index.insert(*key, Place { file, row: row_number(row)? });
-                }
+                row_number(keys.len())?;
+                self.index.insert_all(keys, |row, _| Some(Place { file, row: row as u32 }));
             }
         }
         let (Some(prepared), Some((located, written))) = (prepared, written) else { return Ok(()) };
@@ -214,10 +215,8 @@ impl KeyedTable {
         let collapsed = prepared.collapsed;
         for (file, group) in &written.files {
             let Some(id) = state.file_by_path(&file.add.path) else { continue };
-            for (row, source) in group.rows.iter().enumerate() {
-                let key = collapsed.upsert_keys[*source as usize];
-                self.index.insert(key, Place { file: id, row: row_number(row)? });
-            }
+            let keys: Vec<Fingerprint> = group.rows.iter().map(|row| collapsed.upsert_keys[*row as usize]).collect();
+            self.index.insert_all(&keys, |row, _| Some(Place { file: id, row: row as u32 }));
         }
         // A delete that came again leaves what the first one kept.
         let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());
@@ -226,7 +225,7 @@ impl KeyedTable {
         // A copy: the batch's buffers are the caller's.
         let moved = arrow::compute::concat_batches(&written.moved.schema(), [&written.moved])?;
         self.moved.keep(moved, collapsed.moved.iter().map(|(_, key)| *key));
-        if let Some(sequences) = &prepared.sequences {
+        if let Some(sequences) = sequences {
             self.order_watch.committed(sequences, prepared.observed);
         }
         for (key, mut remembered) in collapsed.remembered {

@@ -7,18 +7,20 @@ use arrow::array::{BooleanArray, RecordBatch};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::task::JoinHandle;
 
 use super::locate::Located;
 use super::prepare::{Prepared, complete};
 use super::{Timings, millis};
+use crate::encode::{DataFile, encode};
 use crate::error::{Error, ErrorCode, Result};
 use crate::fill::{Stored, fill};
 use crate::lookback::History;
-use crate::options::OnMissingValue;
+use crate::options::{KeyIndexMode, OnMissingValue};
 use crate::order;
 use crate::rewrite::Taken;
 use crate::table::KeyedTable;
-use crate::write::{DataFile, FileRows, encode, split, split_by_size, writer_properties};
+use crate::write::{FileRows, split, split_by_size, writer_properties};
 
 /// Data files of the batch, stored but not committed.
 pub(super) struct Written {
@@ -30,14 +32,22 @@ pub(super) struct Written {
     pub(super) moved_file: Option<DataFile>,
 }
 
+/// Data files that are being encoded.
+pub(super) struct Encoding {
+    tasks: Vec<JoinHandle<Result<(DataFile, FileRows)>>>,
+    missing: u64,
+    moved: RecordBatch,
+    moved_file: Option<DataFile>,
+}
+
 impl KeyedTable {
-    /// Fills in left-out values, computes additional columns, and stores the new rows as data files.
-    pub(super) async fn write_rows(
+    /// Fills in left-out values, computes additional columns, and begins to encode the new rows.
+    pub(super) async fn start_writing(
         &self,
         prepared: &Prepared,
         timings: &mut Timings,
         clock: &mut Instant,
-    ) -> Result<Written> {
+    ) -> Result<Encoding> {
         let collapsed = &prepared.collapsed;
         let rows: Vec<u32> =
             collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
@@ -51,6 +61,7 @@ impl KeyedTable {
             store: &self.store,
             state: self.state.as_ref(),
             index: &self.index,
+            indexed: self.options.key_index == KeyIndexMode::Auto,
             moved: &self.moved,
             memory: &self.memory,
             history,
@@ -69,7 +80,7 @@ impl KeyedTable {
         let moved_file = self.store_moved(&moved, prepared).await?;
         if upserts.num_rows() == 0 {
             timings.fetch += millis(clock);
-            return Ok(Written { files: Vec::new(), missing, moved, moved_file });
+            return Ok(Encoding { tasks: Vec::new(), missing, moved, moved_file });
         }
         let upserts = match &self.options.soft_delete_column {
             Some(column) => {
@@ -98,6 +109,12 @@ impl KeyedTable {
                 Ok::<_, Error>((file, group))
             }));
         }
+        Ok(Encoding { tasks, missing, moved, moved_file })
+    }
+
+    /// Stores what was encoded as data files.
+    pub(super) async fn finish_writing(&self, encoding: Encoding) -> Result<Written> {
+        let Encoding { tasks, missing, moved, moved_file } = encoding;
         let mut files = Vec::with_capacity(tasks.len());
         for task in tasks {
             files.push(task.await??);
@@ -105,7 +122,6 @@ impl KeyedTable {
         let puts: Vec<_> =
             files.iter().map(|(file, _)| put(self.store.clone(), file.path.clone(), file.bytes.clone())).collect();
         futures::future::try_join_all(puts).await?;
-        timings.write += millis(clock);
         Ok(Written { files, missing, moved, moved_file })
     }
 

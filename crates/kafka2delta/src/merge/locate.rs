@@ -18,6 +18,8 @@ pub(super) struct Located {
     pub(super) upserts: Vec<Option<Place>>,
     pub(super) deletes: Vec<Option<Place>>,
     pub(super) below_floor: Vec<Option<Place>>,
+    /// All of these, by file.
+    pub(super) replaced: Deletions,
 }
 
 impl KeyedTable {
@@ -27,17 +29,18 @@ impl KeyedTable {
         self.index.get(key).filter(|place| is_live(state, *place))
     }
 
-    pub(super) fn locate(&self, collapsed: &Collapsed) -> Located {
-        let find = |key: &Fingerprint| self.live_place(key);
-        Located {
-            upserts: collapsed.upsert_keys.iter().map(find).collect(),
-            deletes: collapsed.deletes.iter().map(find).collect(),
-            below_floor: collapsed
-                .below_floor
-                .iter()
-                .map(|key| find(key).filter(|p| !self.is_above_floor(*p)))
-                .collect(),
-        }
+    pub(super) fn locate(&self, collapsed: &Collapsed) -> Result<Located> {
+        let find = |keys: &[Fingerprint]| -> Vec<Option<Place>> {
+            let Some(state) = &self.state else { return vec![None; keys.len()] };
+            let mut places = self.index.get_all(keys);
+            places.iter_mut().for_each(|place| *place = place.filter(|place| is_live(state, *place)));
+            places
+        };
+        let mut below_floor = find(&collapsed.below_floor);
+        below_floor.iter_mut().for_each(|place| *place = place.filter(|place| !self.is_above_floor(*place)));
+        let (upserts, deletes) = (find(&collapsed.upsert_keys), find(&collapsed.deletes));
+        let replaced = by_file(upserts.iter().chain(&deletes).chain(&below_floor).flatten())?;
+        Ok(Located { upserts, deletes, below_floor, replaced })
     }
 
     /// Whether all rows of a place's file are newer than the last truncate.
@@ -46,20 +49,6 @@ impl KeyedTable {
         state.files[place.file as usize]
             .sequences
             .is_some_and(|(low, _)| low.epoch == floor.epoch && !low.is_before(&floor))
-    }
-
-    /// Rows to be taken out, by file: replaced and deleted ones.
-    pub(super) fn deletions(&self, located: &Located) -> Result<Deletions> {
-        let mut places: Vec<Place> =
-            located.upserts.iter().chain(&located.deletes).chain(&located.below_floor).flatten().copied().collect();
-        places.sort_unstable();
-        let mut deletions = Deletions::new();
-        for run in places.chunk_by(|a, b| a.file == b.file) {
-            let rows = RoaringBitmap::from_sorted_iter(run.iter().map(|p| p.row))
-                .map_err(|_| Error::new(ErrorCode::Internal, "two keys of a batch have one place"))?;
-            deletions.insert(run[0].file, rows);
-        }
-        Ok(deletions)
     }
 
     /// The stored rows that truncates remove.
@@ -95,6 +84,26 @@ impl KeyedTable {
         }
         Ok(rows)
     }
+}
+
+/// Rows by file. By file first: sorting is most of the work.
+fn by_file<'a>(places: impl Iterator<Item = &'a Place>) -> Result<Deletions> {
+    let mut files: Vec<Vec<u32>> = Vec::new();
+    for place in places {
+        let file = place.file as usize;
+        if file >= files.len() {
+            files.resize_with(file + 1, Vec::new);
+        }
+        files[file].push(place.row);
+    }
+    let mut deletions = Deletions::new();
+    for (file, mut rows) in (0u32..).zip(files).filter(|(_, rows)| !rows.is_empty()) {
+        rows.sort_unstable();
+        let rows = RoaringBitmap::from_sorted_iter(rows)
+            .map_err(|_| Error::new(ErrorCode::Internal, "two keys of a batch have one place"))?;
+        deletions.insert(file, rows);
+    }
+    Ok(deletions)
 }
 
 /// Whether a truncate takes all of a file's rows, or none, as far as its tags tell.

@@ -18,12 +18,13 @@ use self::files::{Written, delete_taken, discard, put};
 use self::locate::Located;
 use self::prepare::Prepared;
 use crate::batch::ChangeBatch;
+use crate::encode::encode;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt, commit_info};
 use crate::options::KeyIndexMode;
 use crate::table::KeyedTable;
-use crate::write::{encode, split, writer_properties};
+use crate::write::{split, writer_properties};
 
 /// Attempts to commit before giving up.
 const MAX_ATTEMPTS: usize = 30;
@@ -149,14 +150,28 @@ impl KeyedTable {
                 prepared = Some(self.prepare(batch, primary_key).await?);
             }
             result.timings.collapse += millis(&mut clock);
-            let located = prepared.as_ref().map(|p| self.locate(&p.collapsed));
-            result.timings.locate += millis(&mut clock);
-            if let (Some(prepared), Some(located)) = (&prepared, located)
-                && written.as_ref().is_none_or(|(before, _)| *before != located)
-            {
-                discard(self, written.take()).await;
-                let files = self.write_rows(prepared, &mut result.timings, &mut clock).await?;
-                written = Some((located, files));
+            if let Some(prepared) = &prepared {
+                // Look-ups wait for memory most of the time: they run beside the encoding.
+                let encoding = match written.is_some() {
+                    true => None,
+                    false => Some(self.start_writing(prepared, &mut result.timings, &mut clock).await?),
+                };
+                let located = self.locate(&prepared.collapsed)?;
+                result.timings.locate += millis(&mut clock);
+                let encoding = match encoding {
+                    Some(encoding) => Some(encoding),
+                    // Values may have been taken from rows that others changed since.
+                    None if written.as_ref().is_none_or(|(before, _)| *before != located) => {
+                        discard(self, written.take()).await;
+                        Some(self.start_writing(prepared, &mut result.timings, &mut clock).await?)
+                    }
+                    None => None,
+                };
+                if let Some(encoding) = encoding {
+                    let files = self.finish_writing(encoding).await?;
+                    written = Some((located, files));
+                }
+                result.timings.write += millis(&mut clock);
             }
             check_cancelled(cancel)?;
             let id = Uuid::new_v4();
@@ -168,7 +183,8 @@ impl KeyedTable {
             result.timings.commit += millis(&mut clock);
             match outcome {
                 Attempt::Won => {
-                    self.committed(version, &commit, &taken, prepared, written)?;
+                    let sequences = batch.as_ref().and_then(|batch| batch.sequences.as_deref());
+                    self.committed(version, &commit, &taken, prepared, written, sequences)?;
                     self.index.make_room().await;
                     result.version = version;
                     self.checkpoint_if_due(version);

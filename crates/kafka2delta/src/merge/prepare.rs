@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::batch::{ChangeBatch, Op, Sequence};
+use crate::batch::{ChangeBatch, Op};
 use crate::collapse::{Collapsed, Known, collapse};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::CompiledColumns;
@@ -30,7 +30,6 @@ pub(super) struct Prepared {
     pub(super) left_out: Vec<(String, BooleanArray)>,
     pub(super) partitions: Option<Vec<i32>>,
     pub(super) collapsed: Collapsed,
-    pub(super) sequences: Option<Vec<Option<Sequence>>>,
     pub(super) observed: Observation,
 }
 
@@ -139,7 +138,6 @@ impl KeyedTable {
             left_out,
             partitions: batch.partitions.clone(),
             collapsed,
-            sequences: batch.sequences.clone(),
             observed,
         })
     }

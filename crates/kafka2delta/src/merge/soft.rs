@@ -4,13 +4,14 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 
 use super::files::{put, with_flags};
 use super::prepare::{Prepared, complete};
+use crate::encode::encode;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::state::TableState;
 use crate::order;
 use crate::read::read_rows;
 use crate::rewrite::{Deletions, Taken};
 use crate::table::KeyedTable;
-use crate::write::{encode, split, writer_properties};
+use crate::write::{split, writer_properties};
 
 impl KeyedTable {
     /// Writes truncated rows anew, marked as deleted: one file of the table after the other.
