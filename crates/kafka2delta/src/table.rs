@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
 use object_store::ObjectStore;
@@ -19,7 +20,8 @@ use crate::log::state::{Applied, FileId, TableState};
 use crate::options::{MergeMode, TableOptions};
 use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, index_files, load_vectors};
-use crate::schema::to_arrow;
+use crate::schema::{check_not_null, not_null, to_arrow};
+use crate::stats::StatsColumns;
 
 /// Table property that keeps the sequence of the last truncate: `<epoch>:<three numbers>`, hexadecimal.
 pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
@@ -41,6 +43,8 @@ pub struct KeyedTable {
     pub(crate) state: Option<TableState>,
     /// The state's schema in Arrow.
     pub(crate) schema: SchemaRef,
+    /// Its columns that must have a value.
+    pub(crate) not_null: Vec<String>,
     pub(crate) key: Option<KeyColumns>,
     pub(crate) index: KeyIndex,
     /// Whether the index stands for the state.
@@ -110,6 +114,7 @@ impl KeyedTable {
             additional,
             state: None,
             schema: Arc::new(Schema::empty()),
+            not_null: Vec::new(),
             key: None,
             index: KeyIndex::default(),
             indexed: false,
@@ -136,7 +141,8 @@ impl KeyedTable {
         self.schema = Arc::new(Schema::empty());
         if let Some(state) = &self.state {
             features::check_writable(state)?;
-            self.schema = to_arrow(&state.schema()?)?;
+            let schema = state.schema()?;
+            (self.schema, self.not_null) = (to_arrow(&schema)?, not_null(&schema));
             let partitions = &state.metadata.partition_columns;
             if !self.options.partition_columns.is_empty() && *partitions != self.options.partition_columns {
                 return Err(Error::new(
@@ -227,7 +233,8 @@ impl KeyedTable {
         let applied = state.apply(version, commit)?;
         if commit.metadata.is_some() || commit.protocol.is_some() {
             features::check_writable(state)?;
-            self.schema = to_arrow(&state.schema()?)?;
+            let schema = state.schema()?;
+            (self.schema, self.not_null) = (to_arrow(&schema)?, not_null(&schema));
             self.compiled = None;
         }
         self.index_applied(&applied).await
@@ -292,6 +299,25 @@ impl KeyedTable {
         self.key = Some(key);
         self.indexed = true;
         Ok(())
+    }
+
+    /// A table property; as long as there is no table, the one that it will have.
+    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+        match &self.state {
+            Some(state) => state.property(name),
+            None => self.options.properties.get(name).map(String::as_str),
+        }
+    }
+
+    /// The columns of new files that get statistics.
+    pub(crate) fn stats_columns(&self) -> StatsColumns {
+        StatsColumns::of(|name| self.property(name))
+    }
+
+    /// Refuses rows that lack a value in a NOT NULL column.
+    pub(crate) fn check_not_null(&self, rows: &RecordBatch) -> Result<()> {
+        let partition_columns = self.state.as_ref().map_or(&[][..], |s| &s.metadata.partition_columns);
+        check_not_null(rows, &self.not_null, partition_columns)
     }
 
     /// The sequence below which changes are older than the last truncate.

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::options::Compression;
 use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG};
-use crate::stats;
+use crate::stats::{self, StatsColumns};
 
 /// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
 const SPARK_VERSION: &str = "3.5.0";
@@ -186,6 +186,7 @@ pub fn encode(
     partition_columns: &[String],
     properties: WriterProperties,
     compression: Compression,
+    stats_columns: &StatsColumns,
 ) -> Result<DataFile> {
     let whole = file.rows.len() == batch.num_rows();
     let kept: Vec<usize> =
@@ -202,7 +203,7 @@ pub fn encode(
     writer.write(&rows)?;
     let metadata = writer.close()?;
     let bytes = Bytes::from(bytes);
-    let stats = stats::to_json(&rows, metadata.row_groups());
+    let stats = stats::to_json(&rows, metadata.row_groups(), stats_columns);
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
     let path = file_path(&file.partition_values, compression);
@@ -238,6 +239,14 @@ fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
         Compression::Zstd => "zstd",
     };
     let name = format!("part-00000-{}-c000.{suffix}.parquet", Uuid::new_v4());
+    match partition_folder(partition_values) {
+        Some(folder) => Path::from(format!("{folder}/{name}")),
+        None => Path::from(name),
+    }
+}
+
+/// The folder of partition values, as `year=2024/month=5`; none where they need encoding.
+pub(crate) fn partition_folder(partition_values: &StringMap) -> Option<String> {
     let plain = |text: &str| {
         !text.is_empty()
             && text.len() <= 100
@@ -250,10 +259,7 @@ fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
             (plain(name) && plain(value)).then(|| format!("{name}={value}"))
         })
         .collect();
-    match folders {
-        Some(folders) => Path::from(folders.into_iter().chain([name]).collect::<Vec<_>>().join("/")),
-        None => Path::from(name),
-    }
+    folders.filter(|folders| !folders.is_empty()).map(|folders| folders.join("/"))
 }
 
 /// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.

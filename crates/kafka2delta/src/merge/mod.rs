@@ -1,5 +1,6 @@
 //! Applying a batch: the way of design.md §6, and the commit rules of §5.
 
+mod change_feed;
 mod commit;
 mod files;
 mod locate;
@@ -20,7 +21,7 @@ use self::prepare::Prepared;
 use crate::batch::ChangeBatch;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::log::commit::{Attempt, attempt, commit_info};
+use crate::log::commit::{Attempt, attempt};
 use crate::table::KeyedTable;
 use crate::write::{encode, split, writer_properties};
 
@@ -197,11 +198,11 @@ impl KeyedTable {
     /// bytes written.
     pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
         let partition_columns = self.partition_columns();
-        let compression = self.options.compression;
-        let mut commit = Commit { info: Some(commit_info(Uuid::new_v4(), &[])), ..Commit::default() };
+        let (compression, stats) = (self.options.compression, self.stats_columns());
+        let mut commit = Commit { info: Some(self.note(Uuid::new_v4(), &[])), ..Commit::default() };
         let mut bytes = 0;
         for group in split(&rows, &partition_columns, None)? {
-            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression)?;
+            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
             bytes += file.bytes.len() as u64;
             put(self.store.clone(), file.path, file.bytes).await?;
             commit.adds.push(file.add);
