@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use datafusion::prelude::{SessionContext, col};
-use kafka2delta::options::{Compression, MergeMode, OnMissingValue, OrderGuard};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
@@ -208,6 +208,9 @@ fn options(path: &Path) -> TableOptions {
         max_rewrite_bytes: 10 << 30,
         remembered_keys: 1_000_000,
         compression: Compression::Snappy,
+        key_index: KeyIndexMode::Auto,
+        index_memory: 8 << 30,
+        index_folder: None,
     }
 }
 
