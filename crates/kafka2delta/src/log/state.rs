@@ -11,6 +11,7 @@ use deltalake::logstore::LogStoreRef;
 use roaring::RoaringBitmap;
 
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Txn};
+use super::anchor;
 use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::order;
@@ -65,6 +66,8 @@ pub struct TableState {
     pub txns: HashMap<String, Txn>,
     /// When the version was committed, in tables that keep it: milliseconds since 1970.
     pub in_commit_timestamp: Option<i64>,
+    /// What tells the version's log entry, see [`anchor`]; none where that is not known.
+    pub anchor: Option<u64>,
 }
 
 /// The commit info's field of [`TableState::in_commit_timestamp`].
@@ -110,6 +113,7 @@ impl TableState {
         .await??;
         if let Some(bytes) = log_store.read_commit_entry(state.version).await? {
             state.in_commit_timestamp = timestamp_of(&Commit::parse(&bytes)?);
+            state.anchor = Some(anchor::of(&bytes));
         }
         Ok(Some(state))
     }
@@ -125,6 +129,7 @@ impl TableState {
             partitions: HashSet::new(),
             txns: HashMap::new(),
             in_commit_timestamp: None,
+            anchor: None,
         }
     }
 
@@ -210,7 +215,7 @@ impl TableState {
             self.protocol = protocol.clone();
         }
         self.in_commit_timestamp = timestamp_of(commit).or(self.in_commit_timestamp);
-        self.version = version;
+        (self.version, self.anchor) = (version, None);
         Ok(applied)
     }
 

@@ -21,6 +21,7 @@ use self::prepare::Prepared;
 use crate::batch::ChangeBatch;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
+use crate::log::anchor;
 use crate::log::commit::{Attempt, attempt};
 use crate::options::KeyIndexMode;
 use crate::table::KeyedTable;
@@ -140,6 +141,7 @@ impl KeyedTable {
         }
         let mut prepared: Option<Prepared> = None;
         let mut written: Option<(Located, Written)> = None;
+        let mut same_log = self.anchor_check().map(tokio::spawn);
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
             self.check_fence(offsets)?;
@@ -165,11 +167,25 @@ impl KeyedTable {
             let (commit, taken) = self.build_commit(work, offsets, id, &mut result).await?;
             result.timings.write += millis(&mut clock);
             let version = self.state.as_ref().map_or(0, |s| s.version + 1);
-            let outcome = attempt(&self.log_store, version, &commit, id).await?;
+            if let Some(check) = same_log.take()
+                && !check.await??
+            {
+                delete_taken(self, &taken).await;
+                discard(self, written.take()).await;
+                self.follow().await?;
+                prepared = None;
+                continue;
+            }
+            let bytes = commit.to_bytes()?;
+            let anchor = anchor::of(&bytes);
+            let outcome = attempt(&self.log_store, version, bytes, id).await?;
             result.timings.commit += millis(&mut clock);
             match outcome {
                 Attempt::Won => {
                     self.committed(version, &commit, &taken, prepared, written)?;
+                    if let Some(state) = &mut self.state {
+                        state.anchor = Some(anchor);
+                    }
                     self.index.make_room().await;
                     result.version = version;
                     self.checkpoint_if_due(version);
@@ -181,8 +197,10 @@ impl KeyedTable {
                     delete_taken(self, &taken).await;
                     self.follow().await?;
                     // Whether a soft delete marks a row depends on what others did; a table read anew has no index yet;
-                    // and without one, places are those of the files of before.
-                    let no_index = !self.indexed || self.options.key_index == KeyIndexMode::None;
+                    // without one, places are those of the files of before; and of one on disk, only what is staged is
+                    // known.
+                    let no_index =
+                        !self.indexed || self.options.key_index == KeyIndexMode::None || !self.index.is_in_memory();
                     if self.options.soft_delete_column.is_some() || no_index {
                         discard(self, written.take()).await;
                         prepared = None;
@@ -211,7 +229,7 @@ impl KeyedTable {
             commit.adds.push(file.add);
         }
         let version = self.state.as_ref().map_or(0, |s| s.version + 1);
-        if attempt(&self.log_store, version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
+        if attempt(&self.log_store, version, commit.to_bytes()?, Uuid::new_v4()).await? == Attempt::Lost {
             return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
         }
         self.follow().await?;
