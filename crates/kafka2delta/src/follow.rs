@@ -3,10 +3,10 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::log::state::{Applied, FileId, TableState};
+use crate::log::state::{FileId, TableState};
 use crate::log::{anchor, features};
 use crate::options::KeyIndexMode;
-use crate::scan::{Scope, index_files, load_vectors, read_keys};
+use crate::scan::{KeyColumns, Scope, index_files, load_vectors, read_keys};
 use crate::schema::{not_null, to_arrow};
 use crate::table::KeyedTable;
 
@@ -78,14 +78,18 @@ impl KeyedTable {
             self.reload_same().await?;
             return Ok(true);
         }
-        let mut version = start;
-        loop {
-            version += 1;
-            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { break };
-            let commit = Commit::parse(&bytes)?;
-            self.follow_one(version, &commit, anchor::of(&bytes)).await?;
-        }
-        if version == start + 1 {
+        let mut touched = Vec::new();
+        let followed = self.follow_commits(&mut touched).await;
+        // Files that came and went again may be gone: those that stay are read.
+        let complete = match &followed {
+            Ok(_) => self.index_touched(touched).await,
+            Err(_) => Ok(false),
+        };
+        // Rows that did not get into the index, or that have a key twice, are found by building it anew.
+        self.indexed &= matches!(complete, Ok(true));
+        let version = followed?;
+        complete?;
+        if version == start {
             // The entry may be gone to log clean-up while newer ones stand.
             let newest = self.log_store.get_latest_version(start).await?;
             if newest > start && self.log_store.read_commit_entry(start + 1).await?.is_none() {
@@ -97,56 +101,70 @@ impl KeyedTable {
             features::check_writable(state)?;
         }
         self.uncertain = false;
-        Ok(version > start + 1)
+        Ok(version > start)
     }
 
-    async fn follow_one(&mut self, version: u64, commit: &Commit, anchor: u64) -> Result<()> {
-        if let Some(how) = replacement(commit) {
-            return Err(self.replaced(&format!("version {version} of the table is a {how} by another writer")));
+    /// Applies others' commits to the state up to the newest, whose version it gives. `touched`: the files that they
+    /// added or gave another vector.
+    async fn follow_commits(&mut self, touched: &mut Vec<FileId>) -> Result<u64> {
+        loop {
+            let Some(state) = &mut self.state else { return Ok(0) };
+            let version = state.version + 1;
+            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { return Ok(version - 1) };
+            let commit = Commit::parse(&bytes)?;
+            if let Some(how) = replacement(&commit) {
+                return Err(self.replaced(&format!("version {version} of the table is a {how} by another writer")));
+            }
+            if commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
+                return Err(
+                    self.replaced(&format!("version {version} is a new table in the same place by another writer"))
+                );
+            }
+            let applied = state.apply(version, &commit)?;
+            state.anchor = Some(anchor::of(&bytes));
+            touched.extend(applied.added);
+            touched.extend(applied.changed);
+            if commit.metadata.is_some() || commit.protocol.is_some() {
+                let schema = state.schema()?;
+                // What we cannot write to, we may not be able to read: the index waits for a version that we can.
+                self.indexed &= features::check_writable(state).is_ok();
+                (self.schema, self.not_null) = (to_arrow(&schema)?, not_null(&schema));
+                self.compiled = None;
+            }
         }
-        let Some(state) = &mut self.state else { return Ok(()) };
-        if commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
-            return Err(self.replaced(&format!("version {version} is a new table in the same place by another writer")));
-        }
-        let applied = state.apply(version, commit)?;
-        state.anchor = Some(anchor);
-        if commit.metadata.is_some() || commit.protocol.is_some() {
-            let schema = state.schema()?;
-            // What we cannot write to, we may not be able to read: the index waits for a version that we can.
-            self.indexed &= features::check_writable(state).is_ok();
-            (self.schema, self.not_null) = (to_arrow(&schema)?, not_null(&schema));
-            self.compiled = None;
-        }
-        // Rows that did not get into the index, or that have a key twice, are found by building it anew.
-        let complete = self.index_applied(&applied).await;
-        self.indexed &= matches!(complete, Ok(true));
-        complete.map(drop)
     }
 
-    /// Enters the files of a commit into the index. Gives back whether the index is right: a key that got a second row
-    /// is not what an index can tell.
-    async fn index_applied(&mut self, applied: &Applied) -> Result<bool> {
-        let (Some(state), true, Some(key)) = (&mut self.state, self.indexed, &self.key) else { return Ok(true) };
-        load_vectors(&self.store, state, &applied.changed).await?;
-        load_vectors(&self.store, state, &applied.added).await?;
-        if self.options.key_index == KeyIndexMode::None {
+    /// Enters the files of others' commits into the index. Gives back whether the index is right: a key that got a
+    /// second row is not what an index can tell.
+    async fn index_touched(&mut self, mut files: Vec<FileId>) -> Result<bool> {
+        let (Some(state), true, Some(key)) = (&mut self.state, self.indexed, self.key.clone()) else { return Ok(true) };
+        files.retain(|id| state.files[*id as usize].live);
+        // Of deleted rows of one key the last one written counts.
+        files.sort_by_key(|id| (state.files[*id as usize].add.modification_time, *id));
+        files.dedup();
+        load_vectors(&self.store, state, &files).await?;
+        if self.options.key_index == KeyIndexMode::None || files.is_empty() {
             return Ok(true);
         }
+        self.stage_foreign(&key, &files).await?;
+        let Some(state) = &self.state else { return Ok(true) };
         // A vector that lost rows brings rows back: such a file is read again, like a new one.
-        let files: Vec<FileId> = applied.added.iter().chain(&applied.changed).copied().collect();
-        let scope = Scope { schema: &self.schema, key, wanted: None };
-        if !self.index.is_in_memory() {
-            // Our own writers never give a key a second row; others may, of a key whose place is on disk.
-            let mut keys = Vec::new();
-            for id in files.iter().filter(|id| state.files[**id as usize].partition.is_none()) {
-                let add = state.files[*id as usize].add.clone();
-                keys.extend(read_keys(self.store.clone(), add, self.schema.clone(), key.clone()).await?);
-            }
-            self.index.stage(keys.into_iter()).await?;
-        }
+        let scope = Scope { schema: &self.schema, key: &key, wanted: None };
         let found = index_files(&self.store, state, scope, &files, &mut self.index).await?;
         self.index.make_room().await;
         Ok(found.duplicates == 0)
+    }
+
+    /// Makes the places of keys known that others wrote, where the index is on disk: our own writers never give a key a
+    /// second row, others may.
+    pub(crate) async fn stage_foreign(&mut self, key: &KeyColumns, files: &[FileId]) -> Result<()> {
+        let Some(state) = self.state.as_ref().filter(|_| !self.index.is_in_memory()) else { return Ok(()) };
+        let mut keys = Vec::new();
+        for id in files.iter().filter(|id| state.files[**id as usize].partition.is_none()) {
+            let add = state.files[*id as usize].add.clone();
+            keys.extend(read_keys(self.store.clone(), add, self.schema.clone(), key.clone()).await?);
+        }
+        self.index.stage(keys.into_iter()).await
     }
 }
 

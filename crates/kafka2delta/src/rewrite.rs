@@ -11,7 +11,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
 
-use crate::dv::VectorFile;
+use crate::dv;
 use crate::error::{Error, ErrorCode, Result};
 use crate::keys::Fingerprint;
 use crate::log::actions::{Add, Cdc, Remove};
@@ -56,7 +56,7 @@ pub async fn num_records(store: &Arc<dyn ObjectStore>, file: &FileEntry) -> Resu
 /// Marks rows as deleted. A file that has no row left leaves the table.
 pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deletions: &Deletions) -> Result<Taken> {
     let mut taken = Taken::default();
-    let mut vectors = VectorFile::default();
+    let mut vectors = Vec::new();
     let now = now_millis();
     for (id, rows) in deletions {
         let file = &state.files[*id as usize];
@@ -65,15 +65,18 @@ pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deleti
         taken.removes.push(file.add.to_remove(now));
         if deleted.len() < total {
             let mut add = file.add.clone();
-            add.deletion_vector = Some(vectors.append(&deleted)?);
             add.data_change = true;
             add.stats = Some(loose_stats(file.add.stats.as_deref(), total));
             taken.adds.push(add);
+            vectors.push(deleted.clone());
         }
         taken.vectors.push((*id, Arc::new(deleted)));
     }
-    if !vectors.is_empty() {
-        let (path, bytes) = vectors.finish();
+    let (descriptors, file) = dv::write(&vectors)?;
+    for (add, descriptor) in taken.adds.iter_mut().zip(descriptors) {
+        add.deletion_vector = Some(descriptor);
+    }
+    if let Some((path, bytes)) = file {
         taken.bytes = bytes.len() as u64;
         store.put(&path, bytes.into()).await?;
     }

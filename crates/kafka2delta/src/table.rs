@@ -234,10 +234,14 @@ impl KeyedTable {
         let mut files = saved.unwrap_or(files);
         // Of deleted rows of one key the last one written counts.
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
-        let scope = Scope { schema: &self.schema, key, wanted: None };
         let mut duplicates = 0;
         // Between files the index may move to disk.
         for files in files.chunks(FILES_AT_ONCE) {
+            if brought_forward {
+                self.stage_foreign(key, files).await?;
+            }
+            let Some(state) = &self.state else { return Ok(()) };
+            let scope = Scope { schema: &self.schema, key, wanted: None };
             let found = index_files(&self.store, state, scope, files, &mut self.index).await?;
             duplicates += found.duplicates;
             if brought_forward {
@@ -246,6 +250,7 @@ impl KeyedTable {
             }
             self.index.make_room().await;
         }
+        let Some(state) = &self.state else { return Ok(()) };
         if !brought_forward {
             let live = Liveness::of(state);
             duplicates += self.index.settle(move |place| live.is_live(place)).await?;

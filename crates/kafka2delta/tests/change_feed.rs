@@ -1,5 +1,5 @@
 //! The change data feed, read by delta-rs: it tells exactly what each version changed, in both merge modes.
-//! `SEED` and `SEQUENCES` choose what runs.
+//! `SEED` and `SEQUENCES` choose what runs; with `TABLE` the table of a `SEED` is left there, for a look by other readers.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 mod support;
@@ -131,8 +131,9 @@ fn random_changes(rng: &mut StdRng, extra: bool) -> Vec<Change> {
 
 async fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let folder = tempfile::tempdir().unwrap();
-    let uri = folder.path().to_str().unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = std::env::var("TABLE").map_or_else(|_| temporary.path().to_owned(), Into::into);
+    let uri = folder.to_str().unwrap();
     let mode = if rng.random_bool(0.5) { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite };
     let soft = rng.random_bool(0.3);
     let options = TableOptions { soft_delete_column: soft.then(|| SOFT.to_owned()), ..with_feed(uri, mode) };
@@ -172,7 +173,7 @@ async fn run(seed: u64) {
     // What a key's other writer keeps of its moved rows in memory, this one does not know.
     let keys: Vec<&Key> = model.rows.keys().collect();
     assert_eq!(before.keys().collect::<Vec<_>>(), keys, "seed {seed}");
-    let (named, stored) = feed_files(folder.path());
+    let (named, stored) = feed_files(&folder);
     assert_eq!(named, stored, "seed {seed}: what a lost attempt wrote is gone");
     assert!(named.iter().all(|path| path.is_ascii()));
 }

@@ -90,6 +90,15 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
         fields.push(field("nested", inner, true, json!({})));
         (legacy(1, 2), json!({}), fields, message)
     };
+    let mapped = |mode: &str, message| {
+        let mut fields = fields();
+        for (n, field) in (1..).zip(&mut fields) {
+            let physical = format!("col-{n}");
+            field["metadata"] = json!({"delta.columnMapping.id": n, "delta.columnMapping.physicalName": physical});
+        }
+        let configuration = json!({"delta.columnMapping.mode": mode, "delta.columnMapping.maxColumnId": "9"});
+        (legacy(2, 5), configuration, fields, message)
+    };
     let must = json!({"type": "struct", "fields": [field("x", json!("long"), false, json!({}))]});
     let nested_rule = json!({"type": "struct", "fields": [
         field("x", json!("long"), true, json!({"delta.invariants": "{}"}))
@@ -97,8 +106,8 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
     vec![
         property(legacy(1, 2), "delta.appendOnly", "true", "delta.appendOnly to false"),
         property(legacy(1, 3), "delta.constraints.positive", "id > 0", "delta.constraints.positive"),
-        property(legacy(2, 5), "delta.columnMapping.mode", "name", "column mapping (mode 'name')"),
-        property(legacy(2, 5), "delta.columnMapping.mode", "id", "column mapping (mode 'id')"),
+        mapped("name", "column mapping (mode 'name')"),
+        mapped("id", "column mapping (mode 'id')"),
         property(features(&[], &["rowTracking", "domainMetadata"]), "delta.enableRowTracking", "true", "row tracking"),
         property(features(&[], &["rowTracking", "domainMetadata"]), "x", "y", "DROP FEATURE rowTracking"),
         property(features(&[], &["icebergCompatV1"]), "delta.enableIcebergCompatV1", "true", "Iceberg"),
@@ -118,10 +127,10 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
         nested(must.clone(), "'nested.x' is NOT NULL"),
         nested(json!({"type": "array", "elementType": must, "containsNull": true}), "'nested.element.x' is NOT NULL"),
         nested(nested_rule, "'nested' has an invariant"),
-        property(features(&["typeWidening"], &["typeWidening"]), "x", "y", "reader feature 'typeWidening'"),
-        property(features(&[], &["collations"]), "x", "y", "writer feature 'collations'"),
-        property(features(&["variantType"], &["variantType"]), "x", "y", "'variantType'"),
-        property(legacy(4, 8), "x", "y", "reader version 4 and writer version 8"),
+        property(features(&["typeWidening"], &["typeWidening"]), "x", "y", "typeWidening"),
+        property(features(&[], &["collations"]), "x", "y", "collations"),
+        property(features(&["variantType"], &["variantType"]), "x", "y", "variantType"),
+        property(legacy(4, 8), "x", "y", "version 4"),
     ]
 }
 
@@ -132,7 +141,7 @@ async fn what_we_do_not_keep_is_refused_before_anything_is_written() {
         write_log(folder.path(), 0, &[protocol.clone(), metadata(&fields, &configuration)]);
         let before = files(folder.path());
         let options = options(folder.path().to_str().unwrap(), MergeMode::Auto);
-        let error = KeyedTable::open(options).await.map(|_| ()).unwrap_err();
+        let error = KeyedTable::open(options).await.map(drop).unwrap_err();
         assert_eq!(error.code, ErrorCode::TableUnsupported, "{configuration}: {:?}", error.chain());
         assert!(error.message.contains(message), "{message}: {error}");
         assert_eq!(files(folder.path()), before, "{message}");

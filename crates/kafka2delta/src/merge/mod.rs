@@ -22,7 +22,7 @@ use crate::batch::ChangeBatch;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::anchor;
-use crate::log::commit::{Attempt, attempt};
+use crate::log::commit::{Attempt, attempt, attempt_bytes};
 use crate::options::KeyIndexMode;
 use crate::table::KeyedTable;
 use crate::write::{encode, split, writer_properties};
@@ -178,7 +178,7 @@ impl KeyedTable {
             }
             let bytes = commit.to_bytes()?;
             let anchor = anchor::of(&bytes);
-            let outcome = attempt(&self.log_store, version, bytes, id).await?;
+            let outcome = attempt_bytes(&self.log_store, version, bytes, id).await?;
             result.timings.commit += millis(&mut clock);
             match outcome {
                 Attempt::Won => {
@@ -229,7 +229,7 @@ impl KeyedTable {
             commit.adds.push(file.add);
         }
         let version = self.state.as_ref().map_or(0, |s| s.version + 1);
-        if attempt(&self.log_store, version, commit.to_bytes()?, Uuid::new_v4()).await? == Attempt::Lost {
+        if attempt(&self.log_store, version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
             return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
         }
         self.follow().await?;
