@@ -68,7 +68,7 @@ fn inline(rows: &RoaringBitmap) -> Result<DeletionVectorDescriptor> {
 
 /// Collects the vectors of one commit into one file.
 #[derive(Debug)]
-struct VectorFile {
+pub struct VectorFile {
     id: Uuid,
     bytes: BytesMut,
 }
@@ -83,7 +83,7 @@ impl Default for VectorFile {
 
 impl VectorFile {
     /// Appends a vector of row numbers and tells where it stands.
-    fn append(&mut self, rows: &RoaringBitmap) -> Result<DeletionVectorDescriptor> {
+    pub fn append(&mut self, rows: &RoaringBitmap) -> Result<DeletionVectorDescriptor> {
         let offset = i32::try_from(self.bytes.len()).map_err(too_large)?;
         let data = serialize(rows)?;
         let size_in_bytes = i32::try_from(data.len()).map_err(too_large)?;
@@ -99,8 +99,13 @@ impl VectorFile {
         })
     }
 
+    /// Whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() <= 1
+    }
+
     /// The file's path in the table, and its bytes.
-    fn finish(self) -> (Path, Bytes) {
+    pub fn finish(self) -> (Path, Bytes) {
         (Path::from(format!("deletion_vector_{}.bin", self.id)), self.bytes.freeze())
     }
 }

@@ -120,7 +120,12 @@ impl KeyedTable {
         }
         // Until the end is known, the log may be ahead of us.
         self.uncertain = true;
-        let result = self.merge_once(batch, primary_key, offsets, cancel).await;
+        let mut result = self.merge_once(batch.clone(), primary_key, offsets, cancel).await;
+        // A file that is missing may have left the table, and been vacuumed, since we looked last.
+        if matches!(&result, Err(error) if error.code == ErrorCode::TableCorrupt) && self.follow().await? {
+            self.uncertain = true;
+            result = self.merge_once(batch, primary_key, offsets, cancel).await;
+        }
         self.uncertain = result.is_err();
         result
     }
