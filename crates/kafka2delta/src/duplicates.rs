@@ -59,7 +59,7 @@ async fn example(
             let keys = read_keys(store.clone(), add.clone(), schema.clone(), key.clone()).await?;
             let deleted = vector_of(state, *id)?;
             let mut live = (0u32..).zip(&keys).filter(|(row, _)| !deleted.contains(*row));
-            let twice = live.find(|(_, key)| table_hash(*key) % parts == part && !seen.insert(**key));
+            let twice = live.find(|(_, key)| table_hash(key) % parts == part && !seen.insert(**key));
             let Some((row, _)) = twice else { continue };
             let found = read_rows(store, add, schema, &key.names, &[row]).await?;
             let mut values = Vec::with_capacity(key.names.len());

@@ -40,9 +40,12 @@ fn serialize(rows: &RoaringBitmap) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file's path in the table, and its bytes.
+pub type NewFile = (Path, Bytes);
+
 /// The vectors of one commit: where they are small, in the log itself, which saves the file and its request; otherwise
 /// all in one file, whose path and bytes are given too.
-pub fn write(vectors: &[RoaringBitmap]) -> Result<(Vec<DeletionVectorDescriptor>, Option<(Path, Bytes)>)> {
+pub fn write(vectors: &[RoaringBitmap]) -> Result<(Vec<DeletionVectorDescriptor>, Option<NewFile>)> {
     let sizes = || vectors.iter().map(|rows| 4 + 8 + 4 + rows.serialized_size());
     if sizes().all(|size| size <= MAX_INLINE) && sizes().sum::<usize>() <= MAX_INLINE_TOTAL {
         return Ok((vectors.iter().map(inline).collect::<Result<_>>()?, None));
@@ -105,7 +108,7 @@ impl VectorFile {
     }
 
     /// The file's path in the table, and its bytes.
-    pub fn finish(self) -> (Path, Bytes) {
+    pub fn finish(self) -> NewFile {
         (Path::from(format!("deletion_vector_{}.bin", self.id)), self.bytes.freeze())
     }
 }
@@ -214,7 +217,7 @@ mod tests {
         let store = InMemory::new();
         for count in 1..90u32 {
             let rows: RoaringBitmap = (0..count).map(|n| n * 7).collect();
-            let (descriptors, file) = write(&[rows.clone()]).unwrap();
+            let (descriptors, file) = write(std::slice::from_ref(&rows)).unwrap();
             assert!(file.is_none() && descriptors[0].storage_type == "i" || count > 80, "{count}");
             if file.is_none() {
                 assert!(descriptors[0].size_in_bytes as usize <= MAX_INLINE);

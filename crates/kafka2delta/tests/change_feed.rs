@@ -146,7 +146,7 @@ async fn run(seed: u64) {
         old: None,
         sequence: None,
     };
-    merge(&mut first, "q:t:0", &[insert.clone()], false).await.unwrap();
+    merge(&mut first, "q:t:0", std::slice::from_ref(&insert), false).await.unwrap();
     let second = KeyedTable::open(options).await.unwrap();
     let mut tables = [first, second];
     let mut model = Model::default();
@@ -259,7 +259,7 @@ async fn the_protocol_lists_the_feed_and_its_columns_are_refused() {
             sequence: None,
         };
         let mut table = KeyedTable::open(with_feed(uri, mode)).await.unwrap();
-        merge(&mut table, "q:t:0", &[insert.clone()], false).await.unwrap();
+        merge(&mut table, "q:t:0", std::slice::from_ref(&insert), false).await.unwrap();
         let log = std::fs::read_to_string(folder.path().join("_delta_log/00000000000000000000.json")).unwrap();
         let lines = log.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
         let protocol = lines.into_iter().find(|l| l["protocol"].is_object()).unwrap()["protocol"].clone();
