@@ -19,6 +19,56 @@ fn corrupt(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::TableCorrupt, message)
 }
 
+/// Bytes of a vector that may stand in the log itself. Each stands there three times: added, removed, and in the
+/// checkpoints' tombstones.
+const MAX_INLINE: usize = 200;
+/// Bytes of all vectors of a commit that stand in the log.
+const MAX_INLINE_TOTAL: usize = 2000;
+
+fn too_large<E>(_: E) -> Error {
+    Error::new(ErrorCode::Internal, "a commit's deletion vectors exceed 2 GiB")
+}
+
+/// Magic number and bitmap.
+fn serialize(rows: &RoaringBitmap) -> Result<Vec<u8>> {
+    let treemap = RoaringTreemap::from_bitmaps([(0, rows.clone())]);
+    let mut bytes = Vec::with_capacity(4 + treemap.serialized_size());
+    bytes.put_u32_le(MAGIC);
+    treemap
+        .serialize_into(&mut bytes)
+        .map_err(|e| Error::with_source(ErrorCode::Internal, "a deletion vector cannot be written", e))?;
+    Ok(bytes)
+}
+
+/// A file's path in the table, and its bytes.
+pub type NewFile = (Path, Bytes);
+
+/// The vectors of one commit: where they are small, in the log itself, which saves the file and its request; otherwise
+/// all in one file, whose path and bytes are given too.
+pub fn write(vectors: &[RoaringBitmap]) -> Result<(Vec<DeletionVectorDescriptor>, Option<NewFile>)> {
+    let sizes = || vectors.iter().map(|rows| 4 + 8 + 4 + rows.serialized_size());
+    if sizes().all(|size| size <= MAX_INLINE) && sizes().sum::<usize>() <= MAX_INLINE_TOTAL {
+        return Ok((vectors.iter().map(inline).collect::<Result<_>>()?, None));
+    }
+    let mut file = VectorFile::default();
+    let descriptors = vectors.iter().map(|rows| file.append(rows)).collect::<Result<_>>()?;
+    Ok((descriptors, Some(file.finish())))
+}
+
+/// A vector in the log: z85, for which zeros fill it up to a multiple of four bytes.
+fn inline(rows: &RoaringBitmap) -> Result<DeletionVectorDescriptor> {
+    let mut bytes = serialize(rows)?;
+    let size_in_bytes = i32::try_from(bytes.len()).map_err(too_large)?;
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    Ok(DeletionVectorDescriptor {
+        storage_type: "i".to_owned(),
+        path_or_inline_dv: z85::encode(&bytes),
+        offset: None,
+        size_in_bytes,
+        cardinality: i64::try_from(rows.len()).unwrap_or(i64::MAX),
+    })
+}
+
 /// Collects the vectors of one commit into one file.
 #[derive(Debug)]
 pub struct VectorFile {
@@ -37,19 +87,12 @@ impl Default for VectorFile {
 impl VectorFile {
     /// Appends a vector of row numbers and tells where it stands.
     pub fn append(&mut self, rows: &RoaringBitmap) -> Result<DeletionVectorDescriptor> {
-        let too_large = |_| Error::new(ErrorCode::Internal, "a commit's deletion vectors exceed 2 GiB");
         let offset = i32::try_from(self.bytes.len()).map_err(too_large)?;
-        let treemap = RoaringTreemap::from_bitmaps([(0, rows.clone())]);
-        let size = 4 + treemap.serialized_size();
-        let size_in_bytes = i32::try_from(size).map_err(too_large)?;
+        let data = serialize(rows)?;
+        let size_in_bytes = i32::try_from(data.len()).map_err(too_large)?;
         self.bytes.put_i32(size_in_bytes);
-        let start = self.bytes.len();
-        self.bytes.put_u32_le(MAGIC);
-        treemap
-            .serialize_into((&mut self.bytes).writer())
-            .map_err(|e| Error::with_source(ErrorCode::Internal, "a deletion vector cannot be written", e))?;
-        let crc = crc32fast::hash(&self.bytes[start..]);
-        self.bytes.put_u32(crc);
+        self.bytes.put_slice(&data);
+        self.bytes.put_u32(crc32fast::hash(&data));
         Ok(DeletionVectorDescriptor {
             storage_type: "u".to_owned(),
             path_or_inline_dv: z85::encode(self.id.as_bytes()),
@@ -65,7 +108,7 @@ impl VectorFile {
     }
 
     /// The file's path in the table, and its bytes.
-    pub fn finish(self) -> (Path, Bytes) {
+    pub fn finish(self) -> NewFile {
         (Path::from(format!("deletion_vector_{}.bin", self.id)), self.bytes.freeze())
     }
 }
@@ -99,10 +142,13 @@ pub fn relative_path(descriptor: &DeletionVectorDescriptor) -> Result<Option<Pat
 /// Reads a vector: the numbers of the deleted rows.
 pub async fn read(store: &dyn ObjectStore, descriptor: &DeletionVectorDescriptor) -> Result<RoaringBitmap> {
     let data = match relative_path(descriptor)? {
-        None => Bytes::from(
-            z85::decode(&descriptor.path_or_inline_dv)
-                .map_err(|e| corrupt(format!("an inline deletion vector is no z85: {e}")))?,
-        ),
+        None => {
+            let bytes = z85::decode(&descriptor.path_or_inline_dv)
+                .map_err(|e| corrupt(format!("an inline deletion vector is no z85: {e}")))?;
+            let size = usize::try_from(descriptor.size_in_bytes).ok().filter(|size| *size <= bytes.len());
+            let size = size.ok_or_else(|| corrupt("an inline deletion vector is shorter than its descriptor says"))?;
+            Bytes::from(bytes).slice(..size)
+        }
         Some(path) => {
             let offset = u64::try_from(descriptor.offset.unwrap_or(0))
                 .map_err(|_| corrupt("a deletion vector has a negative offset"))?;
@@ -164,6 +210,38 @@ mod tests {
             assert_eq!(relative_path(descriptor).unwrap().unwrap(), path);
             assert_eq!(&read(&store, descriptor).await.unwrap(), set);
         }
+    }
+
+    #[tokio::test]
+    async fn small_vectors_stand_in_the_log() {
+        let store = InMemory::new();
+        for count in 1..90u32 {
+            let rows: RoaringBitmap = (0..count).map(|n| n * 7).collect();
+            let (descriptors, file) = write(std::slice::from_ref(&rows)).unwrap();
+            assert!(file.is_none() && descriptors[0].storage_type == "i" || count > 80, "{count}");
+            if file.is_none() {
+                assert!(descriptors[0].size_in_bytes as usize <= MAX_INLINE);
+                assert_eq!(read(&store, &descriptors[0]).await.unwrap(), rows);
+                let mut broken = descriptors[0].clone();
+                broken.path_or_inline_dv.truncate(broken.path_or_inline_dv.len() - 5);
+                assert_eq!(read(&store, &broken).await.unwrap_err().code, ErrorCode::TableCorrupt);
+            }
+        }
+        let many = vec![RoaringBitmap::from_iter(0..40u32); 30];
+        let (descriptors, file) = write(&many).unwrap();
+        assert!(file.is_some() && descriptors.iter().all(|d| d.storage_type == "u"));
+        assert_eq!(write(&[]).unwrap(), (Vec::new(), None));
+        // As Delta's own tests have it.
+        let known = DeletionVectorDescriptor {
+            storage_type: "i".into(),
+            path_or_inline_dv: "^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L".into(),
+            offset: None,
+            size_in_bytes: 44,
+            cardinality: 6,
+        };
+        let rows = read(&store, &known).await.unwrap();
+        assert_eq!(rows.iter().collect::<Vec<_>>(), [3, 4, 7, 11, 18, 29]);
+        assert_eq!(inline(&rows).unwrap(), known);
     }
 
     #[tokio::test]

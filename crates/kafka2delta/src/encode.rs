@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::options::Compression;
 use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG};
-use crate::stats;
+use crate::stats::{self, StatsColumns};
 use crate::write::{FileRows, file_path, now_millis};
 
 /// Values below which one thread is faster.
@@ -44,13 +44,14 @@ pub fn encode(
     partition_columns: &[String],
     properties: WriterProperties,
     compression: Compression,
+    stats_columns: &StatsColumns,
 ) -> Result<DataFile> {
     let kept: Vec<usize> =
         (0..batch.num_columns()).filter(|i| !partition_columns.contains(batch.schema_ref().field(*i).name())).collect();
     let columns = batch.project(&kept)?;
     let picked = (file.rows.len() != batch.num_rows()).then(|| UInt32Array::from(file.rows.clone()));
     let (rows, bytes, metadata) = to_parquet(&columns, picked.as_ref(), properties)?;
-    let stats = stats::to_json(&rows, metadata.row_groups());
+    let stats = stats::to_json(&rows, metadata.row_groups(), stats_columns);
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
     let path = file_path(&file.partition_values, compression);
@@ -209,7 +210,7 @@ mod tests {
         for rows in [vec![], vec![3], (0..count as u32).collect(), (0..count as u32).filter(|n| n % 3 > 0).collect()] {
             let file = FileRows { partition_values: StringMap::new(), rows: rows.clone(), kafka_partition: 0 };
             let properties = writer_properties(Compression::Snappy);
-            let file = encode(&batch, &file, &[], properties, Compression::Snappy).unwrap();
+            let file = encode(&batch, &file, &[], properties, Compression::Snappy, &StatsColumns::First(32)).unwrap();
             let read: Vec<RecordBatch> =
                 ParquetRecordBatchReader::try_new(file.bytes, 1 << 20).unwrap().map(|b| b.unwrap()).collect();
             let read = arrow::compute::concat_batches(&schema, &read).unwrap();

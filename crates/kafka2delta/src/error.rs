@@ -165,7 +165,13 @@ impl From<deltalake::DeltaTableError> for Error {
 
 impl From<delta_kernel::Error> for Error {
     fn from(error: delta_kernel::Error) -> Self {
-        Self::with_source(ErrorCode::TableCorrupt, "the table's log cannot be read", error)
+        match &error {
+            delta_kernel::Error::Unsupported(what) => {
+                let message = format!("the table has what is not known here: {what}");
+                Self::with_source(ErrorCode::TableUnsupported, message, error)
+            }
+            _ => Self::with_source(ErrorCode::TableCorrupt, "the table's log cannot be read", error),
+        }
     }
 }
 

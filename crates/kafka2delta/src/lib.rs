@@ -7,11 +7,13 @@
 
 pub mod batch;
 pub mod collapse;
+pub mod duplicates;
 pub mod dv;
 pub mod encode;
 pub mod error;
 pub mod expr;
 pub mod fill;
+mod follow;
 pub mod index;
 pub mod keys;
 pub mod log;

@@ -11,16 +11,17 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
 
-use crate::dv::VectorFile;
+use crate::dv;
 use crate::encode::{DataFile, encode};
 use crate::error::{Error, ErrorCode, Result};
 use crate::keys::Fingerprint;
-use crate::log::actions::{Add, Remove};
+use crate::log::actions::{Add, Cdc, Remove};
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
 use crate::order;
 use crate::read::{StoredFile, read_columns};
 use crate::scan::{KeyColumns, vector_of};
+use crate::stats::StatsColumns;
 use crate::write::{FileRows, now_millis, writer_properties};
 
 /// Rows to be taken out, by file.
@@ -37,6 +38,8 @@ pub struct Taken {
     pub vectors: Vec<(FileId, Arc<RoaringBitmap>)>,
     /// Files that were written instead, with the keys of their rows.
     pub rewritten: Vec<(DataFile, Vec<Fingerprint>)>,
+    /// Files of the change data feed.
+    pub cdcs: Vec<Cdc>,
     /// Bytes written.
     pub bytes: u64,
 }
@@ -54,7 +57,7 @@ pub async fn num_records(store: &Arc<dyn ObjectStore>, file: &FileEntry) -> Resu
 /// Marks rows as deleted. A file that has no row left leaves the table.
 pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deletions: &Deletions) -> Result<Taken> {
     let mut taken = Taken::default();
-    let mut vectors = VectorFile::default();
+    let mut vectors = Vec::new();
     let now = now_millis();
     for (id, rows) in deletions {
         let file = &state.files[*id as usize];
@@ -63,15 +66,18 @@ pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deleti
         taken.removes.push(file.add.to_remove(now));
         if deleted.len() < total {
             let mut add = file.add.clone();
-            add.deletion_vector = Some(vectors.append(&deleted)?);
             add.data_change = true;
             add.stats = Some(loose_stats(file.add.stats.as_deref(), total));
             taken.adds.push(add);
+            vectors.push(deleted.clone());
         }
         taken.vectors.push((*id, Arc::new(deleted)));
     }
-    if !vectors.is_empty() {
-        let (path, bytes) = vectors.finish();
+    let (descriptors, file) = dv::write(&vectors)?;
+    for (add, descriptor) in taken.adds.iter_mut().zip(descriptors) {
+        add.deletion_vector = Some(descriptor);
+    }
+    if let Some((path, bytes)) = file {
         taken.bytes = bytes.len() as u64;
         store.put(&path, bytes.into()).await?;
     }
@@ -103,6 +109,8 @@ pub struct Layout {
     pub compression: Compression,
     /// To find the rows again.
     pub key: KeyColumns,
+    /// Columns of new files with statistics.
+    pub stats: StatsColumns,
 }
 
 /// Writes the files anew without the rows.
@@ -116,9 +124,12 @@ pub async fn by_copies(
     let now = now_millis();
     for (id, rows) in deletions {
         let file = &state.files[*id as usize];
-        taken.removes.push(file.add.to_remove(now));
+        // A file that is only written in other types changes no rows.
+        let data_change = !rows.is_empty();
+        taken.removes.push(Remove { data_change, ..file.add.to_remove(now) });
         let deleted = vector_of(state, *id)? | rows;
         if let Some((mut copy, keys)) = copy_without(store, file, &deleted, layout).await? {
+            copy.add.data_change = data_change;
             taken.bytes += copy.bytes.len() as u64;
             // Stored, and no longer held: a rewrite of the whole table must not stay in memory.
             store.put(&copy.path, std::mem::take(&mut copy.bytes).into()).await?;
@@ -165,7 +176,7 @@ async fn copy_without(
             kafka_partition: kafka_partition.unwrap_or(0),
         };
         let properties = writer_properties(layout.compression);
-        let mut copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression)?;
+        let mut copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression, &layout.stats)?;
         if let (None, Some(tags)) = (kafka_partition, &mut copy.add.tags) {
             tags.remove(order::PARTITION_TAG);
         }

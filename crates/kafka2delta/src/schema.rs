@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use delta_kernel::engine::arrow_conversion::{TryFromArrow, TryIntoArrow};
@@ -21,10 +21,42 @@ pub enum SchemaEvolution {
     Fail,
 }
 
-/// The Arrow schema of a Delta schema: canonical types and names of nested fields.
+/// The Arrow schema of a Delta schema: canonical types and names of nested fields. All columns are nullable, since
+/// deletes have nulls: which ones must be set, [`not_null`] tells.
 pub fn to_arrow(schema: &StructType) -> Result<SchemaRef> {
     let schema: Schema = schema.try_into_arrow()?;
-    Ok(Arc::new(schema))
+    let nullable = |field: &Arc<Field>| match field.is_nullable() {
+        true => field.clone(),
+        false => Arc::new(field.as_ref().clone().with_nullable(true)),
+    };
+    let fields: Vec<Arc<Field>> = schema.fields().iter().map(nullable).collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The columns that are NOT NULL.
+pub fn not_null(schema: &StructType) -> Vec<String> {
+    schema.fields().filter(|field| !field.is_nullable()).map(|field| field.name().clone()).collect()
+}
+
+/// Refuses rows without a value in a column that must have one. An empty text counts as none where it is a partition's
+/// value, which Delta reads back as null.
+pub fn check_not_null(rows: &RecordBatch, not_null: &[String], partition_columns: &[String]) -> Result<()> {
+    for name in not_null {
+        let Some(column) = rows.column_by_name(name) else { continue };
+        let mut missing = column.logical_null_count();
+        if let Some(texts) = column.as_string_opt::<i32>().filter(|_| partition_columns.contains(name)) {
+            missing += texts.iter().filter(|text| *text == Some("")).count();
+        }
+        if missing > 0 {
+            return Err(incompatible(format!(
+                "{missing} of {} rows to be written have no value in column '{name}', which is NOT NULL in the table: \
+                 nothing of the batch was written. Run ALTER TABLE … ALTER COLUMN {name} DROP NOT NULL if the source \
+                 may have nulls there",
+                rows.num_rows()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The Delta schema of an Arrow schema.

@@ -12,16 +12,72 @@ use parquet::file::metadata::RowGroupMetaData;
 use crate::order::is_order_column;
 use crate::write::has_nan;
 
-/// Columns that get bounds and null counts, as Spark's default has it.
-const MAX_COLUMNS: usize = 32;
+/// Columns that get bounds and null counts where the table does not say, as Spark has it.
+const DEFAULT_COLUMNS: usize = 32;
 /// Bytes of a text that its bounds keep.
 pub const MAX_TEXT: usize = 32;
 
+/// The columns that get bounds and null counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatsColumns {
+    /// The first ones of the schema; the parts of a struct count one by one.
+    First(usize),
+    /// These.
+    Named(Vec<String>),
+}
+
+impl StatsColumns {
+    /// By the table's properties `delta.dataSkippingStatsColumns`, which wins, and `delta.dataSkippingNumIndexedCols`
+    /// (-1 for all).
+    pub fn of<'a>(property: impl Fn(&str) -> Option<&'a str>) -> Self {
+        if let Some(names) = property("delta.dataSkippingStatsColumns") {
+            return Self::Named(column_names(names));
+        }
+        let number = property("delta.dataSkippingNumIndexedCols").and_then(|n| n.trim().parse::<i64>().ok());
+        match number {
+            Some(-1) => Self::First(usize::MAX),
+            Some(number) if number >= 0 => Self::First(usize::try_from(number).unwrap_or(usize::MAX)),
+            _ => Self::First(DEFAULT_COLUMNS),
+        }
+    }
+
+    /// Whether a column gets statistics that stands behind `leaves` others.
+    fn include(&self, name: &str, leaves: usize) -> bool {
+        match self {
+            Self::First(number) => leaves < *number,
+            Self::Named(names) => names.iter().any(|n| n.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+/// The names of a list with commas, in which backquotes may stand around a name.
+fn column_names(list: &str) -> Vec<String> {
+    let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
+    for c in list.chars().chain([',']) {
+        match c {
+            '`' => quoted = !quoted,
+            ',' if !quoted => names.push(std::mem::take(&mut name).trim().to_owned()),
+            c => name.push(c),
+        }
+    }
+    names
+}
+
+fn leaves(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().map(|f| leaves(f.data_type())).sum(),
+        _ => 1,
+    }
+}
+
 /// The statistics' JSON. A bound that cannot be told is left out.
-pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData]) -> String {
+pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData], columns: &StatsColumns) -> String {
     let (mut low, mut high, mut nulls) = (String::new(), String::new(), String::new());
-    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).take(MAX_COLUMNS) {
-        if field.data_type().is_nested() || is_order_column(field.name()) {
+    let mut before = 0;
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        let included = columns.include(field.name(), before);
+        before += leaves(field.data_type());
+        if !included || field.data_type().is_nested() || is_order_column(field.name()) {
             continue;
         }
         let name = quoted(field.name());
@@ -101,4 +157,21 @@ fn to_text(array: &ArrayRef, row: usize, is_max: bool) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_which_columns_get_statistics() {
+        let of = |wanted: &'static str, value: &'static str| StatsColumns::of(|name| (name == wanted).then_some(value));
+        assert_eq!(of("", ""), StatsColumns::First(32));
+        assert_eq!(of("delta.dataSkippingNumIndexedCols", "-1"), StatsColumns::First(usize::MAX));
+        let first = of("delta.dataSkippingNumIndexedCols", "2");
+        assert!(first.include("a", 1) && !first.include("b", 2));
+        let named = of("delta.dataSkippingStatsColumns", " a, `x, y` ,b.c");
+        assert_eq!(named, StatsColumns::Named(vec!["a".into(), "x, y".into(), "b.c".into()]));
+        assert!(named.include("A", 99) && !named.include("b", 0));
+    }
 }

@@ -3,24 +3,26 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
 use hashbrown::HashSet;
 use object_store::ObjectStore;
 
 use crate::batch::Sequence;
+use crate::duplicates;
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::{AdditionalColumn, CompiledColumns};
 use crate::fill::MovedRows;
 use crate::index::{KeyIndex, Limits, Memory};
 use crate::keys::{Fingerprint, KeyHasher};
-use crate::log::actions::Commit;
 use crate::log::features;
-use crate::log::state::{Applied, FileId, TableState};
+use crate::log::state::{FileId, TableState};
 use crate::options::{KeyIndexMode, MergeMode, TableOptions};
 use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
-use crate::schema::to_arrow;
+use crate::schema::{check_not_null, not_null, to_arrow};
+use crate::stats::StatsColumns;
 
 /// Table property that keeps the sequence of the last truncate: `<epoch>:<three numbers>`, hexadecimal.
 pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
@@ -45,6 +47,8 @@ pub struct KeyedTable {
     pub(crate) state: Option<TableState>,
     /// The state's schema in Arrow.
     pub(crate) schema: SchemaRef,
+    /// Its columns that must have a value.
+    pub(crate) not_null: Vec<String>,
     pub(crate) key: Option<KeyColumns>,
     pub(crate) index: KeyIndex,
     /// Whether the index stands for the state.
@@ -115,6 +119,7 @@ impl KeyedTable {
             additional,
             state: None,
             schema: Arc::new(Schema::empty()),
+            not_null: Vec::new(),
             key: None,
             indexed: false,
             order_watch: OrderWatch::default(),
@@ -131,16 +136,17 @@ impl KeyedTable {
     }
 
     /// Reads the newest version from the log; what was indexed is forgotten.
-    async fn reload(&mut self) -> Result<()> {
+    pub(crate) async fn reload(&mut self) -> Result<()> {
         self.state = TableState::load(&self.log_store).await?;
         self.index = KeyIndex::new(true, index_limits(&self.options));
         self.indexed = false;
         self.key = None;
-        self.uncertain = false;
+        self.compiled = None;
         self.schema = Arc::new(Schema::empty());
         if let Some(state) = &self.state {
             features::check_writable(state)?;
-            self.schema = to_arrow(&state.schema()?)?;
+            let schema = state.schema()?;
+            (self.schema, self.not_null) = (to_arrow(&schema)?, not_null(&schema));
             let partitions = &state.metadata.partition_columns;
             if !self.options.partition_columns.is_empty() && *partitions != self.options.partition_columns {
                 return Err(Error::new(
@@ -154,102 +160,7 @@ impl KeyedTable {
             }
             self.check_not_replaced().await?;
         }
-        Ok(())
-    }
-
-    /// Looks back in the log to our own last commit: a restore since then took rows and left offsets.
-    async fn check_not_replaced(&mut self) -> Result<()> {
-        let Some(state) = &self.state else { return Ok(()) };
-        if state.txns.is_empty() {
-            return Ok(());
-        }
-        for version in (0..=state.version).rev() {
-            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { break };
-            let commit = Commit::parse(&bytes)?;
-            if commit.info_str("engineInfo").is_some_and(|e| e.starts_with("kafka2delta/")) {
-                break;
-            }
-            if let Some(how) = replacement(&commit) {
-                return Err(self.replaced(version, how));
-            }
-        }
-        Ok(())
-    }
-
-    fn replaced(&self, version: u64, how: &str) -> Error {
-        let mut offsets: Vec<String> =
-            self.state.iter().flat_map(|s| s.txns.values()).map(|t| format!("{} at {}", t.app_id, t.version)).collect();
-        offsets.sort();
-        Error::new(
-            ErrorCode::TableReplaced,
-            format!(
-                "version {version} of the table is a {how} by another writer: its rows and our offsets no longer belong \
-                 together. Offsets stored: {}. Restart under another queryName from offsets that fit the restored rows",
-                offsets.join(", ")
-            ),
-        )
-    }
-
-    /// Brings the state and the index forward by others' commits. Gives back whether there were any.
-    pub async fn follow(&mut self) -> Result<bool> {
-        let Some(state) = &self.state else {
-            self.reload().await?;
-            return Ok(self.state.is_some());
-        };
-        let start = state.version;
-        let mut version = start;
-        loop {
-            version += 1;
-            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { break };
-            let commit = Commit::parse(&bytes)?;
-            self.follow_one(version, &commit).await?;
-        }
         self.uncertain = false;
-        if version == start + 1 {
-            // The entry may be gone to log clean-up while newer ones stand.
-            let newest = self.log_store.get_latest_version(start).await?;
-            if newest > start && self.log_store.read_commit_entry(start + 1).await?.is_none() {
-                self.reload().await?;
-                return Ok(true);
-            }
-        }
-        Ok(version > start + 1)
-    }
-
-    async fn follow_one(&mut self, version: u64, commit: &Commit) -> Result<()> {
-        if let Some(how) = replacement(commit) {
-            let error = self.replaced(version, how);
-            self.stopped = Some(error.message.clone());
-            return Err(error);
-        }
-        let Some(state) = &mut self.state else { return Ok(()) };
-        if commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
-            let error = self.replaced(version, "new table in the same place");
-            self.stopped = Some(error.message.clone());
-            return Err(error);
-        }
-        let applied = state.apply(version, commit)?;
-        if commit.metadata.is_some() || commit.protocol.is_some() {
-            features::check_writable(state)?;
-            self.schema = to_arrow(&state.schema()?)?;
-            self.compiled = None;
-        }
-        self.index_applied(&applied).await
-    }
-
-    /// Enters the files of a commit into the index.
-    async fn index_applied(&mut self, applied: &Applied) -> Result<()> {
-        let (Some(state), true, Some(key)) = (&mut self.state, self.indexed, &self.key) else { return Ok(()) };
-        load_vectors(&self.store, state, &applied.changed).await?;
-        load_vectors(&self.store, state, &applied.added).await?;
-        if self.options.key_index == KeyIndexMode::None {
-            return Ok(());
-        }
-        // A vector that lost rows brings rows back: such a file is read again, like a new one.
-        let files: Vec<FileId> = applied.added.iter().chain(&applied.changed).copied().collect();
-        let scope = Scope { schema: &self.schema, key, wanted: None };
-        index_files(&self.store, state, scope, &files, &mut self.index).await?;
-        self.index.make_room().await;
         Ok(())
     }
 
@@ -287,6 +198,25 @@ impl KeyedTable {
         Ok(())
     }
 
+    /// A table property; as long as there is no table, the one that it will have.
+    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+        match &self.state {
+            Some(state) => state.property(name),
+            None => self.options.properties.get(name).map(String::as_str),
+        }
+    }
+
+    /// The columns of new files that get statistics.
+    pub(crate) fn stats_columns(&self) -> StatsColumns {
+        StatsColumns::of(|name| self.property(name))
+    }
+
+    /// Refuses rows that lack a value in a NOT NULL column.
+    pub(crate) fn check_not_null(&self, rows: &RecordBatch) -> Result<()> {
+        let partition_columns = self.state.as_ref().map_or(&[][..], |s| &s.metadata.partition_columns);
+        check_not_null(rows, &self.not_null, partition_columns)
+    }
+
     async fn build_index(&mut self, key: &KeyColumns) -> Result<()> {
         self.index = KeyIndex::new(key.hasher.is_exact(), index_limits(&self.options));
         let Some(state) = &mut self.state else { return Ok(()) };
@@ -304,10 +234,14 @@ impl KeyedTable {
         let mut files = saved.unwrap_or(files);
         // Of deleted rows of one key the last one written counts.
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
-        let scope = Scope { schema: &self.schema, key, wanted: None };
         let mut duplicates = 0;
         // Between files the index may move to disk.
         for files in files.chunks(FILES_AT_ONCE) {
+            if brought_forward {
+                self.stage_foreign(key, files).await?;
+            }
+            let Some(state) = &self.state else { return Ok(()) };
+            let scope = Scope { schema: &self.schema, key, wanted: None };
             let found = index_files(&self.store, state, scope, files, &mut self.index).await?;
             duplicates += found.duplicates;
             if brought_forward {
@@ -316,13 +250,14 @@ impl KeyedTable {
             }
             self.index.make_room().await;
         }
+        let Some(state) = &self.state else { return Ok(()) };
         if !brought_forward {
             let live = Liveness::of(state);
             duplicates += self.index.settle(move |place| live.is_live(place)).await?;
         }
         match duplicates {
             0 => Ok(()),
-            _ => Err(duplicate_keys(duplicates, &key.names)),
+            _ => Err(duplicates::error(&self.store, state, &self.schema, key, duplicates).await),
         }
     }
 
@@ -341,7 +276,7 @@ impl KeyedTable {
         let scope = Scope { schema: &self.schema, key, wanted: Some(&wanted) };
         match index_files(&self.store, state, scope, &files, &mut self.index).await?.duplicates {
             0 => Ok(()),
-            duplicates => Err(duplicate_keys(duplicates, &key.names)),
+            count => Err(duplicates::error(&self.store, state, &self.schema, key, count).await),
         }
     }
 
@@ -397,16 +332,6 @@ impl KeyedTable {
     }
 }
 
-fn duplicate_keys(duplicates: u64, names: &[String]) -> Error {
-    Error::new(
-        ErrorCode::TableUnsupported,
-        format!(
-            "the table holds {duplicates} rows more than keys ({}): remove the duplicates first, or name the right primaryKey",
-            names.join(", ")
-        ),
-    )
-}
-
 fn index_limits(options: &TableOptions) -> Limits {
     let folder = options.index_folder.clone().unwrap_or_else(std::env::temp_dir);
     Limits { memory: options.index_memory, folder }
@@ -441,27 +366,6 @@ pub(crate) fn root_url(log_store: &LogStoreRef) -> url::Url {
         url.set_path(&format!("{}/", url.path()));
     }
     url
-}
-
-/// How a commit replaces the table as a whole, if it does.
-pub(crate) fn replacement(commit: &Commit) -> Option<&'static str> {
-    let parameter = |name: &str| {
-        let parameters = commit.info.as_ref()?.get("operationParameters")?.as_object()?;
-        parameters.get(name)?.as_str().map(|v| v.trim_matches('"').to_ascii_lowercase())
-    };
-    match commit.info_str("operation")?.to_ascii_uppercase().as_str() {
-        "RESTORE" => Some("RESTORE"),
-        "WRITE"
-            if parameter("mode").as_deref() == Some("overwrite")
-                && parameter("predicate").is_none_or(|p| p == "[]" || p.is_empty()) =>
-        {
-            Some("full overwrite")
-        }
-        operation if operation.starts_with("CREATE OR REPLACE") || operation.starts_with("REPLACE TABLE") => {
-            Some("replacement of the table")
-        }
-        _ => None,
-    }
 }
 
 /// The text of [`FLOOR_PROPERTY`].

@@ -175,6 +175,14 @@ pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) 
         Compression::Zstd => "zstd",
     };
     let name = format!("part-00000-{}-c000.{suffix}.parquet", Uuid::new_v4());
+    match partition_folder(partition_values) {
+        Some(folder) => Path::from(format!("{folder}/{name}")),
+        None => Path::from(name),
+    }
+}
+
+/// The folder of partition values, as `year=2024/month=5`; none where they need encoding.
+pub(crate) fn partition_folder(partition_values: &StringMap) -> Option<String> {
     let plain = |text: &str| {
         !text.is_empty()
             && text.len() <= 100
@@ -187,10 +195,7 @@ pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) 
             (plain(name) && plain(value)).then(|| format!("{name}={value}"))
         })
         .collect();
-    match folders {
-        Some(folders) => Path::from(folders.into_iter().chain([name]).collect::<Vec<_>>().join("/")),
-        None => Path::from(name),
-    }
+    folders.filter(|folders| !folders.is_empty()).map(|folders| folders.join("/"))
 }
 
 /// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.

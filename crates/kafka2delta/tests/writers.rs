@@ -128,11 +128,7 @@ async fn a_restored_table_is_refused() {
 
 #[tokio::test]
 async fn tables_that_we_cannot_keep_are_refused() {
-    let cases = [
-        ("delta.appendOnly", "true"),
-        ("delta.enableChangeDataFeed", "true"),
-        ("delta.setTransactionRetentionDuration", "interval 7 days"),
-    ];
+    let cases = [("delta.appendOnly", "true"), ("delta.setTransactionRetentionDuration", "interval 7 days")];
     for (property, value) in cases {
         let folder = tempfile::tempdir().unwrap();
         let mut options = options(folder.path().to_str().unwrap(), MergeMode::Auto);

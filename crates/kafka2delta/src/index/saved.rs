@@ -13,11 +13,12 @@ use super::run::{Run, RunWriter, Width, merge};
 use super::{KeyIndex, Limits, Memory, Place, Remembered, sources};
 use crate::batch::Sequence;
 use crate::error::Result;
+use crate::follow::replacement;
 use crate::keys::Fingerprint;
 use crate::log::actions::Commit;
 use crate::log::state::{FileId, TableState};
 use crate::scan::KeyColumns;
-use crate::table::{KeyedTable, replacement};
+use crate::table::KeyedTable;
 
 /// Bytes of a remembered key.
 const MEMORY_BYTES: usize = 16 + 4 + 1 + 32;

@@ -164,6 +164,22 @@ impl Remove {
     }
 }
 
+/// A file of the change data feed: rows of the table with their `_change_type`.
+/// A commit that has any is told by them alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cdc {
+    /// Percent-encoded path relative to the table.
+    pub path: String,
+    /// Partition column to its value as text, null for null.
+    #[serde(default)]
+    pub partition_values: StringMap,
+    /// Bytes.
+    pub size: i64,
+    /// Always false: the rows are in the adds.
+    pub data_change: bool,
+}
+
 /// An application's own version, committed with its rows: here the Kafka offset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -242,6 +258,9 @@ pub struct Line {
     /// See [`Remove`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remove: Option<Remove>,
+    /// See [`Cdc`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cdc: Option<Cdc>,
     /// See [`Metadata`].
     #[serde(skip_serializing_if = "Option::is_none", default, rename = "metaData")]
     pub metadata: Option<Metadata>,
@@ -263,6 +282,8 @@ pub struct Commit {
     pub adds: Vec<Add>,
     /// Files removed.
     pub removes: Vec<Remove>,
+    /// Files of the change data feed.
+    pub cdcs: Vec<Cdc>,
     /// A new schema or properties.
     pub metadata: Option<Metadata>,
     /// A new protocol.
@@ -290,6 +311,7 @@ impl Commit {
     pub fn push(&mut self, line: Line) {
         self.adds.extend(line.add);
         self.removes.extend(line.remove);
+        self.cdcs.extend(line.cdc);
         self.txns.extend(line.txn);
         self.metadata = line.metadata.or(self.metadata.take());
         self.protocol = line.protocol.or(self.protocol.take());
@@ -321,6 +343,9 @@ impl Commit {
         }
         for add in &self.adds {
             line(&Line { add: Some(add.clone()), ..Line::default() })?;
+        }
+        for cdc in &self.cdcs {
+            line(&Line { cdc: Some(cdc.clone()), ..Line::default() })?;
         }
         Ok(out.into())
     }

@@ -1,5 +1,9 @@
 //! Which tables we may write to. What we do not know, we do not touch.
 
+use std::collections::BTreeMap;
+
+use delta_kernel::schema::{DataType, StructField};
+
 use super::actions::Protocol;
 use super::state::TableState;
 use crate::error::{Error, ErrorCode, Result};
@@ -8,23 +12,53 @@ use crate::error::{Error, ErrorCode, Result};
 const READER_FEATURES: &[&str] = &["deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
 
 /// Writer features that we honour, whether the table uses them or merely lists them.
-const WRITER_FEATURES: &[&str] =
-    &["deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "domainMetadata", "clustering"];
+const WRITER_FEATURES: &[&str] = &[
+    "deletionVectors",
+    "timestampNtz",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+    "domainMetadata",
+    "clustering",
+    "changeDataFeed",
+    "inCommitTimestamp",
+    "invariants",
+];
 
-/// Writer features that are allowed as long as the table does not use them, each with the look that tells.
+/// Writer features that are allowed as long as the table does not use them, each with a look in [`check_writable`].
 const UNUSED_WRITER_FEATURES: &[&str] = &[
     "appendOnly",
-    "invariants",
     "checkConstraints",
-    "changeDataFeed",
     "generatedColumns",
     "allowColumnDefaults",
     "identityColumns",
     "columnMapping",
     "rowTracking",
-    "inCommitTimestamp",
     "icebergCompatV1",
     "icebergCompatV2",
+];
+
+/// Features that a writer version below 7 stands for, each with the first one.
+const IMPLIED: [(i32, &str); 7] = [
+    (2, "appendOnly"),
+    (2, "invariants"),
+    (3, "checkConstraints"),
+    (4, "changeDataFeed"),
+    (4, "generatedColumns"),
+    (5, "columnMapping"),
+    (6, "identityColumns"),
+];
+
+/// Table property: commits tell the rows that they change.
+pub const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
+/// Table property: commits tell their time.
+pub const IN_COMMIT_TIMESTAMPS: &str = "delta.enableInCommitTimestamps";
+
+/// What a column's metadata may have that a writer would have to heed, and what it is called.
+const COLUMN_RULES: [(&str, &str); 4] = [
+    ("delta.invariants", "an invariant"),
+    ("delta.generationExpression", "a generation expression"),
+    ("delta.identity.start", "identity values"),
+    ("CURRENT_DEFAULT", "a default value"),
 ];
 
 fn unsupported(message: impl Into<String>) -> Error {
@@ -40,9 +74,7 @@ pub fn check_writable(state: &TableState) -> Result<()> {
     check_protocol(&state.protocol)?;
     let refused = [
         ("delta.appendOnly", "the table takes appended rows only: set delta.appendOnly to false"),
-        ("delta.enableChangeDataFeed", "the change data feed is not written: set delta.enableChangeDataFeed to false"),
         ("delta.enableRowTracking", "row tracking is not kept: set delta.enableRowTracking to false"),
-        ("delta.enableInCommitTimestamps", "in-commit timestamps are not written"),
         ("delta.enableIcebergCompatV1", "Iceberg compatibility is not kept"),
         ("delta.enableIcebergCompatV2", "Iceberg compatibility is not kept"),
         ("delta.enableTypeWidening", "type widening locks delta-rs out: set delta.enableTypeWidening to false"),
@@ -50,6 +82,22 @@ pub fn check_writable(state: &TableState) -> Result<()> {
     for (property, message) in refused {
         if is_true(state, property) {
             return Err(unsupported(format!("{message} ({property} is true)")));
+        }
+    }
+    // Row ids are due as soon as the feature is listed, used or not.
+    let lists_row_ids = state.protocol.writer_features.iter().flatten().any(|f| f == "rowTracking");
+    if lists_row_ids && !is_true(state, "delta.rowTrackingSuspended") {
+        return Err(unsupported(
+            "the table lists the feature 'rowTracking', and row ids are not assigned here: run ALTER TABLE … DROP \
+             FEATURE rowTracking",
+        ));
+    }
+    for (property, feature) in [(CHANGE_DATA_FEED, "changeDataFeed"), (IN_COMMIT_TIMESTAMPS, "inCommitTimestamp")] {
+        if is_true(state, property) && !supports(&state.protocol, feature) {
+            return Err(unsupported(format!(
+                "{property} is true, and the table's protocol does not list the feature '{feature}': set the property \
+                 again with ALTER TABLE … SET TBLPROPERTIES, which adds it"
+            )));
         }
     }
     if let Some(retention) = state.property("delta.setTransactionRetentionDuration") {
@@ -65,19 +113,57 @@ pub fn check_writable(state: &TableState) -> Result<()> {
         return Err(unsupported(format!("the check constraint {name} is not enforced here: drop it first")));
     }
     for field in state.schema()?.fields() {
-        if !field.is_nullable() {
+        if let Some(inner) = nested_not_null(field.data_type()) {
             return Err(unsupported(format!(
-                "column '{}' is NOT NULL: a deleted or dropped value could not be stored. \
-                 Run ALTER TABLE … ALTER COLUMN … DROP NOT NULL",
+                "'{}.{inner}' is NOT NULL, which is enforced here for whole columns alone: run ALTER TABLE … ALTER \
+                 COLUMN {}.{inner} DROP NOT NULL",
+                field.name(),
                 field.name()
             )));
         }
-        let used = ["delta.invariants", "delta.generationExpression", "delta.identity.start"];
-        if let Some(key) = used.into_iter().find(|key| field.metadata().contains_key(*key)) {
-            return Err(unsupported(format!("column '{}' has {key}, which is not kept here", field.name())));
+        if let Some((key, rule)) = COLUMN_RULES.iter().find(|(key, _)| has_metadata(field, key)) {
+            return Err(unsupported(format!(
+                "column '{}' has {rule} ({key}), which is not kept here: drop it, or write to another table",
+                field.name()
+            )));
         }
     }
     Ok(())
+}
+
+/// The path of a struct's field that must not be null.
+fn nested_not_null(data_type: &DataType) -> Option<String> {
+    let below = |name: &str, data_type: &DataType| nested_not_null(data_type).map(|inner| format!("{name}.{inner}"));
+    match data_type {
+        DataType::Struct(parts) => parts.fields().find_map(|part| match part.is_nullable() {
+            false => Some(part.name().clone()),
+            true => below(part.name(), part.data_type()),
+        }),
+        DataType::Array(array) => below("element", array.element_type()),
+        DataType::Map(map) => below("key", map.key_type()).or_else(|| below("value", map.value_type())),
+        _ => None,
+    }
+}
+
+/// Whether a column, or a part of it, has this metadata.
+fn has_metadata(field: &StructField, key: &str) -> bool {
+    fn inside(data_type: &DataType, key: &str) -> bool {
+        match data_type {
+            DataType::Struct(parts) => parts.fields().any(|part| has_metadata(part, key)),
+            DataType::Array(array) => inside(array.element_type(), key),
+            DataType::Map(map) => inside(map.key_type(), key) || inside(map.value_type(), key),
+            _ => false,
+        }
+    }
+    field.metadata().contains_key(key) || inside(field.data_type(), key)
+}
+
+/// Whether writers of the table know the feature.
+fn supports(protocol: &Protocol, feature: &str) -> bool {
+    match protocol.min_writer_version {
+        7.. => protocol.writer_features.iter().flatten().any(|f| f == feature),
+        version => IMPLIED.iter().any(|(first, name)| *name == feature && version >= *first),
+    }
 }
 
 fn check_protocol(protocol: &Protocol) -> Result<()> {
@@ -102,23 +188,22 @@ fn check_protocol(protocol: &Protocol) -> Result<()> {
     Ok(())
 }
 
-/// The protocol of a table that we create.
-pub fn new_protocol(deletion_vectors: bool, timestamp_ntz: bool) -> Protocol {
-    let mut features = Vec::new();
-    if deletion_vectors {
-        features.push("deletionVectors".to_owned());
-    }
-    if timestamp_ntz {
-        features.push("timestampNtz".to_owned());
-    }
-    if features.is_empty() {
+/// The protocol of a table that we create with these properties.
+pub fn new_protocol(deletion_vectors: bool, timestamp_ntz: bool, properties: &BTreeMap<String, String>) -> Protocol {
+    let features = [(deletion_vectors, "deletionVectors"), (timestamp_ntz, "timestampNtz")];
+    let reader: Vec<String> = features.into_iter().filter(|(used, _)| *used).map(|(_, f)| f.to_owned()).collect();
+    let used = |property: &str| properties.get(property).is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let own = [(CHANGE_DATA_FEED, "changeDataFeed"), (IN_COMMIT_TIMESTAMPS, "inCommitTimestamp")];
+    let own = own.into_iter().filter(|(property, _)| used(property)).map(|(_, feature)| feature.to_owned());
+    let writer: Vec<String> = reader.iter().cloned().chain(own).collect();
+    if writer.is_empty() {
         return Protocol { min_reader_version: 1, min_writer_version: 2, reader_features: None, writer_features: None };
     }
     Protocol {
-        min_reader_version: 3,
+        min_reader_version: if reader.is_empty() { 1 } else { 3 },
         min_writer_version: 7,
-        reader_features: Some(features.clone()),
-        writer_features: Some(features),
+        reader_features: (!reader.is_empty()).then_some(reader),
+        writer_features: Some(writer),
     }
 }
 
@@ -131,23 +216,14 @@ pub fn with_feature(protocol: &Protocol, feature: &str) -> Option<Protocol> {
     let mut reader: Vec<String> = protocol.reader_features.clone().unwrap_or_default();
     let mut writer: Vec<String> = protocol.writer_features.clone().unwrap_or_default();
     if protocol.min_writer_version < 7 {
-        let implied = [
-            (2, "appendOnly"),
-            (2, "invariants"),
-            (3, "checkConstraints"),
-            (4, "changeDataFeed"),
-            (4, "generatedColumns"),
-            (5, "columnMapping"),
-            (6, "identityColumns"),
-        ];
-        for (version, name) in implied {
+        for (version, name) in IMPLIED {
             if protocol.min_writer_version >= version {
                 writer.push(name.to_owned());
             }
         }
-        if protocol.min_reader_version == 2 {
-            reader.push("columnMapping".to_owned());
-        }
+    }
+    if protocol.min_reader_version == 2 {
+        reader.push("columnMapping".to_owned());
     }
     reader.push(feature.to_owned());
     writer.push(feature.to_owned());

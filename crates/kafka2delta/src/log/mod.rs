@@ -1,6 +1,7 @@
 //! The Delta log: its actions, our own state of the table, and commits.
 
 pub mod actions;
+pub mod anchor;
 pub mod checkpoint;
 pub mod commit;
 pub mod features;

@@ -11,6 +11,7 @@ use deltalake::logstore::LogStoreRef;
 use roaring::RoaringBitmap;
 
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Txn};
+use super::anchor;
 use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::order;
@@ -63,7 +64,14 @@ pub struct TableState {
     partitions: HashSet<Option<i32>>,
     /// By app id.
     pub txns: HashMap<String, Txn>,
+    /// When the version was committed, in tables that keep it: milliseconds since 1970.
+    pub in_commit_timestamp: Option<i64>,
+    /// What tells the version's log entry, see [`anchor`]; none where that is not known.
+    pub anchor: Option<u64>,
 }
+
+/// The commit info's field of [`TableState::in_commit_timestamp`].
+pub const IN_COMMIT_TIMESTAMP: &str = "inCommitTimestamp";
 
 /// What a commit changed in the state.
 #[derive(Debug, Default)]
@@ -84,7 +92,7 @@ impl TableState {
         }
         let engine = log_store.engine(None);
         let root = crate::table::root_url(log_store);
-        let state = tokio::task::spawn_blocking(move || -> Result<Self> {
+        let mut state = tokio::task::spawn_blocking(move || -> Result<Self> {
             let snapshot = Snapshot::builder_for(root).build(engine.as_ref())?;
             let config = snapshot.table_configuration();
             let mut state = Self::new(
@@ -103,6 +111,10 @@ impl TableState {
             Ok(state)
         })
         .await??;
+        if let Some(bytes) = log_store.read_commit_entry(state.version).await? {
+            state.in_commit_timestamp = timestamp_of(&Commit::parse(&bytes)?);
+            state.anchor = Some(anchor::of(&bytes));
+        }
         Ok(Some(state))
     }
 
@@ -116,6 +128,8 @@ impl TableState {
             by_path: HashMap::new(),
             partitions: HashSet::new(),
             txns: HashMap::new(),
+            in_commit_timestamp: None,
+            anchor: None,
         }
     }
 
@@ -200,7 +214,8 @@ impl TableState {
         if let Some(protocol) = &commit.protocol {
             self.protocol = protocol.clone();
         }
-        self.version = version;
+        self.in_commit_timestamp = timestamp_of(commit).or(self.in_commit_timestamp);
+        (self.version, self.anchor) = (version, None);
         Ok(applied)
     }
 
@@ -233,6 +248,10 @@ impl TableState {
     pub fn deletion_vectors_enabled(&self) -> bool {
         self.property("delta.enableDeletionVectors").is_some_and(|v| v.eq_ignore_ascii_case("true"))
     }
+}
+
+fn timestamp_of(commit: &Commit) -> Option<i64> {
+    commit.info.as_ref()?.get(IN_COMMIT_TIMESTAMP)?.as_i64()
 }
 
 #[cfg(test)]

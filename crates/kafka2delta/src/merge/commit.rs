@@ -1,5 +1,7 @@
 //! The commit of a batch: its actions, and what the table knows once the log has it.
 
+use std::collections::BTreeMap;
+
 use arrow::datatypes::{DataType, Schema};
 use hashbrown::HashSet;
 use uuid::Uuid;
@@ -12,10 +14,10 @@ use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::{Place, Remembered};
 use crate::keys::Fingerprint;
-use crate::log::actions::{Commit, Format, Metadata, Txn};
+use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Remove, Txn};
 use crate::log::commit::commit_info;
-use crate::log::features;
-use crate::log::state::TableState;
+use crate::log::features::{self, IN_COMMIT_TIMESTAMPS};
+use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
@@ -42,10 +44,11 @@ impl KeyedTable {
             if self.state.is_none() {
                 return Err(Error::new(ErrorCode::BatchInvalid, "offsets alone do not create a table"));
             }
-            commit.info = Some(commit_info(id, &[]));
+            commit.info = Some(self.note(id, &[]));
             return Ok((commit, taken));
         };
         let collapsed = &prepared.collapsed;
+        let mut feed = self.change_feed(&prepared.schema)?;
         if let Some(state) = &self.state {
             let mut deletions = located.replaced.clone();
             let mut truncated = self.truncated(state, &collapsed.truncates).await?;
@@ -70,12 +73,17 @@ impl KeyedTable {
                         partition_columns: self.partition_columns(),
                         compression: self.options.compression,
                         key,
+                        stats: self.stats_columns(),
                     };
                     rewrite::by_copies(&self.store, state, &deletions, &layout).await?
                 }
             };
-            if self.options.soft_delete_column.is_some() {
-                self.keep_as_deleted(state, &truncated, prepared, &mut taken).await?;
+            let kept = self.options.soft_delete_column.as_ref().map(|_| &truncated);
+            if let Some(feed) = &mut feed {
+                feed.push_taken(state, located, &deletions, kept).await?;
+            }
+            if let Some(kept) = kept {
+                self.keep_as_deleted(state, kept, prepared, &mut taken, feed.as_mut()).await?;
             }
             let deleted: u64 = deletions.values().map(roaring::RoaringBitmap::len).sum();
             result.updated = located.upserts.iter().flatten().count() as u64;
@@ -83,6 +91,12 @@ impl KeyedTable {
             let marked = marked.count() as u64;
             result.updated -= marked.min(result.updated);
             result.deleted = deleted.saturating_sub(result.updated);
+        }
+        if let Some(mut feed) = feed {
+            feed.push_written(located, written).await?;
+            let (files, bytes) = feed.finish().await?;
+            taken.cdcs = files;
+            taken.bytes += bytes;
         }
         result.upserted = collapsed.upserts.len() as u64;
         result.inserted = result.upserted - result.updated;
@@ -95,12 +109,15 @@ impl KeyedTable {
         result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
         result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
         // First, since they are newer than the same keys' rows in the table: see `lookback`.
-        commit.removes = written.moved_file.iter().map(|file| file.add.to_remove(now)).collect();
+        // They were never in it: to readers of changes nothing happens.
+        let moved = written.moved_file.iter().map(|file| file.add.to_remove(now));
+        commit.removes = moved.map(|remove| Remove { data_change: false, ..remove }).collect();
         commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
+        commit.cdcs.clone_from(&taken.cdcs);
         self.add_metadata(prepared, &mut commit)?;
-        commit.info = Some(commit_info(
+        commit.info = Some(self.note(
             id,
             &[
                 ("numTargetRowsInserted", result.inserted),
@@ -124,21 +141,13 @@ impl KeyedTable {
         });
         let Some(state) = &self.state else {
             let vectors = !self.copy_on_write();
-            let mut configuration: std::collections::BTreeMap<String, String> =
+            let mut configuration: BTreeMap<String, String> =
                 self.options.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
             if vectors {
                 configuration.insert("delta.enableDeletionVectors".into(), "true".into());
             }
-            if let Some(key) = &self.key {
-                configuration.insert(KEY_PROPERTY.into(), key_text(&key.names));
-            }
-            if let Some(generation) = self.new_generation {
-                configuration.insert(GENERATION_PROPERTY.into(), generation.to_string());
-            }
-            if let Some(floor) = floor {
-                configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
-            }
-            let protocol = features::new_protocol(vectors, has_ntz);
+            self.set_own_properties(floor, &mut configuration);
+            let protocol = features::new_protocol(vectors, has_ntz, &configuration);
             let metadata = Metadata {
                 id: Uuid::new_v4().to_string(),
                 name: self.options.name.clone(),
@@ -157,15 +166,7 @@ impl KeyedTable {
         if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
             metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
         }
-        if let Some(key) = &self.key {
-            metadata.configuration.insert(KEY_PROPERTY.into(), key_text(&key.names));
-        }
-        if let Some(generation) = self.new_generation {
-            metadata.configuration.insert(GENERATION_PROPERTY.into(), generation.to_string());
-        }
-        if let Some(floor) = floor {
-            metadata.configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
-        }
+        self.set_own_properties(floor, &mut metadata.configuration);
         if !self.copy_on_write() && !state.deletion_vectors_enabled() {
             metadata.configuration.insert("delta.enableDeletionVectors".into(), "true".into());
             commit.protocol = features::with_feature(&state.protocol, "deletionVectors");
@@ -180,6 +181,29 @@ impl KeyedTable {
             commit.metadata = Some(metadata);
         }
         Ok(())
+    }
+
+    /// The properties that are ours: the key, the order's generation, the floor of truncates.
+    fn set_own_properties(&self, floor: Option<Sequence>, configuration: &mut BTreeMap<String, String>) {
+        let own = [
+            (KEY_PROPERTY, self.key.as_ref().map(|key| key_text(&key.names))),
+            (GENERATION_PROPERTY, self.new_generation.map(|generation| generation.to_string())),
+            (FLOOR_PROPERTY, floor.map(floor_text)),
+        ];
+        for (name, value) in own {
+            configuration.extend(value.map(|value| (name.to_owned(), value)));
+        }
+    }
+
+    /// A commit's note on itself, with the time that tables with in-commit timestamps want: later than the last one's.
+    pub(super) fn note(&self, id: Uuid, metrics: &[(&str, u64)]) -> CommitInfo {
+        let mut info = commit_info(id, metrics);
+        if self.property(IN_COMMIT_TIMESTAMPS).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+            let last = self.state.as_ref().and_then(|s| s.in_commit_timestamp);
+            let time = now_millis().max(last.map_or(0, |last| last + 1));
+            info.insert(IN_COMMIT_TIMESTAMP.into(), time.into());
+        }
+        info
     }
 
     /// Enters our own commit into state, index and memory. Nothing here can fail once the log has it but for a defect.

@@ -89,6 +89,7 @@ impl KeyedTable {
             None => upserts,
         };
         let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
+        self.check_not_null(&complete)?;
         let complete = match collapsed.upsert_sequences.is_empty() {
             true => complete,
             false => order::append(&complete, &collapsed.upsert_sequences)?,
@@ -100,12 +101,13 @@ impl KeyedTable {
         let compression = self.options.compression;
         let groups = split(&complete, &partition_columns, kafka.as_deref())?;
         let groups = split_by_size(groups, &complete, self.options.target_file_size);
+        let stats = self.stats_columns();
         let mut tasks = Vec::with_capacity(groups.len());
         for group in groups {
-            let (complete, partition_columns) = (complete.clone(), partition_columns.clone());
+            let (complete, partition_columns, stats) = (complete.clone(), partition_columns.clone(), stats.clone());
             tasks.push(tokio::task::spawn_blocking(move || {
                 let properties = writer_properties(compression);
-                let file = encode(&complete, &group, &partition_columns, properties, compression)?;
+                let file = encode(&complete, &group, &partition_columns, properties, compression, &stats)?;
                 Ok::<_, Error>((file, group))
             }));
         }
@@ -133,7 +135,8 @@ impl KeyedTable {
         let rows = (0..moved.num_rows() as u32).collect();
         let group = FileRows { partition_values: Default::default(), rows, kafka_partition: 0 };
         let compression = self.options.compression;
-        let mut file = encode(&complete, &group, &[], writer_properties(compression), compression)?;
+        let mut file =
+            encode(&complete, &group, &[], writer_properties(compression), compression, &self.stats_columns())?;
         put(self.store.clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
         Ok(Some(file))
     }
@@ -172,9 +175,11 @@ pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Writte
 
 /// Removes copies that no commit names. Vectors' files are left to vacuum: they are small.
 pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
-    for (file, _) in &taken.rewritten {
-        if let Err(error) = table.store.delete(&file.path).await {
-            tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
+    let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone());
+    let paths: Vec<Path> = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
+    for path in &paths {
+        if let Err(error) = table.store.delete(path).await {
+            tracing::debug!(%error, %path, "an unused data file is left to vacuum");
         }
     }
 }

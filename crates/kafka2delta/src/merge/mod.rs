@@ -1,5 +1,6 @@
 //! Applying a batch: the way of design.md §6, and the commit rules of §5.
 
+mod change_feed;
 mod commit;
 mod files;
 mod locate;
@@ -21,7 +22,8 @@ use crate::batch::ChangeBatch;
 use crate::encode::encode;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::log::commit::{Attempt, attempt, commit_info};
+use crate::log::anchor;
+use crate::log::commit::{Attempt, attempt, attempt_bytes};
 use crate::options::KeyIndexMode;
 use crate::table::KeyedTable;
 use crate::write::{split, writer_properties};
@@ -119,7 +121,12 @@ impl KeyedTable {
         }
         // Until the end is known, the log may be ahead of us.
         self.uncertain = true;
-        let result = self.merge_once(batch, primary_key, offsets, cancel).await;
+        let mut result = self.merge_once(batch.clone(), primary_key, offsets, cancel).await;
+        // A file that is missing may have left the table, and been vacuumed, since we looked last.
+        if matches!(&result, Err(error) if error.code == ErrorCode::TableCorrupt) && self.follow().await? {
+            self.uncertain = true;
+            result = self.merge_once(batch, primary_key, offsets, cancel).await;
+        }
         self.uncertain = result.is_err();
         result
     }
@@ -140,6 +147,7 @@ impl KeyedTable {
         }
         let mut prepared: Option<Prepared> = None;
         let mut written: Option<(Located, Written)> = None;
+        let mut same_log = self.anchor_check().map(tokio::spawn);
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
             self.check_fence(offsets)?;
@@ -179,12 +187,26 @@ impl KeyedTable {
             let (commit, taken) = self.build_commit(work, offsets, id, &mut result).await?;
             result.timings.write += millis(&mut clock);
             let version = self.state.as_ref().map_or(0, |s| s.version + 1);
-            let outcome = attempt(&self.log_store, version, &commit, id).await?;
+            if let Some(check) = same_log.take()
+                && !check.await??
+            {
+                delete_taken(self, &taken).await;
+                discard(self, written.take()).await;
+                self.follow().await?;
+                prepared = None;
+                continue;
+            }
+            let bytes = commit.to_bytes()?;
+            let anchor = anchor::of(&bytes);
+            let outcome = attempt_bytes(&self.log_store, version, bytes, id).await?;
             result.timings.commit += millis(&mut clock);
             match outcome {
                 Attempt::Won => {
                     let sequences = batch.as_ref().and_then(|batch| batch.sequences.as_deref());
                     self.committed(version, &commit, &taken, prepared, written, sequences)?;
+                    if let Some(state) = &mut self.state {
+                        state.anchor = Some(anchor);
+                    }
                     self.index.make_room().await;
                     result.version = version;
                     self.checkpoint_if_due(version);
@@ -196,8 +218,10 @@ impl KeyedTable {
                     delete_taken(self, &taken).await;
                     self.follow().await?;
                     // Whether a soft delete marks a row depends on what others did; a table read anew has no index yet;
-                    // and without one, places are those of the files of before.
-                    let no_index = !self.indexed || self.options.key_index == KeyIndexMode::None;
+                    // without one, places are those of the files of before; and of one on disk, only what is staged is
+                    // known.
+                    let no_index =
+                        !self.indexed || self.options.key_index == KeyIndexMode::None || !self.index.is_in_memory();
                     if self.options.soft_delete_column.is_some() || no_index {
                         discard(self, written.take()).await;
                         prepared = None;
@@ -216,11 +240,11 @@ impl KeyedTable {
     /// bytes written.
     pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
         let partition_columns = self.partition_columns();
-        let compression = self.options.compression;
-        let mut commit = Commit { info: Some(commit_info(Uuid::new_v4(), &[])), ..Commit::default() };
+        let (compression, stats) = (self.options.compression, self.stats_columns());
+        let mut commit = Commit { info: Some(self.note(Uuid::new_v4(), &[])), ..Commit::default() };
         let mut bytes = 0;
         for group in split(&rows, &partition_columns, None)? {
-            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression)?;
+            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
             bytes += file.bytes.len() as u64;
             put(self.store.clone(), file.path, file.bytes).await?;
             commit.adds.push(file.add);

@@ -72,6 +72,7 @@ impl KeyedTable {
         added_columns.extend(complete.added);
         widened_columns.extend(complete.widened);
         self.check_rewrite(&widened_columns)?;
+        self.check_feed_names(&schema)?;
         if self.state.is_none() {
             for name in &self.options.partition_columns {
                 if schema.field_with_name(name).is_err() {

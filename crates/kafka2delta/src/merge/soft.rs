@@ -2,6 +2,7 @@
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 
+use super::change_feed::{ChangeFeed, ChangeType};
 use super::files::{put, with_flags};
 use super::prepare::{Prepared, complete};
 use crate::encode::encode;
@@ -21,6 +22,7 @@ impl KeyedTable {
         truncated: &Deletions,
         prepared: &Prepared,
         taken: &mut Taken,
+        mut feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
         let Some(column) = &self.options.soft_delete_column else { return Ok(()) };
         let key = self.key.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
@@ -29,18 +31,23 @@ impl KeyedTable {
         let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
         let base_columns: Vec<usize> = (0..base.fields().len()).collect();
         let partition_columns = self.partition_columns();
+        let stats = self.stats_columns();
         for (id, rows) in truncated.iter().filter(|(_, rows)| !rows.is_empty()) {
             let file = &state.files[*id as usize];
             let numbers: Vec<u32> = rows.iter().collect();
             let found: RecordBatch = read_rows(&self.store, &file.add, &stored, &names, &numbers).await?;
             let marked = with_flags(&found.project(&base_columns)?, column, std::iter::repeat_n(true, numbers.len()))?;
             let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
+            self.check_not_null(&complete)?;
+            if let Some(feed) = &mut feed {
+                feed.push(&complete, vec![ChangeType::UpdatePostimage; numbers.len()]).await?;
+            }
             let complete = order::append(&complete, &order::sequences_of(&found))?;
             let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
             for group in split(&complete, &partition_columns, Some(&kafka))? {
                 let compression = self.options.compression;
                 let mut copy =
-                    encode(&complete, &group, &partition_columns, writer_properties(compression), compression)?;
+                    encode(&complete, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
                 if let (None, Some(tags)) = (file.partition, &mut copy.add.tags) {
                     tags.remove(order::PARTITION_TAG);
                 }

@@ -271,34 +271,40 @@ pub async fn rows(uri: &str) -> BTreeMap<Key, Row> {
     let bytes = kafka2delta::query::query(uri, HashMap::new(), None).await.unwrap();
     let mut rows = BTreeMap::new();
     for batch in StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap() {
-        let batch = batch.unwrap();
-        let text = |name: &str| arrow::compute::cast(batch.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
-        let (name, big, shout) = (text("name"), text("big"), text("shout"));
-        let int = |name: &str| {
-            let column = batch.column_by_name(name).cloned();
-            arrow::compute::cast(
-                &column.unwrap_or_else(|| new_null_array(&DataType::Int64, batch.num_rows())),
-                &DataType::Int64,
-            )
-            .unwrap()
-        };
-        let (tenant, id, part, extra) = (int("tenant"), int("id"), int("part"), int("extra"));
-        let get =
-            |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_primitive::<arrow::datatypes::Int64Type>().value(i));
-        let str = |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_string::<i32>().value(i).to_owned());
-        let deleted = batch.column_by_name(SOFT).map(|c| c.as_boolean().clone());
-        for i in 0..batch.num_rows() {
-            let key = (get(&tenant, i).unwrap() as i32, get(&id, i).unwrap());
-            let row = Row {
-                name: str(&name, i),
-                big: str(&big, i),
-                part: get(&part, i).map(|p| p as i32),
-                extra: get(&extra, i),
-                deleted: deleted.as_ref().filter(|d| d.is_valid(i)).map(|d| d.value(i)),
-            };
-            assert_eq!(str(&shout, i), row.name.as_ref().map(|n| n.to_uppercase()), "additional column of {key:?}");
+        for (key, row) in rows_of(&batch.unwrap()) {
             assert!(rows.insert(key, row).is_none(), "{key:?} is there twice");
         }
     }
     rows
+}
+
+/// The rows of a batch with the table's columns.
+pub fn rows_of(batch: &RecordBatch) -> Vec<(Key, Row)> {
+    let text = |name: &str| arrow::compute::cast(batch.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
+    let (name, big, shout) = (text("name"), text("big"), text("shout"));
+    let int = |name: &str| {
+        let column = batch.column_by_name(name).cloned();
+        arrow::compute::cast(
+            &column.unwrap_or_else(|| new_null_array(&DataType::Int64, batch.num_rows())),
+            &DataType::Int64,
+        )
+        .unwrap()
+    };
+    let (tenant, id, part, extra) = (int("tenant"), int("id"), int("part"), int("extra"));
+    let get = |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_primitive::<arrow::datatypes::Int64Type>().value(i));
+    let str = |a: &ArrayRef, i: usize| a.is_valid(i).then(|| a.as_string::<i32>().value(i).to_owned());
+    let deleted = batch.column_by_name(SOFT).map(|c| c.as_boolean().clone());
+    let row = |i: usize| {
+        let key = (get(&tenant, i).unwrap() as i32, get(&id, i).unwrap());
+        let row = Row {
+            name: str(&name, i),
+            big: str(&big, i),
+            part: get(&part, i).map(|p| p as i32),
+            extra: get(&extra, i),
+            deleted: deleted.as_ref().filter(|d| d.is_valid(i)).map(|d| d.value(i)),
+        };
+        assert_eq!(str(&shout, i), row.name.as_ref().map(|n| n.to_uppercase()), "additional column of {key:?}");
+        (key, row)
+    };
+    (0..batch.num_rows()).map(row).collect()
 }
