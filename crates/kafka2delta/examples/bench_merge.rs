@@ -208,6 +208,7 @@ fn options(path: &Path) -> TableOptions {
         max_rewrite_bytes: 10 << 30,
         remembered_keys: 1_000_000,
         compression: Compression::Snappy,
+        cluster_by: vec![],
     }
 }
 

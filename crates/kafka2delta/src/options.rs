@@ -81,4 +81,7 @@ pub struct TableOptions {
     pub remembered_keys: usize,
     /// See [`Compression`].
     pub compression: Compression,
+    /// Columns by which compaction sorts the rows of rewritten files: one by its values, several in Z-order. Empty: rows
+    /// keep their order.
+    pub cluster_by: Vec<String>,
 }

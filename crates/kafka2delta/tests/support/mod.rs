@@ -244,6 +244,7 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         max_rewrite_bytes: 10 << 30,
         remembered_keys: 100_000,
         compression: Compression::Snappy,
+        cluster_by: vec![],
     }
 }
 
