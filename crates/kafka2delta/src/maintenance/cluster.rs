@@ -111,10 +111,8 @@ mod tests {
 
     #[test]
     fn quarters_of_a_z_order_span_half_of_each_column() {
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("x", DataType::Int32, true),
-            Field::new("y", DataType::Int32, true),
-        ]));
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("x", DataType::Int32, true), Field::new("y", DataType::Int32, true)]));
         let x = Int32Array::from_iter_values((0..256).map(|i| i % 16));
         let y = Int32Array::from_iter_values((0..256).map(|i| i / 16));
         let batches = vec![RecordBatch::try_new(schema, vec![Arc::new(x), Arc::new(y)]).unwrap()];

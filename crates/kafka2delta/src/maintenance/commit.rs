@@ -102,7 +102,7 @@ impl KeyedTable {
             match attempt(&self.log_store, version, &commit, id).await? {
                 Attempt::Won => {
                     self.compacted(version, &commit, rewritten, &step.gone)?;
-                    self.checkpoint_if_due(version);
+                    self.checkpoint_if_due(version, &commit);
                     result.version = version;
                     result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
                     return Ok(Some(result));
@@ -119,7 +119,8 @@ impl KeyedTable {
 
     /// Reads the keys of the new rows where the index was built after the rewrite had begun.
     async fn complete_keys(&self, rewritten: &mut Rewritten) -> Result<()> {
-        let Some(key) = self.key.as_ref().filter(|key| self.indexed && rewritten.key_names.as_ref() != Some(&key.names))
+        let Some(key) =
+            self.key.as_ref().filter(|key| self.indexed && rewritten.key_names.as_ref() != Some(&key.names))
         else {
             return Ok(());
         };
@@ -147,7 +148,8 @@ impl KeyedTable {
         let live: Vec<FileId> = ids.iter().copied().filter(|id| state.files[*id as usize].live).collect();
         load_vectors(&self.store, state, &live).await?;
         let now = now_millis();
-        let removes = live.iter().map(|id| Remove { data_change: false, ..state.files[*id as usize].add.to_remove(now) });
+        let removes =
+            live.iter().map(|id| Remove { data_change: false, ..state.files[*id as usize].add.to_remove(now) });
         let mut step = Step {
             removes: removes.collect(),
             adds: Vec::new(),
@@ -210,7 +212,8 @@ impl KeyedTable {
     ) -> Result<()> {
         let Some(state) = &mut self.state else { return Ok(()) };
         state.apply(version, commit)?;
-        for (output, gone) in rewritten.groups.iter().zip(gone).flat_map(|(group, gone)| group.outputs.iter().zip(gone)) {
+        for (output, gone) in rewritten.groups.iter().zip(gone).flat_map(|(group, gone)| group.outputs.iter().zip(gone))
+        {
             // One that has no row left was not added.
             let Some(file) = state.file_by_path(&output.add.path) else { continue };
             state.files[file as usize].deleted = Some(gone.clone());
@@ -232,9 +235,7 @@ impl KeyedTable {
 fn deleted_since(state: &TableState, id: FileId, source: &Rewrote) -> Result<Option<Vec<u64>>> {
     let file = &state.files[id as usize];
     if !file.live {
-        // Our own merges leave the whole vector of a file whose last row they took.
-        let emptied = file.deleted.as_ref().is_some_and(|deleted| deleted.len() == source.rows);
-        return Ok(emptied.then(|| source.all().collect()));
+        return Ok(file.emptied.then(|| source.all().collect()));
     }
     let now = vector_of(state, id)?;
     if !source.then.is_subset(now) {

@@ -79,9 +79,8 @@ struct Encoder {
 
 impl Encoder {
     fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
-        let kept: Vec<usize> = (0..rows.fields().len())
-            .filter(|i| !layout.partition_columns.contains(rows.field(*i).name()))
-            .collect();
+        let kept: Vec<usize> =
+            (0..rows.fields().len()).filter(|i| !layout.partition_columns.contains(rows.field(*i).name())).collect();
         let schema: SchemaRef = Arc::new(Schema::new(rows.project(&kept)?.fields().clone()));
         let properties = writer_properties(layout.compression);
         Ok(Self {

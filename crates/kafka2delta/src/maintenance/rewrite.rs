@@ -252,7 +252,10 @@ fn permutation(batches: &[RecordBatch], positions: &[Position]) -> Result<Vec<u3
         first += batch.num_rows();
     }
     if u32::try_from(first).is_err() {
-        return Err(Error::new(ErrorCode::ConfigInvalid, "more than 2^32 rows cannot be sorted in one step: lower maxBytes"));
+        return Err(Error::new(
+            ErrorCode::ConfigInvalid,
+            "more than 2^32 rows cannot be sorted in one step: lower maxBytes",
+        ));
     }
     let mut permutation = vec![0; first];
     for (new, (batch, row)) in (0u32..).zip(positions) {

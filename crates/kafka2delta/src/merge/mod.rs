@@ -170,7 +170,7 @@ impl KeyedTable {
                 Attempt::Won => {
                     self.committed(version, &commit, &taken, prepared, written)?;
                     result.version = version;
-                    self.checkpoint_if_due(version);
+                    self.checkpoint_if_due(version, &commit);
                     result.timings.total = start.elapsed().as_secs_f64() * 1e3;
                     return Ok(result);
                 }
