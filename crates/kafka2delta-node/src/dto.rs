@@ -30,6 +30,7 @@ pub struct NativeTableOptions {
     pub max_rewrite_bytes: f64,
     pub remembered_keys: f64,
     pub compression: String,
+    pub cluster_by: Option<Vec<String>>,
 }
 
 fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)]) -> Result<T> {
@@ -39,7 +40,7 @@ fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)]) -> Result<T
     })
 }
 
-fn count(option: &str, value: f64) -> Result<u64> {
+pub(crate) fn count(option: &str, value: f64) -> Result<u64> {
     match (1.0..=9_007_199_254_740_991.0).contains(&value) {
         true => Ok(value as u64),
         false => Err(invalid(format!("{option} is {value}; it must be a positive number"))),
@@ -94,6 +95,7 @@ impl NativeTableOptions {
                 &self.compression,
                 &[("snappy", Compression::Snappy), ("zstd", Compression::Zstd)],
             )?,
+            cluster_by: self.cluster_by.unwrap_or_default(),
         })
     }
 }
@@ -152,7 +154,7 @@ pub struct NativeMergeResult {
     pub timings: NativeTimings,
 }
 
-fn number(value: u64) -> i64 {
+pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -1,6 +1,7 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
@@ -56,8 +57,8 @@ pub struct KeyedTable {
     pub(crate) uncertain: bool,
     /// When a checkpoint is due.
     pub(crate) checkpoints: Arc<CheckpointClock>,
-    /// Held while a checkpoint is written.
-    pub(crate) checkpoint_lock: Arc<Mutex<()>>,
+    /// When the log was cleaned up; held while a checkpoint is written.
+    pub(crate) log_cleaned: Arc<Mutex<Option<Instant>>>,
     /// Why the table is not to be written to any more.
     pub(crate) stopped: Option<String>,
 }
@@ -122,7 +123,7 @@ impl KeyedTable {
             compiled: None,
             uncertain: false,
             checkpoints: Arc::default(),
-            checkpoint_lock: Arc::default(),
+            log_cleaned: Arc::default(),
             stopped: None,
         };
         table.reload().await?;

@@ -25,6 +25,8 @@ const PAUSE: u32 = 20;
 const LOG_FRACTION: u64 = 4;
 /// Intervals after which it no longer waits for that: readers pay for each commit that no checkpoint holds.
 const MAX_INTERVALS: u64 = 10;
+/// How often checkpoints that come by themselves clean the log up: all its files are listed for it.
+const CLEAN_UP_PAUSE: Duration = Duration::from_secs(3600);
 /// Bytes of an action in the log beyond its statistics.
 const ACTION_BYTES: u64 = 600;
 
@@ -121,11 +123,11 @@ impl Maintenance {
 
     /// `interval`: one that another process wrote within half so many commits is as good.
     async fn write_checkpoint(&self, interval: Option<u64>) -> Result<CheckpointResult> {
-        let _one_at_a_time = self.lock.lock().await;
+        let mut cleaned = self.cleaned.lock().await;
         let began = Instant::now();
         let engine = self.log_store.engine(None);
         let root = crate::table::root_url(&self.log_store);
-        if listing::newest_version(&self.log_store).await?.is_none() {
+        if !self.log_store.is_delta_table_location().await? {
             return Err(Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{}'", self.uri())));
         }
         // Reading and writing of the kernel blocks.
@@ -147,7 +149,11 @@ impl Maintenance {
         let path: Path = listing::folder().join(format!("{version:020}.checkpoint.parquet"));
         // Others' checkpoints may have other names.
         let bytes = self.store.head(&path).await.map_or(0, |meta| meta.size);
-        let log_files_removed = self.clean_log(&state).await?;
+        let mut log_files_removed = 0;
+        if interval.is_none() || cleaned.is_none_or(|at| at.elapsed() >= CLEAN_UP_PAUSE) {
+            log_files_removed = self.clean_log(&state).await?;
+            *cleaned = Some(Instant::now());
+        }
         let duration = began.elapsed().as_secs_f64() * 1e3;
         Ok(CheckpointResult { version, bytes, log_files_removed, duration })
     }

@@ -125,6 +125,9 @@ impl KeyedTable {
     }
 }
 
+/// A file with its number.
+type Numbered<'a> = (FileId, &'a FileEntry);
+
 fn size(add: &Add) -> u64 {
     u64::try_from(add.size).unwrap_or(0)
 }
@@ -148,7 +151,7 @@ fn is_worn(file: &FileEntry, options: &CompactOptions) -> bool {
 }
 
 /// The files of a group that are due, small ones that come together first.
-fn due(files: &[(FileId, &FileEntry)], options: &CompactOptions, target: u64) -> (Vec<FileId>, Vec<FileId>) {
+fn due(files: &[Numbered<'_>], options: &CompactOptions, target: u64) -> (Vec<FileId>, Vec<FileId>) {
     let small: Vec<_> = files.iter().filter(|(_, file)| size(&file.add) < target / 2).collect();
     let mut by_class: BTreeMap<u32, usize> = BTreeMap::new();
     for (_, file) in &small {
@@ -193,7 +196,7 @@ impl Budget {
 
 /// Chooses the files of a step, group by group.
 fn select(state: &TableState, options: &CompactOptions, target: u64) -> Vec<Group> {
-    let mut groups: BTreeMap<(&StringMap, Option<i32>), Vec<(FileId, &FileEntry)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&StringMap, Option<i32>), Vec<Numbered<'_>>> = BTreeMap::new();
     for (id, file) in state.live_files() {
         groups.entry((&file.add.partition_values, file.partition)).or_default().push((id, file));
     }

@@ -13,6 +13,7 @@ use futures::{FutureExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use roaring::RoaringBitmap;
+use tokio_util::sync::CancellationToken;
 
 use super::cluster::{self, Position};
 use super::output::{GroupWriter, Output, OutputLayout};
@@ -108,8 +109,9 @@ impl Rewritten {
 
 impl CompactionPlan {
     /// Writes the live rows of the chosen files into new ones. Memory holds a batch, the row group being written, and the
-    /// keys; of a sorted table all rows of a partition value's files.
-    pub async fn rewrite(self) -> Result<Rewritten> {
+    /// keys; of a sorted table all rows of a partition value's files. Where it is cancelled, or fails, what it wrote is
+    /// removed.
+    pub async fn rewrite(self, cancel: &CancellationToken) -> Result<Rewritten> {
         let mut done = Rewritten {
             store: self.store.clone(),
             schema_string: self.schema_string.clone(),
@@ -131,7 +133,7 @@ impl CompactionPlan {
                 kafka_partition: group.kafka_partition,
             };
             let mut writer = GroupWriter::new(layout);
-            match self.rewrite_group(group, &mut writer).await {
+            match self.rewrite_group(group, &mut writer, cancel).await {
                 Ok(group) => done.groups.push(group),
                 Err(error) => {
                     writer.abort().await;
@@ -143,7 +145,12 @@ impl CompactionPlan {
         Ok(done)
     }
 
-    async fn rewrite_group(&self, group: &Group, writer: &mut GroupWriter) -> Result<RewrittenGroup> {
+    async fn rewrite_group(
+        &self,
+        group: &Group,
+        writer: &mut GroupWriter,
+        cancel: &CancellationToken,
+    ) -> Result<RewrittenGroup> {
         let opened = self.open(group).await?;
         // Sequences are kept where a file has some.
         let ordered = opened.iter().any(|(reader, _)| reader.has_column(order::COLUMNS[0]));
@@ -156,6 +163,7 @@ impl CompactionPlan {
             let mut batches = reader.batches(schema.clone()).await?;
             let mut first = 0u64;
             while let Some(batch) = batches.try_next().await? {
+                check_cancelled(cancel)?;
                 let next = first + batch.num_rows() as u64;
                 let live = live_rows(batch, &then, first)?;
                 first = next;
@@ -174,7 +182,7 @@ impl CompactionPlan {
         }
         let permutation = match self.cluster_by.is_empty() {
             true => None,
-            false => Some(self.write_sorted(held, writer).await?),
+            false => Some(self.write_sorted(held, writer, cancel).await?),
         };
         Ok(RewrittenGroup { sources, outputs: writer.finish().await?, permutation })
     }
@@ -205,7 +213,12 @@ impl CompactionPlan {
         futures::stream::iter(opens).buffered(PARALLEL_OPENS).try_collect().await
     }
 
-    async fn write_sorted(&self, batches: Vec<RecordBatch>, writer: &mut GroupWriter) -> Result<Vec<u32>> {
+    async fn write_sorted(
+        &self,
+        batches: Vec<RecordBatch>,
+        writer: &mut GroupWriter,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<u32>> {
         let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(Vec::new()) };
         let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
         let batches = Arc::new(batches);
@@ -218,11 +231,19 @@ impl CompactionPlan {
         .await??;
         let chunk = (positions.len() / (bytes / CHUNK_BYTES + 1)).clamp(1, 1 << 16);
         for chunk in positions.chunks(chunk) {
+            check_cancelled(cancel)?;
             let (all, schema, chunk) = (batches.clone(), schema.clone(), chunk.to_vec());
             let rows = tokio::task::spawn_blocking(move || pick(&all, &schema, &chunk)).await??;
             writer.write(rows).await?;
         }
         Ok(permutation)
+    }
+}
+
+fn check_cancelled(cancel: &CancellationToken) -> Result<()> {
+    match cancel.is_cancelled() {
+        true => Err(Error::new(ErrorCode::Cancelled, "the compaction was cancelled before it was committed")),
+        false => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A hold on a table for work beside its merges.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use delta_kernel::table_properties::TableProperties;
 use deltalake::logstore::LogStoreRef;
@@ -15,8 +16,8 @@ use crate::table::KeyedTable;
 pub struct Maintenance {
     pub(super) log_store: LogStoreRef,
     pub(super) store: Arc<dyn ObjectStore>,
-    /// One checkpoint at a time.
-    pub(super) lock: Arc<Mutex<()>>,
+    /// One checkpoint at a time. When the log was cleaned up last.
+    pub(super) cleaned: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Maintenance {
@@ -28,7 +29,7 @@ impl Maintenance {
 impl KeyedTable {
     /// For checkpoints and vacuum beside the merges.
     pub fn maintenance(&self) -> Maintenance {
-        Maintenance { log_store: self.log_store.clone(), store: self.store.clone(), lock: self.checkpoint_lock.clone() }
+        Maintenance { log_store: self.log_store.clone(), store: self.store.clone(), cleaned: self.log_cleaned.clone() }
     }
 }
 
