@@ -262,3 +262,72 @@ impl GroupWriter {
         delete_unused(&self.layout.store, paths).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::FileReader;
+    use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array};
+    use arrow::datatypes::{DataType, Field};
+    use futures::TryStreamExt;
+    use object_store::memory::InMemory;
+
+    /// Rows whose second column cannot be compressed.
+    fn rows(first: i64, count: i64) -> RecordBatch {
+        let mut state = first as u64 + 1;
+        let mut noise = || {
+            let number = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as u32
+            };
+            std::iter::repeat_with(number).take(256).flat_map(u32::to_le_bytes).collect::<Vec<u8>>()
+        };
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + count));
+        let noise: ArrayRef = Arc::new(BinaryArray::from_iter_values((0..count).map(|_| noise())));
+        let schema =
+            Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("noise", DataType::Binary, true)]);
+        RecordBatch::try_new(Arc::new(schema), vec![ids, noise]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn large_files_are_uploaded_in_parts() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let layout = OutputLayout {
+            store: store.clone(),
+            partition_columns: Vec::new(),
+            compression: Compression::Snappy,
+            target_file_size: 90 << 20,
+            key: None,
+            partition_values: StringMap::new(),
+            kafka_partition: Some(3),
+        };
+        let mut writer = GroupWriter::new(layout);
+        let (batches, count) = (15, 8192);
+        for batch in 0..batches {
+            writer.write(rows(batch * count, count)).await.unwrap();
+        }
+        let outputs = writer.finish().await.unwrap();
+        let starts: Vec<u64> = outputs.iter().map(|output| output.start).collect();
+        assert_eq!(starts, [0, 12 * count as u64], "a file is closed at its target size");
+        let mut next = 0;
+        for output in outputs {
+            let meta = store.head(&output.path).await.unwrap();
+            assert_eq!((meta.size as i64, output.add.size > 20 << 20), (output.add.size, true));
+            assert_eq!(output.add.num_records(), Some(output.rows));
+            let stats = output.add.stats.as_deref().unwrap();
+            assert!(stats.contains(&format!(r#""minValues":{{"id":{next}}}"#)), "{stats}");
+            assert_eq!(output.add.tags.as_ref().unwrap()[PARTITION_TAG].as_deref(), Some("3"));
+            let reader = FileReader::open(&store, &output.add).await.unwrap();
+            assert!(!reader.has_column(order::COLUMNS[0]));
+            let read: Vec<RecordBatch> =
+                reader.batches(rows(0, 1).schema()).await.unwrap().try_collect().await.unwrap();
+            for batch in read {
+                let ids = arrow::compute::cast(batch.column(0), &DataType::Int64).unwrap();
+                let expected: ArrayRef = Arc::new(Int64Array::from_iter_values(next..next + ids.len() as i64));
+                assert_eq!(&ids, &expected);
+                next += ids.len() as i64;
+            }
+        }
+        assert_eq!(next, batches * count);
+    }
+}
