@@ -33,6 +33,7 @@ pub struct NativeTableOptions {
     pub key_index: String,
     pub index_memory: f64,
     pub index_dir: Option<String>,
+    pub cluster_by: Option<Vec<String>>,
 }
 
 fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)]) -> Result<T> {
@@ -42,7 +43,7 @@ fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)]) -> Result<T
     })
 }
 
-fn count(option: &str, value: f64) -> Result<u64> {
+pub(crate) fn count(option: &str, value: f64) -> Result<u64> {
     match (1.0..=9_007_199_254_740_991.0).contains(&value) {
         true => Ok(value as u64),
         false => Err(invalid(format!("{option} is {value}; it must be a positive number"))),
@@ -104,6 +105,7 @@ impl NativeTableOptions {
             )?,
             index_memory: count("indexMemory", self.index_memory)?,
             index_folder: self.index_dir.map(Into::into),
+            cluster_by: self.cluster_by.unwrap_or_default(),
         })
     }
 }
@@ -162,7 +164,7 @@ pub struct NativeMergeResult {
     pub timings: NativeTimings,
 }
 
-fn number(value: u64) -> i64 {
+pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -3,6 +3,7 @@
 
 mod dto;
 mod error;
+mod maintenance;
 mod outcome;
 
 use std::collections::HashMap;
@@ -19,10 +20,12 @@ use crate::dto::{NativeMergeResult, NativeOffset, NativeTableInfo, NativeTableOp
 use crate::error::closed;
 use crate::outcome::Outcome;
 
-/// One open table. Calls wait for each other.
+/// One open table. Calls wait for each other, but for the long part of maintenance.
 #[napi]
 pub struct NativeTable {
     table: Arc<Mutex<Option<KeyedTable>>>,
+    /// Held during a step of compaction.
+    compacting: Arc<Mutex<()>>,
 }
 
 fn token(signal: Option<AbortSignal>) -> CancellationToken {
@@ -47,7 +50,7 @@ pub fn open_table<'env>(
                 let options = options.into_engine()?;
                 tokio::select! {
                     table = KeyedTable::open(options) => {
-                        Ok(NativeTable { table: Arc::new(Mutex::new(Some(table?))) })
+                        Ok(NativeTable { table: Arc::new(Mutex::new(Some(table?))), compacting: Arc::default() })
                     }
                     () = cancel.cancelled() => Err(error::cancelled()),
                 }
@@ -69,6 +72,24 @@ pub fn read_table<'env>(
             outcome::guarded(async {
                 let bytes = kafka2delta::query::query(&uri, storage_options, sql.as_deref()).await?;
                 Ok(Uint8Array::from(bytes))
+            })
+            .await,
+        ))
+    })
+}
+
+#[napi(ts_return_type = "Promise<string[]>", catch_unwind)]
+pub fn table_history<'env>(
+    env: &'env Env,
+    uri: String,
+    storage_options: HashMap<String, String>,
+    limit: f64,
+) -> Result<PromiseRaw<'env, Outcome<Vec<String>>>> {
+    env.spawn_future(async move {
+        Ok(Outcome(
+            outcome::guarded(async {
+                let limit = usize::try_from(dto::count("limit", limit)?).unwrap_or(usize::MAX);
+                kafka2delta::log::history::history(&uri, storage_options, limit).await
             })
             .await,
         ))

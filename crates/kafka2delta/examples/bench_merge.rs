@@ -211,6 +211,7 @@ fn options(path: &Path) -> TableOptions {
         key_index: KeyIndexMode::Auto,
         index_memory: 8 << 30,
         index_folder: None,
+        cluster_by: vec![],
     }
 }
 

@@ -55,7 +55,10 @@ pub fn encode(
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
     let path = file_path(&file.partition_values, compression);
-    let mut tags: StringMap = [(PARTITION_TAG.to_owned(), Some(file.kafka_partition.to_string()))].into();
+    let mut tags = StringMap::new();
+    if let Some(partition) = file.kafka_partition {
+        tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
+    }
     if let Some(range) = order::tag_of(&rows) {
         tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
     }
@@ -208,7 +211,7 @@ mod tests {
         let schema = Arc::new(Schema::new(fields));
         let batch = RecordBatch::try_new(schema.clone(), arrays.into_iter().map(|(_, a)| a).collect()).unwrap();
         for rows in [vec![], vec![3], (0..count as u32).collect(), (0..count as u32).filter(|n| n % 3 > 0).collect()] {
-            let file = FileRows { partition_values: StringMap::new(), rows: rows.clone(), kafka_partition: 0 };
+            let file = FileRows { partition_values: StringMap::new(), rows: rows.clone(), kafka_partition: Some(0) };
             let properties = writer_properties(Compression::Snappy);
             let file = encode(&batch, &file, &[], properties, Compression::Snappy, &StatsColumns::First(32)).unwrap();
             let read: Vec<RecordBatch> =

@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use crate::dv;
 use crate::error::{ErrorCode, Result};
 use crate::keys::Fingerprint;
-use crate::log::actions::{Add, Commit, DeletionVectorDescriptor};
+use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
 use crate::read::read_rows;
 use crate::scan::{KeyColumns, read_keys};
 
@@ -33,6 +33,19 @@ pub struct History<'a> {
     pub key: &'a KeyColumns,
 }
 
+/// Tag of a file that was never in the table, for rows of updated keys that were never stored.
+const MOVED_TAG: &str = "kafka2delta.moved";
+
+/// The action that such a file is found by. To readers of changes nothing happens.
+pub fn moved(file: &Add, now: i64) -> Remove {
+    let tags = [(MOVED_TAG.to_owned(), Some("true".to_owned()))].into();
+    Remove { data_change: false, tags: Some(tags), ..file.to_remove(now) }
+}
+
+fn is_moved(remove: &Remove) -> bool {
+    remove.tags.as_ref().is_some_and(|tags| tags.contains_key(MOVED_TAG))
+}
+
 /// The rows of these keys as they were when they were last deleted: those columns of `schema` that are named.
 pub async fn deleted_rows(
     history: History<'_>,
@@ -48,7 +61,8 @@ pub async fn deleted_rows(
         let Some(bytes) = history.log_store.read_commit_entry(version).await? else { break };
         let commit = Commit::parse(&bytes)?;
         let kept: HashMap<&str, &Add> = commit.adds.iter().map(|add| (add.path.as_str(), add)).collect();
-        for remove in &commit.removes {
+        // A compaction takes no rows.
+        for remove in commit.removes.iter().filter(|remove| remove.data_change || is_moved(remove)) {
             let Some(add) = remove.to_add() else { continue };
             let vector = kept.get(remove.path.as_str()).map(|add| add.deletion_vector.as_ref());
             match history.taken_rows(schema, &add, vector, &wanted).await {

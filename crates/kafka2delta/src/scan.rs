@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -51,6 +52,17 @@ pub struct KeyColumns {
     pub names: Vec<String>,
     /// For the table's types.
     pub hasher: Arc<KeyHasher>,
+}
+
+impl KeyColumns {
+    /// The keys of rows that have the key's columns.
+    pub fn fingerprints(&self, rows: &RecordBatch) -> Result<Vec<Fingerprint>> {
+        let column = |name: &String| {
+            let column = rows.column_by_name(name).cloned();
+            column.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the key column '{name}' is gone")))
+        };
+        self.hasher.fingerprints(&self.names.iter().map(column).collect::<Result<Vec<_>>>()?)
+    }
 }
 
 /// The keys of a file's rows, deleted ones included.

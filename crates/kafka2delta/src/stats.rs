@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
@@ -70,30 +70,65 @@ fn leaves(data_type: &DataType) -> usize {
     }
 }
 
-/// The statistics' JSON. A bound that cannot be told is left out.
-pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData], columns: &StatsColumns) -> String {
-    let (mut low, mut high, mut nulls) = (String::new(), String::new(), String::new());
-    let mut before = 0;
-    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-        let included = columns.include(field.name(), before);
-        before += leaves(field.data_type());
-        if !included || field.data_type().is_nested() || is_order_column(field.name()) {
-            continue;
-        }
-        let name = quoted(field.name());
-        push(&mut nulls, &name, &column.null_count().to_string());
-        if has_nan(column) || column.null_count() == column.len() {
-            continue;
-        }
-        if let Some((min, max)) = bounds(rows, field.name(), row_groups) {
-            push(&mut low, &name, &min);
-            push(&mut high, &name, &max);
+/// What is known of a file's rows beside Parquet's own statistics, batch after batch.
+#[derive(Debug)]
+pub struct Summary {
+    schema: SchemaRef,
+    /// By column, where it gets statistics: nulls, and whether there is a NaN.
+    columns: Vec<Option<(usize, bool)>>,
+    rows: usize,
+}
+
+impl Summary {
+    /// Of no rows yet.
+    pub fn new(schema: SchemaRef, columns: &StatsColumns) -> Self {
+        let mut before = 0;
+        let included = |field: &FieldRef| {
+            let included = columns.include(field.name(), before);
+            before += leaves(field.data_type());
+            (included && !field.data_type().is_nested() && !is_order_column(field.name())).then_some((0, false))
+        };
+        Self { columns: schema.fields().iter().map(included).collect(), schema, rows: 0 }
+    }
+
+    /// Adds rows.
+    pub fn add(&mut self, rows: &RecordBatch) {
+        self.rows += rows.num_rows();
+        for (summary, column) in self.columns.iter_mut().zip(rows.columns()) {
+            if let Some((nulls, nan)) = summary {
+                *nulls += column.null_count();
+                *nan |= has_nan(column);
+            }
         }
     }
-    format!(
-        r#"{{"numRecords":{},"minValues":{{{low}}},"maxValues":{{{high}}},"nullCount":{{{nulls}}},"tightBounds":true}}"#,
-        rows.num_rows()
-    )
+
+    /// The statistics' JSON. A bound that cannot be told is left out.
+    pub fn to_json(&self, row_groups: &[RowGroupMetaData]) -> String {
+        let (mut low, mut high, mut null_counts) = (String::new(), String::new(), String::new());
+        for (field, summary) in self.schema.fields().iter().zip(&self.columns) {
+            let Some((nulls, nan)) = summary else { continue };
+            let name = quoted(field.name());
+            push(&mut null_counts, &name, &nulls.to_string());
+            if *nan || *nulls == self.rows {
+                continue;
+            }
+            if let Some((min, max)) = bounds(&self.schema, field.name(), row_groups) {
+                push(&mut low, &name, &min);
+                push(&mut high, &name, &max);
+            }
+        }
+        format!(
+            r#"{{"numRecords":{},"minValues":{{{low}}},"maxValues":{{{high}}},"nullCount":{{{null_counts}}},"tightBounds":true}}"#,
+            self.rows
+        )
+    }
+}
+
+/// The statistics' JSON of a file of these rows.
+pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData], columns: &StatsColumns) -> String {
+    let mut summary = Summary::new(rows.schema(), columns);
+    summary.add(rows);
+    summary.to_json(row_groups)
 }
 
 fn push(object: &mut String, name: &str, value: &str) {
@@ -108,9 +143,9 @@ fn quoted(text: &str) -> String {
 }
 
 /// Lowest and highest value over all row groups, as JSON.
-fn bounds(rows: &RecordBatch, name: &str, groups: &[RowGroupMetaData]) -> Option<(String, String)> {
+fn bounds(rows: &Schema, name: &str, groups: &[RowGroupMetaData]) -> Option<(String, String)> {
     let schema = groups.first()?.schema_descr();
-    let converter = StatisticsConverter::try_new(name, rows.schema_ref(), schema).ok()?;
+    let converter = StatisticsConverter::try_new(name, rows, schema).ok()?;
     let min = converter.row_group_mins(groups.iter()).ok()?;
     let max = converter.row_group_maxes(groups.iter()).ok()?;
     if min.null_count() > 0 || max.null_count() > 0 {

@@ -1,13 +1,14 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
 use hashbrown::HashSet;
 use object_store::ObjectStore;
+use tokio::sync::Mutex;
 
 use crate::batch::Sequence;
 use crate::duplicates;
@@ -18,6 +19,7 @@ use crate::index::{KeyIndex, Limits, Memory};
 use crate::keys::{Fingerprint, KeyHasher};
 use crate::log::features;
 use crate::log::state::{FileId, TableState};
+use crate::maintenance::CheckpointClock;
 use crate::options::{KeyIndexMode, MergeMode, TableOptions};
 use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
@@ -61,8 +63,10 @@ pub struct KeyedTable {
     pub(crate) compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
     /// After an error: others' commits, or our own, may stand in the log.
     pub(crate) uncertain: bool,
-    /// Whether a checkpoint is being written beside the merges.
-    pub(crate) checkpointing: Arc<AtomicBool>,
+    /// When a checkpoint is due.
+    pub(crate) checkpoints: Arc<CheckpointClock>,
+    /// When the log was cleaned up; held while a checkpoint is written.
+    pub(crate) log_cleaned: Arc<Mutex<Option<Instant>>>,
     /// Why the table is not to be written to any more.
     pub(crate) stopped: Option<String>,
 }
@@ -127,7 +131,8 @@ impl KeyedTable {
             moved: MovedRows::default(),
             compiled: None,
             uncertain: false,
-            checkpointing: Arc::default(),
+            checkpoints: Arc::default(),
+            log_cleaned: Arc::default(),
             stopped: None,
         };
         table.reload().await?;
@@ -145,6 +150,7 @@ impl KeyedTable {
         self.schema = Arc::new(Schema::empty());
         if let Some(state) = &self.state {
             features::check_writable(state)?;
+            self.checkpoints.found(state.checkpointed);
             let schema = state.schema()?;
             (self.schema, self.not_null) = (to_arrow(&schema)?, not_null(&schema));
             let partitions = &state.metadata.partition_columns;
@@ -204,6 +210,11 @@ impl KeyedTable {
             Some(state) => state.property(name),
             None => self.options.properties.get(name).map(String::as_str),
         }
+    }
+
+    /// Whether the index stands for the state, and is kept from batch to batch.
+    pub(crate) fn keeps_index(&self) -> bool {
+        self.indexed && self.options.key_index == KeyIndexMode::Auto
     }
 
     /// The columns of new files that get statistics.

@@ -136,7 +136,11 @@ impl KeyedTable {
         let (Some(state), Some(key)) = (&self.state, &self.key) else { return };
         let Some(path) = self.index_path(state, key) else { return };
         let (mut files, mut live, mut number) = (Vec::new(), Vec::new(), Vec::with_capacity(state.files.len()));
-        for file in &state.files {
+        for file in state.files.iter() {
+            if file.is_forgotten() {
+                number.push(None);
+                continue;
+            }
             number.push(Some(files.len() as u32));
             files.push(file.add.path.clone());
             live.push(file.live);

@@ -97,6 +97,9 @@ pub struct Remove {
     /// The add's vector.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deletion_vector: Option<DeletionVectorDescriptor>,
+    /// Notes on the file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tags: Option<StringMap>,
     /// The add's row tracking.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub base_row_id: Option<i64>,
@@ -135,6 +138,7 @@ impl Add {
             partition_values: Some(self.partition_values.clone()),
             size: Some(self.size),
             deletion_vector: self.deletion_vector.clone(),
+            tags: None,
             base_row_id: self.base_row_id,
             default_row_commit_version: self.default_row_commit_version,
         }

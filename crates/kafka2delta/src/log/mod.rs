@@ -2,7 +2,9 @@
 
 pub mod actions;
 pub mod anchor;
-pub mod checkpoint;
 pub mod commit;
 pub mod features;
+pub mod files;
+pub mod history;
+pub mod listing;
 pub mod state;

@@ -14,15 +14,22 @@ use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::{Place, Remembered};
 use crate::keys::Fingerprint;
-use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Remove, Txn};
-use crate::log::commit::commit_info;
+use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
+use crate::log::commit::{MERGE_MODE, commit_info};
 use crate::log::features::{self, IN_COMMIT_TIMESTAMPS};
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
+use crate::lookback;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
 use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, KeyedTable, floor_text, key_text};
 use crate::write::now_millis;
+
+/// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
+/// leaves 1.7 million tombstones a day, which each checkpoint holds, and 86,400 log entries: with Delta's 7 and 30 days
+/// they would be many times the table. A day of time travel, for queries too, and three of history remain.
+const NEW_TABLE_PROPERTIES: &[(&str, &str)] =
+    &[("delta.deletedFileRetentionDuration", "interval 1 day"), ("delta.logRetentionDuration", "interval 3 days")];
 
 impl KeyedTable {
     /// The commit's actions for the state as it is now.
@@ -35,6 +42,7 @@ impl KeyedTable {
     ) -> Result<(Commit, Taken)> {
         let mut commit = Commit::default();
         let mut taken = Taken::default();
+        let mut copies = self.copy_on_write();
         let now = now_millis();
         for offset in offsets {
             let txn = Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
@@ -58,12 +66,13 @@ impl KeyedTable {
                 *taken |= &*rows;
             }
             let rewrites = !prepared.widened_columns.is_empty();
+            copies |= rewrites;
             if rewrites {
                 for (id, _) in state.live_files() {
                     deletions.entry(id).or_default();
                 }
             }
-            taken = match self.copy_on_write() || rewrites {
+            taken = match copies {
                 false => rewrite::by_vectors(&self.store, state, &deletions).await?,
                 true => {
                     let key =
@@ -109,15 +118,13 @@ impl KeyedTable {
         result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
         result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
         // First, since they are newer than the same keys' rows in the table: see `lookback`.
-        // They were never in it: to readers of changes nothing happens.
-        let moved = written.moved_file.iter().map(|file| file.add.to_remove(now));
-        commit.removes = moved.map(|remove| Remove { data_change: false, ..remove }).collect();
+        commit.removes = written.moved_file.iter().map(|file| lookback::moved(&file.add, now)).collect();
         commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
         commit.cdcs.clone_from(&taken.cdcs);
         self.add_metadata(prepared, &mut commit)?;
-        commit.info = Some(self.note(
+        let mut info = self.note(
             id,
             &[
                 ("numTargetRowsInserted", result.inserted),
@@ -128,7 +135,10 @@ impl KeyedTable {
                 ("numOutputRows", result.upserted),
                 ("numTargetBytesAdded", result.bytes_written),
             ],
-        ));
+        );
+        let mode = if copies { "copy-on-write" } else { "merge-on-read" };
+        info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
+        commit.info = Some(info);
         Ok((commit, taken))
     }
 
@@ -145,6 +155,9 @@ impl KeyedTable {
                 self.options.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
             if vectors {
                 configuration.insert("delta.enableDeletionVectors".into(), "true".into());
+            }
+            for (name, value) in NEW_TABLE_PROPERTIES {
+                configuration.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
             }
             self.set_own_properties(floor, &mut configuration);
             let protocol = features::new_protocol(vectors, has_ntz, &configuration);
@@ -196,7 +209,7 @@ impl KeyedTable {
     }
 
     /// A commit's note on itself, with the time that tables with in-commit timestamps want: later than the last one's.
-    pub(super) fn note(&self, id: Uuid, metrics: &[(&str, u64)]) -> CommitInfo {
+    pub(crate) fn note(&self, id: Uuid, metrics: &[(&str, u64)]) -> CommitInfo {
         let mut info = commit_info(id, metrics);
         if self.property(IN_COMMIT_TIMESTAMPS).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
             let last = self.state.as_ref().and_then(|s| s.in_commit_timestamp);

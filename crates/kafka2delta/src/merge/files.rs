@@ -133,7 +133,7 @@ impl KeyedTable {
         }
         let complete = complete(moved, &prepared.schema, &prepared.compiled)?;
         let rows = (0..moved.num_rows() as u32).collect();
-        let group = FileRows { partition_values: Default::default(), rows, kafka_partition: 0 };
+        let group = FileRows { partition_values: Default::default(), rows, kafka_partition: Some(0) };
         let compression = self.options.compression;
         let mut file =
             encode(&complete, &group, &[], writer_properties(compression), compression, &self.stats_columns())?;
@@ -165,21 +165,23 @@ pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -
 /// Removes data files that no commit names.
 pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Written)>) {
     let Some((_, written)) = written else { return };
-    let files: Vec<DataFile> = written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).collect();
-    for file in &files {
-        if let Err(error) = table.store.delete(&file.path).await {
-            tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
-        }
-    }
+    let files: Vec<Path> =
+        written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).map(|file| file.path).collect();
+    delete_unused(&table.store, files).await;
 }
 
 /// Removes copies that no commit names. Vectors' files are left to vacuum: they are small.
 pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
     let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone());
-    let paths: Vec<Path> = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
-    for path in &paths {
-        if let Err(error) = table.store.delete(path).await {
-            tracing::debug!(%error, %path, "an unused data file is left to vacuum");
+    let files = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
+    delete_unused(&table.store, files).await;
+}
+
+/// Removes files that no commit names; what cannot be removed is left to vacuum.
+pub(crate) async fn delete_unused(store: &Arc<dyn ObjectStore>, files: Vec<Path>) {
+    for path in files {
+        if let Err(error) = store.delete(&path).await {
+            tracing::debug!(%error, %path, "an unused file is left to vacuum");
         }
     }
 }

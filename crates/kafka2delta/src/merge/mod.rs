@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use self::files::delete_unused;
 use self::files::{Written, delete_taken, discard, put};
 use self::locate::Located;
 use self::prepare::Prepared;
@@ -209,7 +210,7 @@ impl KeyedTable {
                     }
                     self.index.make_room().await;
                     result.version = version;
-                    self.checkpoint_if_due(version);
+                    self.checkpoint_if_due(version, &commit);
                     result.timings.total = start.elapsed().as_secs_f64() * 1e3;
                     return Ok(result);
                 }

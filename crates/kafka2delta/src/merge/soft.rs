@@ -1,9 +1,9 @@
 //! Soft deletes: rows that a truncate removes stay, marked as deleted.
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 
 use super::change_feed::{ChangeFeed, ChangeType};
-use super::files::{put, with_flags};
+use super::files::with_flags;
 use super::prepare::{Prepared, complete};
 use crate::encode::encode;
 use crate::error::{Error, ErrorCode, Result};
@@ -44,21 +44,13 @@ impl KeyedTable {
             }
             let complete = order::append(&complete, &order::sequences_of(&found))?;
             let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
-            for group in split(&complete, &partition_columns, Some(&kafka))? {
+            for mut group in split(&complete, &partition_columns, Some(&kafka))? {
+                group.kafka_partition = file.partition;
                 let compression = self.options.compression;
-                let mut copy =
+                let copy =
                     encode(&complete, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
-                if let (None, Some(tags)) = (file.partition, &mut copy.add.tags) {
-                    tags.remove(order::PARTITION_TAG);
-                }
                 let picked = arrow::compute::take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
-                let columns: Option<Vec<ArrayRef>> =
-                    key.names.iter().map(|name| picked.column_by_name(name).cloned()).collect();
-                let columns = columns.ok_or_else(|| Error::new(ErrorCode::Internal, "a key column is gone"))?;
-                taken.bytes += copy.bytes.len() as u64;
-                put(self.store.clone(), copy.path.clone(), std::mem::take(&mut copy.bytes)).await?;
-                taken.adds.push(copy.add.clone());
-                taken.rewritten.push((copy, key.hasher.fingerprints(&columns)?));
+                taken.store_copy(&self.store, copy, key.fingerprints(&picked)?).await?;
             }
         }
         Ok(())
