@@ -28,6 +28,12 @@ export interface NativeTableOptions {
   /** Deletes and sequences remembered, number of keys. */
   rememberedKeys: number
   compression: 'snappy' | 'zstd'
+  /** `none`: no index is kept, keys are looked for in the key columns of the files that may hold them. */
+  keyIndex: 'auto' | 'none'
+  /** Bytes of memory for the key index; above, it works from a file in `indexDir`, or in the temporary folder. */
+  indexMemory: number
+  /** Local folder where the key index is saved between runs; null: it is built anew at each start. */
+  indexDir: string | null
 }
 
 export interface NativeOffset {

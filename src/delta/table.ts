@@ -93,6 +93,9 @@ export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptio
     maxRewriteBytes: options.maxRewriteBytes ?? TABLE_DEFAULTS.maxRewriteBytes,
     rememberedKeys: options.rememberedKeys ?? TABLE_DEFAULTS.rememberedKeys,
     compression: options.compression ?? TABLE_DEFAULTS.compression,
+    keyIndex: 'auto',
+    indexMemory: 2 ** 30,
+    indexDir: null,
   }
 }
 

@@ -30,6 +30,9 @@ pub struct NativeTableOptions {
     pub max_rewrite_bytes: f64,
     pub remembered_keys: f64,
     pub compression: String,
+    pub key_index: String,
+    pub index_memory: f64,
+    pub index_dir: Option<String>,
 }
 
 fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)]) -> Result<T> {
@@ -49,7 +52,7 @@ fn count(option: &str, value: f64) -> Result<u64> {
 impl NativeTableOptions {
     /// The engine's options.
     pub fn into_engine(self) -> Result<TableOptions> {
-        use engine::{Compression, MergeMode, OnMissingValue, OrderGuard};
+        use engine::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
         Ok(TableOptions {
             uri: self.uri,
             storage_options: self.storage_options,
@@ -94,6 +97,13 @@ impl NativeTableOptions {
                 &self.compression,
                 &[("snappy", Compression::Snappy), ("zstd", Compression::Zstd)],
             )?,
+            key_index: choice(
+                "keyIndex",
+                &self.key_index,
+                &[("auto", KeyIndexMode::Auto), ("none", KeyIndexMode::None)],
+            )?,
+            index_memory: count("indexMemory", self.index_memory)?,
+            index_folder: self.index_dir.map(Into::into),
         })
     }
 }

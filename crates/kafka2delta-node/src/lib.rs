@@ -140,7 +140,10 @@ impl NativeTable {
         env.spawn_future(async move {
             Ok(Outcome(
                 outcome::guarded(async {
-                    table.lock().await.take();
+                    let table = table.lock().await.take();
+                    if let Some(table) = table {
+                        table.close().await;
+                    }
                     Ok(())
                 })
                 .await,

@@ -44,6 +44,11 @@ impl KeyHasher {
         Ok(Self { types, rows })
     }
 
+    /// Whether fingerprints hold the key itself, and not its hash. Nulls apart.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.types.as_slice(), [DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64])
+    }
+
     /// Types of the key's columns.
     pub fn types(&self) -> &[DataType] {
         &self.types
@@ -91,12 +96,36 @@ fn hashed(bytes: &[u8]) -> Fingerprint {
     [hash as u64, (hash >> 64) as u64]
 }
 
+/// The fingerprint of a key of one integer column.
+#[inline]
+pub fn exact_key(value: u64) -> Fingerprint {
+    [value, EXACT]
+}
+
+/// Whether a fingerprint holds the key itself.
+#[inline]
+pub fn is_exact(key: &Fingerprint) -> bool {
+    key[1] == EXACT
+}
+
+/// Spreads a number over 64 bits, one to one: the finaliser of SplitMix64.
+#[inline]
+pub fn mixed(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
 /// A hash of a fingerprint for hash tables.
 #[inline]
 pub fn table_hash(key: &Fingerprint) -> u64 {
-    // Integer keys are dense: spread them over all bits. Hashed ones already are.
-    let mixed = (key[0] ^ key[1].rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 32)
+    mixed(key[0] ^ key[1].rotate_left(32))
+}
+
+/// The hash by which the key index orders keys: of those that fingerprints hold exactly, or of hashed ones.
+#[inline]
+pub fn index_hash(key: &Fingerprint, exact: bool) -> u64 {
+    if exact { mixed(key[0]) } else { table_hash(key) }
 }
 
 /// A 64-bit hash of a text, for names of source epochs.

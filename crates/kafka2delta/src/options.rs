@@ -1,6 +1,7 @@
 //! Options of a table. Complete: defaults are the caller's.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use crate::schema::SchemaEvolution;
 
@@ -31,6 +32,15 @@ pub enum OnMissingValue {
     Null,
     /// The batch fails.
     Fail,
+}
+
+/// How keys' rows are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyIndexMode {
+    /// By an index of all keys, in memory or on local disk.
+    Auto,
+    /// By the key columns of the files that may hold them, read anew for each batch.
+    None,
 }
 
 /// Parquet compression.
@@ -81,4 +91,10 @@ pub struct TableOptions {
     pub remembered_keys: usize,
     /// See [`Compression`].
     pub compression: Compression,
+    /// See [`KeyIndexMode`].
+    pub key_index: KeyIndexMode,
+    /// Bytes of memory that the key index takes; above, it lies on local disk.
+    pub index_memory: u64,
+    /// Local folder where the index is kept between runs; none for nowhere.
+    pub index_folder: Option<PathBuf>,
 }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use hashbrown::HashSet;
 use object_store::ObjectStore;
 use roaring::RoaringBitmap;
+use serde::Deserialize;
 
 use crate::dv;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::{KeyIndex, Place};
-use crate::keys::{Fingerprint, KeyHasher};
+use crate::keys::{Fingerprint, KeyHasher, is_exact};
 use crate::log::actions::Add;
-use crate::log::state::{FileId, TableState};
+use crate::log::state::{FileEntry, FileId, TableState};
 use crate::read::read_columns;
 
 /// Files read at the same time.
@@ -67,46 +69,110 @@ pub(crate) async fn read_keys(
     Ok(keys)
 }
 
+/// What to index.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The table's.
+    pub schema: &'a SchemaRef,
+    /// The key's columns.
+    pub key: &'a KeyColumns,
+    /// These keys alone, where given.
+    pub wanted: Option<&'a HashSet<Fingerprint>>,
+}
+
+/// What was indexed.
+#[derive(Debug, Default)]
+pub struct Indexed {
+    /// Live rows beyond the first one of a key.
+    pub duplicates: u64,
+    /// Keys, file by file.
+    pub keys: Vec<Vec<Fingerprint>>,
+}
+
 /// Enters the rows of `files` into the index. Live rows win over deleted ones, whose places are kept as long as their
-/// key has no other: a key update may still ask for their values.
+/// key has no other and all is in memory: a key update may still ask for their values.
 pub async fn index_files(
     store: &Arc<dyn ObjectStore>,
     state: &TableState,
-    schema: &SchemaRef,
-    key: &KeyColumns,
+    scope: Scope<'_>,
     files: &[FileId],
     index: &mut KeyIndex,
-) -> Result<u64> {
-    let mut duplicates = 0;
-    let rows: u64 = files.iter().filter_map(|id| state.files[*id as usize].num_live_rows()).sum();
-    index.reserve(usize::try_from(rows).unwrap_or(0));
+) -> Result<Indexed> {
+    let mut indexed = Indexed::default();
+    if scope.wanted.is_none() {
+        let rows: u64 = files.iter().filter_map(|id| state.files[*id as usize].num_live_rows()).sum();
+        index.reserve(usize::try_from(rows).unwrap_or(0));
+    }
+    let keeps_deleted = index.is_in_memory();
     let reads: Vec<BoxFuture<'static, Result<_>>> = files
         .iter()
         .copied()
         .map(|id| {
-            let task = read_keys(store.clone(), state.files[id as usize].add.clone(), schema.clone(), key.clone());
+            let add = state.files[id as usize].add.clone();
+            let task = read_keys(store.clone(), add, scope.schema.clone(), scope.key.clone());
             // A task of its own: decoding uses all cores.
             async move { Ok((id, tokio::spawn(task).await??)) }.boxed()
         })
         .collect();
     let mut reads = futures::stream::iter(reads).buffered(PARALLEL_FILES);
     while let Some(read) = reads.next().await {
-        let (file, keys) = read?;
+        let (file, mut keys) = read?;
         let deleted = vector_of(state, file)?;
-        for (row, key) in keys.into_iter().enumerate() {
-            let place = Place { file, row: row_number(row)? };
-            let known = index.get(&key).filter(|known| is_live(state, *known));
-            if deleted.contains(place.row) {
-                if known.is_none() {
-                    index.insert(key, place);
-                }
-                continue;
-            }
-            duplicates += u64::from(known.is_some_and(|known| known.file != file || known.row != place.row));
-            index.insert(key, place);
+        row_number(keys.len())?;
+        let mut rows: Option<Vec<u32>> = None;
+        if let Some(wanted) = scope.wanted {
+            let found: Vec<u32> =
+                (0u32..).zip(&keys).filter(|(_, key)| wanted.contains(*key)).map(|(n, _)| n).collect();
+            keys = found.iter().map(|row| keys[*row as usize]).collect();
+            rows = Some(found);
         }
+        index.insert_all(&keys, |n, known| {
+            let place = Place { file, row: rows.as_ref().map_or(n as u32, |rows| rows[n]) };
+            let known = known.filter(|known| is_live(state, *known));
+            if deleted.contains(place.row) {
+                return (known.is_none() && keeps_deleted).then_some(place);
+            }
+            indexed.duplicates += u64::from(known.is_some_and(|known| known != place));
+            Some(place)
+        });
+        indexed.keys.push(keys);
     }
-    Ok(duplicates)
+    Ok(indexed)
+}
+
+/// Which places hold rows, at one version.
+#[derive(Debug)]
+pub struct Liveness(Vec<Option<Arc<RoaringBitmap>>>);
+
+impl Liveness {
+    /// At the state's version.
+    pub fn of(state: &TableState) -> Self {
+        Self(state.files.iter().map(|f| f.live.then(|| f.deleted.clone().unwrap_or_default())).collect())
+    }
+
+    /// Whether a place holds a row.
+    pub fn is_live(&self, place: Place) -> bool {
+        self.0.get(place.file as usize).and_then(Option::as_ref).is_some_and(|deleted| !deleted.contains(place.row))
+    }
+}
+
+/// Whether a file may hold one of the keys, by its statistics. Keys that fingerprints do not hold may be anywhere.
+pub fn may_hold(file: &FileEntry, key: &KeyColumns, wanted: &HashSet<Fingerprint>) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Bounds {
+        min_values: Option<serde_json::Map<String, serde_json::Value>>,
+        max_values: Option<serde_json::Map<String, serde_json::Value>>,
+    }
+    let [name] = key.names.as_slice() else { return true };
+    if !key.hasher.is_exact() {
+        return true;
+    }
+    let bounds: Option<Bounds> = file.add.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok());
+    let bound = |values: Option<serde_json::Map<String, serde_json::Value>>| values?.get(name)?.as_i64();
+    let Some(Bounds { min_values, max_values }) = bounds else { return true };
+    let (Some(min), Some(max)) = (bound(min_values), bound(max_values)) else { return true };
+    wanted.iter().any(|key| !is_exact(key) || (min..=max).contains(&(key[0] as i64)))
 }
 
 /// Rows that a file's deletion vector deletes.

@@ -5,20 +5,21 @@ use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use hashbrown::HashSet;
 use object_store::ObjectStore;
 
 use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::{AdditionalColumn, CompiledColumns};
 use crate::fill::MovedRows;
-use crate::index::{KeyIndex, Memory};
-use crate::keys::KeyHasher;
+use crate::index::{KeyIndex, Limits, Memory};
+use crate::keys::{Fingerprint, KeyHasher};
 use crate::log::actions::Commit;
 use crate::log::features;
 use crate::log::state::{Applied, FileId, TableState};
-use crate::options::{MergeMode, TableOptions};
+use crate::options::{KeyIndexMode, MergeMode, TableOptions};
 use crate::order_watch::OrderWatch;
-use crate::scan::{KeyColumns, index_files, load_vectors};
+use crate::scan::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
 use crate::schema::to_arrow;
 
 /// Table property that keeps the sequence of the last truncate: `<epoch>:<three numbers>`, hexadecimal.
@@ -29,6 +30,9 @@ pub const GENERATION_PROPERTY: &str = "kafka2delta.orderGeneration";
 pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
 /// What our commits say of themselves; others' commits are told by it.
 pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
+
+/// Files read between two looks at the index's memory.
+const FILES_AT_ONCE: usize = 16;
 
 /// One open table. It is written by one call at a time.
 #[derive(Debug)]
@@ -104,6 +108,7 @@ impl KeyedTable {
         let store = log_store.object_store(None);
         let mut table = Self {
             memory: Memory::new(options.remembered_keys),
+            index: KeyIndex::new(true, index_limits(&options)),
             options,
             log_store,
             store,
@@ -111,7 +116,6 @@ impl KeyedTable {
             state: None,
             schema: Arc::new(Schema::empty()),
             key: None,
-            index: KeyIndex::default(),
             indexed: false,
             order_watch: OrderWatch::default(),
             new_generation: None,
@@ -129,7 +133,7 @@ impl KeyedTable {
     /// Reads the newest version from the log; what was indexed is forgotten.
     async fn reload(&mut self) -> Result<()> {
         self.state = TableState::load(&self.log_store).await?;
-        self.index = KeyIndex::default();
+        self.index = KeyIndex::new(true, index_limits(&self.options));
         self.indexed = false;
         self.key = None;
         self.uncertain = false;
@@ -238,27 +242,20 @@ impl KeyedTable {
         let (Some(state), true, Some(key)) = (&mut self.state, self.indexed, &self.key) else { return Ok(()) };
         load_vectors(&self.store, state, &applied.changed).await?;
         load_vectors(&self.store, state, &applied.added).await?;
+        if self.options.key_index == KeyIndexMode::None {
+            return Ok(());
+        }
         // A vector that lost rows brings rows back: such a file is read again, like a new one.
         let files: Vec<FileId> = applied.added.iter().chain(&applied.changed).copied().collect();
-        index_files(&self.store, state, &self.schema, key, &files, &mut self.index).await?;
+        let scope = Scope { schema: &self.schema, key, wanted: None };
+        index_files(&self.store, state, scope, &files, &mut self.index).await?;
+        self.index.make_room().await;
         Ok(())
     }
 
     /// Builds the index for these key columns in the types of `schema`, unless it stands.
     pub(crate) async fn ensure_index(&mut self, primary_key: &[String], schema: &SchemaRef) -> Result<()> {
         let names = self.options.primary_key.clone().unwrap_or_else(|| primary_key.to_vec());
-        if let Some(stored) = self.state.as_ref().and_then(|s| s.property(KEY_PROPERTY))
-            && serde_json::from_str::<Vec<String>>(stored).is_ok_and(|stored| stored != names)
-        {
-            return Err(Error::new(
-                ErrorCode::SchemaIncompatible,
-                format!(
-                    "the table's rows are keyed by {stored}, and the changes by {}: name the table's key with the option \
-                     primaryKey if it still tells rows apart, otherwise write to a new table",
-                    key_text(&names)
-                ),
-            ));
-        }
         let types: Result<Vec<_>> = names
             .iter()
             .map(|name| {
@@ -271,27 +268,81 @@ impl KeyedTable {
         if self.indexed && self.key.as_ref().is_some_and(|k| k.names == names && k.hasher.types() == types) {
             return Ok(());
         }
-        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types)?) };
-        self.index = KeyIndex::default();
-        if let Some(state) = &mut self.state {
-            let mut files: Vec<FileId> = state.live_files().map(|(id, _)| id).collect();
-            // Of deleted rows of one key the last one written counts.
-            files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
-            load_vectors(&self.store, state, &files).await?;
-            let duplicates = index_files(&self.store, state, &self.schema, &key, &files, &mut self.index).await?;
-            if duplicates > 0 {
-                return Err(Error::new(
-                    ErrorCode::TableUnsupported,
-                    format!(
-                        "the table holds {duplicates} rows more than keys ({}): remove the duplicates first, or name the right primaryKey",
-                        key.names.join(", ")
-                    ),
-                ));
-            }
+        if let Some(stored) = self.state.as_ref().and_then(|s| s.property(KEY_PROPERTY))
+            && serde_json::from_str::<Vec<String>>(stored).is_ok_and(|stored| stored != names)
+        {
+            return Err(Error::new(
+                ErrorCode::SchemaIncompatible,
+                format!(
+                    "the table's rows are keyed by {stored}, and the changes by {}: name the table's key with the option \
+                     primaryKey if it still tells rows apart, otherwise write to a new table",
+                    key_text(&names)
+                ),
+            ));
         }
+        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types)?) };
+        self.build_index(&key).await?;
         self.key = Some(key);
         self.indexed = true;
         Ok(())
+    }
+
+    async fn build_index(&mut self, key: &KeyColumns) -> Result<()> {
+        self.index = KeyIndex::new(key.hasher.is_exact(), index_limits(&self.options));
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let files: Vec<FileId> = state.live_files().map(|(id, _)| id).collect();
+        load_vectors(&self.store, state, &files).await?;
+        if self.options.key_index == KeyIndexMode::None {
+            return Ok(());
+        }
+        let saved = self.load_index(key).await.unwrap_or_else(|error| {
+            tracing::warn!(error = ?error.chain(), "the saved key index cannot be read and is built anew");
+            None
+        });
+        let Some(state) = &self.state else { return Ok(()) };
+        let brought_forward = saved.is_some();
+        let mut files = saved.unwrap_or(files);
+        // Of deleted rows of one key the last one written counts.
+        files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
+        let scope = Scope { schema: &self.schema, key, wanted: None };
+        let mut duplicates = 0;
+        // Between files the index may move to disk.
+        for files in files.chunks(FILES_AT_ONCE) {
+            let found = index_files(&self.store, state, scope, files, &mut self.index).await?;
+            duplicates += found.duplicates;
+            if brought_forward {
+                // These changed after their order was remembered.
+                found.keys.iter().flatten().for_each(|key| self.memory.forget(key));
+            }
+            self.index.make_room().await;
+        }
+        if !brought_forward {
+            let live = Liveness::of(state);
+            duplicates += self.index.settle(move |place| live.is_live(place)).await?;
+        }
+        match duplicates {
+            0 => Ok(()),
+            _ => Err(duplicate_keys(duplicates, &key.names)),
+        }
+    }
+
+    /// Makes the places of a batch's keys known, where not all are in memory.
+    pub(crate) async fn stage_keys(&mut self, keys: &[Fingerprint], old_keys: &[Option<Fingerprint>]) -> Result<()> {
+        let keys = keys.iter().chain(old_keys.iter().flatten());
+        if self.options.key_index == KeyIndexMode::Auto {
+            return self.index.stage(keys.copied()).await;
+        }
+        let (Some(state), Some(key)) = (&self.state, &self.key) else { return Ok(()) };
+        self.index = KeyIndex::new(key.hasher.is_exact(), index_limits(&self.options));
+        let wanted: HashSet<Fingerprint> = keys.copied().collect();
+        let mut files: Vec<FileId> =
+            state.live_files().filter(|(_, file)| may_hold(file, key, &wanted)).map(|(id, _)| id).collect();
+        files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
+        let scope = Scope { schema: &self.schema, key, wanted: Some(&wanted) };
+        match index_files(&self.store, state, scope, &files, &mut self.index).await?.duplicates {
+            0 => Ok(()),
+            duplicates => Err(duplicate_keys(duplicates, &key.names)),
+        }
     }
 
     /// The sequence below which changes are older than the last truncate.
@@ -346,6 +397,21 @@ impl KeyedTable {
     }
 }
 
+fn duplicate_keys(duplicates: u64, names: &[String]) -> Error {
+    Error::new(
+        ErrorCode::TableUnsupported,
+        format!(
+            "the table holds {duplicates} rows more than keys ({}): remove the duplicates first, or name the right primaryKey",
+            names.join(", ")
+        ),
+    )
+}
+
+fn index_limits(options: &TableOptions) -> Limits {
+    let folder = options.index_folder.clone().unwrap_or_else(std::env::temp_dir);
+    Limits { memory: options.index_memory, folder }
+}
+
 /// The text of [`KEY_PROPERTY`].
 pub(crate) fn key_text(names: &[String]) -> String {
     serde_json::Value::from(names).to_string()
@@ -378,7 +444,7 @@ pub(crate) fn root_url(log_store: &LogStoreRef) -> url::Url {
 }
 
 /// How a commit replaces the table as a whole, if it does.
-fn replacement(commit: &Commit) -> Option<&'static str> {
+pub(crate) fn replacement(commit: &Commit) -> Option<&'static str> {
     let parameter = |name: &str| {
         let parameters = commit.info.as_ref()?.get("operationParameters")?.as_object()?;
         parameters.get(name)?.as_str().map(|v| v.trim_matches('"').to_ascii_lowercase())

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
-use kafka2delta::options::{Compression, MergeMode, OnMissingValue, OrderGuard};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, TableOptions};
 use rand::SeedableRng;
@@ -39,6 +39,9 @@ pub fn options(path: &Path) -> TableOptions {
         max_rewrite_bytes: 10 << 30,
         remembered_keys: 1_000_000,
         compression: Compression::Snappy,
+        key_index: KeyIndexMode::Auto,
+        index_memory: 8 << 30,
+        index_folder: None,
     }
 }
 

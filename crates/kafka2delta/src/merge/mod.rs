@@ -21,6 +21,7 @@ use crate::batch::ChangeBatch;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt, commit_info};
+use crate::options::KeyIndexMode;
 use crate::table::KeyedTable;
 use crate::write::{encode, split, writer_properties};
 
@@ -168,6 +169,7 @@ impl KeyedTable {
             match outcome {
                 Attempt::Won => {
                     self.committed(version, &commit, &taken, prepared, written)?;
+                    self.index.make_room().await;
                     result.version = version;
                     self.checkpoint_if_due(version);
                     result.timings.total = start.elapsed().as_secs_f64() * 1e3;
@@ -177,9 +179,10 @@ impl KeyedTable {
                     tracing::debug!(version, "another writer took the version");
                     delete_taken(self, &taken).await;
                     self.follow().await?;
-                    // Whether a soft delete marks a row depends on what others did; and a table read anew has no
-                    // index yet.
-                    if self.options.soft_delete_column.is_some() || !self.indexed {
+                    // Whether a soft delete marks a row depends on what others did; a table read anew has no index yet;
+                    // and without one, places are those of the files of before.
+                    let no_index = !self.indexed || self.options.key_index == KeyIndexMode::None;
+                    if self.options.soft_delete_column.is_some() || no_index {
                         discard(self, written.take()).await;
                         prepared = None;
                     }

@@ -109,6 +109,7 @@ impl KeyedTable {
                 prints.into_iter().enumerate().map(|(row, print)| old.is_valid(row).then_some(print)).collect()
             }
         };
+        self.stage_keys(&keys, &old_keys).await?;
         let guarded = self.options.order_guard == OrderGuard::On;
         let floor = if guarded { self.floor() } else { None };
         self.recall(batch, &keys, floor).await?;

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use kafka2delta::options::{Compression, MergeMode, OnMissingValue, OrderGuard};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
 use tokio_util::sync::CancellationToken;
@@ -244,6 +244,9 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         max_rewrite_bytes: 10 << 30,
         remembered_keys: 100_000,
         compression: Compression::Snappy,
+        key_index: KeyIndexMode::Auto,
+        index_memory: 1 << 30,
+        index_folder: None,
     }
 }
 

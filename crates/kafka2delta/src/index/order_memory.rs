@@ -1,83 +1,11 @@
-//! The key index: from a key to its row's place, and what is remembered of a key's order.
+//! What is remembered of keys beyond their rows' places: the order of their last changes.
 
 use std::collections::VecDeque;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
 use crate::batch::Sequence;
-use crate::keys::{Fingerprint, table_hash};
-use crate::log::state::FileId;
-
-/// Where a row stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The data file.
-    pub file: FileId,
-    /// Number of the row in the file, from 0.
-    pub row: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    key: Fingerprint,
-    place: Place,
-}
-
-/// Key to place, in memory: about 24 bytes a key and the table's free slots.
-///
-/// A place may be out of date: its file may have left the table, or its row be deleted. Who asks looks at the
-/// table's state, which decides; so other writers' deletes need no search here, and a deleted row's place stays
-/// known for values that a later change leaves out.
-#[derive(Debug, Default)]
-pub struct KeyIndex {
-    slots: HashTable<Slot>,
-}
-
-impl KeyIndex {
-    /// The last place known of the key.
-    #[inline]
-    pub fn get(&self, key: &Fingerprint) -> Option<Place> {
-        self.slots.find(table_hash(key), |slot| slot.key == *key).map(|slot| slot.place)
-    }
-
-    /// Sets a key's place.
-    #[inline]
-    pub fn insert(&mut self, key: Fingerprint, place: Place) {
-        match self.slots.entry(table_hash(&key), |slot| slot.key == key, |slot| table_hash(&slot.key)) {
-            hashbrown::hash_table::Entry::Occupied(mut slot) => slot.get_mut().place = place,
-            hashbrown::hash_table::Entry::Vacant(slot) => {
-                slot.insert(Slot { key, place });
-            }
-        }
-    }
-
-    /// Forgets a key.
-    pub fn remove(&mut self, key: &Fingerprint) {
-        if let Ok(slot) = self.slots.find_entry(table_hash(key), |slot| slot.key == *key) {
-            slot.remove();
-        }
-    }
-
-    /// Makes room for so many more keys.
-    pub fn reserve(&mut self, additional: usize) {
-        self.slots.reserve(additional, |slot| table_hash(&slot.key));
-    }
-
-    /// Keys known, those of deleted rows included.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Whether no key is known.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    /// Bytes of memory.
-    pub fn allocated_bytes(&self) -> usize {
-        self.slots.allocation_size()
-    }
-}
+use crate::keys::Fingerprint;
 
 /// What is remembered of a key beyond its row: the sequence of its last change, and that it was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +63,11 @@ impl Memory {
         forgotten
     }
 
+    /// Forgets a key.
+    pub fn forget(&mut self, key: &Fingerprint) {
+        self.keys.remove(key);
+    }
+
     /// All that is remembered.
     pub fn iter(&self) -> impl Iterator<Item = (&Fingerprint, Remembered)> {
         self.keys.iter().map(|(key, (remembered, _))| (key, *remembered))
@@ -159,18 +92,5 @@ mod tests {
             memory.set([1, 1], deleted);
             assert!(memory.queue.len() <= 8, "{n}");
         }
-    }
-
-    #[test]
-    fn index_keeps_the_last_place() {
-        let mut index = KeyIndex::default();
-        for n in 0..10_000u64 {
-            index.insert([n, 1], Place { file: 0, row: n as u32 });
-        }
-        index.insert([5, 1], Place { file: 1, row: 2 });
-        assert_eq!(index.get(&[5, 1]), Some(Place { file: 1, row: 2 }));
-        assert_eq!(index.get(&[9_999, 1]), Some(Place { file: 0, row: 9_999 }));
-        index.remove(&[5, 1]);
-        assert_eq!((index.get(&[5, 1]), index.len()), (None, 9_999));
     }
 }

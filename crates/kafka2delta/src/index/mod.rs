@@ -1,0 +1,392 @@
+//! The key index: from a key to its row's place, and what is remembered of a key's order.
+//!
+//! It lies in memory ([`slots`]) up to a budget. Above, what was entered goes to sorted files on local disk ([`run`]),
+//! and the keys of a batch are looked up there all at once, in the order of the files.
+
+mod order_memory;
+mod run;
+pub(crate) mod saved;
+mod slots;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use uuid::Uuid;
+
+pub use self::order_memory::{Memory, Remembered};
+use self::run::{Entry, Run, RunWriter, Width, merge};
+use self::slots::Slots;
+use crate::error::{Error, ErrorCode, Result};
+use crate::keys::{Fingerprint, index_hash, is_exact};
+use crate::log::state::FileId;
+
+/// Runs from which on all are joined into one.
+const MAX_RUNS: usize = 6;
+/// Says in memory that a key of a run is forgotten.
+const GONE: u64 = u64::MAX - 1;
+
+/// Where a row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The data file.
+    pub file: FileId,
+    /// Number of the row in the file, from 0.
+    pub row: u32,
+}
+
+impl Place {
+    fn to_bits(self) -> u64 {
+        u64::from(self.file) << 32 | u64::from(self.row)
+    }
+
+    fn of_bits(bits: u64) -> Option<Self> {
+        (bits < GONE - 1).then_some(Self { file: (bits >> 32) as FileId, row: bits as u32 })
+    }
+}
+
+#[derive(Debug)]
+enum Keys {
+    Exact(Slots<u64>),
+    Hashed(Slots<Fingerprint>),
+}
+
+/// Runs the expression with the slots of either kind.
+macro_rules! either {
+    ($keys:expr, $slots:ident => $value:expr) => {
+        match $keys {
+            Keys::Exact($slots) => $value,
+            Keys::Hashed($slots) => $value,
+        }
+    };
+}
+
+impl Keys {
+    fn new(width: Width) -> Self {
+        match width {
+            Width::Exact => Self::Exact(Slots::default()),
+            Width::Hashed => Self::Hashed(Slots::default()),
+        }
+    }
+
+    fn get(&self, key: &Fingerprint) -> Option<u64> {
+        match self {
+            Self::Exact(slots) => slots.get(&key[0]),
+            Self::Hashed(slots) => slots.get(key),
+        }
+    }
+
+    fn sorted(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_> {
+        match self {
+            Self::Exact(slots) => Box::new(slots.sorted().flatten().map(Ok)),
+            Self::Hashed(slots) => Box::new(slots.sorted().flatten().map(Ok)),
+        }
+    }
+}
+
+/// Where and how large an index may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Local folder for what does not fit.
+    pub folder: PathBuf,
+}
+
+/// Key to place.
+///
+/// A place may be out of date: its file may have left the table, or its row be deleted. Who asks looks at the
+/// table's state, which decides; so other writers' deletes need no search here, and a deleted row's place stays
+/// known for values that a later change leaves out.
+#[derive(Debug)]
+pub struct KeyIndex {
+    width: Width,
+    keys: Keys,
+    /// Null keys, where the others are kept as they are.
+    odd: HashMap<Fingerprint, Place>,
+    /// The oldest first.
+    runs: Vec<Arc<Run>>,
+    /// Places in the runs of the keys that were asked for.
+    staged: HashMap<Fingerprint, u64>,
+    limits: Limits,
+    /// Whether the disk refused: then memory has to do.
+    disk_failed: bool,
+}
+
+impl KeyIndex {
+    /// An empty index of keys that fingerprints hold, or of hashed ones.
+    pub fn new(exact: bool, limits: Limits) -> Self {
+        let width = if exact { Width::Exact } else { Width::Hashed };
+        Self {
+            width,
+            keys: Keys::new(width),
+            odd: HashMap::new(),
+            runs: Vec::new(),
+            staged: HashMap::new(),
+            limits,
+            disk_failed: false,
+        }
+    }
+
+    fn is_odd(&self, key: &Fingerprint) -> bool {
+        self.width == Width::Exact && !is_exact(key)
+    }
+
+    /// Whether all keys are in memory. Otherwise [`Self::stage`] comes before [`Self::get`].
+    pub fn is_in_memory(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The last place known of the key.
+    pub fn get(&self, key: &Fingerprint) -> Option<Place> {
+        if self.is_odd(key) {
+            return self.odd.get(key).copied();
+        }
+        let bits = self.keys.get(key).or_else(|| self.staged.get(key).copied());
+        bits.and_then(Place::of_bits)
+    }
+
+    /// The last places known of keys.
+    pub fn get_all(&self, keys: &[Fingerprint]) -> Vec<Option<Place>> {
+        let mut places = Vec::with_capacity(keys.len());
+        either!(&self.keys, slots => slots.get_all(keys, |n, bits| {
+            places.push(match bits {
+                Some(bits) if !self.is_odd(&keys[n]) => Place::of_bits(bits),
+                _ => self.get(&keys[n]),
+            });
+        }));
+        places
+    }
+
+    /// Sets a key's place.
+    pub fn insert(&mut self, key: Fingerprint, place: Place) {
+        if self.is_odd(&key) {
+            self.odd.insert(key, place);
+            return;
+        }
+        match &mut self.keys {
+            Keys::Exact(slots) => slots.insert(key[0], place.to_bits()),
+            Keys::Hashed(slots) => slots.insert(key, place.to_bits()),
+        }
+    }
+
+    /// Sets the places of keys. `choose` is given the number of a key and the place known of it, and says which it is
+    /// to have; none leaves it as it is.
+    pub fn insert_all(&mut self, keys: &[Fingerprint], mut choose: impl FnMut(usize, Option<Place>) -> Option<Place>) {
+        let Self { width, keys: known, odd, staged, .. } = self;
+        let mut odd_keys = Vec::new();
+        let mut vacant = Vec::new();
+        either!(known, slots => slots.upsert_all(keys, |n, bits, new| {
+            if *width == Width::Exact && !is_exact(&keys[n]) {
+                // Its slot is one of the number 0 perhaps: as it was.
+                odd_keys.push(n);
+                if new {
+                    vacant.push(n);
+                }
+                return;
+            }
+            let before = if new { staged.get(&keys[n]).copied() } else { Some(*bits) };
+            match choose(n, before.and_then(Place::of_bits)) {
+                Some(place) => *bits = place.to_bits(),
+                None if new => vacant.push(n),
+                None => {}
+            }
+        }));
+        for n in vacant {
+            match known {
+                Keys::Exact(slots) if slots.get(&keys[n][0]) == Some(u64::MAX - 2) => slots.remove(&keys[n][0]),
+                Keys::Hashed(slots) if slots.get(&keys[n]) == Some(u64::MAX - 2) => slots.remove(&keys[n]),
+                _ => {}
+            }
+        }
+        for n in odd_keys {
+            let before = odd.get(&keys[n]).copied();
+            if let Some(place) = choose(n, before) {
+                odd.insert(keys[n], place);
+            }
+        }
+    }
+
+    /// Forgets a key.
+    pub fn remove(&mut self, key: &Fingerprint) {
+        if self.is_odd(key) {
+            self.odd.remove(key);
+            return;
+        }
+        let in_runs = !self.runs.is_empty();
+        match &mut self.keys {
+            Keys::Exact(slots) if in_runs => slots.insert(key[0], GONE),
+            Keys::Hashed(slots) if in_runs => slots.insert(*key, GONE),
+            Keys::Exact(slots) => slots.remove(&key[0]),
+            Keys::Hashed(slots) => slots.remove(key),
+        }
+    }
+
+    /// Makes room for so many more keys, within the budget.
+    pub fn reserve(&mut self, additional: usize) {
+        let width: u64 = if self.width == Width::Exact { 16 } else { 24 };
+        let room = self.limits.memory.saturating_sub(self.allocated_bytes() as u64) / width * 3 / 5;
+        let additional = additional.min(usize::try_from(room).unwrap_or(usize::MAX));
+        either!(&mut self.keys, slots => slots.reserve(additional));
+    }
+
+    /// Keys known, those of deleted rows included. With files on disk a key may count twice.
+    pub fn len(&self) -> usize {
+        let runs: u64 = self.runs.iter().map(|run| run.len()).sum();
+        either!(&self.keys, slots => slots.len()) + self.odd.len() + runs as usize
+    }
+
+    /// Whether no key is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory.
+    pub fn allocated_bytes(&self) -> usize {
+        either!(&self.keys, slots => slots.allocated_bytes())
+            + self.runs.iter().map(|run| run.allocated_bytes()).sum::<usize>()
+            + self.staged.allocation_size()
+    }
+
+    /// Looks keys up in the files on disk, so that [`Self::get`] knows them; those of the time before are forgotten.
+    pub async fn stage(&mut self, keys: impl Iterator<Item = Fingerprint>) -> Result<()> {
+        self.staged.clear();
+        if self.runs.is_empty() {
+            return Ok(());
+        }
+        let mut wanted: Vec<(u64, Fingerprint)> = keys
+            .filter(|key| !self.is_odd(key) && self.keys.get(key).is_none())
+            .map(|key| (index_hash(&key, self.width == Width::Exact), key))
+            .collect();
+        let runs = self.runs.clone();
+        let found = tokio::task::spawn_blocking(move || -> Result<Vec<(Fingerprint, u64)>> {
+            wanted.sort_unstable();
+            wanted.dedup();
+            let mut found = Vec::new();
+            for run in runs.iter().rev() {
+                let mut hits = Vec::new();
+                run.get_all(&wanted, |n, place| {
+                    found.push((wanted[n].1, place));
+                    hits.push(n);
+                })?;
+                let mut hits = hits.into_iter().peekable();
+                let mut n = 0;
+                wanted.retain(|_| {
+                    n += 1;
+                    hits.next_if_eq(&(n - 1)).is_none()
+                });
+            }
+            Ok(found)
+        })
+        .await??;
+        self.staged.extend(found);
+        Ok(())
+    }
+
+    /// Moves what is in memory to disk where it exceeds the budget. An index that the disk refuses stays in memory, and
+    /// that is logged.
+    pub async fn make_room(&mut self) {
+        // A quarter is for the runs' directories and for what is staged.
+        let over = self.allocated_bytes() as u64 > self.limits.memory / 4 * 3;
+        if over
+            && !self.disk_failed
+            && let Err(error) = self.spill(|newer, _| newer).await
+        {
+            tracing::warn!(error = ?error.chain(), "the key index exceeds its memory, and the disk refuses it");
+            self.disk_failed = true;
+        }
+    }
+
+    /// Ends the building of an index: of several places of one key the live one stays. Gives the number of places that
+    /// are live and not the only one of their key.
+    pub async fn settle(&mut self, is_live: impl Fn(Place) -> bool + Send + 'static) -> Result<u64> {
+        if self.runs.is_empty() {
+            return Ok(0);
+        }
+        let duplicates = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let count = duplicates.clone();
+        let live = move |bits: u64| Place::of_bits(bits).is_some_and(&is_live);
+        self.join(move |newer, older| match (live(newer), live(older)) {
+            (true, true) if newer != older => {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                newer
+            }
+            (false, true) => older,
+            _ => newer,
+        })
+        .await?;
+        Ok(duplicates.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    async fn spill(&mut self, choose: impl FnMut(u64, u64) -> u64 + Send + 'static) -> Result<()> {
+        let newest =
+            self.runs.iter().rev().take_while(|run| Some(run.len()) != self.largest()).map(|r| r.len()).sum::<u64>();
+        if self.runs.len() >= MAX_RUNS || newest * 3 > self.largest().unwrap_or(u64::MAX) {
+            return self.join(choose).await;
+        }
+        let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
+        let (width, path, parts) = (self.width, self.new_path(), keys.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut writer = RunWriter::create(path, width)?;
+            for entry in parts.sorted() {
+                writer.push(entry?)?;
+            }
+            let run = writer.finish(&[])?;
+            run.unlink();
+            Ok(run)
+        })
+        .await?;
+        self.replace(keys, written.map(|run| (run, false)))
+    }
+
+    /// Joins all runs and what is in memory into one run.
+    async fn join(&mut self, choose: impl FnMut(u64, u64) -> u64 + Send + 'static) -> Result<()> {
+        let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
+        let (width, path, parts, runs) = (self.width, self.new_path(), keys.clone(), self.runs.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut writer = RunWriter::create(path, width)?;
+            merge(sources(&parts, &runs), choose, |entry| {
+                if Place::of_bits(entry.2).is_some() { writer.push(entry) } else { Ok(()) }
+            })?;
+            let run = writer.finish(&[])?;
+            run.unlink();
+            Ok(run)
+        })
+        .await?;
+        self.replace(keys, written.map(|run| (run, true)))
+    }
+
+    fn replace(&mut self, keys: Arc<Keys>, written: Result<(Run, bool)>) -> Result<()> {
+        match written {
+            Ok((run, all)) => {
+                if all {
+                    self.runs.clear();
+                }
+                self.runs.push(Arc::new(run));
+                Ok(())
+            }
+            Err(error) => {
+                self.keys =
+                    Arc::into_inner(keys).ok_or_else(|| Error::new(ErrorCode::Internal, "the key index is in use"))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn largest(&self) -> Option<u64> {
+        self.runs.iter().map(|run| run.len()).max()
+    }
+
+    fn new_path(&self) -> PathBuf {
+        self.limits.folder.join(format!("kafka2delta-{}.run", Uuid::new_v4()))
+    }
+}
+
+/// All parts of an index, the newest first.
+fn sources<'a>(keys: &'a Keys, runs: &'a [Arc<Run>]) -> Vec<Box<dyn Iterator<Item = Result<Entry>> + 'a>> {
+    let mut parts = vec![keys.sorted()];
+    for run in runs.iter().rev() {
+        parts.push(Box::new(run.iter()));
+    }
+    parts
+}
