@@ -1,12 +1,15 @@
 //! delta-rs: its MERGE, its OPTIMIZE, and its reader.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use datafusion::prelude::{SessionContext, col, not};
 use deltalake::DeltaTable;
 use deltalake::operations::optimize::OptimizeType;
+use deltalake::protocol::checkpoints::create_checkpoint;
+use futures::StreamExt;
 
 use super::Result;
 use super::changes::Changes;
@@ -35,11 +38,78 @@ pub async fn merge(table: DeltaTable, changes: &Changes) -> Result<DeltaTable> {
     Ok(merged)
 }
 
-/// Rewrites a table's files into ones of 128 MiB without deleted rows.
-pub async fn optimize(path: &Path) -> Result<()> {
-    let size = std::num::NonZeroU64::new(128 << 20).ok_or("no size")?;
-    open(path).await?.optimize().with_type(OptimizeType::Compact).with_target_size(size).await?;
-    Ok(())
+/// Rewrites a table's files into ones of 128 MiB without deleted rows, and its log into a checkpoint.
+pub fn optimize(path: &Path) -> Result<()> {
+    in_runtime(path, async |path| {
+        let size = std::num::NonZeroU64::new(128 << 20).ok_or("no size")?;
+        let table = open(&path).await?;
+        let (table, _) = table.optimize().with_type(OptimizeType::Compact).with_target_size(size).await?;
+        Ok(create_checkpoint(&table, None).await?)
+    })
+}
+
+/// Seconds of a read of the whole table.
+#[derive(Clone, Copy)]
+pub struct ReadTime {
+    /// Opening it: reading the log.
+    pub open: f64,
+    /// The aggregate over all columns.
+    pub scan: f64,
+}
+
+/// Reads the whole table: an aggregate over all of its columns.
+pub fn read_all(path: &Path) -> Result<ReadTime> {
+    in_runtime(path, async |path| {
+        let before = Instant::now();
+        let table = open(&path).await?;
+        let open = before.elapsed().as_secs_f64();
+        let before = Instant::now();
+        let frame = session(&table).await?.sql(ALL_COLUMNS).await?;
+        frame.collect().await?;
+        Ok(ReadTime { open, scan: before.elapsed().as_secs_f64() })
+    })
+}
+
+/// An aggregate that has to read every column.
+pub const ALL_COLUMNS: &str = "SELECT count(*), sum(id), max(customer), max(order_date), sum(total_amount), max(status), \
+    max(note), max(created_at), sum(__timestamp), sum(__log_sequence_number) FROM t";
+
+/// Hands over the table's rows, batch by batch.
+pub fn for_each_batch(path: &Path, mut with: impl FnMut(RecordBatch) -> Result<()> + Send) -> Result<()> {
+    in_runtime(path, async |path| {
+        let table = open(&path).await?;
+        let mut stream = session(&table).await?.table("t").await?.execute_stream().await?;
+        while let Some(batch) = stream.next().await {
+            with(batch?)?;
+        }
+        Ok(())
+    })
+}
+
+async fn session(table: &DeltaTable) -> Result<SessionContext> {
+    let context = SessionContext::new();
+    table.update_datafusion_session(&context.state())?;
+    context.register_table("t", table.table_provider().await?)?;
+    Ok(context)
+}
+
+/// Runs delta-rs in a runtime of its own, on another thread: it reads the deletion vectors of all files at once, each in
+/// a blocking thread that waits for others, and with more files than threads waits for ever.
+fn in_runtime<T: Send>(path: &Path, work: impl AsyncFnOnce(PathBuf) -> Result<T> + Send) -> Result<T> {
+    let path = path.to_owned();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(8192)
+                .enable_all()
+                .build()?;
+            let result = runtime.block_on(work(path));
+            runtime.shutdown_background();
+            result
+        });
+        thread.join().map_err(|_| "delta-rs panicked")?
+    })
 }
 
 /// Runs SQL over the table, which it names `t`.

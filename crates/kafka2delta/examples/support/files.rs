@@ -7,9 +7,17 @@ use super::Result;
 /// Copies a table's folder. Data files, which are never changed in place, become hard links where that works.
 pub fn copy_table(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
+    // Before the checkpoint that it names: one that is written meanwhile is not missed.
+    let hint = "_last_checkpoint";
+    if from.join(hint).exists() {
+        std::fs::copy(from.join(hint), to.join(hint))?;
+    }
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
+        if entry.file_name() == hint {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             copy_table(&entry.path(), &target)?;
             continue;

@@ -6,7 +6,10 @@ pub mod changes;
 pub mod deltars;
 pub mod engine;
 pub mod files;
+pub mod log;
+pub mod maintenance;
 pub mod measure;
+pub mod model;
 pub mod orders;
 
 /// Any error ends a benchmark.
