@@ -240,6 +240,9 @@ impl Stored<'_> {
         for (file, mut rows) in places {
             let Some(state) = self.state else { continue };
             let entry = &state.files[file as usize];
+            if entry.is_forgotten() {
+                continue;
+            }
             rows.sort_unstable();
             rows.dedup();
             let batch = match read_rows(self.store, &entry.add, schema, names, &rows).await {

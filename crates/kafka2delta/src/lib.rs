@@ -3,7 +3,7 @@
 //!
 //! The way of a batch: [`batch`] parses it, [`collapse`] keeps the last change per key, [`index`] tells where the keys'
 //! rows are, [`fill`] fetches values that a change leaves out, [`write`] encodes new rows, [`dv`] marks replaced ones,
-//! [`log`] commits. [`table::KeyedTable`] is the whole.
+//! [`log`] commits. [`table::KeyedTable`] is the whole. [`maintenance`] keeps it small beside the batches.
 
 pub mod batch;
 pub mod collapse;
@@ -15,6 +15,7 @@ pub mod index;
 pub mod keys;
 pub mod log;
 pub mod lookback;
+pub mod maintenance;
 pub mod merge;
 pub mod options;
 pub mod order;
@@ -29,6 +30,7 @@ pub mod table;
 pub mod write;
 
 pub use error::{Error, ErrorCode, Result};
+pub use maintenance::{CompactOptions, CompactResult};
 pub use merge::{MergeResult, Offset};
 pub use options::TableOptions;
 pub use table::{KeyedTable, TableInfo};

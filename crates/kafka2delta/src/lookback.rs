@@ -48,7 +48,8 @@ pub async fn deleted_rows(
         let Some(bytes) = history.log_store.read_commit_entry(version).await? else { break };
         let commit = Commit::parse(&bytes)?;
         let kept: HashMap<&str, &Add> = commit.adds.iter().map(|add| (add.path.as_str(), add)).collect();
-        for remove in &commit.removes {
+        // A compaction takes no rows.
+        for remove in commit.removes.iter().filter(|remove| remove.data_change) {
             let Some(add) = remove.to_add() else { continue };
             let vector = kept.get(remove.path.as_str()).map(|add| add.deletion_vector.as_ref());
             match history.taken_rows(schema, &add, vector, &wanted).await {

@@ -97,4 +97,7 @@ pub struct TableOptions {
     pub index_memory: u64,
     /// Local folder where the index is kept between runs; none for nowhere.
     pub index_folder: Option<PathBuf>,
+    /// Columns by which compaction sorts the rows of rewritten files: one by its values, several in Z-order. Empty: rows
+    /// keep their order.
+    pub cluster_by: Vec<String>,
 }

@@ -93,18 +93,40 @@ pub async fn read(store: &Arc<dyn ObjectStore>, add: &Add, rows: Option<&[u32]>)
     Ok(sequences)
 }
 
+/// Lowest and highest sequence of rows that come one after the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SequenceRange {
+    range: Option<(Sequence, Sequence)>,
+    /// A row has none, or one of another epoch.
+    mixed: bool,
+}
+
+impl SequenceRange {
+    /// Adds a row's sequence.
+    pub fn add(&mut self, sequence: Option<Sequence>) {
+        match (sequence, &mut self.range) {
+            (Some(new), None) => self.range = Some((new, new)),
+            (Some(new), Some((low, high))) if new.epoch == low.epoch => {
+                low.value = low.value.min(new.value);
+                high.value = high.value.max(new.value);
+            }
+            _ => self.mixed = true,
+        }
+    }
+
+    /// The text of [`SEQUENCE_TAG`]; none where the rows have no common epoch.
+    pub fn tag(&self) -> Option<String> {
+        let (low, high) = self.range.filter(|_| !self.mixed)?;
+        let text = |v: [u64; 3]| format!("{:x}.{:x}.{:x}", v[0], v[1], v[2]);
+        Some(format!("{:x}:{}:{}", low.epoch, text(low.value), text(high.value)))
+    }
+}
+
 /// The text of [`SEQUENCE_TAG`] for a file's rows; none where they have no common epoch.
 pub fn sequence_tag(sequences: impl Iterator<Item = Option<Sequence>>) -> Option<String> {
-    let mut all = sequences;
-    let first = all.next()??;
-    let (mut low, mut high) = (first.value, first.value);
-    for sequence in all {
-        let sequence = sequence.filter(|s| s.epoch == first.epoch)?;
-        low = low.min(sequence.value);
-        high = high.max(sequence.value);
-    }
-    let text = |v: [u64; 3]| format!("{:x}.{:x}.{:x}", v[0], v[1], v[2]);
-    Some(format!("{:x}:{}:{}", first.epoch, text(low), text(high)))
+    let mut range = SequenceRange::default();
+    sequences.for_each(|sequence| range.add(sequence));
+    range.tag()
 }
 
 fn tag<'a>(add: &'a Add, name: &str) -> Option<&'a str> {

@@ -7,14 +7,15 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_ar
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryFutureExt, TryStreamExt};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
@@ -22,6 +23,8 @@ use crate::schema::conform;
 
 /// Rows that a batch of a file read holds at most.
 const BATCH_ROWS: usize = 64 * 1024;
+/// Bytes that a batch aims at, as they are encoded in the file.
+const BATCH_BYTES: i64 = 16 << 20;
 
 /// Path of a data file in the table's store. The log's path is percent-encoded.
 pub fn store_path(add: &Add) -> Result<Path> {
@@ -90,20 +93,82 @@ pub async fn read_columns(
     rows: Option<&[u32]>,
     mut each: impl FnMut(Vec<ArrayRef>) -> Result<()>,
 ) -> Result<()> {
-    let builder = ParquetRecordBatchStreamBuilder::new(StoredFile::new(store, add)?).await?;
-    let file_schema = builder.schema().clone();
-    let wanted: Vec<usize> = columns.iter().filter_map(|name| file_schema.index_of(name).ok()).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
-    if let Some(rows) = rows {
-        builder = builder.with_row_selection(selection(rows, total)?);
-    }
-    let mut stream = builder.build()?;
+    let mut stream = open_columns(StoredFile::new(store, add)?, None, columns, rows).await?;
     while let Some(batch) = stream.try_next().await? {
         each(in_table_types(&batch, add, schema, columns)?)?;
     }
     Ok(())
+}
+
+async fn open_columns(
+    file: StoredFile,
+    metadata: Option<ArrowReaderMetadata>,
+    columns: &[String],
+    rows: Option<&[u32]>,
+) -> Result<ParquetRecordBatchStream<StoredFile>> {
+    let builder = match metadata {
+        Some(metadata) => ParquetRecordBatchStreamBuilder::new_with_metadata(file, metadata),
+        None => ParquetRecordBatchStreamBuilder::new(file).await?,
+    };
+    let file_schema = builder.schema().clone();
+    let wanted: Vec<usize> = columns.iter().filter_map(|name| file_schema.index_of(name).ok()).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let batch_rows = batch_rows(builder.metadata());
+    let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
+    if let Some(rows) = rows {
+        builder = builder.with_row_selection(selection(rows, total)?);
+    }
+    Ok(builder.build()?)
+}
+
+/// Rows of a batch: fewer where they are large.
+fn batch_rows(metadata: &ParquetMetaData) -> usize {
+    let sum = |of: fn(&RowGroupMetaData) -> i64| metadata.row_groups().iter().map(of).sum::<i64>().max(1);
+    let row_bytes = sum(RowGroupMetaData::total_byte_size) / sum(RowGroupMetaData::num_rows) + 1;
+    usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS).clamp(256, BATCH_ROWS)
+}
+
+/// All columns of a file, batch after batch, for those who must wait between the batches.
+#[derive(Debug)]
+pub struct FileReader {
+    file: StoredFile,
+    metadata: ArrowReaderMetadata,
+    add: Add,
+}
+
+impl FileReader {
+    /// Reads the file's footer.
+    pub async fn open(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
+        let mut file = StoredFile::new(store, add)?;
+        let metadata = ArrowReaderMetadata::load_async(&mut file, Default::default()).await?;
+        Ok(Self { file, metadata, add: add.clone() })
+    }
+
+    /// Whether the file itself has the column.
+    pub fn has_column(&self, name: &str) -> bool {
+        self.metadata.schema().index_of(name).is_ok()
+    }
+
+    /// Rows of the file, deleted ones included.
+    pub fn num_rows(&self) -> u64 {
+        u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// Its rows, with the columns and types of `schema`.
+    pub async fn batches(self, schema: SchemaRef) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let stream = open_columns(self.file, Some(self.metadata), &columns, None).await?;
+        let add = self.add;
+        let batches = stream.map_err(Error::from).and_then(move |batch| {
+            let typed = in_table_types(&batch, &add, &schema, &columns).and_then(|arrays| {
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
+            });
+            futures::future::ready(typed)
+        });
+        Ok(batches.boxed())
+    }
 }
 
 fn in_table_types(batch: &RecordBatch, add: &Add, schema: &Schema, columns: &[String]) -> Result<Vec<ArrayRef>> {

@@ -40,9 +40,26 @@ pub struct Taken {
     pub bytes: u64,
 }
 
+impl Taken {
+    /// Stores a file that was written instead of another one. It is no longer held: a rewrite of the whole table must
+    /// not stay in memory.
+    pub(crate) async fn store_copy(
+        &mut self,
+        store: &Arc<dyn ObjectStore>,
+        mut copy: DataFile,
+        keys: Vec<Fingerprint>,
+    ) -> Result<()> {
+        self.bytes += copy.bytes.len() as u64;
+        store.put(&copy.path, std::mem::take(&mut copy.bytes).into()).await?;
+        self.adds.push(copy.add.clone());
+        self.rewritten.push((copy, keys));
+        Ok(())
+    }
+}
+
 /// Rows of the file, deleted ones included.
 pub async fn num_records(store: &Arc<dyn ObjectStore>, file: &FileEntry) -> Result<u64> {
-    if let Some(rows) = file.add.num_records() {
+    if let Some(rows) = file.num_records {
         return Ok(rows);
     }
     let metadata = StoredFile::new(store, &file.add)?.get_metadata(None).await?;
@@ -78,7 +95,7 @@ pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deleti
 }
 
 /// The statistics of a file with a deletion vector: its bounds may be wider than its rows.
-fn loose_stats(stats: Option<&str>, num_records: u64) -> String {
+pub(crate) fn loose_stats(stats: Option<&str>, num_records: u64) -> String {
     let mut fields: BTreeMap<String, Box<RawValue>> =
         stats.and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default();
     let mut set = |name: &str, value: String| {
@@ -117,12 +134,8 @@ pub async fn by_copies(
         let file = &state.files[*id as usize];
         taken.removes.push(file.add.to_remove(now));
         let deleted = vector_of(state, *id)? | rows;
-        if let Some((mut copy, keys)) = copy_without(store, file, &deleted, layout).await? {
-            taken.bytes += copy.bytes.len() as u64;
-            // Stored, and no longer held: a rewrite of the whole table must not stay in memory.
-            store.put(&copy.path, std::mem::take(&mut copy.bytes).into()).await?;
-            taken.adds.push(copy.add.clone());
-            taken.rewritten.push((copy, keys));
+        if let Some((copy, keys)) = copy_without(store, file, &deleted, layout).await? {
+            taken.store_copy(store, copy, keys).await?;
         }
     }
     Ok(taken)
@@ -158,27 +171,10 @@ async fn copy_without(
     let partition_values = file.add.partition_values.clone();
     let kafka_partition = file.partition;
     tokio::task::spawn_blocking(move || {
-        let group = FileRows {
-            partition_values,
-            rows: (0..rows.num_rows() as u32).collect(),
-            kafka_partition: kafka_partition.unwrap_or(0),
-        };
+        let group = FileRows { partition_values, rows: (0..rows.num_rows() as u32).collect(), kafka_partition };
         let properties = writer_properties(layout.compression);
-        let mut copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression)?;
-        if let (None, Some(tags)) = (kafka_partition, &mut copy.add.tags) {
-            tags.remove(order::PARTITION_TAG);
-        }
-        let key: Result<Vec<_>> = layout
-            .key
-            .names
-            .iter()
-            .map(|name| {
-                rows.column_by_name(name)
-                    .cloned()
-                    .ok_or_else(|| Error::new(ErrorCode::Internal, format!("the key column '{name}' is gone")))
-            })
-            .collect();
-        let keys = layout.key.hasher.fingerprints(&key?)?;
+        let copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression)?;
+        let keys = layout.key.fingerprints(&rows)?;
         Ok(Some((copy, keys)))
     })
     .await?

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -51,6 +52,17 @@ pub struct KeyColumns {
     pub names: Vec<String>,
     /// For the table's types.
     pub hasher: Arc<KeyHasher>,
+}
+
+impl KeyColumns {
+    /// The keys of rows that have the key's columns.
+    pub fn fingerprints(&self, rows: &RecordBatch) -> Result<Vec<Fingerprint>> {
+        let column = |name: &String| {
+            let column = rows.column_by_name(name).cloned();
+            column.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the key column '{name}' is gone")))
+        };
+        self.hasher.fingerprints(&self.names.iter().map(column).collect::<Result<Vec<_>>>()?)
+    }
 }
 
 /// The keys of a file's rows, deleted ones included.
@@ -147,7 +159,8 @@ pub struct Liveness(Vec<Option<Arc<RoaringBitmap>>>);
 impl Liveness {
     /// At the state's version.
     pub fn of(state: &TableState) -> Self {
-        Self(state.files.iter().map(|f| f.live.then(|| f.deleted.clone().unwrap_or_default())).collect())
+        let files = (0..state.files.len()).map(|id| &state.files[id]);
+        Self(files.map(|f| f.live.then(|| f.deleted.clone().unwrap_or_default())).collect())
     }
 
     /// Whether a place holds a row.

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
@@ -17,27 +17,60 @@ const MAX_COLUMNS: usize = 32;
 /// Bytes of a text that its bounds keep.
 pub const MAX_TEXT: usize = 32;
 
-/// The statistics' JSON. A bound that cannot be told is left out.
-pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData]) -> String {
-    let (mut low, mut high, mut nulls) = (String::new(), String::new(), String::new());
-    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).take(MAX_COLUMNS) {
-        if field.data_type().is_nested() || is_order_column(field.name()) {
-            continue;
-        }
-        let name = quoted(field.name());
-        push(&mut nulls, &name, &column.null_count().to_string());
-        if has_nan(column) || column.null_count() == column.len() {
-            continue;
-        }
-        if let Some((min, max)) = bounds(rows, field.name(), row_groups) {
-            push(&mut low, &name, &min);
-            push(&mut high, &name, &max);
+/// What is known of a file's rows beside Parquet's own statistics, batch after batch.
+#[derive(Debug)]
+pub struct Summary {
+    schema: SchemaRef,
+    /// By column: nulls, and whether there is a NaN.
+    columns: Vec<(usize, bool)>,
+    rows: usize,
+}
+
+impl Summary {
+    /// Of no rows yet.
+    pub fn new(schema: SchemaRef) -> Self {
+        let columns = schema.fields().iter().take(MAX_COLUMNS).map(|_| (0, false)).collect();
+        Self { schema, columns, rows: 0 }
+    }
+
+    /// Adds rows.
+    pub fn add(&mut self, rows: &RecordBatch) {
+        self.rows += rows.num_rows();
+        for ((nulls, nan), column) in self.columns.iter_mut().zip(rows.columns()) {
+            *nulls += column.null_count();
+            *nan |= has_nan(column);
         }
     }
-    format!(
-        r#"{{"numRecords":{},"minValues":{{{low}}},"maxValues":{{{high}}},"nullCount":{{{nulls}}},"tightBounds":true}}"#,
-        rows.num_rows()
-    )
+
+    /// The statistics' JSON. A bound that cannot be told is left out.
+    pub fn to_json(&self, row_groups: &[RowGroupMetaData]) -> String {
+        let (mut low, mut high, mut null_counts) = (String::new(), String::new(), String::new());
+        for (field, (nulls, nan)) in self.schema.fields().iter().zip(&self.columns) {
+            if field.data_type().is_nested() || is_order_column(field.name()) {
+                continue;
+            }
+            let name = quoted(field.name());
+            push(&mut null_counts, &name, &nulls.to_string());
+            if *nan || *nulls == self.rows {
+                continue;
+            }
+            if let Some((min, max)) = bounds(&self.schema, field.name(), row_groups) {
+                push(&mut low, &name, &min);
+                push(&mut high, &name, &max);
+            }
+        }
+        format!(
+            r#"{{"numRecords":{},"minValues":{{{low}}},"maxValues":{{{high}}},"nullCount":{{{null_counts}}},"tightBounds":true}}"#,
+            self.rows
+        )
+    }
+}
+
+/// The statistics' JSON of a file of these rows.
+pub fn to_json(rows: &RecordBatch, row_groups: &[RowGroupMetaData]) -> String {
+    let mut summary = Summary::new(rows.schema());
+    summary.add(rows);
+    summary.to_json(row_groups)
 }
 
 fn push(object: &mut String, name: &str, value: &str) {
@@ -52,9 +85,9 @@ fn quoted(text: &str) -> String {
 }
 
 /// Lowest and highest value over all row groups, as JSON.
-fn bounds(rows: &RecordBatch, name: &str, groups: &[RowGroupMetaData]) -> Option<(String, String)> {
+fn bounds(rows: &Schema, name: &str, groups: &[RowGroupMetaData]) -> Option<(String, String)> {
     let schema = groups.first()?.schema_descr();
-    let converter = StatisticsConverter::try_new(name, rows.schema_ref(), schema).ok()?;
+    let converter = StatisticsConverter::try_new(name, rows, schema).ok()?;
     let min = converter.row_group_mins(groups.iter()).ok()?;
     let max = converter.row_group_maxes(groups.iter()).ok()?;
     if min.null_count() > 0 || max.null_count() > 0 {

@@ -31,8 +31,8 @@ pub struct FileRows {
     pub partition_values: StringMap,
     /// Rows of the batch, in their order.
     pub rows: Vec<u32>,
-    /// Kafka partition.
-    pub kafka_partition: i32,
+    /// Kafka partition; none where it is not known.
+    pub kafka_partition: Option<i32>,
 }
 
 /// Splits rows by the partition columns' values and the Kafka partition, in order of first appearance.
@@ -42,7 +42,7 @@ pub fn split(batch: &RecordBatch, partition_columns: &[String], kafka: Option<&[
         return Ok(vec![FileRows {
             partition_values: StringMap::new(),
             rows: (0..num_rows).collect(),
-            kafka_partition: 0,
+            kafka_partition: Some(0),
         }]);
     }
     let columns: Result<Vec<ArrayRef>> = partition_columns
@@ -65,7 +65,7 @@ pub fn split(batch: &RecordBatch, partition_columns: &[String], kafka: Option<&[
         let partition = kafka.map_or(0, |k| k[row as usize]);
         // Neighbours are mostly of one partition: no look-up for them.
         if let Some(group) = last
-            && groups[group].kafka_partition == partition
+            && groups[group].kafka_partition == Some(partition)
             && let Some(before) = groups[group].rows.last()
             && values.as_ref().map(|v| v.row(*before as usize)) == value
         {
@@ -80,7 +80,7 @@ pub fn split(batch: &RecordBatch, partition_columns: &[String], kafka: Option<&[
                 for (name, column) in partition_columns.iter().zip(&columns) {
                     partition_values.insert(name.clone(), partition_text(column, row as usize)?);
                 }
-                groups.push(FileRows { partition_values, rows: Vec::new(), kafka_partition: partition });
+                groups.push(FileRows { partition_values, rows: Vec::new(), kafka_partition: Some(partition) });
                 *slot.insert(groups.len() - 1)
             }
         };
@@ -206,7 +206,10 @@ pub fn encode(
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
     let path = file_path(&file.partition_values, compression);
-    let mut tags: StringMap = [(PARTITION_TAG.to_owned(), Some(file.kafka_partition.to_string()))].into();
+    let mut tags = StringMap::new();
+    if let Some(partition) = file.kafka_partition {
+        tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
+    }
     if let Some(range) = order::sequence_tag(order::sequences_of(&rows).into_iter()) {
         tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
     }
@@ -232,7 +235,7 @@ pub fn now_millis() -> i64 {
 }
 
 /// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
-fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
+pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
     let suffix = match compression {
         Compression::Snappy => "snappy",
         Compression::Zstd => "zstd",
@@ -284,7 +287,7 @@ mod tests {
         let found: Vec<_> = files.iter().map(|f| (f.partition_values["p"].as_deref(), f.rows.clone())).collect();
         let a = (Some("a"), vec![0, 2]);
         assert_eq!(found, [a, (Some("b"), vec![1]), (None, vec![3]), (None, vec![4]), (Some("a"), vec![5])]);
-        assert_eq!(files[4].kafka_partition, 1);
+        assert_eq!(files[4].kafka_partition, Some(1));
     }
 
     #[test]

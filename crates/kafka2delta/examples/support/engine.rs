@@ -42,6 +42,7 @@ pub fn options(path: &Path) -> TableOptions {
         key_index: KeyIndexMode::Auto,
         index_memory: 8 << 30,
         index_folder: None,
+        cluster_by: Vec::new(),
     }
 }
 

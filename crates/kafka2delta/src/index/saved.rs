@@ -135,7 +135,8 @@ impl KeyedTable {
         let (Some(state), Some(key)) = (&self.state, &self.key) else { return };
         let Some(path) = self.index_path(state, key) else { return };
         let (mut files, mut live, mut number) = (Vec::new(), Vec::new(), Vec::with_capacity(state.files.len()));
-        for file in &state.files {
+        for id in 0..state.files.len() {
+            let file = &state.files[id];
             number.push(Some(files.len() as u32));
             files.push(file.add.path.clone());
             live.push(file.live);

@@ -4,4 +4,5 @@ pub mod actions;
 pub mod checkpoint;
 pub mod commit;
 pub mod features;
+pub mod files;
 pub mod state;

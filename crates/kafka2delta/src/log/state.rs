@@ -1,6 +1,6 @@
 //! Our own state of the table, kept across commits: nothing lists or replays the log on the way of a commit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use delta_kernel::actions::get_all_actions_schema;
@@ -11,9 +11,15 @@ use deltalake::logstore::LogStoreRef;
 use roaring::RoaringBitmap;
 
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Txn};
+use super::files::Files;
 use crate::batch::Sequence;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::Result;
 use crate::order;
+
+/// Commits for which a file that left the table is still known: deleted rows' values may be asked for.
+const COMMITS_KEPT: Version = 1000;
+/// Bytes of a remove and an add in the log beyond their paths and statistics.
+const LOG_ENTRY_BYTES: u64 = 600;
 
 /// Number of a file in our state; never given twice while the table is open.
 pub type FileId = u32;
@@ -31,20 +37,71 @@ pub struct FileEntry {
     pub partition: Option<i32>,
     /// Lowest and highest sequence, where all its rows have one.
     pub sequences: Option<(Sequence, Sequence)>,
+    /// Rows by the statistics, deleted ones included.
+    pub num_records: Option<u64>,
+    /// Bytes that deletions cost since the file was written, as far as we saw: vectors and log entries.
+    pub deletion_bytes: u64,
+    /// Version that took it out of the table.
+    left_at: Version,
 }
 
 impl FileEntry {
     fn new(add: Add) -> Self {
         let deleted = add.deletion_vector.is_none().then(Arc::default);
         let (partition, sequences) = (order::file_partition(&add), order::sequence_range(&add));
-        Self { add, live: true, deleted, partition, sequences }
+        let num_records = add.num_records();
+        let deletion_bytes = deletion_cost(&add);
+        Self { add, live: true, deleted, partition, sequences, num_records, deletion_bytes, left_at: 0 }
+    }
+
+    /// What stands for a file that left long ago: no row of it can be read.
+    pub(super) fn forgotten() -> Self {
+        Self {
+            add: Add {
+                path: String::new(),
+                partition_values: Default::default(),
+                size: 0,
+                modification_time: 0,
+                data_change: false,
+                stats: None,
+                tags: None,
+                deletion_vector: None,
+                base_row_id: None,
+                default_row_commit_version: None,
+                clustering_provider: None,
+            },
+            live: false,
+            deleted: Some(Arc::default()),
+            partition: None,
+            sequences: None,
+            num_records: Some(0),
+            deletion_bytes: 0,
+            left_at: 0,
+        }
+    }
+
+    /// Whether nothing is known of the file any more: it left the table long ago.
+    pub fn is_forgotten(&self) -> bool {
+        self.add.path.is_empty()
+    }
+
+    /// Rows that its deletion vector deletes.
+    pub fn num_deleted(&self) -> u64 {
+        self.add.deletion_vector.as_ref().map_or(0, |dv| u64::try_from(dv.cardinality).unwrap_or(0))
     }
 
     /// Rows that are not deleted, by the statistics.
     pub fn num_live_rows(&self) -> Option<u64> {
-        let deleted = self.add.deletion_vector.as_ref().map_or(0, |dv| dv.cardinality);
-        self.add.num_records()?.checked_sub(u64::try_from(deleted).ok()?)
+        self.num_records?.checked_sub(self.num_deleted())
     }
+}
+
+/// Bytes that the file's present vector cost: its data, and the remove and add that brought it.
+fn deletion_cost(add: &Add) -> u64 {
+    add.deletion_vector.as_ref().map_or(0, |vector| {
+        let texts = 2 * add.path.len() + add.stats.as_ref().map_or(0, String::len);
+        u64::try_from(vector.size_in_bytes).unwrap_or(0) + texts as u64 + LOG_ENTRY_BYTES
+    })
 }
 
 /// The table at one version.
@@ -57,8 +114,11 @@ pub struct TableState {
     /// Features.
     pub protocol: Protocol,
     /// By [`FileId`].
-    pub files: Vec<FileEntry>,
+    pub files: Files,
+    live: RoaringBitmap,
     by_path: HashMap<String, FileId>,
+    /// Files that left the table, by the version that took them.
+    left: VecDeque<(Version, FileId)>,
     /// Kafka partitions of all files seen, live or not.
     partitions: HashSet<Option<i32>>,
     /// By app id.
@@ -112,8 +172,10 @@ impl TableState {
             version,
             metadata,
             protocol,
-            files: Vec::new(),
+            files: Files::default(),
+            live: RoaringBitmap::new(),
             by_path: HashMap::new(),
+            left: VecDeque::new(),
             partitions: HashSet::new(),
             txns: HashMap::new(),
         }
@@ -154,13 +216,30 @@ impl TableState {
     }
 
     fn insert(&mut self, add: Add) -> Result<FileId> {
-        let id = FileId::try_from(self.files.len())
-            .map_err(|_| Error::new(ErrorCode::TableUnsupported, "the table has more than 2^32 files"))?;
-        self.by_path.insert(add.path.clone(), id);
+        let path = add.path.clone();
         let entry = FileEntry::new(add);
         self.partitions.insert(entry.partition);
-        self.files.push(entry);
+        let id = self.files.push(entry)?;
+        self.by_path.insert(path, id);
+        self.live.insert(id);
         Ok(id)
+    }
+
+    /// Forgets files that left the table long ago.
+    fn forget_old(&mut self) {
+        while let Some((version, id)) = self.left.front().copied()
+            && version + COMMITS_KEPT <= self.version
+        {
+            self.left.pop_front();
+            let file = &self.files[id as usize];
+            // It may have come back since.
+            if !file.live && file.left_at == version && !file.is_forgotten() {
+                if self.by_path.get(&file.add.path) == Some(&id) {
+                    self.by_path.remove(&file.add.path);
+                }
+                self.files.forget(id);
+            }
+        }
     }
 
     /// Brings the state forward by the commit `version`.
@@ -172,6 +251,7 @@ impl TableState {
                 let file = &mut self.files[*id as usize];
                 if file.live && file.add.logical_id() == remove.logical_id() {
                     file.live = false;
+                    self.live.remove(*id);
                     left.insert(*id);
                 }
             }
@@ -180,15 +260,25 @@ impl TableState {
             match self.by_path.get(&add.path).copied() {
                 Some(id) => {
                     let came_back = left.remove(&id) || self.files[id as usize].live;
-                    let same_rows = self.files[id as usize].add.deletion_vector == add.deletion_vector;
-                    let deleted = self.files[id as usize].deleted.take().filter(|_| same_rows);
+                    let before = &mut self.files[id as usize];
+                    let same_rows = before.add.deletion_vector == add.deletion_vector;
+                    let deleted = before.deleted.take().filter(|_| same_rows);
                     let mut entry = FileEntry::new(add.clone());
                     entry.deleted = deleted.or(entry.deleted);
-                    self.files[id as usize] = entry;
+                    entry.deletion_bytes = match same_rows {
+                        true => before.deletion_bytes,
+                        false => before.deletion_bytes + entry.deletion_bytes,
+                    };
+                    *before = entry;
+                    self.live.insert(id);
                     if came_back { &mut applied.changed } else { &mut applied.added }.push(id);
                 }
                 None => applied.added.push(self.insert(add.clone())?),
             }
+        }
+        for id in &left {
+            self.files[*id as usize].left_at = version;
+            self.left.push_back((version, *id));
         }
         applied.removed.extend(left);
         for txn in &commit.txns {
@@ -201,6 +291,7 @@ impl TableState {
             self.protocol = protocol.clone();
         }
         self.version = version;
+        self.forget_old();
         Ok(applied)
     }
 
@@ -211,7 +302,7 @@ impl TableState {
 
     /// The files of the table at this version.
     pub fn live_files(&self) -> impl Iterator<Item = (FileId, &FileEntry)> {
-        self.files.iter().enumerate().filter(|(_, f)| f.live).map(|(id, f)| (id as FileId, f))
+        self.live.iter().map(|id| (id, &self.files[id as usize]))
     }
 
     /// Whether files may hold rows that came through another Kafka partition than this one.
@@ -295,5 +386,29 @@ mod tests {
             state.apply(3, &Commit { removes: vec![add("a", None).to_remove(0)], ..Commit::default() }).unwrap();
         assert!(applied.removed.is_empty());
         assert_eq!(state.live_files().count(), 2);
+        // What the vectors cost is added up until the file is written anew.
+        assert!(state.files[0].deletion_bytes > LOG_ENTRY_BYTES);
+    }
+
+    #[test]
+    fn files_that_left_long_ago_are_forgotten() {
+        let mut state = state();
+        let of = |adds: Vec<Add>, removes: Vec<Add>| Commit {
+            adds,
+            removes: removes.iter().map(|add| add.to_remove(0)).collect(),
+            ..Commit::default()
+        };
+        state.apply(1, &of(vec![add("a", None), add("b", None), add("c", None)], vec![])).unwrap();
+        state.apply(2, &of(vec![], vec![add("a", None), add("b", None)])).unwrap();
+        // Back again before it is forgotten.
+        state.apply(3, &of(vec![add("b", None)], vec![])).unwrap();
+        state.apply(1001, &Commit::default()).unwrap();
+        assert!(!state.files[0].is_forgotten() && state.file_by_path("a").is_some());
+        state.apply(1002, &Commit::default()).unwrap();
+        assert!(state.files[0].is_forgotten() && !state.files[0].live && state.file_by_path("a").is_none());
+        assert_eq!(state.live_files().map(|(id, _)| id).collect::<Vec<_>>(), [1, 2]);
+        // Its number is not given again.
+        let applied = state.apply(1003, &of(vec![add("a", None)], vec![])).unwrap();
+        assert_eq!((applied.added, state.file_by_path("a")), (vec![3], Some(3)));
     }
 }

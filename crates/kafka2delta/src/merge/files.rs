@@ -115,7 +115,7 @@ impl KeyedTable {
         }
         let complete = complete(moved, &prepared.schema, &prepared.compiled)?;
         let rows = (0..moved.num_rows() as u32).collect();
-        let group = FileRows { partition_values: Default::default(), rows, kafka_partition: 0 };
+        let group = FileRows { partition_values: Default::default(), rows, kafka_partition: Some(0) };
         let compression = self.options.compression;
         let mut file = encode(&complete, &group, &[], writer_properties(compression), compression)?;
         put(self.store.clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
@@ -146,19 +146,21 @@ pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -
 /// Removes data files that no commit names.
 pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Written)>) {
     let Some((_, written)) = written else { return };
-    let files: Vec<DataFile> = written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).collect();
-    for file in &files {
-        if let Err(error) = table.store.delete(&file.path).await {
-            tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
-        }
-    }
+    let files: Vec<Path> =
+        written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).map(|file| file.path).collect();
+    delete_unused(&table.store, files).await;
 }
 
 /// Removes copies that no commit names. Vectors' files are left to vacuum: they are small.
 pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
-    for (file, _) in &taken.rewritten {
-        if let Err(error) = table.store.delete(&file.path).await {
-            tracing::debug!(%error, path = %file.path, "an unused data file is left to vacuum");
+    delete_unused(&table.store, taken.rewritten.iter().map(|(file, _)| file.path.clone()).collect()).await;
+}
+
+/// Removes files that no commit names; what cannot be removed is left to vacuum.
+pub(crate) async fn delete_unused(store: &Arc<dyn ObjectStore>, files: Vec<Path>) {
+    for path in files {
+        if let Err(error) = store.delete(&path).await {
+            tracing::debug!(%error, %path, "an unused file is left to vacuum");
         }
     }
 }

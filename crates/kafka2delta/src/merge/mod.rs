@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use self::files::delete_unused;
 use self::files::{Written, delete_taken, discard, put};
 use self::locate::Located;
 use self::prepare::Prepared;

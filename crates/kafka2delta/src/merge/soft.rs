@@ -1,8 +1,8 @@
 //! Soft deletes: rows that a truncate removes stay, marked as deleted.
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 
-use super::files::{put, with_flags};
+use super::files::with_flags;
 use super::prepare::{Prepared, complete};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::state::TableState;
@@ -36,21 +36,12 @@ impl KeyedTable {
             let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
             let complete = order::append(&complete, &order::sequences_of(&found))?;
             let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
-            for group in split(&complete, &partition_columns, Some(&kafka))? {
+            for mut group in split(&complete, &partition_columns, Some(&kafka))? {
+                group.kafka_partition = file.partition;
                 let compression = self.options.compression;
-                let mut copy =
-                    encode(&complete, &group, &partition_columns, writer_properties(compression), compression)?;
-                if let (None, Some(tags)) = (file.partition, &mut copy.add.tags) {
-                    tags.remove(order::PARTITION_TAG);
-                }
+                let copy = encode(&complete, &group, &partition_columns, writer_properties(compression), compression)?;
                 let picked = arrow::compute::take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
-                let columns: Option<Vec<ArrayRef>> =
-                    key.names.iter().map(|name| picked.column_by_name(name).cloned()).collect();
-                let columns = columns.ok_or_else(|| Error::new(ErrorCode::Internal, "a key column is gone"))?;
-                taken.bytes += copy.bytes.len() as u64;
-                put(self.store.clone(), copy.path.clone(), std::mem::take(&mut copy.bytes)).await?;
-                taken.adds.push(copy.add.clone());
-                taken.rewritten.push((copy, key.hasher.fingerprints(&columns)?));
+                taken.store_copy(&self.store, copy, key.fingerprints(&picked)?).await?;
             }
         }
         Ok(())

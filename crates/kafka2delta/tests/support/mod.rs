@@ -247,6 +247,7 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         key_index: KeyIndexMode::Auto,
         index_memory: 1 << 30,
         index_folder: None,
+        cluster_by: vec![],
     }
 }
 

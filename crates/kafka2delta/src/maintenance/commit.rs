@@ -1,0 +1,279 @@
+//! The short part of a compaction: the new files take the place of the old ones in one commit that changes no row.
+//! What merges deleted meanwhile is carried over into deletion vectors of the new files.
+
+use std::sync::Arc;
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use roaring::RoaringBitmap;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::rewrite::{Rewritten, Rewrote};
+use crate::dv::VectorFile;
+use crate::error::{Error, ErrorCode, Result};
+use crate::index::Place;
+use crate::log::actions::{Add, Commit, Remove};
+use crate::log::commit::{Attempt, attempt, commit_info};
+use crate::log::state::{FileId, TableState};
+use crate::merge::delete_unused;
+use crate::rewrite::loose_stats;
+use crate::scan::{load_vectors, read_keys, row_number, vector_of};
+use crate::table::KeyedTable;
+use crate::write::now_millis;
+
+/// Versions lost to other writers before the step is given up.
+const MAX_ATTEMPTS: usize = 10;
+
+/// A committed step of compaction.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CompactResult {
+    /// The commit's version.
+    pub version: u64,
+    /// Files that left the table.
+    pub files_removed: u64,
+    /// Files that took their place.
+    pub files_added: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Of them, deleted or replaced while they were written: carried over as deletion vectors.
+    pub rows_carried_over: u64,
+    /// Bytes of the files read.
+    pub bytes_read: u64,
+    /// Bytes of files and vectors written.
+    pub bytes_written: u64,
+    /// Milliseconds from the beginning of the rewrite.
+    pub duration: f64,
+}
+
+/// The commit's actions for the state as it is.
+struct Step {
+    removes: Vec<Remove>,
+    adds: Vec<Add>,
+    /// By group and output: rows that were deleted meanwhile.
+    gone: Vec<Vec<Arc<RoaringBitmap>>>,
+    vector_file: Option<Path>,
+    bytes: u64,
+    carried: u64,
+}
+
+impl KeyedTable {
+    /// Commits the files of a rewrite. None where other writers rewrote a source or changed the schema meanwhile: the
+    /// new files are removed, and nothing has happened. After an error the log tells whether the step was committed.
+    pub async fn commit_compaction(&mut self, mut rewritten: Rewritten) -> Result<Option<CompactResult>> {
+        if let Some(reason) = self.stopped.clone() {
+            rewritten.discard().await;
+            return Err(Error::new(ErrorCode::TableReplaced, reason));
+        }
+        if self.uncertain {
+            self.follow().await?;
+        }
+        // Until the end is known, the log may be ahead of us.
+        self.uncertain = true;
+        let result = self.commit_rewritten(&mut rewritten).await;
+        self.uncertain = result.is_err();
+        if matches!(result, Ok(None)) {
+            rewritten.discard().await;
+        }
+        result
+    }
+
+    async fn commit_rewritten(&mut self, rewritten: &mut Rewritten) -> Result<Option<CompactResult>> {
+        for _ in 0..MAX_ATTEMPTS {
+            self.complete_keys(rewritten).await?;
+            let Some(step) = self.step(rewritten).await? else { return Ok(None) };
+            let mut result = CompactResult {
+                files_removed: step.removes.len() as u64,
+                files_added: step.adds.len() as u64,
+                rows: rewritten.num_rows(),
+                rows_carried_over: step.carried,
+                bytes_read: rewritten.bytes_read,
+                bytes_written: step.bytes,
+                ..CompactResult::default()
+            };
+            let id = Uuid::new_v4();
+            let commit = Commit {
+                info: Some(optimize_info(id, &step, &rewritten.cluster_by)),
+                removes: step.removes,
+                adds: step.adds,
+                ..Commit::default()
+            };
+            let Some(version) = self.state.as_ref().map(|state| state.version + 1) else { return Ok(None) };
+            match attempt(&self.log_store, version, &commit, id).await? {
+                Attempt::Won => {
+                    self.compacted(version, &commit, rewritten, &step.gone)?;
+                    self.checkpoint_if_due(version);
+                    result.version = version;
+                    result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
+                    return Ok(Some(result));
+                }
+                Attempt::Lost => {
+                    delete_unused(&self.store, step.vector_file.into_iter().collect()).await;
+                    self.follow().await?;
+                }
+            }
+        }
+        tracing::debug!("a compaction lost {MAX_ATTEMPTS} versions to other writers and is given up");
+        Ok(None)
+    }
+
+    /// Reads the keys of the new rows where the index was built after the rewrite had begun.
+    async fn complete_keys(&self, rewritten: &mut Rewritten) -> Result<()> {
+        let Some(key) =
+            self.key.as_ref().filter(|key| self.indexed && rewritten.key_names.as_ref() != Some(&key.names))
+        else {
+            return Ok(());
+        };
+        for output in rewritten.groups.iter_mut().flat_map(|group| &mut group.outputs) {
+            let keys = read_keys(self.store.clone(), output.add.clone(), self.schema.clone(), key.clone()).await?;
+            output.keys = Some(keys);
+        }
+        rewritten.key_names = Some(key.names.clone());
+        Ok(())
+    }
+
+    /// The commit for the state as it is; none where the rewrite does not stand for the table any more.
+    async fn step(&mut self, rewritten: &Rewritten) -> Result<Option<Step>> {
+        let carries = !self.copy_on_write();
+        let Some(state) = &mut self.state else { return Ok(None) };
+        if state.metadata.schema_string != rewritten.schema_string
+            || state.metadata.partition_columns != rewritten.partition_columns
+        {
+            return Ok(None);
+        }
+        let carries = carries && state.deletion_vectors_enabled();
+        let sources = rewritten.groups.iter().flat_map(|group| &group.sources);
+        let ids: Option<Vec<FileId>> = sources.map(|source| state.file_by_path(&source.path)).collect();
+        let Some(ids) = ids else { return Ok(None) };
+        let live: Vec<FileId> = ids.iter().copied().filter(|id| state.files[*id as usize].live).collect();
+        load_vectors(&self.store, state, &live).await?;
+        let now = now_millis();
+        let removes =
+            live.iter().map(|id| Remove { data_change: false, ..state.files[*id as usize].add.to_remove(now) });
+        let mut step = Step {
+            removes: removes.collect(),
+            adds: Vec::new(),
+            gone: Vec::with_capacity(rewritten.groups.len()),
+            vector_file: None,
+            bytes: 0,
+            carried: 0,
+        };
+        if step.removes.is_empty() {
+            return Ok(None);
+        }
+        let mut vectors = VectorFile::default();
+        let mut ids = ids.into_iter();
+        for group in &rewritten.groups {
+            let mut gone = vec![RoaringBitmap::new(); group.outputs.len()];
+            for (source, id) in group.sources.iter().zip(&mut ids) {
+                let Some(numbers) = deleted_since(state, id, source)? else { return Ok(None) };
+                for number in numbers {
+                    let (output, row) = group.place(number).ok_or_else(|| {
+                        Error::new(ErrorCode::Internal, "a row of a rewritten file is not in the new ones")
+                    })?;
+                    gone[output].insert(row);
+                }
+            }
+            for (output, gone) in group.outputs.iter().zip(&gone) {
+                let mut add = output.add.clone();
+                step.carried += gone.len();
+                step.bytes += u64::try_from(add.size).unwrap_or(0);
+                if gone.len() == output.rows {
+                    continue;
+                }
+                if !gone.is_empty() {
+                    if !carries {
+                        return Ok(None);
+                    }
+                    add.deletion_vector = Some(vectors.append(gone)?);
+                    add.stats = Some(loose_stats(add.stats.as_deref(), output.rows));
+                }
+                add.modification_time = now;
+                step.adds.push(add);
+            }
+            step.gone.push(gone.into_iter().map(Arc::new).collect());
+        }
+        if !vectors.is_empty() {
+            let (path, bytes) = vectors.finish();
+            step.bytes += bytes.len() as u64;
+            self.store.put(&path, bytes.into()).await?;
+            step.vector_file = Some(path);
+        }
+        Ok(Some(step))
+    }
+
+    /// Enters the commit into state and index.
+    fn compacted(
+        &mut self,
+        version: u64,
+        commit: &Commit,
+        rewritten: &Rewritten,
+        gone: &[Vec<Arc<RoaringBitmap>>],
+    ) -> Result<()> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        state.apply(version, commit)?;
+        for (output, gone) in rewritten.groups.iter().zip(gone).flat_map(|(group, gone)| group.outputs.iter().zip(gone))
+        {
+            // One that has no row left was not added.
+            let Some(file) = state.file_by_path(&output.add.path) else { continue };
+            state.files[file as usize].deleted = Some(gone.clone());
+            if let (true, Some(keys)) = (self.indexed, &output.keys) {
+                for (row, key) in keys.iter().enumerate() {
+                    let row = row_number(row)?;
+                    if !gone.contains(row) {
+                        self.index.insert(*key, Place { file, row });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers, among its group's rows, of a source's rows that were deleted since it was read; none where the source left
+/// the table, or got rows back, by another writer's hand.
+fn deleted_since(state: &TableState, id: FileId, source: &Rewrote) -> Result<Option<Vec<u64>>> {
+    let file = &state.files[id as usize];
+    if !file.live {
+        // Our own merges leave the whole vector of a file whose last row they took.
+        let emptied = file.deleted.as_ref().is_some_and(|deleted| deleted.len() == source.rows);
+        return Ok(emptied.then(|| source.all().collect()));
+    }
+    let now = vector_of(state, id)?;
+    if !source.then.is_subset(now) {
+        return Ok(None);
+    }
+    Ok(Some((now - &*source.then).into_iter().map(|row| source.number(row)).collect()))
+}
+
+/// The commit's note, with Spark's operation and metrics.
+fn optimize_info(id: Uuid, step: &Step, cluster_by: &[String]) -> crate::log::actions::CommitInfo {
+    let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+    let mut sizes: Vec<u64> = step.adds.iter().map(|add| size(add.size)).collect();
+    sizes.sort_unstable();
+    let quantile = |quarters: usize| sizes.get((sizes.len().saturating_sub(1)) * quarters / 4).copied().unwrap_or(0);
+    let removed_vectors = step.removes.iter().filter(|remove| remove.deletion_vector.is_some()).count();
+    let mut info = commit_info(
+        id,
+        &[
+            ("numRemovedFiles", step.removes.len() as u64),
+            ("numRemovedBytes", step.removes.iter().filter_map(|remove| remove.size).map(size).sum()),
+            ("numAddedFiles", step.adds.len() as u64),
+            ("numAddedBytes", sizes.iter().sum()),
+            ("numDeletionVectorsRemoved", removed_vectors as u64),
+            ("minFileSize", quantile(0)),
+            ("p25FileSize", quantile(1)),
+            ("p50FileSize", quantile(2)),
+            ("p75FileSize", quantile(3)),
+            ("maxFileSize", quantile(4)),
+        ],
+    );
+    info.insert("operation".into(), json!("OPTIMIZE"));
+    info.insert("isolationLevel".into(), json!("SnapshotIsolation"));
+    let columns = serde_json::Value::from(cluster_by).to_string();
+    info.insert(
+        "operationParameters".into(),
+        json!({ "predicate": "[]", "auto": "true", "clusterBy": "[]", "zOrderBy": columns }),
+    );
+    info
+}

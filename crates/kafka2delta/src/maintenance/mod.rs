@@ -1,0 +1,17 @@
+//! Work beside the stream that keeps a table small and quick to read: compaction, checkpoints, clean-up of the log, and
+//! vacuum. Each is a bounded step that its caller asks for; none holds up the merges but for a moment.
+//!
+//! A step of compaction has three parts. [`KeyedTable::plan_compaction`](crate::KeyedTable::plan_compaction) chooses
+//! files from the table's state. [`CompactionPlan::rewrite`] reads and writes them while merges go on.
+//! [`KeyedTable::commit_compaction`](crate::KeyedTable::commit_compaction) commits, and marks rows that were deleted
+//! meanwhile in the new files' deletion vectors.
+
+mod cluster;
+mod commit;
+mod output;
+mod plan;
+mod rewrite;
+
+pub use commit::CompactResult;
+pub use plan::{CompactOptions, CompactionPlan};
+pub use rewrite::Rewritten;

@@ -1,0 +1,264 @@
+//! Writing new data files batch by batch: encoded on threads for such work, uploaded in parts.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use parquet::arrow::ArrowWriter;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::keys::Fingerprint;
+use crate::log::actions::{Add, StringMap};
+use crate::merge::delete_unused;
+use crate::options::Compression;
+use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
+use crate::scan::KeyColumns;
+use crate::stats::Summary;
+use crate::write::{file_path, now_millis, writer_properties};
+
+/// Bytes of a part of an upload. All but the last have this size, as some stores demand.
+const PART_BYTES: usize = 16 << 20;
+/// Bytes of encoded rows that are held before they become a row group.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Of what kind the files of a group are.
+#[derive(Debug, Clone)]
+pub(super) struct OutputLayout {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) partition_columns: Vec<String>,
+    pub(super) compression: Compression,
+    pub(super) target_file_size: u64,
+    pub(super) key: Option<KeyColumns>,
+    pub(super) partition_values: StringMap,
+    pub(super) kafka_partition: Option<i32>,
+}
+
+/// A stored file, not committed.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) path: Path,
+    pub(super) add: Add,
+    /// Number of its first row among the rows of its group.
+    pub(super) start: u64,
+    pub(super) rows: u64,
+    /// Of its rows; none where the table had no index.
+    pub(super) keys: Option<Vec<Fingerprint>>,
+}
+
+/// Writes the rows of a group into files of the target size.
+pub(super) struct GroupWriter {
+    layout: OutputLayout,
+    outputs: Vec<Output>,
+    current: Option<OpenFile>,
+    rows: u64,
+}
+
+struct OpenFile {
+    path: Path,
+    /// None while a thread works with it.
+    encoder: Option<Encoder>,
+    upload: Option<Box<dyn MultipartUpload>>,
+    /// Encoded and not uploaded.
+    pending: Vec<u8>,
+    uploaded: u64,
+    keys: Option<Vec<Fingerprint>>,
+}
+
+struct Encoder {
+    writer: ArrowWriter<Vec<u8>>,
+    schema: SchemaRef,
+    /// Columns that are not in the path.
+    kept: Vec<usize>,
+    summary: Summary,
+    sequences: SequenceRange,
+    rows: u64,
+}
+
+impl Encoder {
+    fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
+        let kept: Vec<usize> =
+            (0..rows.fields().len()).filter(|i| !layout.partition_columns.contains(rows.field(*i).name())).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(rows.project(&kept)?.fields().clone()));
+        let properties = writer_properties(layout.compression);
+        Ok(Self {
+            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?,
+            summary: Summary::new(schema.clone()),
+            schema,
+            kept,
+            sequences: SequenceRange::default(),
+            rows: 0,
+        })
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let columns = rows.project(&self.kept)?.columns().to_vec();
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        self.writer.write(&rows)?;
+        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
+            self.writer.flush()?;
+        }
+        self.summary.add(&rows);
+        order::sequences_of(&rows).into_iter().for_each(|sequence| self.sequences.add(sequence));
+        self.rows += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Bytes of the file, were it closed now.
+    fn size(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+}
+
+impl OpenFile {
+    fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
+        Ok(Self {
+            path: file_path(&layout.partition_values, layout.compression),
+            encoder: Some(Encoder::new(rows, layout)?),
+            upload: None,
+            pending: Vec::new(),
+            uploaded: 0,
+            keys: layout.key.as_ref().map(|_| Vec::new()),
+        })
+    }
+
+    async fn write(&mut self, rows: RecordBatch, layout: &OutputLayout) -> Result<()> {
+        let mut encoder = self.encoder.take().ok_or_else(broken)?;
+        let key = layout.key.clone();
+        let (mut encoder, keys) = tokio::task::spawn_blocking(move || {
+            let keys = key.map(|key| key.fingerprints(&rows)).transpose()?;
+            encoder.write(&rows)?;
+            Ok::<_, Error>((encoder, keys))
+        })
+        .await??;
+        if let (Some(all), Some(keys)) = (&mut self.keys, keys) {
+            all.extend(keys);
+        }
+        self.pending.append(encoder.writer.inner_mut());
+        self.encoder = Some(encoder);
+        self.upload_parts(layout).await
+    }
+
+    async fn upload_parts(&mut self, layout: &OutputLayout) -> Result<()> {
+        while self.pending.len() > PART_BYTES {
+            let rest = self.pending.split_off(PART_BYTES);
+            let part = std::mem::replace(&mut self.pending, rest);
+            self.put_part(part, layout).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_part(&mut self, part: Vec<u8>, layout: &OutputLayout) -> Result<()> {
+        if self.upload.is_none() {
+            self.upload = Some(layout.store.put_multipart(&self.path).await?);
+        }
+        self.uploaded += part.len() as u64;
+        if let Some(upload) = &mut self.upload {
+            upload.put_part(Bytes::from(part).into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, layout: &OutputLayout, start: u64) -> Result<Output> {
+        let mut encoder = self.encoder.take().ok_or_else(broken)?;
+        let (mut encoder, metadata) = tokio::task::spawn_blocking(move || {
+            let metadata = encoder.writer.finish()?;
+            Ok::<_, Error>((encoder, metadata))
+        })
+        .await??;
+        self.pending.append(encoder.writer.inner_mut());
+        self.upload_parts(layout).await?;
+        let last = std::mem::take(&mut self.pending);
+        if self.upload.is_some() {
+            self.put_part(last, layout).await?;
+            if let Some(mut upload) = self.upload.take() {
+                upload.complete().await?;
+            }
+        } else {
+            self.uploaded = last.len() as u64;
+            layout.store.put(&self.path, Bytes::from(last).into()).await?;
+        }
+        let mut tags = StringMap::new();
+        if let Some(partition) = layout.kafka_partition {
+            tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
+        }
+        if let Some(range) = encoder.sequences.tag() {
+            tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
+        }
+        let add = Add {
+            path: self.path.to_string(),
+            partition_values: layout.partition_values.clone(),
+            size: i64::try_from(self.uploaded).map_err(|_| broken())?,
+            modification_time: now_millis(),
+            data_change: false,
+            stats: Some(encoder.summary.to_json(metadata.row_groups())),
+            tags: (!tags.is_empty()).then_some(tags),
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        };
+        Ok(Output { path: self.path.clone(), add, start, rows: encoder.rows, keys: self.keys.take() })
+    }
+}
+
+fn broken() -> Error {
+    Error::new(ErrorCode::Internal, "a data file was written on after it had failed")
+}
+
+impl GroupWriter {
+    pub(super) fn new(layout: OutputLayout) -> Self {
+        Self { layout, outputs: Vec::new(), current: None, rows: 0 }
+    }
+
+    /// Adds rows at the end. All batches have one schema.
+    pub(super) async fn write(&mut self, rows: RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.current.is_none() {
+            self.current = Some(OpenFile::new(rows.schema_ref(), &self.layout)?);
+        }
+        let Some(file) = &mut self.current else { return Ok(()) };
+        file.write(rows, &self.layout).await?;
+        if file.encoder.as_ref().is_some_and(|encoder| encoder.size() >= self.layout.target_file_size) {
+            self.close().await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        if let Some(file) = &mut self.current {
+            let output = file.close(&self.layout, self.rows).await?;
+            self.rows += output.rows;
+            self.outputs.push(output);
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    /// Closes the last file and gives all.
+    pub(super) async fn finish(&mut self) -> Result<Vec<Output>> {
+        self.close().await?;
+        Ok(std::mem::take(&mut self.outputs))
+    }
+
+    /// Removes what was stored.
+    pub(super) async fn abort(self) {
+        let mut paths: Vec<Path> = self.outputs.into_iter().map(|output| output.path).collect();
+        if let Some(file) = self.current {
+            match file.upload {
+                Some(mut upload) => {
+                    if let Err(error) = upload.abort().await {
+                        tracing::debug!(%error, path = %file.path, "an upload could not be given up");
+                    }
+                }
+                None => paths.push(file.path),
+            }
+        }
+        delete_unused(&self.layout.store, paths).await;
+    }
+}

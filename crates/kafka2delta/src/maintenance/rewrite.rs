@@ -1,0 +1,265 @@
+//! The heavy part of a compaction: it reads the chosen files' live rows and stores them in new files, beside the merges,
+//! and keeps where each row went.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
+use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use roaring::RoaringBitmap;
+
+use super::cluster::{self, Position};
+use super::output::{GroupWriter, Output, OutputLayout};
+use super::plan::{CompactionPlan, Group};
+use crate::dv;
+use crate::error::{Error, ErrorCode, Result};
+use crate::merge::delete_unused;
+use crate::order;
+use crate::read::FileReader;
+
+/// Footers and vectors read at the same time.
+const PARALLEL_OPENS: usize = 16;
+/// Bytes of sorted rows that are encoded at once.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// A file that was rewritten.
+#[derive(Debug)]
+pub(super) struct Rewrote {
+    /// As the log has it.
+    pub(super) path: String,
+    /// Its deleted rows when it was read.
+    pub(super) then: Arc<RoaringBitmap>,
+    /// Its rows, deleted ones included.
+    pub(super) rows: u64,
+    /// Number of its first live row among those of the group.
+    pub(super) base: u64,
+}
+
+/// A group's rows in their new files.
+#[derive(Debug)]
+pub(super) struct RewrittenGroup {
+    pub(super) sources: Vec<Rewrote>,
+    pub(super) outputs: Vec<Output>,
+    /// Of sorted rows: number among the sources' rows to number among the outputs'.
+    permutation: Option<Vec<u32>>,
+}
+
+impl RewrittenGroup {
+    /// The output and the row in it that a live row of a source became; by the row's number among the group's.
+    pub(super) fn place(&self, number: u64) -> Option<(usize, u32)> {
+        let number = match &self.permutation {
+            Some(permutation) => u64::from(*permutation.get(usize::try_from(number).ok()?)?),
+            None => number,
+        };
+        let output = self.outputs.partition_point(|output| output.start <= number).checked_sub(1)?;
+        let row = number - self.outputs[output].start;
+        (row < self.outputs[output].rows).then_some(())?;
+        Some((output, u32::try_from(row).ok()?))
+    }
+}
+
+impl Rewrote {
+    /// Numbers, among the group's rows, of all its rows that were live.
+    pub(super) fn all(&self) -> std::ops::Range<u64> {
+        self.base..self.base + self.rows.saturating_sub(self.then.len())
+    }
+
+    /// The number of a row that was live.
+    pub(super) fn number(&self, row: u32) -> u64 {
+        self.base + u64::from(row) - self.then.rank(row)
+    }
+}
+
+/// Files written, not yet committed. Dropped instead, they are left to vacuum.
+#[derive(Debug)]
+pub struct Rewritten {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) schema_string: String,
+    pub(super) partition_columns: Vec<String>,
+    pub(super) cluster_by: Vec<String>,
+    /// Columns of the keys that the outputs come with.
+    pub(super) key_names: Option<Vec<String>>,
+    pub(super) groups: Vec<RewrittenGroup>,
+    pub(super) bytes_read: u64,
+    pub(super) since: Instant,
+}
+
+impl Rewritten {
+    /// Rows written.
+    pub fn num_rows(&self) -> u64 {
+        self.groups.iter().flat_map(|group| &group.outputs).map(|output| output.rows).sum()
+    }
+
+    fn paths(&self) -> Vec<Path> {
+        self.groups.iter().flat_map(|group| &group.outputs).map(|output| output.path.clone()).collect()
+    }
+
+    /// Removes the files that were written.
+    pub async fn discard(self) {
+        delete_unused(&self.store, self.paths()).await;
+    }
+}
+
+impl CompactionPlan {
+    /// Writes the live rows of the chosen files into new ones. Memory holds a batch, the row group being written, and the
+    /// keys; of a sorted table all rows of a partition value's files.
+    pub async fn rewrite(self) -> Result<Rewritten> {
+        let mut done = Rewritten {
+            store: self.store.clone(),
+            schema_string: self.schema_string.clone(),
+            partition_columns: self.partition_columns.clone(),
+            cluster_by: self.cluster_by.clone(),
+            key_names: self.key.as_ref().map(|key| key.names.clone()),
+            groups: Vec::with_capacity(self.groups.len()),
+            bytes_read: self.num_bytes(),
+            since: Instant::now(),
+        };
+        for group in &self.groups {
+            let layout = OutputLayout {
+                store: self.store.clone(),
+                partition_columns: self.partition_columns.clone(),
+                compression: self.compression,
+                target_file_size: self.target_file_size,
+                key: self.key.clone(),
+                partition_values: group.partition_values.clone(),
+                kafka_partition: group.kafka_partition,
+            };
+            let mut writer = GroupWriter::new(layout);
+            match self.rewrite_group(group, &mut writer).await {
+                Ok(group) => done.groups.push(group),
+                Err(error) => {
+                    writer.abort().await;
+                    done.discard().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn rewrite_group(&self, group: &Group, writer: &mut GroupWriter) -> Result<RewrittenGroup> {
+        let opened = self.open(group).await?;
+        // Sequences are kept where a file has some.
+        let ordered = opened.iter().any(|(reader, _)| reader.has_column(order::COLUMNS[0]));
+        let schema = if ordered { order::with_columns(&self.schema) } else { self.schema.clone() };
+        let mut sources = Vec::with_capacity(opened.len());
+        let mut held: Vec<RecordBatch> = Vec::new();
+        let mut base = 0;
+        for ((reader, then), source) in opened.into_iter().zip(&group.sources) {
+            let rows = reader.num_rows();
+            let mut batches = reader.batches(schema.clone()).await?;
+            let mut first = 0u64;
+            while let Some(batch) = batches.try_next().await? {
+                let next = first + batch.num_rows() as u64;
+                let live = live_rows(batch, &then, first)?;
+                first = next;
+                match self.cluster_by.is_empty() {
+                    true => writer.write(live).await?,
+                    false if live.num_rows() > 0 => held.push(live),
+                    false => {}
+                }
+            }
+            if first != rows {
+                return Err(Error::new(ErrorCode::TableCorrupt, format!("{} has too few rows", source.add.path)));
+            }
+            let live = rows.saturating_sub(then.len());
+            sources.push(Rewrote { path: source.add.path.clone(), then, rows, base });
+            base += live;
+        }
+        let permutation = match self.cluster_by.is_empty() {
+            true => None,
+            false => Some(self.write_sorted(held, writer).await?),
+        };
+        Ok(RewrittenGroup { sources, outputs: writer.finish().await?, permutation })
+    }
+
+    /// The files' footers and vectors.
+    async fn open(&self, group: &Group) -> Result<Vec<(FileReader, Arc<RoaringBitmap>)>> {
+        let opens: Vec<BoxFuture<'static, Result<_>>> = group
+            .sources
+            .iter()
+            .map(|source| {
+                let (store, add, deleted) = (self.store.clone(), source.add.clone(), source.deleted.clone());
+                async move {
+                    let deleted = match (deleted, &add.deletion_vector) {
+                        (Some(deleted), _) => deleted,
+                        (None, Some(vector)) => Arc::new(dv::read(store.as_ref(), vector).await?),
+                        (None, None) => Arc::default(),
+                    };
+                    let reader = FileReader::open(&store, &add).await?;
+                    if deleted.max().is_some_and(|last| u64::from(last) >= reader.num_rows()) {
+                        let message = format!("the deletion vector of {} names rows that it has not", add.path);
+                        return Err(Error::new(ErrorCode::TableCorrupt, message));
+                    }
+                    Ok((reader, deleted))
+                }
+                .boxed()
+            })
+            .collect();
+        futures::stream::iter(opens).buffered(PARALLEL_OPENS).try_collect().await
+    }
+
+    async fn write_sorted(&self, batches: Vec<RecordBatch>, writer: &mut GroupWriter) -> Result<Vec<u32>> {
+        let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(Vec::new()) };
+        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let batches = Arc::new(batches);
+        let (columns, all) = (self.cluster_by.clone(), batches.clone());
+        let (positions, permutation) = tokio::task::spawn_blocking(move || {
+            let positions = cluster::order(&all, &columns)?;
+            let permutation = permutation(&all, &positions)?;
+            Ok::<_, Error>((positions, permutation))
+        })
+        .await??;
+        let chunk = (positions.len() / (bytes / CHUNK_BYTES + 1)).clamp(1, 1 << 16);
+        for chunk in positions.chunks(chunk) {
+            let (all, schema, chunk) = (batches.clone(), schema.clone(), chunk.to_vec());
+            let rows = tokio::task::spawn_blocking(move || pick(&all, &schema, &chunk)).await??;
+            writer.write(rows).await?;
+        }
+        Ok(permutation)
+    }
+}
+
+fn live_rows(batch: RecordBatch, deleted: &RoaringBitmap, first: u64) -> Result<RecordBatch> {
+    let rows = first..first + batch.num_rows() as u64;
+    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
+    if deleted.range_cardinality(row(rows.start)..row(rows.end)) == 0 {
+        return Ok(batch);
+    }
+    let mask: BooleanArray = rows.map(|number| Some(!deleted.contains(row(number)))).collect();
+    Ok(filter_record_batch(&batch, &mask)?)
+}
+
+fn pick(batches: &[RecordBatch], schema: &SchemaRef, positions: &[Position]) -> Result<RecordBatch> {
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    let indices: Vec<(usize, usize)> = positions.iter().map(|(b, row)| (*b as usize, *row as usize)).collect();
+    let rows = interleave_record_batch(&batches, &indices)?;
+    Ok(rows.with_schema(schema.clone())?)
+}
+
+/// The new number of each row.
+fn permutation(batches: &[RecordBatch], positions: &[Position]) -> Result<Vec<u32>> {
+    let mut first = 0usize;
+    let mut bases = Vec::with_capacity(batches.len());
+    for batch in batches {
+        bases.push(first);
+        first += batch.num_rows();
+    }
+    if u32::try_from(first).is_err() {
+        return Err(Error::new(
+            ErrorCode::ConfigInvalid,
+            "more than 2^32 rows cannot be sorted in one step: lower maxBytes",
+        ));
+    }
+    let mut permutation = vec![0; first];
+    for (new, (batch, row)) in (0u32..).zip(positions) {
+        permutation[bases[*batch as usize] + *row as usize] = new;
+    }
+    Ok(permutation)
+}
