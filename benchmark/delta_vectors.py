@@ -59,8 +59,19 @@ class Bytes:
         return struct.unpack("<Q", self.take(8))[0]
 
 
-def read_bitmap(source: Bytes) -> list[int]:
-    """A 32-bit roaring bitmap of the portable format, as ascending numbers."""
+# Rows as bits: the number of 65,536 rows to an integer whose bits are the rows. Sets of many rows are compared at once.
+Rows = dict[int, int]
+
+
+def bits_of(values) -> int:
+    bits = bytearray(8192)
+    for value in values:
+        bits[value >> 3] |= 1 << (value & 7)
+    return int.from_bytes(bits, "little")
+
+
+def read_bitmap(source: Bytes) -> Rows:
+    """A 32-bit roaring bitmap of the portable format."""
     begin = source.at
     cookie = source.u32()
     if cookie & 0xFFFF == 12347:
@@ -80,44 +91,62 @@ def read_bitmap(source: Bytes) -> list[int]:
     if [key for key, _ in heads] != sorted({key for key, _ in heads}):
         raise VectorError("a bitmap's containers are not in order")
     offsets = [source.u32() for _ in range(count)] if has_offsets else None
-    rows: list[int] = []
+    rows: Rows = {}
     for n, ((key, cardinality), is_run) in enumerate(zip(heads, runs)):
         if offsets is not None and offsets[n] != source.at - begin:
             raise VectorError("a container is not where its offset says")
-        base = key << 16
         if is_run:
-            values = []
+            bits = 0
             for _ in range(source.u16()):
-                start, length = source.u16(), source.u16()
-                values.extend(range(start, start + length + 1))
+                start, length = source.u16(), source.u16() + 1
+                if start + length > 1 << 16:
+                    raise VectorError("a run leaves its container")
+                bits |= ((1 << length) - 1) << start
         elif cardinality <= 4096:
-            values = list(struct.unpack(f"<{cardinality}H", source.take(2 * cardinality)))
+            values = struct.unpack(f"<{cardinality}H", source.take(2 * cardinality))
+            if any(one >= other for one, other in zip(values, values[1:])):
+                raise VectorError("a container's values are not in order")
+            bits = bits_of(values)
         else:
             bits = int.from_bytes(source.take(8192), "little")
-            values = [i for i, bit in enumerate(reversed(f"{bits:065536b}")) if bit == "1"]
-        if len(values) != cardinality or values != sorted(set(values)) or (values and values[-1] > 0xFFFF):
-            raise VectorError("a container's values are not what its head says")
-        rows.extend(base + value for value in values)
+        if bits.bit_count() != cardinality:
+            raise VectorError("a container holds another number of values than its head says")
+        rows[key] = bits
     return rows
 
 
-def read_array(data: bytes) -> list[int]:
+def read_array(data: bytes) -> Rows:
     """The RoaringBitmapArray behind a vector's size: magic number, count, and bitmaps by the high 32 bits."""
     source = Bytes(data)
     magic = source.u32()
     if magic != MAGIC:
         raise VectorError(f"the magic number is {magic}")
-    rows: list[int] = []
+    rows: Rows = {}
     last = -1
     for _ in range(source.u64()):
         high = source.u32()
         if high <= last:
             raise VectorError("the bitmaps' keys are not in order")
         last = high
-        rows.extend((high << 32) + row for row in read_bitmap(source))
+        rows.update({(high << 16) + key: bits for key, bits in read_bitmap(source).items()})
     if source.at != len(data):
         raise VectorError(f"{len(data) - source.at} bytes behind the bitmaps")
     return rows
+
+
+def count(rows: Rows) -> int:
+    return sum(bits.bit_count() for bits in rows.values())
+
+
+def greatest(rows: Rows) -> int:
+    """The last row; -1 where there is none."""
+    return max(((key << 16) + bits.bit_length() - 1 for key, bits in rows.items() if bits), default=-1)
+
+
+def without(rows: Rows, others: Rows) -> Rows:
+    """Rows that are not among the others."""
+    rest = {key: bits & ~others.get(key, 0) for key, bits in rows.items()}
+    return {key: bits for key, bits in rest.items() if bits}
 
 
 def unique_id(vector: dict | None) -> str | None:
@@ -141,8 +170,8 @@ def file_of(table: str, vector: dict) -> str | None:
     return os.path.join(table, text[:-20], f"deletion_vector_{name}.bin")
 
 
-def read(table: str, vector: dict) -> list[int]:
-    """The deleted rows, ascending, after every check that the format allows. OSError where the file is gone."""
+def read(table: str, vector: dict) -> Rows:
+    """The deleted rows, after every check that the format allows. OSError where the file is gone."""
     path = file_of(table, vector)
     if path is None:
         data = z85_decode(vector["pathOrInlineDv"])
@@ -163,6 +192,6 @@ def read(table: str, vector: dict) -> list[int]:
         if len(data) != size or zlib.crc32(data) != checksum:
             raise VectorError("the checksum is wrong")
     rows = read_array(data)
-    if len(rows) != vector["cardinality"]:
-        raise VectorError(f"{len(rows)} rows, the descriptor says {vector['cardinality']}")
+    if count(rows) != vector["cardinality"]:
+        raise VectorError(f"{count(rows)} rows, the descriptor says {vector['cardinality']}")
     return rows

@@ -7,7 +7,7 @@ import time
 
 import duckdb
 
-ALL_COLUMNS = """SELECT count(*), sum(id), max(customer), max(order_date), sum(total_amount), max(status), max(note),
+ALL_COLUMNS = """SELECT count(*), sum(id), max(customer), epoch_us(max(order_date)), sum(total_amount), max(status), max(note),
     max(created_at), sum(__timestamp), sum(__log_sequence_number) FROM delta_scan(?)"""
 READS = 3
 

@@ -67,6 +67,8 @@ class Checker:
         self.state = State()
         self.where = ""
         self.checked: set[str] = set()
+        self.vectors: dict[str, delta_vectors.Rows] = {}  # path: deleted rows of its newest vector
+        self.live_rows = 0
         self.gone = 0
         self.versions: dict[int, int] = {}  # version: rows
 
@@ -91,6 +93,7 @@ class Checker:
                 self.wrong(f"the first commit is {versions[0]}, and there is no checkpoint to begin with")
                 return
             delta_checkpoints.restore(base[0], self.state)
+            self.live_rows = sum(rows_of(add) for add in self.state.live.values())
             versions = [version for version in versions if version > base[0].version]
             self.counts["versions taken from a checkpoint"] += 1
         due = {}
@@ -116,7 +119,7 @@ class Checker:
         self.check_newest()
 
     def rows(self) -> int:
-        return sum(rows_of(add) for add in self.state.live.values())
+        return self.live_rows
 
     def commit(self, version: int, lines: list[dict]):
         self.counts["commits"] += 1
@@ -199,6 +202,7 @@ class Checker:
         if {key(a) for a in adds} & {key(r) for r in removes}:
             self.wrong("a file is added and removed by one commit")
         taken: dict[str, dict] = {}
+        gone: set[str] = set()
         for remove in removes:
             path = remove["path"]
             known = state.live.get(path)
@@ -206,6 +210,7 @@ class Checker:
                 self.wrong(f"removes {key(remove)}, which is not live" + (f" but as {key(known)}" if known else ""))
             else:
                 taken[path] = state.live.pop(path)
+                self.live_rows -= rows_of(taken[path])
             if not isinstance(remove.get("dataChange"), bool):
                 self.wrong(f"the remove of {path} does not say dataChange")
             if not isinstance(remove.get("deletionTimestamp"), int):
@@ -217,15 +222,19 @@ class Checker:
             if known and remove.get("size") not in (None, known["size"]):
                 self.wrong(f"the remove of {path} has another size than the add")
             state.tombstones[key(remove)] = remove
+            gone.add(path)
             self.counts["removes"] += 1
         for add in adds:
             path = add["path"]
             if path in state.live:
                 self.wrong(f"{path} is live twice")
+            self.live_rows += rows_of(add) - rows_of(state.live.get(path) or {})
             state.live[path] = add
             state.tombstones.pop(key(add), None)
             self.check_add(add, taken.get(path), rewinds)
             self.counts["adds"] += 1
+        for path in gone - set(state.live):
+            self.vectors.pop(path, None)
 
     def check_add(self, add: dict, before: dict | None, rewinds: bool):
         path, columns = add["path"], self.state.metadata.get("partitionColumns", [])
@@ -262,12 +271,14 @@ class Checker:
         try:
             rows = delta_vectors.read(self.table, vector)
             self.counts["deletion vectors"] += 1
-            if rows and rows[-1] >= stats["numRecords"]:
-                self.wrong(f"{path} has {stats['numRecords']} rows, its vector marks row {rows[-1]}")
-            if before is not None and before.get("deletionVector") and not rewinds:
-                lost = set(delta_vectors.read(self.table, before["deletionVector"])) - set(rows)
+            if delta_vectors.greatest(rows) >= stats["numRecords"]:
+                last = delta_vectors.greatest(rows)
+                self.wrong(f"{path} has {stats['numRecords']} rows, its vector marks row {last}")
+            known, self.vectors[path] = self.vectors.get(path), rows
+            if before is not None and before.get("deletionVector") and known is not None and not rewinds:
+                lost = delta_vectors.count(delta_vectors.without(known, rows))
                 if lost:
-                    self.wrong(f"{path}: {len(lost)} deleted rows come back, as row {min(lost)}")
+                    self.wrong(f"{path}: {lost} deleted rows come back")
         except FileNotFoundError:
             self.gone += 1
         except (delta_vectors.VectorError, ValueError) as error:

@@ -7,16 +7,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::time::Instant;
 
 use kafka2delta::{KeyedTable, Offset};
 use serde_json::{Value, json};
 use support::changes::{Changes, Distribution, Generator};
 use support::measure::{median, number};
-use support::{Result, args::Args, deltars, engine, files, measure};
+use support::parts::{Part, say};
+use support::{Result, args::Args, deltars, engine, files, measure, parts};
 use tokio_util::sync::CancellationToken;
 
 const HELP: &str = "\
@@ -29,62 +28,6 @@ usage: npm run bench:merge -- [options]
   --no-deltars   leave delta-rs's MERGE out
   --work D       folder to work in, which stays; a table made there before is used again (default: a temporary one)
   --json         print one JSON object as the last line";
-
-/// Which part this process is, and where: what the program starts itself with.
-const PART: &str = "BENCH_MERGE_PART";
-const TABLE: &str = "BENCH_MERGE_TABLE";
-
-/// One of the three, in its process.
-struct Part {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Part {
-    /// Starts it and waits until its table is open, and indexed where it needs that.
-    fn start(part: &str, table: &Path) -> Result<(Self, Value)> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .env(PART, part)
-            .env(TABLE, table)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = process.stdin.take().ok_or("no pipe")?;
-        let output = BufReader::new(process.stdout.take().ok_or("no pipe")?);
-        let mut part = Self { process, input, output };
-        let ready = part.answer()?;
-        Ok((part, ready))
-    }
-
-    fn answer(&mut self) -> Result<Value> {
-        let mut line = String::new();
-        if self.output.read_line(&mut line)? == 0 {
-            return Err(format!("a part ended: {}", self.process.wait()?).into());
-        }
-        Ok(serde_json::from_str(&line)?)
-    }
-
-    /// Applies the batch in this file.
-    fn apply(&mut self, batch: &Path) -> Result<Value> {
-        writeln!(self.input, "{}", batch.display())?;
-        self.answer()
-    }
-
-    fn end(mut self) -> Result<()> {
-        drop(self.input);
-        match self.process.wait()? {
-            status if status.success() => Ok(()),
-            status => Err(format!("a part ended: {status}").into()),
-        }
-    }
-}
-
-fn say(answer: Value) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{answer}")?;
-    Ok(out.flush()?)
-}
 
 /// What a part's process does: opens its table, then applies batch after batch as their files are named to it.
 async fn part(name: &str, path: &Path) -> Result<()> {
@@ -103,7 +46,7 @@ async fn part(name: &str, path: &Path) -> Result<()> {
     say(
         json!({ "index_s": index_s, "index_bytes": info.map(|i| i.index_bytes), "peak_mib": number(measure::peak_mib()) }),
     )?;
-    for file in std::io::stdin().lock().lines() {
+    for file in parts::batches() {
         let changes = Changes::from_ipc(&std::fs::read(file?)?)?;
         measure::reset_peak();
         let mut timings = None;
@@ -156,28 +99,10 @@ impl Measured {
     }
 }
 
-/// The table before the changes: made here, or found as it was made before.
-async fn base_table(folder: &Path, rows: usize) -> Result<PathBuf> {
-    let per_file = engine::rows_per_file(rows);
-    let path = folder.join(format!("base-{rows}-{per_file}"));
-    if path.join("complete").exists() {
-        eprintln!("the table of {rows} rows lies in {}", path.display());
-        return Ok(path);
-    }
-    let before = Instant::now();
-    if path.exists() {
-        std::fs::remove_dir_all(&path)?;
-    }
-    engine::make_table(engine::options(&path), rows, per_file, |_| Ok(())).await?;
-    std::fs::write(path.join("complete"), "")?;
-    eprintln!("made a table of {rows} rows, {per_file} a file, in {:.1} s", before.elapsed().as_secs_f64());
-    Ok(path)
-}
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    if let (Ok(name), Some(path)) = (std::env::var(PART), std::env::var_os(TABLE)) {
-        return part(&name, Path::new(&path)).await;
+    if let Some((name, path)) = parts::this() {
+        return part(&name, &path).await;
     }
     let Some(args) = Args::parse(HELP)? else { return Ok(()) };
     let rows: usize = args.get("rows", 1_000_000)?;
@@ -189,20 +114,19 @@ async fn main() -> Result<()> {
     }
     let temporary = tempfile::tempdir()?;
     let folder = args.text("work").map_or(temporary.path(), Path::new).to_path_buf();
-    std::fs::create_dir_all(&folder)?;
-    let base = base_table(&folder, rows).await?;
+    let base = engine::base_table(&folder, rows).await?;
 
     let mut names = vec!["ours", "append"];
     if !args.has("no-deltars") {
         names.push("deltars");
     }
     let work = tempfile::tempdir_in(&folder)?;
-    let mut parts = Vec::new();
+    let mut running = Vec::new();
     let mut ready = Vec::new();
     for name in &names {
         files::copy_table(&base, &work.path().join(name))?;
-        let (part, answer) = Part::start(name, &work.path().join(name))?;
-        parts.push(part);
+        let (part, answer) = Part::start(name, &work.path().join(name), None)?;
+        running.push(part);
         ready.push(answer);
     }
     let mut generator = Generator::new(rows, distribution, args.get("seed", 42)?);
@@ -210,42 +134,30 @@ async fn main() -> Result<()> {
     let file = work.path().join("batch.arrow");
     for batch in 0..count {
         std::fs::write(&file, generator.batch(changes)?.ipc()?)?;
-        // Each is first in every other turn.
-        let mut order: Vec<usize> = (0..parts.len()).collect();
-        if batch % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
-            let answer = parts[at].apply(&file)?;
+        for at in parts::turn(batch, running.len()) {
+            let answer = running[at].apply(&file)?;
             measured[at].push(&answer);
             let timings = answer["timings"].as_str().unwrap_or_default();
             eprintln!("  {:8} {:9.4} s  {timings}", names[at], answer["seconds"].as_f64().unwrap_or(f64::NAN));
         }
     }
-    for part in parts {
+    for part in running {
         part.end()?;
     }
-    check(&work.path().join("ours"), &generator).await?;
-    if names.contains(&"deltars") {
-        let (a, b) =
-            (deltars::state(&work.path().join("ours")).await?, deltars::state(&work.path().join("deltars")).await?);
-        if a != b {
-            return Err(format!("the end states differ\nours\n{a}\ndelta-rs\n{b}").into());
-        }
-        eprintln!("end states are equal\n{a}");
-    }
+    tokio::task::block_in_place(|| check(&work.path().join("ours"), work.path(), &names, &generator))?;
     report(&args, (rows, changes, count, distribution), &names, &measured, &ready[0]);
     Ok(())
 }
 
-/// The rows must be those that the changes leave.
-async fn check(path: &Path, generator: &Generator) -> Result<()> {
-    let batches = deltars::query(path, "SELECT count(*), sum(id) FROM t").await?;
-    let told = arrow::util::pretty::pretty_format_batches(&batches)?.to_string();
-    let told: Vec<i64> = told.split(['|', ' ', '\n']).filter_map(|word| word.parse().ok()).collect();
-    let expected = vec![generator.live().len() as i64, generator.live().iter().sum()];
-    if told != expected {
-        return Err(format!("count and sum of the ids are {told:?} and should be {expected:?}").into());
+/// The rows must be those that the changes leave, by whomever.
+fn check(ours: &Path, work: &Path, names: &[&str], generator: &Generator) -> Result<()> {
+    deltars::check_count(ours, generator.live())?;
+    if names.contains(&"deltars") {
+        let (a, b) = (deltars::state(ours)?, deltars::state(&work.join("deltars"))?);
+        if a != b {
+            return Err(format!("the end states differ\nours\n{a}\ndelta-rs\n{b}").into());
+        }
+        eprintln!("end states are equal\n{a}");
     }
     Ok(())
 }

@@ -16,7 +16,8 @@ use support::log::{Checkpoint, LogReader, TableShape, newest_checkpoint};
 use support::maintenance::{CompactOptions, Maintenance};
 use support::measure::{median, number, percentile};
 use support::model::Model;
-use support::{Result, args::Args, deltars, engine, files, measure};
+use support::parts::Part;
+use support::{Result, args::Args, deltars, engine, files, measure, parts};
 use tokio::sync::Mutex;
 
 const HELP: &str = "\
@@ -50,6 +51,7 @@ struct Window {
     checkpoint: Checkpoint,
     disk_bytes: u64,
     resident_mib: f64,
+    steps: u64,
     read: Read,
 }
 
@@ -59,6 +61,8 @@ struct Read {
     scan: f64,
     fresh_open: f64,
     fresh_scan: f64,
+    /// Memory of the reader, the optimising included.
+    peak_mib: f64,
 }
 
 impl Read {
@@ -71,11 +75,12 @@ impl Read {
 impl Window {
     fn print_header() {
         println!(
-            "{:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>9} {:>8} {:>9} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6}",
+            "{:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>9} {:>8} {:>9} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6}",
             "commits",
             "p50 ms",
             "p95 ms",
             "max ms",
+            "steps",
             "files",
             "of DV",
             "deleted",
@@ -94,11 +99,12 @@ impl Window {
     fn print(&self) {
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         println!(
-            "{:8} {:8.2} {:8.2} {:8.1} {:6} {:6} {:8.1}% {:8.1} {:9} {:8.0} {:9.0} {:9.0} {:6.0} {:8.3} {:8.3} {:6.2}",
+            "{:8} {:8.2} {:8.2} {:8.1} {:6} {:6} {:6} {:8.1}% {:8.1} {:9} {:8.0} {:9.0} {:9.0} {:6.0} {:8.3} {:8.3} {:6.2}",
             self.commits,
             percentile(&self.latency, 0.5),
             percentile(&self.latency, 0.95),
             percentile(&self.latency, 1.0),
+            self.steps,
             self.shape.files,
             self.shape.files_with_vectors,
             100.0 * self.shape.deleted as f64 / (self.shape.rows + self.shape.deleted) as f64,
@@ -126,16 +132,35 @@ impl Window {
             "actions_per_commit": number(self.actions as f64 / self.log_commits.max(1) as f64),
             "checkpoint_version": self.checkpoint.version, "checkpoint_bytes": self.checkpoint.bytes,
             "checkpoint_adds": self.checkpoint.adds, "checkpoint_removes": self.checkpoint.removes,
-            "disk_bytes": self.disk_bytes, "resident_mib": number(self.resident_mib),
+            "compaction_steps": self.steps, "disk_bytes": self.disk_bytes, "resident_mib": number(self.resident_mib),
             "read_open_s": number(self.read.open), "read_scan_s": number(self.read.scan),
             "fresh_open_s": number(self.read.fresh_open), "fresh_scan_s": number(self.read.fresh_scan),
-            "read_ratio": number(self.read.ratio()),
+            "read_ratio": number(self.read.ratio()), "reader_peak_mib": number(self.read.peak_mib),
         })
     }
 }
 
-/// Reads the table and an optimised copy of it, in turns.
+/// What a read's process is told: the fresh copy's path, and the number of reads.
+const FRESH: &str = "BENCH_SOAK_FRESH";
+
+/// Reads the table and an optimised copy of it, in turns; in a process of its own, whose memory is not the writer's.
 fn read(path: &Path, fresh: &Path, reads: usize) -> Result<Read> {
+    let (part, answer) = Part::start("read", path, Some((FRESH, json!([fresh, reads]).to_string())))?;
+    part.end()?;
+    let get = |name: &str| answer[name].as_f64().unwrap_or(f64::NAN);
+    Ok(Read {
+        open: get("open"),
+        scan: get("scan"),
+        fresh_open: get("fresh_open"),
+        fresh_scan: get("fresh_scan"),
+        peak_mib: get("peak_mib"),
+    })
+}
+
+/// What that process does.
+fn read_here(path: &Path) -> Result<()> {
+    let told: (PathBuf, usize) = serde_json::from_str(&std::env::var(FRESH)?)?;
+    let (fresh, reads) = (told.0.as_path(), told.1);
     if fresh.exists() {
         std::fs::remove_dir_all(fresh)?;
     }
@@ -153,7 +178,10 @@ fn read(path: &Path, fresh: &Path, reads: usize) -> Result<Read> {
         }
     }
     let [[open, scan], [fresh_open, fresh_scan]] = times.map(|t| t.map(|t| median(&t)));
-    Ok(Read { open, scan, fresh_open, fresh_scan })
+    parts::say(json!({
+        "open": open, "scan": scan, "fresh_open": fresh_open, "fresh_scan": fresh_scan,
+        "peak_mib": number(measure::peak_mib()),
+    }))
 }
 
 /// Reads both by DuckDB; none where no Python with DuckDB is named.
@@ -168,6 +196,9 @@ fn duckdb(path: &Path, fresh: &Path) -> Result<Option<Value>> {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
+    if let Some((_, path)) = parts::this() {
+        return tokio::task::block_in_place(|| read_here(&path));
+    }
     let Some(args) = Args::parse(HELP)? else { return Ok(()) };
     let rows: usize = args.get("rows", 200_000)?;
     let commits: usize = args.get("commits", 1000)?;
@@ -258,6 +289,7 @@ async fn main() -> Result<()> {
             checkpoint: newest_checkpoint(&path)?.unwrap_or_default(),
             disk_bytes: files::bytes_under(&path),
             resident_mib: measure::resident_mib(),
+            steps: maintenance.as_ref().map_or(0, |m| m.steps),
             read: tokio::task::block_in_place(|| read(&path, &fresh, reads))?,
         };
         log_before = (log.bytes, log.commits, log.actions);
@@ -296,7 +328,7 @@ async fn main() -> Result<()> {
         );
     }
     println!(
-        "opened again in {open_s:.3} s, index in {index_s:.2} s; peak memory {:.0} MiB, of which readers too; the index {:.1} MiB",
+        "opened again in {open_s:.3} s, index in {index_s:.2} s; peak memory {:.0} MiB; the index {:.1} MiB",
         memory.0,
         memory.1 as f64 / (1 << 20) as f64
     );

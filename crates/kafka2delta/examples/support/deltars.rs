@@ -1,10 +1,10 @@
 //! delta-rs: its MERGE, its OPTIMIZE, and its reader.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use datafusion::prelude::{SessionContext, col, not};
 use deltalake::DeltaTable;
 use deltalake::operations::optimize::OptimizeType;
@@ -112,16 +112,24 @@ fn in_runtime<T: Send>(path: &Path, work: impl AsyncFnOnce(PathBuf) -> Result<T>
     })
 }
 
-/// Runs SQL over the table, which it names `t`.
-pub async fn query(path: &Path, sql: &str) -> Result<Vec<RecordBatch>> {
-    let bytes = kafka2delta::query::query(&path.to_string_lossy(), HashMap::new(), Some(sql)).await?;
-    Ok(arrow::ipc::reader::StreamReader::try_new(std::io::Cursor::new(bytes), None)?
-        .collect::<std::result::Result<_, _>>()?)
+/// Count and sums over the columns of a table, as text; equal tables have equal ones.
+pub fn state(path: &Path) -> Result<String> {
+    let sql = "SELECT count(*), sum(id), sum(__log_sequence_number), sum(total_amount), sum(char_length(note)), \
+               min(note), max(note), sum(cast(created_at as int)), count(distinct id) FROM t";
+    Ok(arrow::util::pretty::pretty_format_batches(&query(path, sql)?)?.to_string())
 }
 
-/// Count and sums over the columns of a table, as text; equal tables have equal ones.
-pub async fn state(path: &Path) -> Result<String> {
-    let sql = "SELECT count(*), sum(id), sum(`__log_sequence_number`), sum(total_amount), sum(char_length(note)), \
-               sum(datediff(created_at, date '2000-01-01')), count(distinct id) FROM t";
-    Ok(arrow::util::pretty::pretty_format_batches(&query(path, sql).await?)?.to_string())
+/// The table's rows must have these ids.
+pub fn check_count(path: &Path, ids: &[i64]) -> Result<()> {
+    let batches = query(path, "SELECT count(*) AS count, sum(id) AS sum FROM t")?;
+    let number = |column: usize| batches.first().map(|b| b.column(column).as_primitive::<Int64Type>().value(0));
+    let (told, expected) = ([number(0), number(1)], [Some(ids.len() as i64), Some(ids.iter().sum())]);
+    match told == expected {
+        true => Ok(()),
+        false => Err(format!("count and sum of the ids are {told:?} and should be {expected:?}").into()),
+    }
+}
+
+fn query(path: &Path, sql: &str) -> Result<Vec<RecordBatch>> {
+    in_runtime(path, async |path| Ok(session(&open(&path).await?).await?.sql(sql).await?.collect().await?))
 }

@@ -1,8 +1,9 @@
 //! Our engine, as the benchmarks open and use it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{Int64Array, RecordBatch};
 use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
@@ -99,4 +100,24 @@ pub async fn make_table(
         }
     }
     Ok(())
+}
+
+/// The table before the changes: made here, or found as it was made before.
+pub async fn base_table(folder: &Path, rows: usize) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let per_file = rows_per_file(rows);
+    let path = folder.join(format!("base-{rows}-{per_file}"));
+    let complete = path.with_extension("complete");
+    if complete.exists() && path.exists() {
+        eprintln!("the table of {rows} rows lies in {}", path.display());
+        return Ok(path);
+    }
+    let before = Instant::now();
+    if path.exists() {
+        std::fs::remove_dir_all(&path)?;
+    }
+    make_table(options(&path), rows, per_file, |_| Ok(())).await?;
+    std::fs::write(complete, "")?;
+    eprintln!("made a table of {rows} rows, {per_file} a file, in {:.1} s", before.elapsed().as_secs_f64());
+    Ok(path)
 }

@@ -11,6 +11,8 @@ pub mod maintenance;
 pub mod measure;
 pub mod model;
 pub mod orders;
+pub mod parts;
+pub mod values;
 
 /// Any error ends a benchmark.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
