@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
-import math
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,11 @@ def micros(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.timezone.utc)
     return (moment - EPOCH) // datetime.timedelta(microseconds=1)
+
+
+def read_stats(add: dict) -> dict:
+    """The statistics of an add, whose numbers are exact: a decimal may have 38 digits."""
+    return json.loads(add["stats"], parse_float=decimal.Decimal)
 
 
 def statistic(value, kind: str):
@@ -62,7 +66,9 @@ def column_bounds(column: pa.ChunkedArray, kind: str):
 def leaves(fields: list[dict], mapped: bool, prefix=()):
     """Paths of names in statistics and in the file, with the type, of all columns that are no list and no map."""
     for field in fields:
-        name = (field.get("metadata") or {}).get("delta.columnMapping.physicalName", field["name"]) if mapped else field["name"]
+        name = field["name"]
+        if mapped:
+            name = (field.get("metadata") or {}).get("delta.columnMapping.physicalName", name)
         kind = field["type"]
         if isinstance(kind, str):
             yield (*prefix, name), kind
@@ -92,7 +98,7 @@ def column_at(table: pa.Table, path):
 
 def check_file(file: str, add: dict, schema: dict, partition_columns: list[str], mapped: bool):
     """What is wrong with a data file: rows and statistics. A generator of texts."""
-    stats = json.loads(add["stats"])
+    stats = read_stats(add)
     parquet = pq.ParquetFile(file)
     if parquet.metadata.num_rows != stats["numRecords"]:
         yield f"numRecords is {stats['numRecords']}, the file has {parquet.metadata.num_rows} rows"
@@ -120,5 +126,5 @@ def check_file(file: str, add: dict, schema: dict, partition_columns: list[str],
         slack = 999 if kind.startswith("timestamp") else 0
         if low is not None and low > bounds[0]:
             yield f"{name}: the least value is {bounds[0]!r}, the statistics say {low!r}"
-        if high is not None and not (isinstance(high, float) and math.isnan(high)) and high + slack < bounds[1] if slack else high is not None and high < bounds[1]:
+        if high is not None and (high + slack if slack else high) < bounds[1]:
             yield f"{name}: the greatest value is {bounds[1]!r}, the statistics say {high!r}"

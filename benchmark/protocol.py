@@ -69,6 +69,7 @@ class Checker:
         self.checked: set[str] = set()
         self.vectors: dict[str, delta_vectors.Rows] = {}  # path: deleted rows of its newest vector
         self.live_rows = 0
+        self.missing_features: set[str] = set()
         self.gone = 0
         self.versions: dict[int, int] = {}  # version: rows
 
@@ -78,6 +79,10 @@ class Checker:
     # -- commits
 
     def run(self):
+        if not os.path.isdir(self.log):
+            self.where = self.table
+            self.wrong("there is no Delta table")
+            return
         names = sorted(name for name in os.listdir(self.log) if COMMIT.match(name))
         versions = [int(COMMIT.match(name)[1]) for name in names]
         self.where = "the log"
@@ -253,6 +258,9 @@ class Checker:
         if not isinstance(stats, dict) or not isinstance(stats.get("numRecords"), int):
             self.wrong(f"the add of {path} has no numRecords")
             return
+        if before is not None and before.get("stats"):
+            for problem in changed_stats(before, add):
+                self.wrong(f"{path}: {problem}")
         vector = add.get("deletionVector")
         if vector is None:
             if before is not None and before.get("deletionVector") and not rewinds:
@@ -331,8 +339,10 @@ class Checker:
         has_vectors = any(add.get("deletionVector") for add in self.state.live.values())
         used = delta_features.used_features(self.state.schema(), self.state.configuration(), has_vectors)
         missing = used - delta_features.named_features(self.state.protocol)
-        if missing:
+        # Said once, not at every commit.
+        if missing - self.missing_features:
             self.wrong(f"the protocol does not name {sorted(missing)}, which the table uses")
+        self.missing_features = missing
 
     # -- the end
 
@@ -357,6 +367,17 @@ def rows_of(add: dict) -> int:
     """Live rows of a file, by statistics and vector."""
     stats = json.loads(add.get("stats") or "{}")
     return stats.get("numRecords", 0) - (add.get("deletionVector") or {}).get("cardinality", 0)
+
+
+def changed_stats(before: dict, add: dict):
+    """Statistics of a file that is added again may leave out what they said before, and say nothing else."""
+    old, new = delta_files.read_stats(before), delta_files.read_stats(add)
+    if old.get("numRecords") != new.get("numRecords"):
+        yield f"numRecords goes from {old.get('numRecords')} to {new.get('numRecords')}"
+    for kind in ("minValues", "maxValues", "nullCount"):
+        for name, value in (new.get(kind) or {}).items():
+            if (old.get(kind) or {}).get(name) != value:
+                yield f"{kind} of {name} goes from {(old.get(kind) or {}).get(name)} to {value}"
 
 
 def main():
