@@ -28,14 +28,19 @@ const BATCH_BYTES: i64 = 16 << 20;
 
 /// Path of a data file in the table's store. The log's path is percent-encoded.
 pub fn store_path(add: &Add) -> Result<Path> {
-    if add.path.contains("://") || add.path.starts_with('/') {
+    path_in_store(&add.path)
+}
+
+/// The same, of a path of the log.
+pub fn path_in_store(path: &str) -> Result<Path> {
+    if path.contains("://") || path.starts_with('/') {
         return Err(Error::new(
             ErrorCode::TableUnsupported,
-            format!("the table names a file outside its folder ({}): a shallow clone is not written to", add.path),
+            format!("the table names a file outside its folder ({path}): a shallow clone is not written to"),
         ));
     }
-    Path::from_url_path(&add.path)
-        .map_err(|e| Error::with_source(ErrorCode::TableCorrupt, format!("'{}' is no path of a file", add.path), e))
+    Path::from_url_path(path)
+        .map_err(|e| Error::with_source(ErrorCode::TableCorrupt, format!("'{path}' is no path of a file"), e))
 }
 
 /// A data file in an object store, as Parquet's reader wants it.

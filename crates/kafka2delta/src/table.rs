@@ -1,12 +1,12 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
 use hashbrown::HashSet;
 use object_store::ObjectStore;
+use tokio::sync::Mutex;
 
 use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
@@ -17,6 +17,7 @@ use crate::keys::{Fingerprint, KeyHasher};
 use crate::log::actions::Commit;
 use crate::log::features;
 use crate::log::state::{Applied, FileId, TableState};
+use crate::maintenance::CheckpointClock;
 use crate::options::{KeyIndexMode, MergeMode, TableOptions};
 use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
@@ -57,8 +58,10 @@ pub struct KeyedTable {
     pub(crate) compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
     /// After an error: others' commits, or our own, may stand in the log.
     pub(crate) uncertain: bool,
-    /// Whether a checkpoint is being written beside the merges.
-    pub(crate) checkpointing: Arc<AtomicBool>,
+    /// When a checkpoint is due.
+    pub(crate) checkpoints: Arc<CheckpointClock>,
+    /// Held while a checkpoint is written.
+    pub(crate) checkpoint_lock: Arc<Mutex<()>>,
     /// Why the table is not to be written to any more.
     pub(crate) stopped: Option<String>,
 }
@@ -122,7 +125,8 @@ impl KeyedTable {
             moved: MovedRows::default(),
             compiled: None,
             uncertain: false,
-            checkpointing: Arc::default(),
+            checkpoints: Arc::default(),
+            checkpoint_lock: Arc::default(),
             stopped: None,
         };
         table.reload().await?;
@@ -140,6 +144,7 @@ impl KeyedTable {
         self.schema = Arc::new(Schema::empty());
         if let Some(state) = &self.state {
             features::check_writable(state)?;
+            self.checkpoints.found(state.checkpointed);
             self.schema = to_arrow(&state.schema()?)?;
             let partitions = &state.metadata.partition_columns;
             if !self.options.partition_columns.is_empty() && *partitions != self.options.partition_columns {

@@ -9,6 +9,9 @@ use super::actions::{Commit, CommitInfo};
 use crate::error::{Error, ErrorCode, Result};
 use crate::table::ENGINE_INFO;
 
+/// Parameter of our merges in the log: `merge-on-read`, or `copy-on-write` where rows move to new files.
+pub const MERGE_MODE: &str = "mergeMode";
+
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Attempt {

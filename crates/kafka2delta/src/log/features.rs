@@ -37,7 +37,7 @@ fn is_true(state: &TableState, property: &str) -> bool {
 
 /// Refuses a table that our commits would damage or that would damage our offsets, before anything is written.
 pub fn check_writable(state: &TableState) -> Result<()> {
-    check_protocol(&state.protocol)?;
+    check_known(&state.protocol)?;
     let refused = [
         ("delta.appendOnly", "the table takes appended rows only: set delta.appendOnly to false"),
         ("delta.enableChangeDataFeed", "the change data feed is not written: set delta.enableChangeDataFeed to false"),
@@ -80,7 +80,8 @@ pub fn check_writable(state: &TableState) -> Result<()> {
     Ok(())
 }
 
-fn check_protocol(protocol: &Protocol) -> Result<()> {
+/// Refuses a table with features that we do not know.
+pub fn check_known(protocol: &Protocol) -> Result<()> {
     if protocol.min_reader_version > 3 || protocol.min_writer_version > 7 {
         return Err(unsupported(format!(
             "the table needs reader version {} and writer version {}; 3 and 7 are known",

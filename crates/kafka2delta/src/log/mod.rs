@@ -1,8 +1,9 @@
 //! The Delta log: its actions, our own state of the table, and commits.
 
 pub mod actions;
-pub mod checkpoint;
 pub mod commit;
 pub mod features;
 pub mod files;
+pub mod history;
+pub mod listing;
 pub mod state;

@@ -10,7 +10,8 @@ use delta_kernel::{Snapshot, Version};
 use deltalake::logstore::LogStoreRef;
 use roaring::RoaringBitmap;
 
-use super::actions::{Add, Commit, Line, Metadata, Protocol, Txn};
+use super::actions::{Add, Commit, Line, Metadata, Protocol, Remove, Txn};
+use super::commit::MERGE_MODE;
 use super::files::Files;
 use crate::batch::Sequence;
 use crate::error::Result;
@@ -41,6 +42,8 @@ pub struct FileEntry {
     pub num_records: Option<u64>,
     /// Bytes that deletions cost since the file was written, as far as we saw: vectors and log entries.
     pub deletion_bytes: u64,
+    /// Whether it left the table since none of its rows was left: they were deleted, or replaced in other files.
+    pub emptied: bool,
     /// Version that took it out of the table.
     left_at: Version,
 }
@@ -51,7 +54,7 @@ impl FileEntry {
         let (partition, sequences) = (order::file_partition(&add), order::sequence_range(&add));
         let num_records = add.num_records();
         let deletion_bytes = deletion_cost(&add);
-        Self { add, live: true, deleted, partition, sequences, num_records, deletion_bytes, left_at: 0 }
+        Self { add, live: true, deleted, partition, sequences, num_records, deletion_bytes, emptied: false, left_at: 0 }
     }
 
     /// What stands for a file that left long ago: no row of it can be read.
@@ -76,6 +79,7 @@ impl FileEntry {
             sequences: None,
             num_records: Some(0),
             deletion_bytes: 0,
+            emptied: false,
             left_at: 0,
         }
     }
@@ -94,6 +98,13 @@ impl FileEntry {
     pub fn num_live_rows(&self) -> Option<u64> {
         self.num_records?.checked_sub(self.num_deleted())
     }
+}
+
+/// Whether a commit moves no rows: a file that leaves with it has none left. Only our own merges tell.
+fn takes_rows_alone(commit: &Commit) -> bool {
+    let merge_mode = || commit.info.as_ref()?.get("operationParameters")?.get(MERGE_MODE)?.as_str();
+    let ours = commit.info_str("engineInfo").is_some_and(|engine| engine.starts_with("kafka2delta/"));
+    ours && merge_mode() == Some("merge-on-read")
 }
 
 /// Bytes that the file's present vector cost: its data, and the remove and add that brought it.
@@ -123,6 +134,8 @@ pub struct TableState {
     partitions: HashSet<Option<i32>>,
     /// By app id.
     pub txns: HashMap<String, Txn>,
+    /// The newest checkpoint when the state was read.
+    pub checkpointed: Option<Version>,
 }
 
 /// What a commit changed in the state.
@@ -139,31 +152,48 @@ pub struct Applied {
 impl TableState {
     /// Reads the newest version of the table; none where there is no table.
     pub async fn load(log_store: &LogStoreRef) -> Result<Option<Self>> {
+        let loaded = Self::load_with(log_store, (), |_, (), _| Ok(())).await?;
+        Ok(loaded.map(|(state, ())| state))
+    }
+
+    /// The same, and shows each tombstone that the log has, with the table's metadata.
+    pub async fn load_with<T: Send + 'static>(
+        log_store: &LogStoreRef,
+        mut sum: T,
+        mut each: impl FnMut(&Self, &mut T, &Remove) -> Result<()> + Send + 'static,
+    ) -> Result<Option<(Self, T)>> {
         if !log_store.is_delta_table_location().await? {
             return Ok(None);
         }
         let engine = log_store.engine(None);
         let root = crate::table::root_url(log_store);
-        let state = tokio::task::spawn_blocking(move || -> Result<Self> {
+        let loaded = tokio::task::spawn_blocking(move || -> Result<(Self, T)> {
             let snapshot = Snapshot::builder_for(root).build(engine.as_ref())?;
-            let config = snapshot.table_configuration();
-            let mut state = Self::new(
-                snapshot.version(),
-                serde_json::from_value(serde_json::to_value(config.metadata())?)?,
-                serde_json::from_value(serde_json::to_value(config.protocol())?)?,
-            );
+            let mut state = Self::of(&snapshot)?;
             // Newest first: what was seen of a file or an app id before is newer.
             let mut seen = HashSet::new();
             for batch in snapshot.log_segment().read_actions(engine.as_ref(), get_all_actions_schema().clone())? {
                 let batch = batch?;
                 let is_commit = batch.is_log_batch;
                 let batch = batch.actions.try_into_record_batch()?;
-                state.replay_older(&batch, is_commit, &mut seen)?;
+                state.replay_older(&batch, is_commit, &mut seen, |state, remove| each(state, &mut sum, remove))?;
             }
-            Ok(state)
+            Ok((state, sum))
         })
         .await??;
-        Ok(Some(state))
+        Ok(Some(loaded))
+    }
+
+    /// Metadata and protocol of a snapshot, without files.
+    pub(crate) fn of(snapshot: &Snapshot) -> Result<Self> {
+        let config = snapshot.table_configuration();
+        let mut state = Self::new(
+            snapshot.version(),
+            serde_json::from_value(serde_json::to_value(config.metadata())?)?,
+            serde_json::from_value(serde_json::to_value(config.protocol())?)?,
+        );
+        state.checkpointed = snapshot.log_segment().checkpoint_version;
+        Ok(state)
     }
 
     /// A table without files.
@@ -178,6 +208,7 @@ impl TableState {
             left: VecDeque::new(),
             partitions: HashSet::new(),
             txns: HashMap::new(),
+            checkpointed: None,
         }
     }
 
@@ -186,6 +217,7 @@ impl TableState {
         batch: &arrow::array::RecordBatch,
         is_commit: bool,
         seen: &mut HashSet<(String, Option<String>)>,
+        mut each: impl FnMut(&Self, &Remove) -> Result<()>,
     ) -> Result<()> {
         // Partition values may be null: the JSON must say so.
         let mut json = Vec::new();
@@ -200,8 +232,11 @@ impl TableState {
             if let Some(txn) = line.txn {
                 self.txns.entry(txn.app_id.clone()).or_insert(txn);
             }
-            if let Some(remove) = line.remove.filter(|_| is_commit) {
-                seen.insert(remove.logical_id());
+            if let Some(remove) = line.remove {
+                each(self, &remove)?;
+                if is_commit {
+                    seen.insert(remove.logical_id());
+                }
             }
             if let Some(add) = line.add {
                 let id = add.logical_id();
@@ -276,8 +311,10 @@ impl TableState {
                 None => applied.added.push(self.insert(add.clone())?),
             }
         }
+        let emptied = takes_rows_alone(commit);
         for id in &left {
-            self.files[*id as usize].left_at = version;
+            let file = &mut self.files[*id as usize];
+            (file.left_at, file.emptied) = (version, emptied);
             self.left.push_back((version, *id));
         }
         applied.removed.extend(left);

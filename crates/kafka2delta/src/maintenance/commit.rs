@@ -102,7 +102,7 @@ impl KeyedTable {
             match attempt(&self.log_store, version, &commit, id).await? {
                 Attempt::Won => {
                     self.compacted(version, &commit, rewritten, &step.gone)?;
-                    self.checkpoint_if_due(version);
+                    self.checkpoint_if_due(version, &commit);
                     result.version = version;
                     result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
                     return Ok(Some(result));
@@ -235,9 +235,7 @@ impl KeyedTable {
 fn deleted_since(state: &TableState, id: FileId, source: &Rewrote) -> Result<Option<Vec<u64>>> {
     let file = &state.files[id as usize];
     if !file.live {
-        // Our own merges leave the whole vector of a file whose last row they took.
-        let emptied = file.deleted.as_ref().is_some_and(|deleted| deleted.len() == source.rows);
-        return Ok(emptied.then(|| source.all().collect()));
+        return Ok(file.emptied.then(|| source.all().collect()));
     }
     let now = vector_of(state, id)?;
     if !source.then.is_subset(now) {

@@ -5,13 +5,23 @@
 //! files from the table's state. [`CompactionPlan::rewrite`] reads and writes them while merges go on.
 //! [`KeyedTable::commit_compaction`](crate::KeyedTable::commit_compaction) commits, and marks rows that were deleted
 //! meanwhile in the new files' deletion vectors.
+//!
+//! [`Maintenance`] writes checkpoints and vacuums, and needs nothing of the open table.
 
+mod checkpoint;
+mod cleanup;
 mod cluster;
 mod commit;
 mod output;
 mod plan;
 mod rewrite;
+mod task;
+mod vacuum;
 
+pub(crate) use checkpoint::CheckpointClock;
+pub use checkpoint::CheckpointResult;
 pub use commit::CompactResult;
 pub use plan::{CompactOptions, CompactionPlan};
 pub use rewrite::Rewritten;
+pub use task::Maintenance;
+pub use vacuum::{VacuumOptions, VacuumResult};

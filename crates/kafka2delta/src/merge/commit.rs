@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::index::{Place, Remembered};
 use crate::keys::Fingerprint;
 use crate::log::actions::{Commit, Format, Metadata, Txn};
-use crate::log::commit::commit_info;
+use crate::log::commit::{MERGE_MODE, commit_info};
 use crate::log::features;
 use crate::log::state::TableState;
 use crate::rewrite::{self, Layout, Taken};
@@ -20,6 +20,12 @@ use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
 use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, KeyedTable, floor_text, key_text};
 use crate::write::now_millis;
+
+/// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
+/// leaves 1.7 million tombstones a day, which each checkpoint holds, and 86,400 log entries: with Delta's 7 and 30 days
+/// they would be many times the table. A day of time travel, for queries too, and three of history remain.
+const NEW_TABLE_PROPERTIES: &[(&str, &str)] =
+    &[("delta.deletedFileRetentionDuration", "interval 1 day"), ("delta.logRetentionDuration", "interval 3 days")];
 
 impl KeyedTable {
     /// The commit's actions for the state as it is now.
@@ -32,6 +38,7 @@ impl KeyedTable {
     ) -> Result<(Commit, Taken)> {
         let mut commit = Commit::default();
         let mut taken = Taken::default();
+        let mut copies = self.copy_on_write();
         let now = now_millis();
         for offset in offsets {
             let txn = Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
@@ -54,12 +61,13 @@ impl KeyedTable {
                 *taken |= &*rows;
             }
             let rewrites = !prepared.widened_columns.is_empty();
+            copies |= rewrites;
             if rewrites {
                 for (id, _) in state.live_files() {
                     deletions.entry(id).or_default();
                 }
             }
-            taken = match self.copy_on_write() || rewrites {
+            taken = match copies {
                 false => rewrite::by_vectors(&self.store, state, &deletions).await?,
                 true => {
                     let key =
@@ -99,7 +107,7 @@ impl KeyedTable {
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
         self.add_metadata(prepared, &mut commit)?;
-        commit.info = Some(commit_info(
+        let mut info = commit_info(
             id,
             &[
                 ("numTargetRowsInserted", result.inserted),
@@ -110,7 +118,10 @@ impl KeyedTable {
                 ("numOutputRows", result.upserted),
                 ("numTargetBytesAdded", result.bytes_written),
             ],
-        ));
+        );
+        let mode = if copies { "copy-on-write" } else { "merge-on-read" };
+        info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
+        commit.info = Some(info);
         Ok((commit, taken))
     }
 
@@ -127,6 +138,9 @@ impl KeyedTable {
                 self.options.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
             if vectors {
                 configuration.insert("delta.enableDeletionVectors".into(), "true".into());
+            }
+            for (name, value) in NEW_TABLE_PROPERTIES {
+                configuration.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
             }
             if let Some(key) = &self.key {
                 configuration.insert(KEY_PROPERTY.into(), key_text(&key.names));

@@ -172,7 +172,7 @@ impl KeyedTable {
                     self.committed(version, &commit, &taken, prepared, written)?;
                     self.index.make_room().await;
                     result.version = version;
-                    self.checkpoint_if_due(version);
+                    self.checkpoint_if_due(version, &commit);
                     result.timings.total = start.elapsed().as_secs_f64() * 1e3;
                     return Ok(result);
                 }
