@@ -38,7 +38,7 @@ def judge(expected, table: pa.Table) -> dict:
     try:
         got = rows.rows_of(table)
     except Exception as error:
-        return {"status": "wrong", "detail": f"{type(error).__name__}: {error}"}
+        return {"status": "wrong", "detail": re.sub(r"the row \d+ is", "rows are", str(error))}
     wrong = rows.difference(expected, got)
     return {"status": "wrong" if wrong else "right", "detail": wrong, "hash": rows.digest(got), "rows": len(got)}
 
@@ -92,7 +92,7 @@ def cell(result: dict | None, notes: list[str]) -> str:
         return "yes"
     text = re.sub(r"\s+", " ", str(result["detail"])).replace("|", "\\|").strip()
     # Paths of this run say nothing.
-    text = re.sub(r"(file:/+|/)(tmp|home|root|Users|work)/[^\s'\"]*/", "…/", text)
+    text = re.sub(r"(file:/+|/)[^\s'\"]*/", "…/", text)
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", text)[:240]
     if text not in notes:
         notes.append(text)

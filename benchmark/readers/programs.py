@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 
 import pyarrow as pa
 
@@ -70,6 +71,8 @@ def daft_read_deltalake(path: str) -> pa.Table:
 def chdb_delta_lake_local(path: str) -> pa.Table:
     import chdb
 
+    # It reads files below the working folder only.
+    os.chdir(os.path.dirname(path))
     return chdb.query(f"SELECT * FROM deltaLakeLocal('{path}')", "ArrowTable")
 
 

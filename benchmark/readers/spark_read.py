@@ -48,7 +48,9 @@ def main():
             frame = spark.read.format("delta").load(os.path.join(folder, name))
             frame.coalesce(1).write.parquet(os.path.join(out, name))
         except Exception as error:
-            errors[name] = str(error).strip().split("\n")[0][:300]
+            java = getattr(error, "java_exception", None)
+            text = java.toString() if java is not None else str(error)
+            errors[name] = text.strip().split("\n")[0][:300]
     print(json.dumps({"version": f"{pyspark.__version__}, Delta {delta_version(jars)}", "errors": errors}))
     spark.stop()
 

@@ -49,6 +49,7 @@ struct Window {
     log_commits: u64,
     actions: u64,
     checkpoint: Checkpoint,
+    checkpoint_s: f64,
     disk_bytes: u64,
     resident_mib: f64,
     steps: u64,
@@ -75,7 +76,7 @@ impl Read {
 impl Window {
     fn print_header() {
         println!(
-            "{:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>9} {:>8} {:>9} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6}",
+            "{:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>9} {:>8} {:>9} {:>8} {:>9} {:>8} {:>9} {:>6} {:>8} {:>8} {:>6}",
             "commits",
             "p50 ms",
             "p95 ms",
@@ -88,6 +89,7 @@ impl Window {
             "tombst.",
             "B/commit",
             "ckpt KiB",
+            "ckpt ms",
             "disk MiB",
             "RSS",
             "read s",
@@ -99,7 +101,7 @@ impl Window {
     fn print(&self) {
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         println!(
-            "{:8} {:8.2} {:8.2} {:8.1} {:6} {:6} {:6} {:8.1}% {:8.1} {:9} {:8.0} {:9.0} {:9.0} {:6.0} {:8.3} {:8.3} {:6.2}",
+            "{:8} {:8.2} {:8.2} {:8.1} {:6} {:6} {:6} {:8.1}% {:8.1} {:9} {:8.0} {:9.0} {:8.1} {:9.0} {:6.0} {:8.3} {:8.3} {:6.2}",
             self.commits,
             percentile(&self.latency, 0.5),
             percentile(&self.latency, 0.95),
@@ -112,6 +114,7 @@ impl Window {
             self.shape.tombstones,
             self.log_bytes as f64 / self.log_commits.max(1) as f64,
             self.checkpoint.bytes as f64 / 1024.0,
+            self.checkpoint_s * 1e3,
             mib(self.disk_bytes),
             self.resident_mib,
             self.read.open + self.read.scan,
@@ -131,6 +134,7 @@ impl Window {
             "log_bytes_per_commit": number(self.log_bytes as f64 / self.log_commits.max(1) as f64),
             "actions_per_commit": number(self.actions as f64 / self.log_commits.max(1) as f64),
             "checkpoint_version": self.checkpoint.version, "checkpoint_bytes": self.checkpoint.bytes,
+            "checkpoint_s": number(self.checkpoint_s),
             "checkpoint_adds": self.checkpoint.adds, "checkpoint_removes": self.checkpoint.removes,
             "compaction_steps": self.steps, "disk_bytes": self.disk_bytes, "resident_mib": number(self.resident_mib),
             "read_open_s": number(self.read.open), "read_scan_s": number(self.read.scan),
@@ -279,7 +283,12 @@ async fn main() -> Result<()> {
             let expected = model.len();
             return Err(format!("the engine tells {told:?}, the log {shape:?}, the model {expected} rows").into());
         }
+        let before = Instant::now();
+        let task = table.lock().await.maintenance();
+        task.checkpoint().await?;
+        let checkpoint_s = before.elapsed().as_secs_f64();
         let window = Window {
+            checkpoint_s,
             commits: commit,
             latency: std::mem::take(&mut latency),
             shape,

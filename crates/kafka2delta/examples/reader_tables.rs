@@ -133,7 +133,7 @@ fn kinds() -> Vec<Kind> {
         },
         Kind {
             properties: vec![("delta.checkpointPolicy", "v2"), ("delta.checkpointInterval", "5")],
-            ..kind("v2-checkpoint", "merge on read, with V2 checkpoints", plain())
+            ..kind("v2-checkpoint", "merge on read, `delta.checkpointPolicy` is `v2`", plain())
         },
         Kind {
             properties: vec![("delta.enableChangeDataFeed", "true")],
@@ -207,7 +207,10 @@ async fn make(kind: &Kind, folder: &Path, count: usize, commits: usize, seed: u6
         let merged = engine::merge(&mut *table.lock().await, &changes).await;
         let version = match (merged, commit) {
             (Ok(result), _) => result.version,
-            (Err(refused), 0) => return Ok(Some(refused.to_string())),
+            (Err(refused), 0) => {
+                std::fs::remove_dir_all(&path)?;
+                return Ok(Some(refused.to_string()));
+            }
             (Err(error), _) => return Err(error),
         };
         for (row, (id, deleted)) in changed.iter().enumerate() {

@@ -151,7 +151,11 @@ impl KeyedTable {
             if let Some(floor) = floor {
                 configuration.insert(FLOOR_PROPERTY.into(), floor_text(floor));
             }
-            let protocol = features::new_protocol(vectors, has_ntz);
+            let mut protocol = features::new_protocol(vectors, has_ntz);
+            // Spark does not open a table that has the policy and does not name the feature.
+            if configuration.get("delta.checkpointPolicy").is_some_and(|policy| policy == "v2") {
+                protocol = features::with_feature(&protocol, "v2Checkpoint").unwrap_or(protocol);
+            }
             let metadata = Metadata {
                 id: Uuid::new_v4().to_string(),
                 name: self.options.name.clone(),
