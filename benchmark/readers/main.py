@@ -25,8 +25,12 @@ import rows
 TIMEOUT_S = 180
 HERE = os.path.dirname(os.path.abspath(__file__))
 SPARK = "Spark 3.5 with Delta, its defaults"
+POLARS = "Polars `scan_delta`"
 # Readers that must read every table that the engine makes.
-MUST = [SPARK, "delta-rs, Python `QueryBuilder`", "DuckDB `delta_scan`", "Polars `scan_delta`"]
+MUST = [SPARK, "delta-rs, Python `QueryBuilder`", "DuckDB `delta_scan`", POLARS]
+# What they cannot, by no fault of the table: Polars takes partition values from the path, and of paths that need
+# encoding it misses the deletion vectors; our paths make it refuse such values.
+CANNOT = {(POLARS, "partitioned"), (POLARS, "partitioned-compacted")}
 
 
 def read_expected(path: str):
@@ -93,6 +97,7 @@ def cell(result: dict | None, notes: list[str]) -> str:
     text = re.sub(r"\s+", " ", str(result["detail"])).replace("|", "\\|").strip()
     # Paths of this run say nothing.
     text = re.sub(r"(file:/+|/)[^\s'\"]*/", "…/", text)
+    text = re.sub(r'"\w+=[^"]*/', '"…/', text)
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", text)[:240]
     if text not in notes:
         notes.append(text)
@@ -162,7 +167,9 @@ def main():
             file.write(text)
     else:
         print(text)
-    failed = [(r, n) for r in MUST if r in results for n, done in results[r].items() if done["status"] != "right"]
+    must = [(r, n) for r in MUST if r in results for n in results[r]]
+    failed = [p for p in must if results[p[0]][p[1]]["status"] != "right" and p not in CANNOT]
+    failed += [p for p in must if results[p[0]][p[1]]["status"] == "wrong" and p in CANNOT]
     for reader, name in failed:
         print(f"{reader} does not read {name}: {results[reader][name]['detail']}")
     # Tables that several read alike have one hash.

@@ -84,6 +84,14 @@ fn kinds() -> Vec<Kind> {
         Kind { compacted: true, ..kind("compacted", "merge on read, then compacted", plain()) },
         Kind { mode: MergeMode::CopyOnWrite, ..kind("copy-on-write", "copy on write: no deletion vectors", plain()) },
         Kind {
+            partition_columns: vec!["year", "price"],
+            ..kind(
+                "partitioned-plainly",
+                "merge on read, partitioned by integers and decimals",
+                vec![("year", DataType::Int32), ("price", DataType::Decimal128(10, 2)), ("text", DataType::Utf8)],
+            )
+        },
+        Kind {
             partition_columns: vec!["part", "day"],
             ..kind(
                 "partitioned",
@@ -160,6 +168,15 @@ fn rows(kind: &Kind, ids: &[i64], rng: &mut StdRng) -> Result<RecordBatch> {
             (true, DataType::Utf8) => {
                 let value = |_: &i64| rng.random_bool(0.95).then(|| ODD[rng.random_range(0..ODD.len())]);
                 Arc::new(ids.iter().map(value).collect::<StringArray>())
+            }
+            (true, DataType::Int32) => {
+                let value = |_: &i64| rng.random_bool(0.9).then(|| rng.random_range(2020..2023));
+                Arc::new(ids.iter().map(value).collect::<Int32Array>())
+            }
+            (true, DataType::Decimal128(precision, scale)) => {
+                let prices = [Some(-150), Some(0), Some(12_345), None];
+                let values = ids.iter().map(|_| prices[rng.random_range(0..4)]);
+                Arc::new(values.collect::<Decimal128Array>().with_precision_and_scale(*precision, *scale)?)
             }
             (true, _) => {
                 let days = [Some(-719_162), Some(0), Some(2_932_896), None];

@@ -1,6 +1,5 @@
 //! Data files: Parquet with statistics, one for each partition value.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -206,7 +205,7 @@ pub fn encode(
     let stats = stats::to_json(&rows, metadata.row_groups());
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
-    let path = file_path(&file.partition_values, compression)?;
+    let path = file_path(&file.partition_values, compression);
     let mut tags = StringMap::new();
     if let Some(partition) = file.kafka_partition {
         tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
@@ -215,7 +214,7 @@ pub fn encode(
         tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
     }
     let add = Add {
-        path: log_path(&path),
+        path: path.to_string(),
         partition_values: file.partition_values.clone(),
         size,
         modification_time: now_millis(),
@@ -237,45 +236,29 @@ pub fn now_millis() -> i64 {
 
 /// Bytes that a folder's name may have where file systems end names at 255.
 const MAX_FOLDER: usize = 200;
+/// Folder of files whose partition values are not told by folders. Polars takes the values from the path and not from
+/// the log: it refuses this one, where it would read nulls without it. Named by percent-encoded values, as others write
+/// them, it would miss the files' deletion vectors and read deleted rows.
+const VALUES_IN_LOG: &str = "partition_values_in_log=1";
 
-/// A new file's path in the store: folders by the partition columns, as Hive has them, since some readers (Polars) take
-/// the values from there and not from the log. What is not plain ASCII is percent-encoded in the folder's name, as
-/// delta-rs writes it: readers differ in how they encode anything else.
-pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Result<Path> {
+/// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
+pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
     let suffix = match compression {
         Compression::Snappy => "snappy",
         Compression::Zstd => "zstd",
     };
     let name = format!("part-00000-{}-c000.{suffix}.parquet", Uuid::new_v4());
-    let folders = partition_values.iter().map(|(name, value)| {
-        let value = value.as_deref().map_or_else(|| "__HIVE_DEFAULT_PARTITION__".to_owned(), folder_text);
-        format!("{}={value}", folder_text(name))
-    });
-    let folders: Vec<String> = folders.collect();
-    let path = match folders.iter().any(|folder| folder.len() > MAX_FOLDER) {
-        true => name,
-        false => folders.into_iter().chain([name]).collect::<Vec<_>>().join("/"),
-    };
-    Path::parse(&path).map_err(|e| Error::with_source(ErrorCode::Internal, format!("'{path}' is no path"), e))
-}
-
-/// Text of a column's name or value in a folder's name.
-fn folder_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => out.push(char::from(byte)),
-            other => {
-                let _ = write!(out, "%{other:02X}");
-            }
-        }
-    }
-    out
-}
-
-/// The path of one of our files as the log has it: a URI, in which a percent sign of the folder's name is encoded again.
-pub(crate) fn log_path(path: &Path) -> String {
-    path.as_ref().replace('%', "%25")
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let folders: Option<Vec<String>> = partition_values
+        .iter()
+        .map(|(name, value)| {
+            let value = value.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__");
+            let folder = format!("{name}={value}");
+            (plain(name) && plain(value) && folder.len() <= MAX_FOLDER).then_some(folder)
+        })
+        .collect();
+    let folders = folders.unwrap_or_else(|| vec![VALUES_IN_LOG.to_owned()]);
+    Path::from(folders.into_iter().chain([name]).collect::<Vec<_>>().join("/"))
 }
 
 /// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.
@@ -320,15 +303,13 @@ mod tests {
     #[test]
     fn paths_are_plain_ascii() {
         let path_of = |value: Option<&str>| {
-            let values = StringMap::from([("p q".to_owned(), value.map(str::to_owned))]);
-            file_path(&values, Compression::Snappy).unwrap()
+            let values = StringMap::from([("p".to_owned(), value.map(str::to_owned))]);
+            file_path(&values, Compression::Snappy).to_string()
         };
-        assert!(path_of(Some("2024-01.5")).as_ref().starts_with("p%20q=2024-01.5/part-"));
-        assert!(path_of(None).as_ref().starts_with("p%20q=__HIVE_DEFAULT_PARTITION__/part-"));
-        let odd = path_of(Some("ü%/.."));
-        assert!(odd.as_ref().starts_with("p%20q=%C3%BC%25%2F../part-"));
-        assert!(log_path(&odd).starts_with("p%2520q=%25C3%25BC%2525%252F../part-"));
-        assert_eq!(crate::read::path_in_store(&log_path(&odd)).unwrap(), odd);
-        assert!(path_of(Some(&"ü".repeat(100))).as_ref().starts_with("part-"));
+        assert!(path_of(Some("2024-01.5")).starts_with("p=2024-01.5/part-"));
+        assert!(path_of(None).starts_with("p=__HIVE_DEFAULT_PARTITION__/part-"));
+        for odd in ["ü", "%", "a/b", "a b", "", &"x".repeat(250)] {
+            assert!(path_of(Some(odd)).starts_with("partition_values_in_log=1/part-"), "{odd}");
+        }
     }
 }

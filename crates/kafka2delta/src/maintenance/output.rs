@@ -17,7 +17,7 @@ use crate::options::Compression;
 use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
 use crate::scan::KeyColumns;
 use crate::stats::Summary;
-use crate::write::{file_path, log_path, now_millis, writer_properties};
+use crate::write::{file_path, now_millis, writer_properties};
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.
 const PART_BYTES: usize = 16 << 20;
@@ -116,7 +116,7 @@ impl Encoder {
 impl OpenFile {
     fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
         Ok(Self {
-            path: file_path(&layout.partition_values, layout.compression)?,
+            path: file_path(&layout.partition_values, layout.compression),
             encoder: Some(Encoder::new(rows, layout)?),
             upload: None,
             pending: Vec::new(),
@@ -189,7 +189,7 @@ impl OpenFile {
             tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
         }
         let add = Add {
-            path: log_path(&self.path),
+            path: self.path.to_string(),
             partition_values: layout.partition_values.clone(),
             size: i64::try_from(self.uploaded).map_err(|_| broken())?,
             modification_time: now_millis(),
