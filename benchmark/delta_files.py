@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import struct
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +37,10 @@ def statistic(value, kind: str):
         return micros(value)
     if kind.startswith("decimal"):
         return decimal.Decimal(str(value))
-    if kind in ("float", "double"):
+    if kind == "float":
+        # The shortest text of a single: another number as a double.
+        return struct.unpack("f", struct.pack("f", float(value)))[0]
+    if kind == "double":
         return float(value)
     if kind == "string":
         return str(value).encode()

@@ -73,7 +73,16 @@ def chdb_delta_lake_local(path: str) -> pa.Table:
 
     # It reads files below the working folder only.
     os.chdir(os.path.dirname(path))
-    return chdb.query(f"SELECT * FROM deltaLakeLocal('{path}')", "ArrowTable")
+    table = chdb.query(f"SELECT * FROM deltaLakeLocal('{path}')", "ArrowTable")
+    # ClickHouse has one type for text and bytes.
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            column = table[field.name].cast(pa.binary())
+            try:
+                column.cast(pa.string())
+            except pa.ArrowInvalid:
+                table = table.set_column(at, field.name, column)
+    return table
 
 
 def sail(path: str) -> pa.Table:
