@@ -1,19 +1,61 @@
-/** `npm run bench:merge -- [options]` and `npm run bench:decode -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|readers|decode -- [options]`: see benchmark/README.md. */
 
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ensureSpark } from '../benchmark/spark/setup.mjs'
 import { bootstrap, checkNode, requireRust } from './bootstrap.mjs'
 import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
-import { main, Problem, run } from './lib/process.mjs'
+import { main, Problem, run, say } from './lib/process.mjs'
+import { ensurePython, ensureReaders } from './lib/python.mjs'
+
+/** Programs of crates/kafka2delta/examples. */
+const RUST = { merge: 'bench_merge', soak: 'bench_soak', index: 'bench_index' }
+
+async function example(name, args, env = {}) {
+  requireRust('The benchmarks are written in Rust')
+  const cargo = ['run', '--release', ...LOCKED, '-p', 'kafka2delta', '--example', name, '--', ...args]
+  return (await run('cargo', cargo, { cwd: ROOT, env: { ...cargoEnv(), ...env } })).code
+}
+
+/** Makes the tables, or takes those of `--tables`, and has every reader read them. */
+async function readers(args) {
+  const option = (name) => {
+    const at = args.indexOf(name)
+    return at < 0 ? undefined : args[at + 1]
+  }
+  const python = await ensureReaders()
+  if ('missing' in python) throw new Problem(python.missing)
+  const spark = args.includes('--no-spark') ? { missing: 'left out' } : await ensureSpark()
+  if ('missing' in spark) say(`Spark: ${spark.missing}`)
+  const given = option('--tables')
+  const folder = given ?? mkdtempSync(join(tmpdir(), 'kafka2delta-readers-'))
+  try {
+    if (!given || !existsSync(join(given, 'tables.json'))) {
+      const named = ['--rows', '--commits', '--seed'].flatMap((name) => (option(name) ? [name, option(name)] : []))
+      const code = await example('reader_tables', ['--out', folder, ...named])
+      if (code !== 0) return code
+    }
+    const withSpark = 'missing' in spark ? [] : ['--spark', spark.python, spark.jars]
+    const out = option('--out') ?? join(ROOT, 'docs', 'readers.md')
+    const program = [join('benchmark', 'readers', 'main.py'), folder, '--out', out, ...withSpark]
+    return (await run(python.python, program, { cwd: ROOT })).code
+  } finally {
+    if (!given) rmSync(folder, { recursive: true, force: true })
+  }
+}
 
 await main(async () => {
   const [what, ...args] = process.argv.slice(2)
   checkNode()
-  if (what === 'merge') {
-    requireRust('The merge benchmark is written in Rust')
-    const cargo = ['run', '--release', ...LOCKED, '-p', 'kafka2delta', '--example', 'bench_merge', '--', ...args]
-    process.exitCode = (await run('cargo', cargo, { cwd: ROOT, env: cargoEnv() })).code
-  } else if (what === 'decode') {
+  if (what === 'readers') process.exitCode = await readers(args)
+  else if (what === 'decode') {
     await bootstrap()
     const node = ['--import', 'tsx', 'benchmark/decode.ts', ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code
-  } else throw new Problem('usage: node scripts/bench.mjs merge|decode [options]')
+  } else if (Object.hasOwn(RUST, what ?? '')) {
+    // The soak has DuckDB read the table too, where there is a Python for it.
+    const python = what === 'soak' && !args.includes('--help') ? await ensurePython() : {}
+    process.exitCode = await example(RUST[what], args, { ORACLE_PYTHON: python.python ?? '' })
+  } else throw new Problem('usage: node scripts/bench.mjs merge|soak|index|readers|decode [options]')
 })

@@ -6,6 +6,7 @@ import { ensureVenv, findPython, installedVenv } from './venv.mjs'
 
 const REQUIREMENTS = join(ROOT, '__test__', 'oracle', 'requirements.txt')
 const MINIMUM = 10
+const READERS = join(ROOT, 'benchmark', 'readers', 'requirements.txt')
 
 /** The environment's Python if it was made before, otherwise null. */
 export function installedPython() {
@@ -22,4 +23,15 @@ export async function ensurePython() {
   if (!python) return { missing: `Python 3.${MINIMUM} or newer is not installed` }
   const [prefix, requirements] = ['venv', REQUIREMENTS]
   return ensureVenv(python, { what: 'the test oracle', note: '150 MB', prefix, requirements, imports: 'deltalake' })
+}
+
+/**
+ * Makes the environment of the readers that are tried on our tables, where it is not there yet.
+ * @returns {Promise<{ python: string } | { missing: string }>} the interpreter, or why there is none
+ */
+export async function ensureReaders() {
+  const python = findPython(MINIMUM)
+  if (!python) return { missing: `Python 3.${MINIMUM} or newer is not installed` }
+  const [prefix, requirements] = ['venv-readers', READERS]
+  return ensureVenv(python, { what: 'the readers', note: '900 MB', prefix, requirements, imports: 'polars' })
 }

@@ -168,6 +168,13 @@ pub fn now_millis() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
+/// Bytes that a folder's name may have where file systems end names at 255.
+const MAX_FOLDER: usize = 200;
+/// Folder of files whose partition values are not told by folders. Polars takes the values from the path and not from
+/// the log: it refuses this one, where it would read nulls without it. Named by percent-encoded values, as others write
+/// them, it would miss the files' deletion vectors and read deleted rows.
+const VALUES_IN_LOG: &str = "partition_values_in_log=1";
+
 /// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
 pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
     let suffix = match compression {
@@ -181,21 +188,19 @@ pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) 
     }
 }
 
-/// The folder of partition values, as `year=2024/month=5`; none where they need encoding.
+/// The folder of partition values, as `year=2024/month=5`; none where there are none.
 pub(crate) fn partition_folder(partition_values: &StringMap) -> Option<String> {
-    let plain = |text: &str| {
-        !text.is_empty()
-            && text.len() <= 100
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     let folders: Option<Vec<String>> = partition_values
         .iter()
         .map(|(name, value)| {
             let value = value.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__");
-            (plain(name) && plain(value)).then(|| format!("{name}={value}"))
+            let folder = format!("{name}={value}");
+            (plain(name) && plain(value) && folder.len() <= MAX_FOLDER).then_some(folder)
         })
         .collect();
-    folders.filter(|folders| !folders.is_empty()).map(|folders| folders.join("/"))
+    let folder = folders.map_or_else(|| VALUES_IN_LOG.to_owned(), |folders| folders.join("/"));
+    (!folder.is_empty()).then_some(folder)
 }
 
 /// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.
@@ -240,9 +245,14 @@ mod tests {
 
     #[test]
     fn paths_are_plain_ascii() {
-        let plain = StringMap::from([("year".to_owned(), Some("2024".to_owned()))]);
-        assert!(file_path(&plain, Compression::Snappy).to_string().starts_with("year=2024/part-"));
-        let odd = StringMap::from([("p".to_owned(), Some("ü%/..".to_owned()))]);
-        assert!(file_path(&odd, Compression::Snappy).to_string().starts_with("part-"));
+        let path_of = |value: Option<&str>| {
+            let values = StringMap::from([("p".to_owned(), value.map(str::to_owned))]);
+            file_path(&values, Compression::Snappy).to_string()
+        };
+        assert!(path_of(Some("2024-01.5")).starts_with("p=2024-01.5/part-"));
+        assert!(path_of(None).starts_with("p=__HIVE_DEFAULT_PARTITION__/part-"));
+        for odd in ["ü", "%", "a/b", "a b", "", &"x".repeat(250)] {
+            assert!(path_of(Some(odd)).starts_with("partition_values_in_log=1/part-"), "{odd}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Random changes over few keys, with random batch boundaries, re-sent tails, restarts and both merge modes, against the
 //! map of design.md §4.8. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
-//! `TRACE=1` its changes.
+//! `TRACE=1` its changes. `KEEP` names a folder where the tables stay, for `npm run check:protocol`.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 mod support;
@@ -88,7 +88,8 @@ async fn run(seed: u64) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let uri = folder.path().to_str().unwrap();
+    let kept = std::env::var("KEEP").ok().map(|keep| std::path::Path::new(&keep).join(seed.to_string()));
+    let uri = kept.as_deref().unwrap_or(folder.path()).to_str().unwrap();
     let soft_delete_column = plan.soft.then(|| SOFT.to_owned());
     let index = tempfile::tempdir().unwrap();
     let options = TableOptions {

@@ -191,7 +191,10 @@ pub fn check_known(protocol: &Protocol) -> Result<()> {
 
 /// The protocol of a table that we create with these properties.
 pub fn new_protocol(deletion_vectors: bool, timestamp_ntz: bool, properties: &BTreeMap<String, String>) -> Protocol {
-    let features = [(deletion_vectors, "deletionVectors"), (timestamp_ntz, "timestampNtz")];
+    // Spark does not open a table that has the policy and does not name the feature.
+    let v2_checkpoints = properties.get("delta.checkpointPolicy").is_some_and(|policy| policy == "v2");
+    let features =
+        [(deletion_vectors, "deletionVectors"), (timestamp_ntz, "timestampNtz"), (v2_checkpoints, "v2Checkpoint")];
     let reader: Vec<String> = features.into_iter().filter(|(used, _)| *used).map(|(_, f)| f.to_owned()).collect();
     let used = |property: &str| properties.get(property).is_some_and(|v| v.eq_ignore_ascii_case("true"));
     let own = [(CHANGE_DATA_FEED, "changeDataFeed"), (IN_COMMIT_TIMESTAMPS, "inCommitTimestamp")];

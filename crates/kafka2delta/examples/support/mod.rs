@@ -1,0 +1,18 @@
+//! What the benchmark programs share: a table of orders, changes of it, peers, and measuring.
+#![allow(dead_code, reason = "each program uses a part of it")]
+
+pub mod args;
+pub mod changes;
+pub mod deltars;
+pub mod engine;
+pub mod files;
+pub mod log;
+pub mod maintenance;
+pub mod measure;
+pub mod model;
+pub mod orders;
+pub mod parts;
+pub mod values;
+
+/// Any error ends a benchmark.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
