@@ -7,7 +7,7 @@
 The file has `columns` (name, type, and the values as texts), `cases` (an expression each) and `refused` (expressions that
 kafka2delta refuses). Each case gets Spark's `type`, and `values` as texts; a case that Spark itself refuses gets `error`.
 Texts: floats as Java writes them, dates as days and timestamps as microseconds since 1970, binary as hexadecimal digits,
-arrays, maps and structs as JSON. `cargo test -p kafka2delta --test expressions` compares without Spark.
+arrays, maps and structs as JSON. `cargo test --release --test engine expressions::` compares without Spark.
 """
 
 import json

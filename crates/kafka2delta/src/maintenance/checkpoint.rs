@@ -170,14 +170,17 @@ mod tests {
         assert!(clock.commit(10, 1000, 10));
         assert!(!clock.commit(11, 1000, 1), "one at a time");
         let result = CheckpointResult { version: 11, bytes: 40_000, ..CheckpointResult::default() };
+        let ended_long_ago = |took| clock.inner.lock().ended = Some((Instant::now() - Duration::from_secs(30), took));
         clock.ended(Instant::now(), Some(&result));
+        ended_long_ago(Duration::ZERO);
         assert!(!clock.commit(22, 1000, 10), "the log has hardly grown");
         assert!(clock.commit(23, 9000, 10));
         clock.ended(Instant::now() - Duration::from_secs(1), Some(&result));
         assert!(!clock.commit(50, 1_000_000, 10), "the last one took long");
-        clock.inner.lock().ended = Some((Instant::now() - Duration::from_secs(30), Duration::from_secs(1)));
+        ended_long_ago(Duration::from_secs(1));
         assert!(clock.commit(51, 0, 10));
         clock.ended(Instant::now(), Some(&result));
+        ended_long_ago(Duration::ZERO);
         assert!(clock.commit(111, 0, 10), "readers do not wait for ever");
     }
 }

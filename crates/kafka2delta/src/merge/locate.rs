@@ -1,12 +1,13 @@
 //! Where the rows are that a batch replaces, deletes or truncates.
 
+use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use crate::collapse::{Collapsed, Truncate};
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
 use crate::keys::Fingerprint;
-use crate::log::state::{FileEntry, TableState};
+use crate::log::state::{FileEntry, FileId, TableState};
 use crate::order;
 use crate::rewrite::{Deletions, num_records};
 use crate::scan::{is_live, row_number, vector_of};
@@ -88,16 +89,12 @@ impl KeyedTable {
 
 /// Rows by file. By file first: sorting is most of the work.
 fn by_file<'a>(places: impl Iterator<Item = &'a Place>) -> Result<Deletions> {
-    let mut files: Vec<Vec<u32>> = Vec::new();
+    let mut files: HashMap<FileId, Vec<u32>> = HashMap::new();
     for place in places {
-        let file = place.file as usize;
-        if file >= files.len() {
-            files.resize_with(file + 1, Vec::new);
-        }
-        files[file].push(place.row);
+        files.entry(place.file).or_default().push(place.row);
     }
     let mut deletions = Deletions::new();
-    for (file, mut rows) in (0u32..).zip(files).filter(|(_, rows)| !rows.is_empty()) {
+    for (file, mut rows) in files {
         rows.sort_unstable();
         let rows = RoaringBitmap::from_sorted_iter(rows)
             .map_err(|_| Error::new(ErrorCode::Internal, "two keys of a batch have one place"))?;

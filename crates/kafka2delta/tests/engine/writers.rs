@@ -1,16 +1,13 @@
 //! Several writers of one table: other partitions of the same topic, the same partition by mistake, and other engines.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::HashMap;
 
+use crate::support::{Change, Key, Model, Row, merge, options, rows};
 use deltalake::operations::optimize::OptimizeType;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{ErrorCode, KeyedTable};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Change, Key, Model, Row, merge, options, rows};
 
 fn upsert(key: Key, name: &str) -> Change {
     let row = Row {

@@ -1,14 +1,12 @@
 //! Vacuum, checkpoints and clean-up of the log: nothing goes that a reader within the retention needs.
 //! `SEED` chooses what the random work is; it is printed.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::support::{Change, Key, Model, Row, merge, options, rows};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::prelude::SessionContext;
@@ -17,7 +15,6 @@ use kafka2delta::options::MergeMode;
 use kafka2delta::{CompactOptions, KeyedTable, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Change, Key, Model, Row, merge, options, rows};
 use tokio_util::sync::CancellationToken;
 
 const NOW: VacuumOptions = VacuumOptions { retention: Some(Duration::ZERO), dry_run: false };

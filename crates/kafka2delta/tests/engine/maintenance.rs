@@ -1,12 +1,10 @@
 //! Compaction beside merges, against the map of design.md §4.8: steps are planned, and committed after further merges of
 //! the same table object or of another one, deletes and compactions of other engines, and restarts. `SEED` and
 //! `SEQUENCES` choose what runs; a failure prints its seed, and `TRACE=1` the steps.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{Change, Key, Model, Row, SOFT, ipc, options, primary_key, rows};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use deltalake::logstore::{StorageConfig, logstore_for};
@@ -19,7 +17,6 @@ use kafka2delta::{CompactOptions, KeyedTable, MergeResult, Offset, TableOptions}
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use support::{Change, Key, Model, Row, SOFT, ipc, options, primary_key, rows};
 use tokio_util::sync::CancellationToken;
 
 fn env(name: &str) -> Option<u64> {
@@ -365,7 +362,7 @@ async fn a_cancelled_rewrite_leaves_nothing() {
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     for id in [1, 3, 5] {
-        support::merge(&mut table, "q:t:0", &[upsert((0, id), "a", None)], false).await.unwrap();
+        crate::support::merge(&mut table, "q:t:0", &[upsert((0, id), "a", None)], false).await.unwrap();
     }
     let count = || std::fs::read_dir(folder.path().join("part=1")).unwrap().count();
     let before = count();
@@ -390,7 +387,7 @@ async fn rows_deleted_while_a_step_is_written_are_carried_over() {
     let mut model = Model::default();
     for round in 0..4 {
         let batch: Vec<Change> = (0..20).map(|id| upsert((round, id), "a", None)).collect();
-        support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+        crate::support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
         batch.iter().for_each(|c| model.apply(c));
     }
     let files = table.info().num_files;
@@ -398,10 +395,10 @@ async fn rows_deleted_while_a_step_is_written_are_carried_over() {
     // All rows of one file, some of another, and one that comes back.
     let mut batch: Vec<Change> = (0..20).step_by(2).map(|id| delete((1, id))).collect();
     batch.extend([delete((2, 4)), upsert((2, 5), "b", None), delete((3, 7))]);
-    support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+    crate::support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
     batch.iter().for_each(|c| model.apply(c));
     let back = [upsert((3, 7), "back", None)];
-    support::merge(&mut table, "q:t:0", &back, false).await.unwrap();
+    crate::support::merge(&mut table, "q:t:0", &back, false).await.unwrap();
     back.iter().for_each(|c| model.apply(c));
     let result = table.commit_compaction(rewritten).await.unwrap().unwrap();
     assert_eq!((result.files_added, result.rows, result.rows_carried_over), (2, 80, 13));
@@ -410,7 +407,7 @@ async fn rows_deleted_while_a_step_is_written_are_carried_over() {
     model.assert_equals(&rows(uri).await, "after the commit");
     keep(folder.path(), &model);
     let all: Vec<Change> = model.rows.keys().map(|key| upsert(*key, "c", None)).collect();
-    let merged = support::merge(&mut table, "q:t:0", &all, false).await.unwrap();
+    let merged = crate::support::merge(&mut table, "q:t:0", &all, false).await.unwrap();
     assert_eq!((merged.inserted, merged.updated), (0, model.rows.len() as u64));
     let history = kafka2delta::log::history::history(uri, Default::default(), 2).await.unwrap();
     assert!(history.len() == 2 && history[0].contains("MERGE") && history[0].contains(r#""version":7"#), "{history:?}");
@@ -424,10 +421,10 @@ async fn sequences_and_tags_survive_a_compaction() {
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     for round in 0..3u64 {
         let batch: Vec<Change> = (0..6).map(|id| upsert((0, id), "a", Some(100 + round))).collect();
-        support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+        crate::support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
     }
     let batch = [upsert((0, 100), "a", None)];
-    support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+    crate::support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
     assert!(compact(&mut table, &ALL).await.is_some());
     drop(table);
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
@@ -446,7 +443,7 @@ async fn two_processes_merge_and_compact_at_the_same_time() {
     let mut table = KeyedTable::open(options(&uri, MergeMode::MergeOnRead)).await.unwrap();
     let mut model = Model::default();
     let first: Vec<Change> = (0..50).map(|id| upsert((0, id), "first", None)).collect();
-    support::merge(&mut table, "q:t:0", &first, false).await.unwrap();
+    crate::support::merge(&mut table, "q:t:0", &first, false).await.unwrap();
     first.iter().for_each(|c| model.apply(c));
     let stop = CancellationToken::new();
     let compactor = tokio::spawn({
@@ -472,7 +469,7 @@ async fn two_processes_merge_and_compact_at_the_same_time() {
                 if rng.random_bool(0.3) { delete(key) } else { upsert(key, &format!("n{round}"), None) }
             })
             .collect();
-        support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
+        crate::support::merge(&mut table, "q:t:0", &batch, false).await.unwrap();
         batch.iter().for_each(|c| model.apply(c));
     }
     stop.cancel();
@@ -489,7 +486,7 @@ async fn a_column_to_sort_by_must_exist() {
         TableOptions { cluster_by: vec!["gone".into()], ..options(folder.path().to_str().unwrap(), MergeMode::Auto) };
     let mut table = KeyedTable::open(options).await.unwrap();
     assert!(table.plan_compaction(&ALL).unwrap().is_none(), "there is no table yet");
-    support::merge(&mut table, "q:t:0", &[upsert((0, 1), "a", None)], false).await.unwrap();
+    crate::support::merge(&mut table, "q:t:0", &[upsert((0, 1), "a", None)], false).await.unwrap();
     let error = table.plan_compaction(&ALL).unwrap_err();
     assert_eq!(error.code, kafka2delta::ErrorCode::ConfigInvalid);
     assert!(error.message.contains("gone"), "{error}");

@@ -1,17 +1,14 @@
 //! Keys that change their Kafka partition, since partitions were added: partitions are read in any order, with re-sent
 //! tails, truncates and restarts, and the table must hold what the source had. `SEED`, `SEQUENCES`, `TRACE` as in
 //! `model.rs`.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{Change, Key, Row, SOFT, ipc, options, primary_key, rows};
 use kafka2delta::options::MergeMode;
 use kafka2delta::{KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Change, Key, Row, SOFT, ipc, options, primary_key, rows};
 use tokio_util::sync::CancellationToken;
 
 fn env(name: &str) -> Option<u64> {

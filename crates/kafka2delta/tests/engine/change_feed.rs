@@ -1,13 +1,11 @@
 //! The change data feed, read by delta-rs: it tells exactly what each version changed, in both merge modes.
 //! `SEED` and `SEQUENCES` choose what runs; with `TABLE` the table of a `SEED` is left there, for a look by other readers.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{Change, Key, Model, Row, SOFT, merge, options, rows, rows_of};
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::writer::StreamWriter;
@@ -17,7 +15,6 @@ use kafka2delta::options::MergeMode;
 use kafka2delta::{ErrorCode, KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Change, Key, Model, Row, SOFT, merge, options, rows, rows_of};
 use tokio_util::sync::CancellationToken;
 
 type Rows = BTreeMap<Key, Row>;

@@ -1,16 +1,13 @@
 //! Tables of others, their logs written by hand: what we honour is kept, and what we do not know is refused before
 //! anything is written.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::support::{Change, Key, Model, Row, merge, options, rows};
 use kafka2delta::options::MergeMode;
 use kafka2delta::{ErrorCode, KeyedTable, TableOptions};
 use serde_json::{Value, json};
-use support::{Change, Key, Model, Row, merge, options, rows};
 
 fn upsert(key: Key, name: Option<&str>) -> Change {
     let row = Row { name: name.map(Into::into), part: Some(key.1 as i32 % 2), ..Row::default() };
@@ -150,7 +147,7 @@ async fn what_we_do_not_keep_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         write_log(folder.path(), 0, &[legacy(1, 2), metadata(&self::fields(), &json!({}))]);
         let mut table =
-            KeyedTable::open(support::options(folder.path().to_str().unwrap(), MergeMode::Auto)).await.unwrap();
+            KeyedTable::open(crate::support::options(folder.path().to_str().unwrap(), MergeMode::Auto)).await.unwrap();
         merge(&mut table, "q:t:0", &[upsert((0, 1), Some("a"))], false).await.unwrap();
         write_log(folder.path(), 2, &[protocol, metadata(&fields, &configuration)]);
         for _ in 0..2 {

@@ -1,15 +1,12 @@
 //! Random changes over few keys, with random batch boundaries, re-sent tails, restarts and both merge modes, against the
 //! map of design.md §4.8. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
 //! `TRACE=1` its changes. `KEEP` names a folder where the tables stay, for `npm run check:protocol`.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Change, Key, Model, Row, SOFT, merge, options, rows};
 use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::{KeyedTable, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Change, Key, Model, Row, SOFT, merge, options, rows};
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -1,13 +1,11 @@
 //! Other engines write to the table between our commits: what they do is followed, built anew, or stops the table.
 //! `SEED` and `SEQUENCES` choose what runs.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{Change, Key, Model, Row, merge, options, rows};
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use datafusion::prelude::{SessionContext, col};
@@ -24,7 +22,6 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
-use support::{Change, Key, Model, Row, merge, options, rows};
 
 async fn delta(uri: &str) -> DeltaTable {
     deltalake::open_table(deltalake::ensure_table_uri(uri).unwrap()).await.unwrap()

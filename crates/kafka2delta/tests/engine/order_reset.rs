@@ -1,11 +1,8 @@
 //! A source whose order began anew, a failover or a restored database, is told from changes that are sent again.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Change, Row, merge, options, rows};
 use kafka2delta::options::MergeMode;
 use kafka2delta::{ErrorCode, KeyedTable, MergeResult, Result, TableOptions};
-use support::{Change, Row, merge, options, rows};
 
 fn updates(ids: std::ops::Range<i64>, first_sequence: u64, name: &str) -> Vec<Change> {
     let row = |id: i64| Row { name: Some(format!("{name}{id}")), part: Some(0), ..Row::default() };

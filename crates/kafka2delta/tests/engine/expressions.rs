@@ -1,5 +1,4 @@
 //! Additional columns beside Spark 3.5's results, which `scripts/spark-expressions.py` writes into the table.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 use std::fmt::Write;
 use std::sync::Arc;

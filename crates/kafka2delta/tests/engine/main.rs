@@ -1,0 +1,15 @@
+//! Tests of the engine through what it offers, one program: linking DataFusion takes a minute for each. One part of them is
+//! run by `cargo test --release --test engine model::`.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+
+mod change_feed;
+mod expressions;
+mod features;
+mod foreign;
+mod maintenance;
+mod model;
+mod order_reset;
+mod partitions;
+mod retention;
+mod support;
+mod writers;
