@@ -254,7 +254,8 @@ async fn what_others_do_between_our_commits_is_followed() {
         })
     };
     let (a, b) = tokio::join!(lane(0), lane(1));
-    (a.unwrap(), b.unwrap());
+    a.unwrap();
+    b.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
