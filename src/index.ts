@@ -4,13 +4,20 @@ export { type BadRecord, type ChangeBatch, CONTROL_COLUMNS, Op } from './debeziu
 export { type ColumnDescription, TableDecoder, type TableDescription } from './debezium/decoder.js'
 export type { DecodeOptions } from './debezium/options.js'
 export {
+  type CheckpointResult,
+  type CompactOptions,
+  type CompactResult,
   DeltaTable,
   type DeltaTableOptions,
+  type HistoryEntry,
   type MergeOptions,
   type MergeResult,
   readTable,
   type TableInfo,
   type TableOffset,
+  tableHistory,
+  type VacuumOptions,
+  type VacuumResult,
 } from './delta/table.js'
 export { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from './errors.js'
 export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
@@ -18,6 +25,7 @@ export type { Logger, LogLevel } from './log.js'
 export type {
   ColumnOptions,
   DeadLetterOptions,
+  MaintenanceOptions,
   SchemaRegistryOptions,
   SharedTableOptions,
   StartingOffsets,
@@ -27,6 +35,7 @@ export type {
 } from './options.js'
 export type { SchemaSource } from './registry/schema-source.js'
 export {
+  type CompactionStep,
   type OffsetProgress,
   type StreamContext,
   StreamingQuery,

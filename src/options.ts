@@ -63,6 +63,18 @@ export type ResolvedDeadLetter =
   | { readonly kind: 'delta'; readonly uri: string; readonly storageOptions: Readonly<Record<string, string>> }
   | { readonly kind: 'kafka'; readonly topic: string }
 
+/** Compaction beside the stream: what is not given has its default. */
+export interface MaintenanceOptions {
+  /** Small files of one size class, Kafka partition and partition value from which on they become one. Default: 8. */
+  readonly minFiles?: number
+  /** Bytes that one step reads, or text as `1 GB`. Default: 1 GB. */
+  readonly maxBytes?: number | string
+  /** Share of deleted rows from which on a file is rewritten, 0 to 1. Default: 0.3. */
+  readonly deletedShare?: number
+  /** Lag in messages above which nothing is rewritten, for an hour at most. Default: 1,000,000. */
+  readonly maxLag?: number
+}
+
 /** Options that hold for all tables of a query, and that each table may set for itself. */
 export interface SharedTableOptions {
   /** The field that says whether a row is deleted; it is not stored. Default: `__deleted`. */
@@ -95,6 +107,16 @@ export interface SharedTableOptions {
   readonly maxRewriteBytes?: number | string
   /** How many deletes and order values are remembered, in keys. Default: 1,000,000. */
   readonly rememberedKeys?: number
+  /** Columns by which compaction sorts rows, as a Z-order where there are several. Default: rows keep their order. */
+  readonly clusterBy?: string | readonly string[]
+  /** `none`: no key index is kept; the key columns of the files that may hold a key are read instead. Default: `auto`. */
+  readonly keyIndex?: 'auto' | 'none'
+  /** Memory for a table's key index, some 21 bytes a key; above, it works from a file. Default: 1 GB. */
+  readonly indexMemory?: number | string
+  /** Local folder that keeps the key index between runs. Default: none, and each start builds it anew. */
+  readonly indexDir?: string
+  /** Compaction beside the stream; false: files are left as they are. */
+  readonly maintenance?: boolean | MaintenanceOptions
   /** How values are stored of columns that `columns` does not name. */
   readonly columnDefaults?: Omit<ColumnOptions, 'type'>
   /**
@@ -198,6 +220,10 @@ export interface StreamOptions extends SharedTableOptions {
 type ReadOption =
   | 'targetFileSize'
   | 'maxRewriteBytes'
+  | 'clusterBy'
+  | 'indexMemory'
+  | 'indexDir'
+  | 'maintenance'
   | 'lsnColName'
   | 'columnDefaults'
   | 'metadataColumns'
@@ -228,8 +254,20 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly targetFileSize: number
   /** Bytes. */
   readonly maxRewriteBytes: number
+  readonly clusterBy: readonly string[]
+  /** Bytes. */
+  readonly indexMemory: number
+  /** Absolute path. */
+  readonly indexDir: string | null
+  /** Null: files are left as they are. */
+  readonly maintenance: ResolvedMaintenance | null
   /** Null unless `onBadRecord` is `dead-letter`. */
   readonly deadLetter: ResolvedDeadLetter | null
+}
+
+/** Compaction beside the stream, complete. Sizes in bytes. */
+export type ResolvedMaintenance = { readonly [K in keyof typeof COMPACT_DEFAULTS]: number } & {
+  readonly maxLag: number
 }
 
 /** All options, complete. Durations in milliseconds, sizes in bytes. */
@@ -261,7 +299,14 @@ export const TABLE_DEFAULTS = {
   targetFileSize: 128 * 1024 * 1024,
   maxRewriteBytes: 10 * 1024 ** 3,
   rememberedKeys: 1_000_000,
+  keyIndex: 'auto',
+  indexMemory: 1024 ** 3,
 } as const
+
+/** When files are rewritten. */
+export const COMPACT_DEFAULTS = { minFiles: 8, maxBytes: 1024 ** 3, deletedShare: 0.3 } as const
+
+const MAX_LAG = 1_000_000
 
 const LIMITS = { maxBatchMessages: 100_000, maxBatchBytes: 64 * 1024 * 1024, maxQueueBytes: 192 * 1024 * 1024 }
 
@@ -296,12 +341,25 @@ function resolveDeadLetter(
   }
 }
 
+function resolveMaintenance(table: ParsedTable, query: ParsedOptions): ResolvedMaintenance | null {
+  const own = table.maintenance ?? query.maintenance ?? true
+  if (own === false) return null
+  const given = { ...(typeof query.maintenance === 'object' ? query.maintenance : {}), ...(own === true ? {} : own) }
+  return {
+    minFiles: given.minFiles ?? COMPACT_DEFAULTS.minFiles,
+    maxBytes: given.maxBytes ?? COMPACT_DEFAULTS.maxBytes,
+    deletedShare: given.deletedShare ?? COMPACT_DEFAULTS.deletedShare,
+    maxLag: given.maxLag ?? MAX_LAG,
+  }
+}
+
 function resolveTable(
   topic: string,
   table: ParsedTable,
   query: ParsedOptions,
   baseDir: string | undefined,
 ): ResolvedTable {
+  const indexDir = table.indexDir ?? query.indexDir
   const pick = <K extends keyof typeof TABLE_DEFAULTS>(name: K) => table[name] ?? query[name] ?? TABLE_DEFAULTS[name]
   return {
     topic,
@@ -319,6 +377,11 @@ function resolveTable(
     lsnColName: table.lsnColName ?? query.lsnColName ?? null,
     columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
     metadataColumns: table.metadataColumns ?? query.metadataColumns ?? [],
+    clusterBy: table.clusterBy ?? query.clusterBy ?? [],
+    keyIndex: pick('keyIndex'),
+    indexMemory: pick('indexMemory'),
+    indexDir: indexDir === undefined ? null : resolve(baseDir ?? process.cwd(), indexDir),
+    maintenance: resolveMaintenance(table, query),
     includeColumns: table.includeColumns ?? null,
     excludeColumns: table.excludeColumns ?? [],
     renameColumns: table.renameColumns ?? {},

@@ -6,7 +6,7 @@ import type { StreamingQuery } from './stream/query.js'
 import { realSystems } from './stream/real-systems.js'
 import { startQuery } from './stream/start.js'
 
-export type { OffsetProgress, StreamingQueryProgress } from './stream/progress.js'
+export type { CompactionStep, OffsetProgress, StreamingQueryProgress } from './stream/progress.js'
 export {
   StreamingQuery,
   type StreamingQueryEvents,

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { tableFromArrays, tableFromIPC } from 'apache-arrow'
 import test from 'ava'
+import { DeltaTable, readTable } from '../../src/delta/table.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { loadFixtureSet } from '../../src/demo/fixtures.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
@@ -135,4 +137,80 @@ withAddon('a demo that is killed goes on: nothing lost, nothing doubled', async 
   const other = await run(['demo', '--seed', '8', '--dir', join(dir, 'demo')])
   t.is(other.code, 2)
   t.regex(other.stderr, /holds a demo with seed 7, not 8/)
+})
+
+withAddon('commands on a table: describe, history, compact, checkpoint, vacuum', async (t) => {
+  const path = join(dir, 'kept')
+  const table = await DeltaTable.open({ path, primaryKey: ['id'], name: 'kept' })
+  for (let i = 0; i < 10; i++) {
+    const offsets = [{ appId: 'q:a:0', ...(i > 0 ? { expected: BigInt(i - 1) } : { expected: null }), last: BigInt(i) }]
+    await table.merge(tableFromArrays({ id: BigInt64Array.of(BigInt(i), 100n), at: Int32Array.of(i, i) }), { offsets })
+  }
+  await table.close()
+
+  const described = await run(['describe', path])
+  t.is(described.code, 0, described.stderr)
+  t.regex(described.stdout, /rows +11\n/)
+  t.regex(described.stdout, /files +10, /)
+  t.regex(described.stdout, /q:a:0 +9\n/)
+  const info = JSON.parse((await run(['describe', path, '--json'])).stdout)
+  t.like(info, { exists: true, name: 'kept', version: 9, numRows: 11, offsets: [{ appId: 'q:a:0', version: '9' }] })
+
+  const history = await run(['history', path, '--limit', '3'])
+  t.is(history.code, 0, history.stderr)
+  t.is(history.stdout.trim().split('\n').length, 4)
+  t.regex(history.stdout, /^ *9 +\d{4}-.*MERGE/m)
+
+  const compacted = await run(['compact', path])
+  t.is(compacted.code, 0, compacted.stderr)
+  t.regex(compacted.stdout, /^version 10: 10 files \(.*\) became 1 \(/)
+  t.regex((await run(['compact', path])).stdout, /^nothing is due/)
+  const full = await run(['compact', path, '--full', '--json'])
+  t.is(full.code, 0, full.stderr)
+  t.is(JSON.parse(full.stdout).steps, 0)
+
+  const checkpoint = await run(['checkpoint', path, '--json'])
+  t.is(checkpoint.code, 0, checkpoint.stderr)
+  t.is(JSON.parse(checkpoint.stdout).version, 10)
+  t.true(existsSync(join(path, '_delta_log', '00000000000000000010.checkpoint.parquet')))
+
+  t.is((await run(['vacuum', path, '--retention', '1 hour'])).code, 2)
+  const kept = await run(['vacuum', path])
+  t.regex(kept.stdout, /^0 files, /)
+  const dry = await run(['vacuum', path, '--retention', '0 seconds', '--dry-run', '--json'])
+  t.is(dry.code, 0, dry.stderr)
+  const { numFiles } = JSON.parse(dry.stdout)
+  t.true(numFiles >= 10)
+  const forced = await run(['vacuum', path, '--retention', '0 seconds', '--force', '--json'])
+  t.is(JSON.parse(forced.stdout).numFiles, numFiles)
+  t.is((await DeltaTable.open({ path }).then((opened) => opened.info())).numRows, 11)
+  const rows = tableFromIPC(await readTable(path, { sql: 'SELECT id, at FROM t ORDER BY id' }))
+  t.deepEqual(
+    rows.toArray().map(({ id, at }) => [Number(id), at]),
+    [...Array.from({ length: 10 }, (_, i) => [i, i]), [100, 9]],
+  )
+})
+
+withAddon('commands on a table: what is wrong is said', async (t) => {
+  const none = await run(['describe', join(dir, 'nowhere')])
+  t.is(none.code, 3, none.stderr)
+  t.regex(none.stderr, /there is no Delta table at /)
+  const option = await run(['compact', join(dir, 'nowhere'), '--deleted-share', '2'])
+  t.is(option.code, 2)
+  const config = join(dir, 'few.yaml')
+  writeFileSync(
+    config,
+    `queryName: q
+kafka: { brokers: ["localhost:1"] }
+schemaRegistry: { url: "http://localhost:1" }
+tables:
+  a.b.c: { path: ./somewhere }
+`,
+  )
+  const unknown = await run(['vacuum', 'a.b.d', '-c', config])
+  t.is(unknown.code, 2)
+  t.regex(unknown.stderr, /has no table "a\.b\.d"; name one by its topic: a\.b\.c/)
+  const known = await run(['history', 'a.b.c', '-c', config])
+  t.not(known.code, 0)
+  t.regex(known.stderr, /somewhere/)
 })

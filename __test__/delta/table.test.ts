@@ -38,8 +38,18 @@ function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): 
   return {
     openTable: async (options) => {
       opened.push(options)
-      return { info, refresh: info, merge: async () => result, close: async () => {}, ...parts }
+      return {
+        info,
+        refresh: info,
+        merge: async () => result,
+        compact: async () => null,
+        checkpoint: async () => ({ version: 0n, bytes: 0, duration: 0, logFilesRemoved: 0 }) as never,
+        vacuum: async () => ({ files: [], numFiles: 0, bytes: 0 }) as never,
+        close: async () => {},
+        ...parts,
+      }
     },
+    tableHistory: async () => [],
     readTable: async () => new Uint8Array(),
   }
 }
@@ -65,6 +75,9 @@ test('the addon gets complete options', async (t) => {
     targetFileSize: 128 * 2 ** 20,
     maxRewriteBytes: 10 * 2 ** 30,
     rememberedKeys: 1_000_000,
+    clusterBy: [],
+    keyIndex: 'auto',
+    indexMemory: 2 ** 30,
     compression: 'snappy',
   })
 })

@@ -1,10 +1,11 @@
 /** A stream that is killed at random moments and started again: nothing lost, nothing doubled. */
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
+import { tableHistory } from '../../src/delta/table.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import { startChild } from './support/children.js'
@@ -41,7 +42,16 @@ for (const mergeMode of ['merge-on-read', 'copy-on-write'] as const) {
       queryName: QUERY_NAME,
       kafka: { brokers: broker.brokers },
       schemaRegistry: { url: registry.url },
-      tables: { [topic]: { path, mergeMode } },
+      tables: {
+        [topic]: {
+          path,
+          mergeMode,
+          // Compaction, checkpoints and saved indexes are killed, too.
+          maintenance: { minFiles: 3 },
+          indexDir: join(folder, 'index'),
+          tableProperties: { 'delta.checkpointInterval': '10' },
+        },
+      },
       trigger: { processingTime: '20 ms' },
       limits: { maxBatchMessages: 200 },
     }
@@ -71,6 +81,10 @@ for (const mergeMode of ['merge-on-read', 'copy-on-write'] as const) {
       const job = { set: generated.dir, topic, table: path, query_name: QUERY_NAME }
       t.deepEqual(await oracle.differences(job), [])
       await oracle.close()
+      const operations = (await tableHistory(path, { limit: 10_000 })).map(({ operation }) => operation)
+      t.log(`${operations.length} commits, ${operations.filter((name) => name === 'OPTIMIZE').length} of compaction`)
+      if (mergeMode === 'merge-on-read') t.true(operations.includes('OPTIMIZE'))
+      t.true(readdirSync(join(path, '_delta_log')).some((name) => name.endsWith('.checkpoint.parquet')))
     } finally {
       producing.abort()
       await producer

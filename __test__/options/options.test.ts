@@ -88,6 +88,24 @@ test('a column may be stored as text, but not all of them, and not in two ways',
   t.throws(() => resolveOptions({ ...minimal(), columnDefaults: { type: 'string' } }), { code: 'CONFIG_INVALID' })
 })
 
+test('compaction has defaults, is set for the query and for a table, and can be left out', (t) => {
+  const maintenanceOf = (query: object, table: object) =>
+    resolveOptions({ ...minimal(), ...query, tables: { t: { path: '/t', ...table } } } as any).tables[0]?.maintenance
+  const defaults = { minFiles: 8, maxBytes: 2 ** 30, deletedShare: 0.3, maxLag: 1_000_000 }
+  t.deepEqual(maintenanceOf({}, {}), defaults)
+  t.deepEqual(maintenanceOf({ maintenance: { minFiles: 4, maxBytes: '2 GB' } }, { maintenance: { minFiles: 5 } }), {
+    ...defaults,
+    minFiles: 5,
+    maxBytes: 2 * 2 ** 30,
+  })
+  t.is(maintenanceOf({ maintenance: false }, {}), null)
+  t.is(maintenanceOf({}, { maintenance: 'false' }), null)
+  t.deepEqual(maintenanceOf({ maintenance: false }, { maintenance: true }), defaults)
+  for (const maintenance of [{ minFiles: 1 }, { deletedShare: 0 }, { deletedShare: 1.1 }, { maxBytes: 'much' }]) {
+    t.throws(() => maintenanceOf({}, { maintenance }), { instanceOf: OptionsError })
+  }
+})
+
 test('numbers and truth values may come as text, as from the environment', (t) => {
   const options = resolveOptions({
     ...minimal(),

@@ -34,6 +34,7 @@ export class FakeTable implements StreamTable {
   beforeCommit: ((offsets: readonly NativeOffset[]) => Promise<void> | void) | null = null
   /** Runs after each commit; may throw: the answer is lost then. */
   afterCommit: (() => void) | null = null
+  compact?: NonNullable<StreamTable['compact']>
 
   constructor(uri: string, storage: FakeStorage) {
     this.uri = uri

@@ -7,6 +7,7 @@ import { realSystems } from '../stream/real-systems.js'
 import { exitCodeOf, formatError } from './errors.js'
 import { processOutput } from './output.js'
 import { type RunFlags, run } from './run.js'
+import type { CompactFlags, TableFlags, VacuumFlags } from './table-commands.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
@@ -24,6 +25,20 @@ const program = new Command('kafka2delta')
   .exitOverride()
 
 const verboseOption = () => new Option('--verbose', 'print stacks of errors').default(false)
+
+const wrong = (message: string) => new CommanderError(2, 'kafka2delta.invalidNumber', `error: ${message}`)
+
+const storageOption = (text: string, before: Record<string, string>) => {
+  const at = text.indexOf('=')
+  if (at < 1) throw wrong('--storage-option must be name=value')
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+const share = (text: string) => {
+  const value = Number(text)
+  if (!(value > 0 && value <= 1)) throw wrong('--deleted-share must be above 0 and at most 1')
+  return value
+}
 
 program
   .command('run')
@@ -55,14 +70,59 @@ program
 const number = (name: string, minimum: number) => (text: string) => {
   const value = Number(text)
   if (!Number.isSafeInteger(value) || value < minimum) {
-    throw new CommanderError(
-      2,
-      'kafka2delta.invalidNumber',
-      `error: ${name} must be a whole number of at least ${minimum}`,
-    )
+    throw wrong(`${name} must be a whole number of at least ${minimum}`)
   }
   return value
 }
+
+const onTable = (name: string, description: string) =>
+  program
+    .command(name)
+    .description(description)
+    .argument('<table>', 'folder or s3://, gs://, az:// URL; with --config a topic, name or path of the file')
+    .option('-c, --config <file>', 'takes storage and layout from this configuration')
+    .option('--storage-option <name=value>', 'for the object store; may be given several times', storageOption, {})
+    .option('--json', 'one JSON value')
+    .addOption(verboseOption())
+
+onTable('describe', 'what a table is and holds').action(async (path: string, flags: TableFlags) => {
+  verbose = flags.verbose === true
+  exitCode = await (await import('./table-commands.js')).describe(path, flags, processOutput)
+})
+
+onTable('history', 'the newest commits of a table')
+  .option('--limit <n>', 'how many', number('--limit', 1), 20)
+  .action(async (path: string, flags: TableFlags & { limit: number }) => {
+    verbose = flags.verbose === true
+    exitCode = await (await import('./table-commands.js')).history(path, flags, processOutput)
+  })
+
+onTable('compact', 'rewrite small files and files with many deleted rows, also beside a running stream')
+  .option('--full', 'every small file and every deleted row, whether it pays or not')
+  .option('--min-files <n>', 'small files from which on they become one (default: 8)', number('--min-files', 2))
+  .option('--max-bytes <size>', 'that one step reads (default: 1 GB)')
+  .option('--deleted-share <share>', 'of rows from which on a file is rewritten (default: 0.3)', share)
+  .option('--cluster-by <columns>', 'sort rows by these, with commas between')
+  .action(async (path: string, flags: CompactFlags) => {
+    verbose = flags.verbose === true
+    exitCode = await (await import('./table-commands.js')).compact(path, flags, processOutput)
+  })
+
+onTable('checkpoint', "write a checkpoint and clean the log up by the table's properties").action(
+  async (path: string, flags: TableFlags) => {
+    verbose = flags.verbose === true
+    exitCode = await (await import('./table-commands.js')).checkpoint(path, flags, processOutput)
+  },
+)
+
+onTable('vacuum', 'remove files that no reader within the retention needs')
+  .option('--retention <duration>', "such as 7 days (default: the table's delta.deletedFileRetentionDuration)")
+  .option('--dry-run', 'say what would be removed')
+  .option('--force', 'also with a retention below a day')
+  .action(async (path: string, flags: VacuumFlags) => {
+    verbose = flags.verbose === true
+    exitCode = await (await import('./table-commands.js')).vacuum(path, flags, processOutput)
+  })
 
 program
   .command('demo')

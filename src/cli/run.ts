@@ -76,6 +76,9 @@ export async function run(flags: RunFlags, output: Output, { systems, env }: Run
       if (query.isActive && view) view.print(`${pc.red(topic)}\n${report(error)}`)
     })
     if (!view) {
+      query.on('compaction', (step) => {
+        output.stdout.write(`${JSON.stringify({ event: 'compaction', ...step })}\n`)
+      })
       query.on('progress', (progress) => {
         output.stdout.write(`${JSON.stringify({ event: 'progress', ...progress })}\n`)
       })

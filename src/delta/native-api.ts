@@ -28,6 +28,8 @@ export interface NativeTableOptions {
   /** Deletes and sequences remembered, number of keys. */
   rememberedKeys: number
   compression: 'snappy' | 'zstd'
+  /** Columns by which rewritten files are sorted; empty: rows keep their order. */
+  clusterBy: string[]
   /** `none`: no index is kept, keys are looked for in the key columns of the files that may hold them. */
   keyIndex: 'auto' | 'none'
   /** Bytes of memory for the key index; above, it works from a file in `indexDir`, or in the temporary folder. */
@@ -85,7 +87,56 @@ export interface NativeTableInfo {
   indexBytes: number
 }
 
-/** One open keyed table. Calls are serialised by the addon. */
+/** When files are rewritten. */
+export interface NativeCompactOptions {
+  /** Small files of one size class, Kafka partition and partition value from which on they become one. */
+  minFiles: number
+  /** Bytes of the files that one step reads. */
+  maxBytes: number
+  /** Share of deleted rows from which on a file is rewritten, 0 to 1. */
+  deletedShare: number
+  /** Every file that is small or has deleted rows, whether it pays or not. */
+  full: boolean
+}
+
+/** One step of compaction, committed. */
+export interface NativeCompactResult {
+  version: number
+  filesRemoved: number
+  filesAdded: number
+  /** Rows written. */
+  rows: number
+  /** Of them, deleted or replaced while they were written: carried over as deletion vectors. */
+  rowsCarriedOver: number
+  bytesRead: number
+  bytesWritten: number
+  /** Milliseconds. */
+  duration: number
+}
+
+export interface NativeCheckpointResult {
+  version: number
+  bytes: number
+  /** Log files removed since their retention is over. */
+  logFilesRemoved: number
+  /** Milliseconds. */
+  duration: number
+}
+
+export interface NativeVacuumOptions {
+  /** Milliseconds; null: the table's `delta.deletedFileRetentionDuration`. */
+  retention: number | null
+  dryRun: boolean
+}
+
+export interface NativeVacuumResult {
+  /** Paths relative to the table; the first 1,000. */
+  files: string[]
+  numFiles: number
+  bytes: number
+}
+
+/** One open keyed table. Merges are serialised by the addon; `compact`, `checkpoint`, `vacuum` run beside them. */
 export interface NativeTable {
   info(): Promise<NativeTableInfo>
   /** Looks for commits of others. */
@@ -97,6 +148,12 @@ export interface NativeTable {
     offsets: NativeOffset[],
     signal?: AbortSignal,
   ): Promise<NativeMergeResult>
+  /** One bounded step; null where nothing is due, or where other writers came in between. */
+  compact(options: NativeCompactOptions, signal?: AbortSignal): Promise<NativeCompactResult | null>
+  /** Writes a checkpoint of the newest version and cleans the log up by the table's properties. */
+  checkpoint(signal?: AbortSignal): Promise<NativeCheckpointResult>
+  vacuum(options: NativeVacuumOptions, signal?: AbortSignal): Promise<NativeVacuumResult>
+  /** Saves the key index, if it is kept. */
   close(): Promise<void>
 }
 
@@ -104,4 +161,6 @@ export interface NativeModule {
   openTable(options: NativeTableOptions, signal?: AbortSignal): Promise<NativeTable>
   /** All live rows as an Arrow IPC stream; `sql` may ask otherwise, of the table `t`. */
   readTable(uri: string, storageOptions: Record<string, string>, sql: string | null): Promise<Uint8Array>
+  /** The newest commits first, each as the JSON of its `commitInfo` with a field `version`. */
+  tableHistory(uri: string, storageOptions: Record<string, string>, limit: number): Promise<string[]>
 }

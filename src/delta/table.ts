@@ -3,16 +3,19 @@
 import type { Table } from 'apache-arrow'
 import { fromNative, loadAddon } from '../addon.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { TABLE_DEFAULTS, tableUri } from '../options.js'
+import { COMPACT_DEFAULTS, TABLE_DEFAULTS, tableUri } from '../options.js'
 import { withSignal } from './abort.js'
 import { tableToChangeIpc } from './change-ipc.js'
 import type {
+  NativeCheckpointResult,
+  NativeCompactResult,
   NativeMergeResult,
   NativeModule,
   NativeOffset,
   NativeTable,
   NativeTableInfo,
   NativeTableOptions,
+  NativeVacuumResult,
 } from './native-api.js'
 
 /** How to open a table. What is not given has the defaults of the stream's options. */
@@ -46,6 +49,14 @@ export interface DeltaTableOptions {
   /** How many deletes and order values are remembered, in keys. */
   rememberedKeys?: number
   compression?: 'snappy' | 'zstd'
+  /** Columns by which compaction sorts rows, as a Z-order where there are several. Default: rows keep their order. */
+  clusterBy?: readonly string[]
+  /** `none`: no index is kept; the key columns of the files that may hold a key are read instead. Default: `auto`. */
+  keyIndex?: 'auto' | 'none'
+  /** Bytes of memory for the key index, some 21 a key; above, it works from a file. Default: 1 GiB. */
+  indexMemory?: number
+  /** Local folder that keeps the key index between runs. Default: none, and each start builds it anew. */
+  indexDir?: string | null
   signal?: AbortSignal
 }
 
@@ -54,6 +65,37 @@ export type TableOffset = NativeOffset
 
 /** What a merge did. */
 export type MergeResult = NativeMergeResult
+
+/** A step of compaction. */
+export type CompactResult = NativeCompactResult
+
+/** A checkpoint. */
+export type CheckpointResult = NativeCheckpointResult
+
+/** What vacuum removed, or would remove. */
+export type VacuumResult = NativeVacuumResult
+
+/** When {@link DeltaTable.compact} rewrites files. */
+export interface CompactOptions {
+  /** Small files of one size class, Kafka partition and partition value from which on they become one. Default: 8. */
+  minFiles?: number
+  /** Bytes that one step reads. Default: 1 GiB. */
+  maxBytes?: number
+  /** Share of deleted rows from which on a file is rewritten, 0 to 1. Default: 0.3. */
+  deletedShare?: number
+  /** Rewrites every small file and every deleted row, whether it pays or not. Default: false. */
+  full?: boolean
+  /** Stops the step; nothing has happened then. */
+  signal?: AbortSignal
+}
+
+export interface VacuumOptions {
+  /** Milliseconds that removed files are kept. Default: the table's `delta.deletedFileRetentionDuration`. */
+  retention?: number
+  /** Nothing is removed; the result says what would be. Default: false. */
+  dryRun?: boolean
+  signal?: AbortSignal
+}
 
 /** What is known of a table. */
 export type TableInfo = NativeTableInfo
@@ -93,9 +135,10 @@ export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptio
     maxRewriteBytes: options.maxRewriteBytes ?? TABLE_DEFAULTS.maxRewriteBytes,
     rememberedKeys: options.rememberedKeys ?? TABLE_DEFAULTS.rememberedKeys,
     compression: options.compression ?? TABLE_DEFAULTS.compression,
-    keyIndex: 'auto',
-    indexMemory: 2 ** 30,
-    indexDir: null,
+    clusterBy: [...(options.clusterBy ?? [])],
+    keyIndex: options.keyIndex ?? TABLE_DEFAULTS.keyIndex,
+    indexMemory: options.indexMemory ?? TABLE_DEFAULTS.indexMemory,
+    indexDir: options.indexDir ?? null,
   }
 }
 
@@ -163,6 +206,32 @@ export class DeltaTable {
     )
   }
 
+  /**
+   * One bounded step of compaction, beside the merges: small files become larger ones, and files with many deleted rows
+   * are written anew. No row changes.
+   * @returns null where nothing is due, or where another writer changed the same files meanwhile
+   */
+  async compact(options: CompactOptions = {}): Promise<CompactResult | null> {
+    const { minFiles, maxBytes, deletedShare } = { ...COMPACT_DEFAULTS, ...defined(options) }
+    return this.#stoppable(options.signal, (signal) =>
+      this.#native.compact({ minFiles, maxBytes, deletedShare, full: options.full ?? false }, signal),
+    )
+  }
+
+  /** Writes a checkpoint of the newest version, and removes log files by the table's `delta.logRetentionDuration`. */
+  async checkpoint(options: { signal?: AbortSignal } = {}): Promise<CheckpointResult> {
+    return this.#stoppable(options.signal, (signal) => this.#native.checkpoint(signal))
+  }
+
+  /**
+   * Removes files that no reader within the retention needs. A retention below the table's own takes files from readers
+   * that count on it; below the time that a commit takes, nothing else may work on the table.
+   */
+  async vacuum(options: VacuumOptions = {}): Promise<VacuumResult> {
+    const native = withoutNulls({ retention: options.retention ?? null, dryRun: options.dryRun ?? false })
+    return this.#stoppable(options.signal, (signal) => this.#native.vacuum(native, signal))
+  }
+
   /** What is known of the table, without asking the storage. */
   async info(): Promise<TableInfo> {
     return this.#call(() => this.#native.info())
@@ -200,6 +269,12 @@ export class DeltaTable {
     if (this.#closed) throw new KafkaToDeltaError('INTERNAL', 'the table was closed', { table: this.uri })
   }
 
+  async #stoppable<T>(signal: AbortSignal | undefined, call: (signal?: AbortSignal) => Promise<T>): Promise<T> {
+    this.#mustBeOpen()
+    signal?.throwIfAborted()
+    return await withSignal(signal, { table: this.uri }, call)
+  }
+
   async #call<T>(call: () => Promise<T>): Promise<T> {
     this.#mustBeOpen()
     try {
@@ -208,6 +283,11 @@ export class DeltaTable {
       throw fromNative(error, { table: this.uri })
     }
   }
+}
+
+/** Without entries that are undefined: they would hide defaults. */
+function defined<T extends object>(value: T): Partial<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as Partial<T>
 }
 
 function toIpc(changes: Table | Uint8Array | null, transfer: boolean): Uint8Array | null {
@@ -229,6 +309,35 @@ export async function readTable(
   const uri = tableUri(path)
   try {
     return await loadAddon().readTable(uri, { ...options.storageOptions }, options.sql ?? null)
+  } catch (error) {
+    throw fromNative(error, { table: uri })
+  }
+}
+
+/** A commit of a table, as its `commitInfo` tells it: `operation`, `operationParameters`, `operationMetrics`… */
+export interface HistoryEntry {
+  version: number
+  /** Milliseconds since 1970. */
+  timestamp?: number
+  operation?: string
+  operationParameters?: Record<string, unknown>
+  operationMetrics?: Record<string, string>
+  engineInfo?: string
+  [field: string]: unknown
+}
+
+/**
+ * The newest commits of a table, the newest first, as far as the log still has them.
+ * @throws STORAGE, STORAGE_DENIED
+ */
+export async function tableHistory(
+  path: string,
+  options: { limit?: number; storageOptions?: Readonly<Record<string, string>> } = {},
+): Promise<HistoryEntry[]> {
+  const uri = tableUri(path)
+  try {
+    const entries = await loadAddon().tableHistory(uri, { ...options.storageOptions }, options.limit ?? 20)
+    return entries.map((entry) => JSON.parse(entry) as HistoryEntry)
   } catch (error) {
     throw fromNative(error, { table: uri })
   }

@@ -221,6 +221,26 @@ const deadLetter = z
   })
   .meta({ description: 'Where messages go that cannot be applied, with onBadRecord: dead-letter.' })
 
+const maintenance = z
+  .strictObject({
+    minFiles: count(
+      'Small files of one size class, Kafka partition and partition value from which on they become one (default: 8).',
+      2,
+    ).optional(),
+    maxBytes: size('Bytes that one step reads (default: 1 GB).', 1024 * 1024).optional(),
+    deletedShare: z
+      .number()
+      .gt(0)
+      .max(1)
+      .meta({ description: 'Share of deleted rows from which on a file is rewritten (default: 0.3).' })
+      .optional(),
+    maxLag: count(
+      'Lag in messages above which nothing is rewritten, for an hour at most (default: 1,000,000).',
+      0,
+    ).optional(),
+  })
+  .meta({ description: 'When files are rewritten.' })
+
 /** Options of the whole query that a table may set for itself. */
 const perTable = {
   deletedColName: text('The field that says whether a row is deleted (default: __deleted).').optional(),
@@ -260,6 +280,24 @@ const perTable = {
     0,
   ).optional(),
   rememberedKeys: count('How many deletes and order values are remembered (default: 1,000,000).', 0).optional(),
+  clusterBy: optionalNames(
+    'Columns by which compaction sorts rows, as a Z-order where there are several (default: rows keep their order).',
+  ).optional(),
+  keyIndex: choice(
+    ['auto', 'none'],
+    'none: no key index is kept; the key columns of the files that may hold a key are read instead (default: auto).',
+  ).optional(),
+  indexMemory: size(
+    "Memory for a table's key index, some 21 bytes a key; above, it works from a file (default: 1 GB).",
+    1024 * 1024,
+  ).optional(),
+  indexDir: text(
+    'Local folder that keeps the key index between runs (default: none, and each start builds it anew).',
+  ).optional(),
+  maintenance: z
+    .union([flag('Compaction beside the stream (default: true).'), maintenance])
+    .meta({ description: 'Compaction beside the stream: true (default), false, or when files are rewritten.' })
+    .optional(),
   columnDefaults: column
     .meta({ description: 'How values are stored of columns that are not named in columns.' })
     .optional(),

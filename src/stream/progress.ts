@@ -1,6 +1,6 @@
 /** What is told of each commit. */
 
-import type { MergeResult } from '../delta/table.js'
+import type { CompactResult, MergeResult } from '../delta/table.js'
 
 /** Offsets of one partition in a batch, as decimal text: they may exceed 2^53. */
 export interface OffsetProgress {
@@ -68,6 +68,16 @@ export interface StreamingQueryProgress {
     /** Decoding and merging. */
     total: number
   }
+}
+
+/** A step of compaction beside the stream. Only plain values. */
+export interface CompactionStep extends CompactResult {
+  /** The query's name. */
+  name: string
+  topic: string
+  /** The table's name, or its path where it has none. */
+  table: string
+  path: string
 }
 
 /** A progress entry out of what was measured. */

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
-import type { StreamingQueryProgress } from './progress.js'
+import type { CompactionStep, StreamingQueryProgress } from './progress.js'
 import type { StreamSource, StreamTable, Systems } from './systems.js'
 import type { TableLoop, Waiting } from './table-loop.js'
 
@@ -48,6 +48,8 @@ export interface StreamingQueryTermination {
 export interface StreamingQueryEvents {
   /** After each commit of a table. */
   progress: [StreamingQueryProgress]
+  /** After each step of compaction beside a table's stream. */
+  compaction: [CompactionStep]
   /** A table stopped by an error; the others go on until they end or {@link StreamingQuery.stop}. */
   tableFailed: [TableFailure]
   /** Offsets are gone that were not applied, and the stream went on (`failOnDataLoss: false`). */
@@ -197,6 +199,11 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
     this.#recent.push(progress)
     if (this.#recent.length > RECENT_PROGRESS) this.#recent.shift()
     this.#emit('progress', progress)
+  }
+
+  /** @internal */
+  noteCompaction(step: CompactionStep): void {
+    this.#emit('compaction', step)
   }
 
   #failAll(error: KafkaToDeltaError): void {

@@ -46,6 +46,7 @@ export async function startQuery({
           deadLetters: systems.deadLetters?.(table) ?? null,
           logger,
           onProgress: (progress) => query?.noteProgress(progress),
+          onCompaction: (step) => query?.noteCompaction(step),
           ...(retryPolicies ? { retryPolicies } : {}),
         })
       }),

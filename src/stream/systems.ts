@@ -2,7 +2,7 @@
 
 import type { DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../debezium/change-batch.js'
-import type { MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
+import type { CompactOptions, CompactResult, MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
 import type { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
@@ -40,6 +40,8 @@ export interface StreamTable {
   info(): Promise<TableInfo>
   refresh(): Promise<TableInfo>
   merge(changes: Uint8Array | null, options: MergeOptions): Promise<MergeResult>
+  /** A step of compaction; null where nothing is due. Left out: there is none. */
+  compact?(options: CompactOptions): Promise<CompactResult | null>
   close(): Promise<void>
 }
 

@@ -13,8 +13,9 @@ import type { StoredOffsets } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { type RetryOptions, withRetries } from '../retry.js'
+import { Compaction } from './maintenance.js'
 import { type BatchRange, Positions } from './positions.js'
-import { makeProgress, type StreamingQueryProgress } from './progress.js'
+import { type CompactionStep, makeProgress, type StreamingQueryProgress } from './progress.js'
 import type { StreamDecoder, StreamSource, StreamTable } from './systems.js'
 
 /** Fences in a row before the table gives up: two processes write it for ever otherwise. */
@@ -49,6 +50,7 @@ export interface TableLoopOptions {
   deadLetters: DeadLetterSink | null
   logger: Logger
   onProgress: (progress: StreamingQueryProgress) => void
+  onCompaction?: (step: CompactionStep) => void
   /** Replaces the policies, for tests. */
   retryPolicies?: RetryOptions['policies']
 }
@@ -71,6 +73,7 @@ export class TableLoop {
   readonly name: string
   readonly #options: TableLoopOptions
   readonly #positions: Positions
+  readonly #compaction: Compaction | null
   readonly #stopping = new AbortController()
   #source: StreamSource | null = null
   #exists = false
@@ -93,6 +96,7 @@ export class TableLoop {
     this.topic = options.table.topic
     this.name = options.table.name ?? options.table.uri
     this.#positions = new Positions(options.query.queryName, this.topic)
+    this.#compaction = this.#makeCompaction()
   }
 
   /** Messages since the start that could not be applied, of batches that were committed. */
@@ -148,11 +152,14 @@ export class TableLoop {
         }
       }
       if (!this.#rewind) await this.#commitPending()
+      // A run over what is there now has no later moment.
+      if (!this.#stopping.signal.aborted) await this.#compaction?.finish()
     } catch (thrown) {
       const error = asKafkaToDeltaError(thrown, 'INTERNAL', { topic: this.topic, table: this.name })
       if (!this.#stopping.signal.aborted || !error.canRetry) throw error
       this.#options.logger.warn({ err: error, topic: this.topic }, 'a batch was left for the next start')
     } finally {
+      await this.#compaction?.stop()
       this.#state = 'ended'
       this.#inHand = 0
     }
@@ -161,6 +168,20 @@ export class TableLoop {
   /** Lets the batch in hand be committed, then ends {@link run}. */
   stop(): void {
     this.#stopping.abort()
+  }
+
+  #makeCompaction(): Compaction | null {
+    const { query, table, delta, logger, onCompaction } = this.#options
+    const compact = delta.compact?.bind(delta)
+    if (!table.maintenance || !compact) return null
+    return new Compaction({
+      compact,
+      options: table.maintenance,
+      lag: () => this.lag(),
+      logger: logger.child({ topic: this.topic, table: this.name }),
+      onStep: (result) =>
+        onCompaction?.({ name: query.queryName, topic: this.topic, table: this.name, path: delta.uri, ...result }),
+    })
   }
 
   async #retried<T>(operation: (attempt: number) => Promise<T>): Promise<T> {
@@ -312,6 +333,7 @@ export class TableLoop {
       ),
     )
     this.#lastBegun = begun
+    this.#compaction?.noteCommit()
   }
 
   /** A batch is in the table, or dropped. */

@@ -28,6 +28,9 @@ async function look(who, uri) {
     maxRewriteBytes: 10 * 2 ** 30,
     rememberedKeys: 1000,
     compression: 'snappy',
+    clusterBy: [],
+    keyIndex: 'auto',
+    indexMemory: 2 ** 30,
   })
   const { exists } = await table.info()
   console.log(`${who}: exists ${exists}`)
