@@ -5,7 +5,7 @@ import test from 'ava'
 import { Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { configJsonSchema, configJsonSchemaText } from '../../src/options/json-schema.js'
-import { resolveOptions, type StreamOptions, tableUri } from '../../src/options.js'
+import { OptionsError, resolveOptions, type StreamOptions, tableUri } from '../../src/options.js'
 
 const minimal = (): StreamOptions => ({
   queryName: 'shop',
