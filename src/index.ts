@@ -26,6 +26,7 @@ export type {
   ColumnOptions,
   DeadLetterOptions,
   MaintenanceOptions,
+  Scd2Columns,
   SchemaRegistryOptions,
   SharedTableOptions,
   StartingOffsets,

@@ -4,7 +4,8 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from './errors.js'
-import { type OptionProblem, OptionsError, optionProblems, pathText } from './options/errors.js'
+import { checkDeadLetters, checkSharedPaths, checkWriteModes } from './options/checks.js'
+import { OptionsError, optionProblems, pathText } from './options/errors.js'
 import {
   type DecimalChoice,
   type OptionsInput,
@@ -75,6 +76,16 @@ export interface MaintenanceOptions {
   readonly maxLag?: number
 }
 
+/** Names of the columns that a version has with `writeMode: scd2`. */
+export interface Scd2Columns {
+  /** Timestamp since when it was the current one. Default: `__valid_from`. */
+  readonly validFrom?: string
+  /** Timestamp since when it is not any more; null for the current one. Default: `__valid_to`. */
+  readonly validTo?: string
+  /** Boolean, true for the current one. Default: `__is_current`. */
+  readonly isCurrent?: string
+}
+
 /** Options that hold for all tables of a query, and that each table may set for itself. */
 export interface SharedTableOptions {
   /** The field that says whether a row is deleted; it is not stored. Default: `__deleted`. */
@@ -87,6 +98,13 @@ export interface SharedTableOptions {
   readonly softDeleteColName?: string
   /** `merge-on-read` writes deletion vectors. Default: `auto`: new tables, and those that have them enabled. */
   readonly mergeMode?: 'auto' | 'merge-on-read' | 'copy-on-write'
+  /**
+   * `upsert` (default): the table equals the source's. `append`: a changelog, each change a row with its operation and
+   * position. `scd2`: each version of a row with the time from which and to which it was the current one.
+   */
+  readonly writeMode?: 'upsert' | 'append' | 'scd2'
+  /** With `scd2`, the columns of a version's time. */
+  readonly scd2Columns?: Scd2Columns
   /** What a new column does: `add` (default) adds it, `none` ignores it, `fail` stops the table. */
   readonly schemaEvolution?: 'add' | 'none' | 'fail'
   /** When a change is dropped as old. Default: `auto`, where that is proven. */
@@ -224,6 +242,7 @@ type ReadOption =
   | 'indexMemory'
   | 'indexDir'
   | 'maintenance'
+  | 'scd2Columns'
   | 'lsnColName'
   | 'columnDefaults'
   | 'metadataColumns'
@@ -259,6 +278,7 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly indexMemory: number
   /** Absolute path. */
   readonly indexDir: string | null
+  readonly scd2Columns: Required<Scd2Columns>
   /** Null: files are left as they are. */
   readonly maintenance: ResolvedMaintenance | null
   /** Null unless `onBadRecord` is `dead-letter`. */
@@ -289,6 +309,7 @@ export const TABLE_DEFAULTS = {
   deletedColName: '__deleted',
   deletes: 'hard',
   softDeleteColName: '__deleted',
+  writeMode: 'upsert',
   mergeMode: 'auto',
   schemaEvolution: 'add',
   orderGuard: 'auto',
@@ -302,6 +323,11 @@ export const TABLE_DEFAULTS = {
   keyIndex: 'auto',
   indexMemory: 1024 ** 3,
 } as const
+
+export const SCD2_COLUMNS = { validFrom: '__valid_from', validTo: '__valid_to', isCurrent: '__is_current' } as const
+
+/** What a changelog says of each change, unless `metadataColumns` is given. */
+const CHANGELOG_COLUMNS = ['operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp'] as const
 
 /** When files are rewritten. */
 export const COMPACT_DEFAULTS = { minFiles: 8, maxBytes: 1024 ** 3, deletedShare: 0.3 } as const
@@ -376,7 +402,12 @@ function resolveTable(
     softDeleteColName: pick('softDeleteColName'),
     lsnColName: table.lsnColName ?? query.lsnColName ?? null,
     columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
-    metadataColumns: table.metadataColumns ?? query.metadataColumns ?? [],
+    metadataColumns:
+      table.metadataColumns ?? query.metadataColumns ?? (pick('writeMode') === 'append' ? CHANGELOG_COLUMNS : []),
+    scd2Columns: {
+      ...SCD2_COLUMNS,
+      ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),
+    } as Required<Scd2Columns>,
     clusterBy: table.clusterBy ?? query.clusterBy ?? [],
     keyIndex: pick('keyIndex'),
     indexMemory: pick('indexMemory'),
@@ -386,6 +417,7 @@ function resolveTable(
     excludeColumns: table.excludeColumns ?? [],
     renameColumns: table.renameColumns ?? {},
     shared: table.shared ?? false,
+    writeMode: pick('writeMode'),
     mergeMode: pick('mergeMode'),
     schemaEvolution: pick('schemaEvolution'),
     orderGuard: pick('orderGuard'),
@@ -400,63 +432,6 @@ function resolveTable(
     tableProperties: { ...query.tableProperties, ...table.tableProperties },
     storageOptions: { ...query.storageOptions, ...table.storageOptions },
   }
-}
-
-/** What tables at one path must have in common: the table has it once. */
-const COMMON = ['partitionCols', 'additionalCols', 'deletes', 'softDeleteColName', 'mergeMode'] as const
-
-/** Two topics with one path are a mistake, unless both say `shared`. */
-function checkSharedPaths(tables: readonly ResolvedTable[]): void {
-  const firstOf = new Map<string, ResolvedTable>()
-  for (const table of tables) {
-    const { uri, topic } = table
-    const other = firstOf.get(uri)
-    if (other === undefined) {
-      firstOf.set(uri, table)
-      continue
-    }
-    const refuse = (option: string, message: string) => {
-      throw new OptionsError([{ path: ['tables', topic, option], message, atKey: false }])
-    }
-    const name = JSON.stringify(other.topic)
-    if (!table.shared || !other.shared) {
-      refuse(
-        'path',
-        `topic ${name} is written to ${JSON.stringify(uri)} too; give each topic a path of its own, or say shared: true ` +
-          'in both where no key is in both topics',
-      )
-    }
-    const differs = COMMON.find((option) => JSON.stringify(table[option]) !== JSON.stringify(other[option]))
-    if (differs)
-      refuse(differs, `is not what topic ${name} has for the same path; topics that share a table have it in common`)
-  }
-}
-
-/** Dead letters need a place, and the place needs `onBadRecord`; it is none of the tables and topics of the stream. */
-function checkDeadLetters(tables: readonly ResolvedTable[], options: ParsedOptions): void {
-  const problems: OptionProblem[] = []
-  const refuse = (path: string[], message: string) => problems.push({ path, message, atKey: false })
-  for (const { topic, onBadRecord, deadLetter } of tables) {
-    const own = options.tables[topic]
-    const at = own?.deadLetter ? ['tables', topic, 'deadLetter'] : ['deadLetter']
-    if (onBadRecord === 'dead-letter' && deadLetter === null) {
-      const path = own?.onBadRecord ? ['tables', topic, 'onBadRecord'] : ['onBadRecord']
-      refuse(path, '"dead-letter" needs deadLetter: {path: …} for a Delta table or {topic: …} for a Kafka topic')
-    } else if (own?.deadLetter && deadLetter === null) {
-      refuse(at, 'has no effect unless onBadRecord is "dead-letter"')
-    }
-    if (deadLetter?.kind === 'delta' && tables.some(({ uri }) => uri === deadLetter.uri)) {
-      refuse([...at, 'path'], 'is the path of a table; give dead letters a path of their own')
-    }
-    if (deadLetter?.kind === 'kafka' && tables.some((table) => table.topic === deadLetter.topic)) {
-      refuse([...at, 'topic'], 'is a topic that this query reads; give dead letters a topic of their own')
-    }
-  }
-  if (options.deadLetter && tables.every(({ onBadRecord }) => onBadRecord !== 'dead-letter')) {
-    refuse(['deadLetter'], 'has no effect unless onBadRecord is "dead-letter"')
-  }
-  const distinct = new Map(problems.map((problem) => [JSON.stringify([problem.path, problem.message]), problem]))
-  if (distinct.size > 0) throw new OptionsError([...distinct.values()])
 }
 
 /**
@@ -479,6 +454,7 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
   const tables = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
   checkSharedPaths(tables)
   checkDeadLetters(tables, options)
+  checkWriteModes(tables, options)
   return {
     queryName: options.queryName,
     kafka: instance ?? (withoutUndefined(options.kafka) as unknown as KafkaConfig),

@@ -67,6 +67,7 @@ test('the addon gets complete options', async (t) => {
     additionalColumns: [],
     partitionColumns: [],
     properties: {},
+    writeMode: 'upsert',
     mergeMode: 'auto',
     schemaEvolution: 'add',
     resetOrder: false,

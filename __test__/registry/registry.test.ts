@@ -257,10 +257,10 @@ test('an answer that comes byte by byte ends by the timeout, and does not block 
       const timer = setInterval(() => response.write(' '), 20)
       response.on('close', () => clearInterval(timer))
     },
-    { timeout: 150, retries: 0 },
+    { timeout: 1_500, retries: 0 },
   )
   const errors = await Promise.all(Array.from({ length: 20 }, (_, i) => failure(t, source.get(i + 1))))
-  for (const error of errors) t.regex(error.message, /no whole answer within 150 ms/)
+  for (const error of errors) t.regex(error.message, /no whole answer within 1500 ms/)
   slow = false
   t.deepEqual(await source.get(1), SCHEMA)
 })

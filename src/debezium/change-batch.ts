@@ -34,10 +34,11 @@ export function isDelete(op: number): boolean {
  * | `_part` | int32, not null | Kafka partition that the change came through (absent: all 0) |
  * | `_seq` | fixed_size_binary[24] | the ordering value as three unsigned 64-bit numbers, big endian, compared as a whole; null where it proves nothing |
  * | `_epoch` | uint64 | a 64-bit hash of the source epoch in which `_seq` compares |
+ * | `_time` | int64 | microseconds since 1970 at which the source made the change, else Kafka took it; `writeMode: scd2` alone |
  * | `_old_key` | struct of the key columns | the key that this row had before a primary-key update; null otherwise |
  * | `_left_out` | struct of boolean columns, named as the table's | true where the change leaves that column as it is stored |
  */
-export const CONTROL_COLUMNS = ['_op', '_part', '_seq', '_epoch', '_old_key', '_left_out'] as const
+export const CONTROL_COLUMNS = ['_op', '_part', '_seq', '_epoch', '_time', '_old_key', '_left_out'] as const
 
 /** A record that could not be decoded. */
 export interface BadRecord {

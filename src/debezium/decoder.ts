@@ -20,6 +20,7 @@ import {
   NULL_PART,
   problemOf,
   readAll,
+  timeOf,
   UNUSABLE_PART,
 } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
@@ -71,6 +72,8 @@ export class TableDecoder {
   private readonly rowSet = new RowSet()
   private readonly lastDeletes = new Map<number, LastDelete>()
   private readonly oldKeys: OldKeys
+  /** Whether a tombstone only follows a delete. */
+  private deletesHaveValues = false
 
   constructor(
     options: DecodeOptions,
@@ -183,6 +186,7 @@ export class TableDecoder {
       const schemaOf = (id: number) => (id === NULL_PART ? null : (this.schemas.get(id) ?? null))
       const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.context)
       this.note(plan)
+      this.deletesHaveValues ||= plan.deletesHaveValues
       if (known === undefined) this.plans.set(keyId, new Map([[valueId, plan]]))
       else known.set(valueId, plan)
     }
@@ -222,6 +226,7 @@ export class TableDecoder {
     rowSet.reset(
       capacity,
       plansOf.some((plan) => plan?.shape?.guard.sequence != null),
+      this.options.writeMode === 'scd2',
     )
     const badRecords: BadRecord[] = []
     const lastDeletes = new Map<number, LastDelete | null>()
@@ -259,6 +264,11 @@ export class TableDecoder {
           }
           this.writeMessageColumns(row, op, partition, message, operationOf(plan, op))
           if (rows === 2) this.writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
+          if (rowSet.wantsTimes) {
+            const time = timeOf(plan.kind === 'tombstone' ? null : plan.state, message)
+            rowSet.setTime(row, time)
+            if (rows === 2) rowSet.setTime(row + 1, time)
+          }
           deleted = null
           const remembers = isDelete(op) && rowSet.sequences.valid[row] === 1
           deletedRow = remembers ? row : -1
@@ -287,7 +297,7 @@ export class TableDecoder {
     return { ipc, numRows: rowSet.rows, primaryKey, numIgnored, badRecords, notes: this.notes.take() }
   }
 
-  /** Of changes whose row stays. */
+  /** Of changes whose row stays, or is one of a changelog. */
   private writeMessageColumns(
     row: number,
     op: number,
@@ -295,7 +305,8 @@ export class TableDecoder {
     message: RawMessage,
     operation: number,
   ): void {
-    if (op === Op.delete || op === Op.moved || op === Op.truncate) return
+    const stays = this.options.writeMode === 'append'
+    if (!stays && (op === Op.delete || op === Op.moved || op === Op.truncate)) return
     this.messageColumns.write(row, partition, message, operation, isDelete(op))
   }
 
@@ -326,6 +337,7 @@ export class TableDecoder {
         return this.decodeEnvelope(plan, message, row)
       case 'tombstone':
         if (this.options.deletes === 'ignore') return IGNORED
+        if (this.options.writeMode === 'append' && this.deletesHaveValues) return IGNORED
         this.leaveUnknown(plan, row)
         this.readKey(plan, message, row)
         return deleteOf(message, this.options.deletes === 'soft')
@@ -357,7 +369,7 @@ export class TableDecoder {
       this.layout.clear(row)
       return IGNORED
     }
-    this.leaveUnknown(plan, row)
+    if (this.options.writeMode !== 'append') this.leaveUnknown(plan, row)
     this.readKey(plan, message, row)
     this.order(plan, value, row)
     return deleteOf(message, this.options.deletes === 'soft')
@@ -417,7 +429,9 @@ export class TableDecoder {
     const value = message.value as Buffer
     this.leaveUnknown(plan, row)
     for (const column of plan.keyColumns) column.clear(row)
-    if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
+    if (plan.readBefore !== null && plan.state.beforeAt >= 0) {
+      plan.readBefore(value, plan.state.beforeAt, value.length, row)
+    } else if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
     this.readKey(plan, message, row)
     this.order(plan, value, row)
   }

@@ -65,6 +65,7 @@ export function envelopeShape(
       for (const name of [...fieldsOf(kind), ...EPOCH_FIELDS]) take(name, captureOf(name))
     }
   }
+  if (options.writeMode === 'scd2') take('ts_ms', { number: 'ts_ms' })
   const metadata = specs
     .filter(({ path }) => !isMessagePath(path))
     .map(({ path, column }) => ({ column, ...metadataField(path, record, source) }))
@@ -89,6 +90,19 @@ function metadataField(path: string, record: AvroRecord, source: AvroRecord): { 
   )
 }
 
+/** Reads all columns out of a row, `before` or `after`. */
+export function compileRow(
+  record: AvroRecord,
+  fromKey: Map<string, unknown>,
+  layout: TableLayout,
+  options: ResolvedOptions,
+  placeholder: Placeholder,
+): Reader {
+  const compiler = new ReaderCompiler()
+  emitRow(compiler, record, fromKey, layout, options, placeholder)
+  return compiler.build()
+}
+
 /** Reads an envelope: columns of `after`, metadata columns, and the state. */
 export function compileEnvelope(
   shape: EnvelopeShape,
@@ -98,10 +112,7 @@ export function compileEnvelope(
   placeholder: Placeholder,
   state: RowState,
 ): Reader {
-  const row = new ReaderCompiler()
-  emitRow(row, shape.after, fromKey, layout, options, placeholder)
-  const readRow = row.build()
-
+  const readRow = compileRow(shape.after, fromKey, layout, options, placeholder)
   const compiler = new ReaderCompiler()
   const x = compiler.constant(state)
   const emitValue = (type: AvroNode, path: string, capture: Capture | undefined) => {

@@ -42,6 +42,7 @@ function candidates(name: string, options: ResolvedOptions): string[] {
     if (options.lsnColName !== undefined) return [options.lsnColName]
     return ['__source_lsn', '__lsn', '__log_sequence_number']
   }
+  if (name === 'ts_ms') return ['__source_ts_ms', '__ts_ms', '__timestamp']
   return [`__source_${name}`, `__${name}`]
 }
 
@@ -73,6 +74,7 @@ export function flattenedShape(record: AvroRecord, options: ResolvedOptions): Fl
       for (const name of [...fieldsOf(kind), ...EPOCH_FIELDS]) take(captureOf(name), candidates(name, options))
     }
   }
+  if (options.writeMode === 'scd2') take({ number: 'ts_ms' }, candidates('ts_ms', options))
   const guard = { captures, sequence, hasOp, hasSnapshot }
   return { record, guard, companions: companionsOf(record, guard, options) }
 }

@@ -4,6 +4,7 @@ import { DecodeFault, fault, HEADER_SIZE, headerProblem } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
 import { NEW_KEY_HEADER } from './keys.js'
+import { NUMBERS, type RowState } from './row-state.js'
 
 /** The id of a message part that is null. */
 export const NULL_PART = -1
@@ -87,4 +88,15 @@ export interface LastDelete {
 /** Whether the tombstone is of that delete. Where the stream went back, it may be an older one's. */
 export function follows({ key, offset }: RawMessage, deleted: LastDelete): boolean {
   return key !== null && deleted.key.equals(key) && BigInt(offset) > deleted.offset
+}
+
+const TS_MS = NUMBERS.indexOf('ts_ms')
+
+/** When the source made the change, else when Kafka took it, in microseconds since 1970; null where neither is known. */
+export function timeOf(state: RowState | null, { timestamp }: RawMessage): bigint | null {
+  if (state?.hasNumber[TS_MS] === 1) {
+    const low = BigInt((state.numberLow[TS_MS] as number) >>> 0)
+    return ((BigInt(state.numberHigh[TS_MS] as number) << 32n) | low) * 1000n
+  }
+  return /^\d{1,15}$/.test(timestamp) ? BigInt(timestamp) * 1000n : null
 }

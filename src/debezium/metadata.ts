@@ -62,7 +62,7 @@ function invalid(what: string): never {
 }
 
 /** Rows' operations, as `op` has them. */
-const CODES = Buffer.from('crud')
+const CODES = Buffer.from('crudt')
 
 /** The columns `kafka.…` and `operation`, and the flag of soft deletes. */
 export class MessageColumns {

@@ -19,6 +19,11 @@ export interface DecodeOptions {
    * 'ignore': they do nothing, so that the old key of an updated key stays too. Default 'hard'.
    */
   deletes?: 'hard' | 'soft' | 'ignore'
+  /**
+   * 'append': each change is a row; deletes and truncates have what the message tells. 'scd2': each change has the time
+   * at which the source made it. Default 'upsert'.
+   */
+  writeMode?: 'upsert' | 'append' | 'scd2'
   /** With soft deletes: the boolean column that is true for deleted rows, false for live ones. Default `__deleted`. */
   softDeleteColName?: string
   /** How values are stored, for columns that {@link columns} does not name. */
@@ -57,6 +62,7 @@ export function resolveOptions(options: DecodeOptions): ResolvedOptions {
     deletedColName: '__deleted',
     unavailableValuePlaceholder: DEFAULT_PLACEHOLDER,
     deletes: 'hard',
+    writeMode: 'upsert',
     softDeleteColName: '__deleted',
     defaults: {},
     columns: {},

@@ -3,7 +3,7 @@ import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { compileEnvelope, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
+import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
 import { compileDelete, compileFlattened, type FlattenedShape, flattenedShape, isStored } from './flattened.js'
 import { ownTopicOf } from './ignored.js'
 import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.js'
@@ -52,6 +52,8 @@ export class Plan {
   readKey: Reader | null = null
   readValue: Reader | null = null
   readBeforeKey: Reader | null = null
+  /** Reads all of the row before; changelogs alone. */
+  readBefore: Reader | null = null
   /** For keys that may change without a delete of the old one: null where the connector knows the whole key. */
   movedKey: MovedKey | null = null
   /** The columns of the primary key. */
@@ -228,10 +230,10 @@ export class Plan {
     const { layout, options, placeholder, messageColumns } = this.context
     if (this.compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
     this.compiledVersion = layout.version
-    const soft = options.deletes === 'soft'
+    const keepsRow = options.deletes === 'soft' || options.writeMode === 'append'
     this.unknownToDelete = layout.columns.filter(({ name }) => {
       if (layout.isKey(name) || this.fromKey.has(name)) return false
-      return !soft || !(this.companions.has(name) || messageColumns.sources.has(name))
+      return !keepsRow || !(this.companions.has(name) || messageColumns.sources.has(name))
     })
     this.readKey = this.key === null ? null : this.compileKey(this.key, (column) => this.builderOf(column))
     this.keyColumns = layout.columns.filter(({ name }) => layout.isKey(name))
@@ -241,6 +243,8 @@ export class Plan {
       this.readValue = compileEnvelope(shape, this.fromKey, layout, options, placeholder, this.state)
       const builderOf = (column: string) => layout.find(column).builder
       this.readBeforeKey = compileRowKey(shape.before, this.fromKey, layout, builderOf)
+      this.readBefore =
+        options.writeMode === 'append' ? compileRow(shape.before, this.fromKey, layout, options, placeholder) : null
       this.movedKey = this.reason === '' && this.keyIsInValue ? this.compileMovedKey(shape) : null
     } else {
       this.readValue = compileFlattened(shape, this.fromKey, layout, options, placeholder, this.state)
@@ -264,6 +268,13 @@ export class Plan {
     return layout.has(column) ? layout.find(column).builder : undefined
   }
 
+  /** Whether deletes are messages with a value, which a tombstone only follows. */
+  get deletesHaveValues(): boolean {
+    if (this.kind === 'envelope') return true
+    const captures = this.kind === 'flattened' ? [...(this.shape?.guard.captures.values() ?? [])] : []
+    return captures.some((capture) => 'flag' in capture && capture.flag === 'deleted')
+  }
+
   /** Whether the deletes of this plan need `before` for their key. */
   get keyIsInValue(): boolean {
     return (this.context.layout.primaryKey ?? []).some((name) => !this.fromKey.has(name))
@@ -272,7 +283,10 @@ export class Plan {
   /** Reads what a delete tells, where the row's values cannot be read; flattened values only. */
   get readDelete(): Reader {
     const { layout, options, placeholder } = this.context
-    const columns = new Set([...(layout.primaryKey ?? []), ...(options.deletes === 'soft' ? this.companions : [])])
+    const columns = new Set([
+      ...(layout.primaryKey ?? []),
+      ...(options.deletes === 'soft' || options.writeMode === 'append' ? this.companions : []),
+    ])
     this.stateReader ??= compileDelete(
       this.shape as FlattenedShape,
       this.fromKey,

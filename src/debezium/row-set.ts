@@ -1,5 +1,5 @@
 /** The rows of one batch beside the table's columns: control columns, and the finished stream. */
-import { Bool, type Data, Field, FixedSizeBinary, Int32, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
+import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'
 import type { TableLayout } from './layout.js'
@@ -11,13 +11,29 @@ export class RowSet {
   private ops: Uint8Array = new Uint8Array(0)
   private partitions: Int32Array = new Int32Array(0)
   private otherPartitions = false
+  /** Microseconds since 1970, where the times of changes are wanted. */
+  private times: BigInt64Array | null = null
+  private hasTime: Uint8Array = new Uint8Array(0)
 
-  reset(capacity: number, withSequences: boolean): void {
+  reset(capacity: number, withSequences: boolean, withTimes: boolean): void {
+    this.times = withTimes ? new BigInt64Array(capacity) : null
+    this.hasTime = new Uint8Array(withTimes ? capacity : 0)
     this.rows = 0
     this.ops = new Uint8Array(capacity)
     this.partitions = new Int32Array(capacity)
     this.otherPartitions = false
     this.sequences.reset(withSequences ? capacity : 0)
+  }
+
+  get wantsTimes(): boolean {
+    return this.times !== null
+  }
+
+  /** @param micros since 1970; null where it is not known */
+  setTime(row: number, micros: bigint | null): void {
+    if (this.times === null || micros === null) return
+    this.times[row] = micros
+    this.hasTime[row] = 1
   }
 
   add(op: number, partition: number): void {
@@ -42,6 +58,15 @@ export class RowSet {
       columns.push({ name: '_part', data, nullable: false })
     }
     if (this.sequences.any) columns.push(...this.sequenceColumns())
+    if (this.times !== null) {
+      const data = makeData({
+        type: new Int64(),
+        length: rows,
+        ...packValidity(this.hasTime, rows),
+        data: this.times.subarray(0, rows),
+      } as never) as Data
+      columns.push({ name: '_time', data, nullable: true })
+    }
     const oldKey = layout.oldKey
     if (oldKey !== null && anyOf(oldKey.valid, rows)) {
       const data = oldKey.finish(rows)

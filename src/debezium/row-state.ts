@@ -16,7 +16,7 @@ export const TEXTS = [
   'rs_id',
 ] as const
 /** Number fields. */
-export const NUMBERS = ['lsn', 'pos', 'row', 'server_id', 'event_serial_no', 'ssn'] as const
+export const NUMBERS = ['lsn', 'pos', 'row', 'server_id', 'event_serial_no', 'ssn', 'ts_ms'] as const
 
 export type TextName = (typeof TEXTS)[number]
 export type NumberName = (typeof NUMBERS)[number]

@@ -13,6 +13,9 @@ export interface NativeTableOptions {
   description: string | null
   /** Table properties at creation. */
   properties: Record<string, string>
+  writeMode: 'upsert' | 'append' | 'scd2'
+  /** Names of the columns valid from, valid to, is current; null unless `scd2`. */
+  versionColumns: string[] | null
   mergeMode: 'auto' | 'merge-on-read' | 'copy-on-write'
   schemaEvolution: 'add' | 'none' | 'fail'
   orderGuard: 'auto' | 'off' | 'lsn'

@@ -3,7 +3,7 @@
 import type { Table } from 'apache-arrow'
 import { fromNative, loadAddon } from '../addon.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { COMPACT_DEFAULTS, TABLE_DEFAULTS, tableUri } from '../options.js'
+import { COMPACT_DEFAULTS, SCD2_COLUMNS, type Scd2Columns, TABLE_DEFAULTS, tableUri } from '../options.js'
 import { withSignal } from './abort.js'
 import { tableToChangeIpc } from './change-ipc.js'
 import type {
@@ -34,6 +34,10 @@ export interface DeltaTableOptions {
   description?: string
   /** At creation. */
   tableProperties?: Readonly<Record<string, string>>
+  /** What becomes of a change: see the stream's option. Default: `upsert`. */
+  writeMode?: 'upsert' | 'append' | 'scd2'
+  /** With `scd2`, names of a version's columns; a change's time is the column `_time` of the batch. */
+  scd2Columns?: Scd2Columns
   mergeMode?: 'auto' | 'merge-on-read' | 'copy-on-write'
   schemaEvolution?: 'add' | 'none' | 'fail'
   orderGuard?: 'auto' | 'off' | 'lsn'
@@ -125,6 +129,8 @@ export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptio
     name: options.name ?? null,
     description: options.description ?? null,
     properties: { ...options.tableProperties },
+    writeMode: options.writeMode ?? TABLE_DEFAULTS.writeMode,
+    versionColumns: options.writeMode === 'scd2' ? versionColumns(options.scd2Columns) : null,
     mergeMode: options.mergeMode ?? TABLE_DEFAULTS.mergeMode,
     schemaEvolution: options.schemaEvolution ?? TABLE_DEFAULTS.schemaEvolution,
     orderGuard: options.orderGuard ?? TABLE_DEFAULTS.orderGuard,
@@ -140,6 +146,12 @@ export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptio
     indexMemory: options.indexMemory ?? TABLE_DEFAULTS.indexMemory,
     indexDir: options.indexDir ?? null,
   }
+}
+
+/** In the addon's order. */
+function versionColumns(given: Scd2Columns = {}): string[] {
+  const { validFrom, validTo, isCurrent } = { ...SCD2_COLUMNS, ...defined(given) }
+  return [validFrom, validTo, isCurrent] as string[]
 }
 
 /** napi-rs reads a missing field of an object as none, and refuses null there. */

@@ -241,6 +241,16 @@ const maintenance = z
   })
   .meta({ description: 'When files are rewritten.' })
 
+const scd2Columns = z
+  .strictObject({
+    validFrom: text('Timestamp since when the version was the current one (default: __valid_from).').optional(),
+    validTo: text(
+      'Timestamp since when it is not any more; null for the current one (default: __valid_to).',
+    ).optional(),
+    isCurrent: text('Boolean, true for the current one (default: __is_current).').optional(),
+  })
+  .meta({ description: 'With writeMode scd2, the columns of a version.' })
+
 /** Options of the whole query that a table may set for itself. */
 const perTable = {
   deletedColName: text('The field that says whether a row is deleted (default: __deleted).').optional(),
@@ -252,6 +262,11 @@ const perTable = {
   softDeleteColName: text(
     'With soft deletes, the boolean column that is true for deleted rows (default: __deleted).',
   ).optional(),
+  writeMode: choice(
+    ['upsert', 'append', 'scd2'],
+    "upsert: the table equals the source's (default). append: a changelog, each change a row. scd2: each version of a row with the time from which and to which it was the current one.",
+  ).optional(),
+  scd2Columns: scd2Columns.optional(),
   mergeMode: choice(
     ['auto', 'merge-on-read', 'copy-on-write'],
     'merge-on-read writes deletion vectors, copy-on-write rewrites files. auto: the former for new tables and those that have it enabled.',

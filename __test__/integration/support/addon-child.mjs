@@ -19,6 +19,7 @@ async function look(who, uri) {
     name: 'exit',
     description: 'exit',
     properties: {},
+    writeMode: 'upsert',
     mergeMode: 'auto',
     schemaEvolution: 'add',
     orderGuard: 'auto',

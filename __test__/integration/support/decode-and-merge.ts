@@ -1,6 +1,7 @@
 /** The way of the data without Kafka, so that a test decides which messages make a batch and in which order. */
 
 import { TableDecoder } from '../../../src/debezium/decoder.js'
+import type { DecodeOptions } from '../../../src/debezium/options.js'
 import { DeltaTable, type DeltaTableOptions } from '../../../src/delta/table.js'
 import { type FixtureMessage, fixtureRecord, readFixtureSchemas } from '../../../src/demo/fixtures.js'
 import type { OffsetRange } from '../../../src/kafka/micro-batch.js'
@@ -15,6 +16,7 @@ export interface BatchesOptions {
   batchSize: number
   queryName: string
   table: DeltaTableOptions
+  decode?: Partial<DecodeOptions>
 }
 
 /** Decodes and merges messages in batches, with offsets and the fence as a stream has them. */
@@ -25,9 +27,10 @@ export async function decodeAndMerge({
   batchSize,
   queryName,
   table,
+  decode = {},
 }: BatchesOptions): Promise<void> {
   const schemas = readFixtureSchemas(dir)
-  const decoder = new TableDecoder({ topic }, { get: async (id) => schemas.get(id) as never })
+  const decoder = new TableDecoder({ topic, ...decode }, { get: async (id) => schemas.get(id) as never })
   const delta = await DeltaTable.open(table)
   const stored = new Map<number, bigint>()
   try {

@@ -20,6 +20,9 @@ pub struct NativeTableOptions {
     pub name: Option<String>,
     pub description: Option<String>,
     pub properties: HashMap<String, String>,
+    pub write_mode: String,
+    /// Valid from, valid to, is current.
+    pub version_columns: Option<Vec<String>>,
     pub merge_mode: String,
     pub schema_evolution: String,
     pub order_guard: String,
@@ -50,6 +53,19 @@ pub(crate) fn count(option: &str, value: f64) -> Result<u64> {
     }
 }
 
+fn write_mode(name: &str, columns: Option<Vec<String>>) -> Result<engine::WriteMode> {
+    use engine::{VersionColumns, WriteMode};
+    match (name, columns.map(<[String; 3]>::try_from)) {
+        ("upsert", _) => Ok(WriteMode::Upsert),
+        ("append", _) => Ok(WriteMode::Append),
+        ("scd2", Some(Ok([valid_from, valid_to, is_current]))) => {
+            Ok(WriteMode::Scd2(VersionColumns { valid_from, valid_to, is_current }))
+        }
+        ("scd2", _) => Err(invalid("writeMode scd2 needs the names of three columns")),
+        _ => Err(invalid(format!("writeMode is '{name}'; it may be upsert, append, scd2"))),
+    }
+}
+
 impl NativeTableOptions {
     /// The engine's options.
     pub fn into_engine(self) -> Result<TableOptions> {
@@ -63,6 +79,7 @@ impl NativeTableOptions {
             name: self.name,
             description: self.description,
             properties: self.properties,
+            write_mode: write_mode(&self.write_mode, self.version_columns)?,
             merge_mode: choice(
                 "mergeMode",
                 &self.merge_mode,

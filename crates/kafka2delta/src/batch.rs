@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Field, Int32Type, Schema, SchemaRef, UInt8Type, UInt64Type};
+use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef, UInt8Type, UInt64Type};
 use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct ChangeBatch {
     pub sequences: Option<Vec<Option<Sequence>>>,
     /// The key before a primary-key update, by the key's columns; none where no change has one.
     pub old_keys: Option<StructArray>,
+    /// When the source made the change, in microseconds since 1970; none where no change tells.
+    pub times: Option<Vec<Option<i64>>>,
     /// Columns of `data` that a change leaves as they are stored, with the rows where it does.
     pub left_out: Vec<(usize, BooleanArray)>,
 }
@@ -94,8 +96,8 @@ impl ChangeBatch {
         }
         let mut fields = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
-        let (mut ops, mut partitions, mut values, mut epochs, mut old_keys, mut left_out) =
-            (None, None, None, None, None, None);
+        let (mut ops, mut partitions, mut values, mut epochs, mut times, mut old_keys, mut left_out) =
+            (None, None, None, None, None, None, None);
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             let wrong =
                 || invalid(format!("column {} of the change batch has type {}", field.name(), field.data_type()));
@@ -118,6 +120,7 @@ impl ChangeBatch {
                     )
                 }
                 "_epoch" => epochs = Some(column.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?.clone()),
+                "_time" => times = Some(column.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.iter().collect()),
                 "_old_key" => old_keys = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 "_left_out" => left_out = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 _ => {
@@ -149,7 +152,7 @@ impl ChangeBatch {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let data = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        Ok(Self { data, ops, partitions, sequences, old_keys, left_out: left })
+        Ok(Self { data, ops, partitions, sequences, old_keys, times, left_out: left })
     }
 
     /// Makes the sequences comparable only with those of one generation: how often the order was reset.

@@ -50,6 +50,8 @@ pub struct Truncate {
     pub sequence: Option<Sequence>,
     /// The Kafka partition that it came through.
     pub partition: i32,
+    /// When the source made it, in microseconds since 1970.
+    pub time: Option<i64>,
 }
 
 impl Truncate {
@@ -88,6 +90,8 @@ pub struct Collapsed {
     pub upsert_sequences: Vec<Option<Sequence>>,
     /// With soft deletes, for each row of the batch, whether it is marked as deleted.
     pub flagged: Vec<bool>,
+    /// Where a history is kept: the rows of changes that count and of truncates, in order.
+    pub history: Vec<u32>,
     /// Changes dropped since a newer one is known.
     pub dropped_stale: u64,
     /// Of the dropped ones, rows that came through the same partition as what they are older than.
@@ -105,6 +109,8 @@ pub struct Known<'a> {
     pub floor: Option<Sequence>,
     /// With soft deletes: whether the table holds a row of the key.
     pub soft: Option<&'a dyn Fn(&Fingerprint) -> bool>,
+    /// Whether [`Collapsed::history`] is wanted.
+    pub history: bool,
 }
 
 struct KeyState {
@@ -154,7 +160,7 @@ pub fn collapse(
     old_keys: &[Option<Fingerprint>],
     known: Known<'_>,
 ) -> Collapsed {
-    let Known { memory, floor, soft } = known;
+    let Known { memory, floor, soft, history } = known;
     let mut out = Collapsed::default();
     if soft.is_some() {
         out.flagged = vec![false; keys.len()];
@@ -177,7 +183,8 @@ pub fn collapse(
         let sequence = batch.sequences.as_ref().and_then(|s| s[row]);
         let partition = batch.partitions.as_ref().map_or(0, |p| p[row]);
         if *op == Op::Truncate {
-            let truncate = Truncate { sequence, partition };
+            let time = batch.times.as_ref().and_then(|times| times[row]);
+            let truncate = Truncate { sequence, partition, time };
             for state in &mut states.all {
                 let live = matches!(state.last, Some(Last::Upsert(_)));
                 if live && truncate.removes(state.sequence, state.partition) {
@@ -192,6 +199,7 @@ pub fn collapse(
                 floor = sequence;
             }
             out.truncates.push(truncate);
+            out.history.extend(history.then_some(row as u32));
             continue;
         }
         let key = keys[row];
@@ -230,6 +238,7 @@ pub fn collapse(
                 continue;
             }
         }
+        out.history.extend(history.then_some(index));
         let soft_delete = match (soft, op) {
             (Some(is_stored), Op::SoftDelete) => match state.last {
                 None => is_stored(&key),
@@ -425,13 +434,14 @@ mod tests {
             partitions: Some(ops.iter().map(|o| o.3).collect()),
             sequences: Some(ops.iter().map(|o| o.2.map(|s| Sequence { epoch: 1, value: [s, 0, 0] })).collect()),
             old_keys: None,
+            times: None,
             left_out: vec![],
         };
         (batch, ops.iter().map(|o| [o.1, 1]).collect())
     }
 
     fn known(memory: &Memory) -> Known<'_> {
-        Known { memory, floor: None, soft: None }
+        Known { memory, floor: None, soft: None, history: false }
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::error::{Error, ErrorCode, Result};
 /// A key as 128 bits: exact or a hash.
 pub type Fingerprint = [u64; 2];
 
+/// Of rows that their key does not stand for: versions that are not the current one. The index passes over it.
+pub const NO_KEY: Fingerprint = [0, 4];
+
 const EXACT: u64 = 1;
 const NULL: u64 = 2;
 

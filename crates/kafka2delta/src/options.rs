@@ -16,6 +16,44 @@ pub enum MergeMode {
     CopyOnWrite,
 }
 
+/// What becomes of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteMode {
+    /// The table equals the source's.
+    Upsert,
+    /// Each change is a row.
+    Append,
+    /// Each version of a row is one: a slowly changing dimension of type 2.
+    Scd2(VersionColumns),
+}
+
+impl WriteMode {
+    /// The columns of versions, where rows have some.
+    pub fn version_columns(&self) -> Option<&VersionColumns> {
+        if let Self::Scd2(columns) = self { Some(columns) } else { None }
+    }
+
+    /// The name that tables keep of it; none for upserts.
+    pub fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Upsert => None,
+            Self::Append => Some("append"),
+            Self::Scd2(_) => Some("scd2"),
+        }
+    }
+}
+
+/// Names of the columns that tell a version's time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionColumns {
+    /// Timestamp: since when it was the current one.
+    pub valid_from: String,
+    /// Timestamp: since when it is not any more; null for the current one.
+    pub valid_to: String,
+    /// Boolean: whether it is the current one.
+    pub is_current: String,
+}
+
 /// When a change is dropped as older than what is known of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderGuard {
@@ -71,6 +109,8 @@ pub struct TableOptions {
     pub description: Option<String>,
     /// Table properties at creation.
     pub properties: HashMap<String, String>,
+    /// See [`WriteMode`].
+    pub write_mode: WriteMode,
     /// See [`MergeMode`].
     pub merge_mode: MergeMode,
     /// See [`SchemaEvolution`].

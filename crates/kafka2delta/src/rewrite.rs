@@ -124,8 +124,8 @@ pub struct Layout {
     pub partition_columns: Vec<String>,
     /// Of new files.
     pub compression: Compression,
-    /// To find the rows again.
-    pub key: KeyColumns,
+    /// To find the rows again, where they have keys.
+    pub key: Option<KeyColumns>,
     /// Columns of new files with statistics.
     pub stats: StatsColumns,
 }
@@ -186,7 +186,7 @@ async fn copy_without(
         let group = FileRows { partition_values, rows: (0..rows.num_rows() as u32).collect(), kafka_partition };
         let properties = writer_properties(layout.compression);
         let copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression, &layout.stats)?;
-        let keys = layout.key.fingerprints(&rows)?;
+        let keys = layout.key.map(|key| key.fingerprints(&rows)).transpose()?.unwrap_or_default();
         Ok(Some((copy, keys)))
     })
     .await?

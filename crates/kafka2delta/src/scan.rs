@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::dv;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::{KeyIndex, Place};
-use crate::keys::{Fingerprint, KeyHasher, is_exact};
+use crate::keys::{Fingerprint, KeyHasher, NO_KEY, is_exact};
 use crate::log::actions::Add;
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::read::read_columns;
@@ -52,6 +52,8 @@ pub struct KeyColumns {
     pub names: Vec<String>,
     /// For the table's types.
     pub hasher: Arc<KeyHasher>,
+    /// Where rows are versions: the column that says which is the current one. The others have no key.
+    pub current: Option<String>,
 }
 
 impl KeyColumns {
@@ -61,8 +63,21 @@ impl KeyColumns {
             let column = rows.column_by_name(name).cloned();
             column.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the key column '{name}' is gone")))
         };
-        self.hasher.fingerprints(&self.names.iter().map(column).collect::<Result<Vec<_>>>()?)
+        let keys = self.hasher.fingerprints(&self.names.iter().map(column).collect::<Result<Vec<_>>>()?)?;
+        Ok(of_current(keys, self.current.as_ref().and_then(|name| rows.column_by_name(name))))
     }
+}
+
+/// The keys without those of versions that are not the current one.
+fn of_current(mut keys: Vec<Fingerprint>, current: Option<&ArrayRef>) -> Vec<Fingerprint> {
+    if let Some(current) = current.and_then(|column| column.as_boolean_opt()) {
+        for (row, key) in keys.iter_mut().enumerate() {
+            if current.is_valid(row) && !current.value(row) {
+                *key = NO_KEY;
+            }
+        }
+    }
+    keys
 }
 
 /// The keys of a file's rows, deleted ones included.
@@ -73,8 +88,10 @@ pub(crate) async fn read_keys(
     key: KeyColumns,
 ) -> Result<Vec<Fingerprint>> {
     let mut keys = Vec::with_capacity(usize::try_from(add.num_records().unwrap_or(0)).unwrap_or(0).min(1 << 24));
-    read_columns(&store, &add, &schema, &key.names, None, |columns| {
-        keys.extend(key.hasher.fingerprints(&columns)?);
+    let names: Vec<String> = key.names.iter().chain(&key.current).cloned().collect();
+    read_columns(&store, &add, &schema, &names, None, |columns| {
+        let (columns, current) = columns.split_at(key.names.len());
+        keys.extend(of_current(key.hasher.fingerprints(columns)?, current.first()));
         Ok(())
     })
     .await?;

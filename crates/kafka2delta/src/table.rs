@@ -20,7 +20,7 @@ use crate::keys::{Fingerprint, KeyHasher};
 use crate::log::features;
 use crate::log::state::{FileId, TableState};
 use crate::maintenance::CheckpointClock;
-use crate::options::{KeyIndexMode, MergeMode, TableOptions};
+use crate::options::{KeyIndexMode, MergeMode, TableOptions, WriteMode};
 use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
 use crate::schema::{check_not_null, not_null, to_arrow};
@@ -32,6 +32,8 @@ pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
 pub const GENERATION_PROPERTY: &str = "kafka2delta.orderGeneration";
 /// Table property that names the key's columns, as a JSON list.
 pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
+/// Table property that tells the [`WriteMode`] where it is another one than upsert.
+pub const WRITE_MODE_PROPERTY: &str = "kafka2delta.writeMode";
 /// What our commits say of themselves; others' commits are told by it.
 pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
 
@@ -197,7 +199,8 @@ impl KeyedTable {
                 ),
             ));
         }
-        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types)?) };
+        let current = self.options.write_mode.version_columns().map(|columns| columns.is_current.clone());
+        let key = KeyColumns { names, hasher: Arc::new(KeyHasher::new(types)?), current };
         self.build_index(&key).await?;
         self.key = Some(key);
         self.indexed = true;
@@ -310,9 +313,38 @@ impl KeyedTable {
     /// Whether files with replaced rows are rewritten.
     pub(crate) fn copy_on_write(&self) -> bool {
         match self.options.merge_mode {
+            _ if self.options.write_mode == WriteMode::Append => true,
             MergeMode::MergeOnRead => false,
             MergeMode::CopyOnWrite => true,
             MergeMode::Auto => self.state.as_ref().is_some_and(|s| !s.deletion_vectors_enabled()),
+        }
+    }
+
+    /// Refuses a table whose rows are something else than this mode writes.
+    pub(crate) fn check_write_mode(&self) -> Result<()> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let mode = &self.options.write_mode;
+        features::check_append_only(state, *mode == WriteMode::Append)?;
+        let stored = state.property(WRITE_MODE_PROPERTY);
+        // A changelog may be appended to what others made.
+        let others = *mode == WriteMode::Append && stored.is_none() && state.property(KEY_PROPERTY).is_none();
+        if stored != mode.name() && !others {
+            return Err(Error::new(
+                ErrorCode::SchemaIncompatible,
+                format!(
+                    "the table was written with writeMode {}, and the options say {}: write to a new table",
+                    stored.unwrap_or("upsert"),
+                    mode.name().unwrap_or("upsert"),
+                ),
+            ));
+        }
+        let columns = mode.version_columns().map(|c| [&c.valid_from, &c.valid_to, &c.is_current]);
+        match columns.into_iter().flatten().find(|name| self.schema.field_with_name(name).is_err()) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                ErrorCode::SchemaIncompatible,
+                format!("the table lacks the column '{name}' of its versions: scd2Columns had other names before"),
+            )),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Int64Array, RecordBatch};
-use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard, WriteMode};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, TableOptions};
 use rand::SeedableRng;
@@ -30,6 +30,7 @@ pub fn options(path: &Path) -> TableOptions {
         name: None,
         description: None,
         properties: HashMap::new(),
+        write_mode: WriteMode::Upsert,
         merge_mode: MergeMode::Auto,
         schema_evolution: SchemaEvolution::Add,
         order_guard: OrderGuard::Off,

@@ -18,7 +18,7 @@ pub use self::order_memory::{Memory, Remembered};
 use self::run::{Entry, Run, RunWriter, Width, merge};
 use self::slots::Slots;
 use crate::error::{Error, ErrorCode, Result};
-use crate::keys::{Fingerprint, index_hash, is_exact};
+use crate::keys::{Fingerprint, NO_KEY, index_hash, is_exact};
 use crate::log::state::FileId;
 
 /// Runs from which on all are joined into one.
@@ -177,9 +177,10 @@ impl KeyIndex {
         let mut odd_keys = Vec::new();
         let mut vacant = Vec::new();
         either!(known, slots => slots.upsert_all(keys, |n, bits, new| {
-            if *width == Width::Exact && !is_exact(&keys[n]) {
+            let none = keys[n] == NO_KEY;
+            if none || (*width == Width::Exact && !is_exact(&keys[n])) {
                 // Its slot is one of the number 0 perhaps: as it was.
-                odd_keys.push(n);
+                odd_keys.extend((!none).then_some(n));
                 if new {
                     vacant.push(n);
                 }

@@ -69,11 +69,21 @@ fn is_true(state: &TableState, property: &str) -> bool {
     state.property(property).is_some_and(|v| v.eq_ignore_ascii_case("true"))
 }
 
+/// Refuses a table to which rows may only be added, unless that is all that is done.
+pub fn check_append_only(state: &TableState, appends: bool) -> Result<()> {
+    match is_true(state, "delta.appendOnly") && !appends {
+        false => Ok(()),
+        true => Err(unsupported(
+            "the table takes appended rows only (delta.appendOnly is true): set delta.appendOnly to false, or write a \
+             changelog with writeMode: append",
+        )),
+    }
+}
+
 /// Refuses a table that our commits would damage or that would damage our offsets, before anything is written.
 pub fn check_writable(state: &TableState) -> Result<()> {
     check_known(&state.protocol)?;
     let refused = [
-        ("delta.appendOnly", "the table takes appended rows only: set delta.appendOnly to false"),
         ("delta.enableRowTracking", "row tracking is not kept: set delta.enableRowTracking to false"),
         ("delta.enableIcebergCompatV1", "Iceberg compatibility is not kept"),
         ("delta.enableIcebergCompatV2", "Iceberg compatibility is not kept"),

@@ -19,10 +19,13 @@ use crate::log::commit::{MERGE_MODE, commit_info};
 use crate::log::features::{self, IN_COMMIT_TIMESTAMPS};
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::lookback;
+use crate::options::WriteMode;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
-use crate::table::{FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, KeyedTable, floor_text, key_text};
+use crate::table::{
+    FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, floor_text, key_text,
+};
 use crate::write::now_millis;
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
@@ -32,10 +35,21 @@ const NEW_TABLE_PROPERTIES: &[(&str, &str)] =
     &[("delta.deletedFileRetentionDuration", "interval 1 day"), ("delta.logRetentionDuration", "interval 3 days")];
 
 impl KeyedTable {
+    /// The vectors of replaced rows, made while the new ones are encoded. None where more than these rows go.
+    pub(super) async fn vectors_beside(&self, prepared: &Prepared, located: &Located) -> Result<Option<Taken>> {
+        let Some(state) = &self.state else { return Ok(None) };
+        let only_replaced = prepared.collapsed.truncates.is_empty() && prepared.widened_columns.is_empty();
+        if self.copy_on_write() || !only_replaced {
+            return Ok(None);
+        }
+        rewrite::by_vectors(&self.store, state, &located.replaced).await.map(Some)
+    }
+
     /// The commit's actions for the state as it is now.
     pub(super) async fn build_commit(
         &self,
         work: Option<(&Prepared, &(Located, Written))>,
+        already: Option<Taken>,
         offsets: &[Offset],
         id: Uuid,
         result: &mut MergeResult,
@@ -56,10 +70,17 @@ impl KeyedTable {
             return Ok((commit, taken));
         };
         let collapsed = &prepared.collapsed;
-        let mut feed = self.change_feed(&prepared.schema)?;
+        // Of files that are added alone, readers of the feed take the rows as inserted.
+        let mut feed = match self.options.write_mode {
+            WriteMode::Append => None,
+            _ => self.change_feed(&prepared.schema)?,
+        };
         if let Some(state) = &self.state {
             let mut deletions = located.replaced.clone();
             let mut truncated = self.truncated(state, &collapsed.truncates).await?;
+            if let Some(columns) = self.options.write_mode.version_columns() {
+                self.retain_current(state, &mut truncated, columns).await?;
+            }
             for (id, rows) in &mut truncated {
                 let taken = deletions.entry(*id).or_default();
                 *rows -= &*taken;
@@ -73,21 +94,22 @@ impl KeyedTable {
                 }
             }
             taken = match copies {
+                false if already.is_some() => already.unwrap_or_default(),
                 false => rewrite::by_vectors(&self.store, state, &deletions).await?,
                 true => {
-                    let key =
-                        self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
                     let layout = Layout {
                         schema: prepared.schema.clone(),
                         partition_columns: self.partition_columns(),
                         compression: self.options.compression,
-                        key,
+                        key: self.key.clone(),
                         stats: self.stats_columns(),
                     };
                     rewrite::by_copies(&self.store, state, &deletions, &layout).await?
                 }
             };
-            let kept = self.options.soft_delete_column.as_ref().map(|_| &truncated);
+            let keeps =
+                self.options.soft_delete_column.is_some() || self.options.write_mode.version_columns().is_some();
+            let kept = keeps.then_some(&truncated);
             if let Some(feed) = &mut feed {
                 feed.push_taken(state, located, &deletions, kept).await?;
             }
@@ -136,6 +158,13 @@ impl KeyedTable {
                 ("numTargetBytesAdded", result.bytes_written),
             ],
         );
+        if self.options.write_mode == WriteMode::Append {
+            info.insert("operation".into(), "WRITE".into());
+            info.insert("operationParameters".into(), serde_json::json!({ "mode": "Append" }));
+            info.insert("isBlindAppend".into(), true.into());
+            commit.info = Some(info);
+            return Ok((commit, taken));
+        }
         let mode = if copies { "copy-on-write" } else { "merge-on-read" };
         info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
         commit.info = Some(info);
@@ -160,6 +189,8 @@ impl KeyedTable {
                 configuration.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
             }
             self.set_own_properties(floor, &mut configuration);
+            let mode = self.options.write_mode.name();
+            configuration.extend(mode.map(|mode| (WRITE_MODE_PROPERTY.to_owned(), mode.to_owned())));
             let protocol = features::new_protocol(vectors, has_ntz, &configuration);
             let metadata = Metadata {
                 id: Uuid::new_v4().to_string(),
@@ -171,7 +202,9 @@ impl KeyedTable {
                 configuration,
                 created_time: Some(now_millis()),
             };
-            features::check_writable(&TableState::new(0, metadata.clone(), protocol.clone()))?;
+            let state = TableState::new(0, metadata.clone(), protocol.clone());
+            features::check_writable(&state)?;
+            features::check_append_only(&state, self.options.write_mode == WriteMode::Append)?;
             (commit.metadata, commit.protocol) = (Some(metadata), Some(protocol));
             return Ok(());
         };

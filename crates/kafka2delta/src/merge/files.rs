@@ -51,24 +51,9 @@ impl KeyedTable {
         let collapsed = &prepared.collapsed;
         let rows: Vec<u32> =
             collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
-        let history = self.state.as_ref().zip(self.key.as_ref()).map(|(state, key)| History {
-            log_store: &self.log_store,
-            store: &self.store,
-            version: state.version,
-            key,
-        });
-        let stored = Stored {
-            store: &self.store,
-            state: self.state.as_ref(),
-            index: &self.index,
-            indexed: self.options.key_index == KeyIndexMode::Auto,
-            moved: &self.moved,
-            memory: &self.memory,
-            history,
-            soft_delete_column: self.options.soft_delete_column.as_deref(),
-        };
-        let (filled, missing) =
-            fill(&prepared.base, &rows, &prepared.left_out, &collapsed.previous, &collapsed.turns, stored).await?;
+        let (previous, turns) = (&collapsed.previous, &collapsed.turns);
+        let (filled, missing) = fill(&prepared.base, &rows, &prepared.left_out, previous, turns, self.stored()).await?;
+        let missing = missing + prepared.missing;
         if missing > 0 && self.options.on_missing_value == OnMissingValue::Fail {
             return Err(Error::new(
                 ErrorCode::MissingValue,
@@ -112,6 +97,26 @@ impl KeyedTable {
             }));
         }
         Ok(Encoding { tasks, missing, moved, moved_file })
+    }
+
+    /// What left-out values are filled from.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        let history = self.state.as_ref().zip(self.key.as_ref()).map(|(state, key)| History {
+            log_store: &self.log_store,
+            store: &self.store,
+            version: state.version,
+            key,
+        });
+        Stored {
+            store: &self.store,
+            state: self.state.as_ref(),
+            index: &self.index,
+            indexed: self.options.key_index == KeyIndexMode::Auto,
+            moved: &self.moved,
+            memory: &self.memory,
+            history,
+            soft_delete_column: self.options.soft_delete_column.as_deref(),
+        }
     }
 
     /// Stores what was encoded as data files.

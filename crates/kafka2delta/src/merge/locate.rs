@@ -8,13 +8,14 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
 use crate::keys::Fingerprint;
 use crate::log::state::{FileEntry, FileId, TableState};
+use crate::options::WriteMode;
 use crate::order;
 use crate::rewrite::{Deletions, num_records};
 use crate::scan::{is_live, row_number, vector_of};
 use crate::table::KeyedTable;
 
 /// Where the keys' rows stand before the batch.
-#[derive(PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub(super) struct Located {
     pub(super) upserts: Vec<Option<Place>>,
     pub(super) deletes: Vec<Option<Place>>,
@@ -31,6 +32,9 @@ impl KeyedTable {
     }
 
     pub(super) fn locate(&self, collapsed: &Collapsed) -> Result<Located> {
+        if self.options.write_mode == WriteMode::Append {
+            return Ok(Located { upserts: vec![None; collapsed.upserts.len()], ..Located::default() });
+        }
         let find = |keys: &[Fingerprint]| -> Vec<Option<Place>> {
             let Some(state) = &self.state else { return vec![None; keys.len()] };
             let mut places = self.index.get_all(keys);
@@ -45,7 +49,7 @@ impl KeyedTable {
     }
 
     /// Whether all rows of a place's file are newer than the last truncate.
-    fn is_above_floor(&self, place: Place) -> bool {
+    pub(super) fn is_above_floor(&self, place: Place) -> bool {
         let (Some(state), Some(floor)) = (&self.state, self.floor()) else { return false };
         state.files[place.file as usize]
             .sequences

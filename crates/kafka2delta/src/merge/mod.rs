@@ -1,5 +1,6 @@
 //! Applying a batch: the way of design.md §6, and the commit rules of §5.
 
+mod append;
 mod change_feed;
 mod commit;
 mod files;
@@ -7,6 +8,7 @@ mod locate;
 mod prepare;
 mod recall;
 mod soft;
+mod versions;
 
 use std::time::Instant;
 
@@ -25,7 +27,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::anchor;
 use crate::log::commit::{Attempt, attempt, attempt_bytes};
-use crate::options::KeyIndexMode;
+use crate::options::{KeyIndexMode, WriteMode};
+use crate::rewrite::Taken;
 use crate::table::KeyedTable;
 use crate::write::{split, writer_properties};
 
@@ -148,10 +151,12 @@ impl KeyedTable {
         }
         let mut prepared: Option<Prepared> = None;
         let mut written: Option<(Located, Written)> = None;
+        let mut taken_already: Option<Taken> = None;
         let mut same_log = self.anchor_check().map(tokio::spawn);
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
             self.check_fence(offsets)?;
+            self.check_write_mode()?;
             if let Some(batch) = &batch
                 && prepared.as_ref().is_none_or(|p| p.based_on != self.schema)
             {
@@ -177,7 +182,10 @@ impl KeyedTable {
                     None => None,
                 };
                 if let Some(encoding) = encoding {
-                    let files = self.finish_writing(encoding).await?;
+                    let (files, vectors) =
+                        tokio::join!(self.finish_writing(encoding), self.vectors_beside(prepared, &located));
+                    let files = files?;
+                    taken_already = vectors?;
                     written = Some((located, files));
                 }
                 result.timings.write += millis(&mut clock);
@@ -185,7 +193,7 @@ impl KeyedTable {
             check_cancelled(cancel)?;
             let id = Uuid::new_v4();
             let work = prepared.as_ref().zip(written.as_ref());
-            let (commit, taken) = self.build_commit(work, offsets, id, &mut result).await?;
+            let (commit, taken) = self.build_commit(work, taken_already.take(), offsets, id, &mut result).await?;
             result.timings.write += millis(&mut clock);
             let version = self.state.as_ref().map_or(0, |s| s.version + 1);
             if let Some(check) = same_log.take()
@@ -218,12 +226,17 @@ impl KeyedTable {
                     tracing::debug!(version, "another writer took the version");
                     delete_taken(self, &taken).await;
                     self.follow().await?;
-                    // Whether a soft delete marks a row depends on what others did; a table read anew has no index yet;
+                    // Whether a soft delete marks a row, and which version a change ends, depends on what others did; a table read anew has no index yet;
                     // without one, places are those of the files of before; and of one on disk, only what is staged is
                     // known.
                     let no_index =
                         !self.indexed || self.options.key_index == KeyIndexMode::None || !self.index.is_in_memory();
-                    if self.options.soft_delete_column.is_some() || no_index {
+                    let by_stored_rows = match self.options.write_mode {
+                        WriteMode::Upsert => self.options.soft_delete_column.is_some() || no_index,
+                        WriteMode::Append => false,
+                        WriteMode::Scd2(_) => true,
+                    };
+                    if by_stored_rows {
                         discard(self, written.take()).await;
                         prepared = None;
                     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::{append, versions};
 use crate::batch::{ChangeBatch, Op};
 use crate::collapse::{Collapsed, Known, collapse};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::CompiledColumns;
 use crate::keys::Fingerprint;
-use crate::options::OrderGuard;
+use crate::options::{OrderGuard, WriteMode};
 use crate::order;
 use crate::order_watch::Observation;
 use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve};
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) partitions: Option<Vec<i32>>,
     pub(super) collapsed: Collapsed,
     pub(super) observed: Observation,
+    /// Left-out values that were nowhere to be found when `base` was made.
+    pub(super) missing: u64,
 }
 
 impl KeyedTable {
@@ -56,6 +59,18 @@ impl KeyedTable {
         {
             fields.push(Field::new(name, DataType::Boolean, true));
         }
+        let own = match &self.options.write_mode {
+            WriteMode::Upsert => Vec::new(),
+            WriteMode::Append => append::own_fields(batch),
+            WriteMode::Scd2(columns) => versions::own_fields(columns),
+        };
+        if let Some(taken) = own.iter().find(|own| fields.iter().any(|f| f.name().eq_ignore_ascii_case(own.name()))) {
+            return Err(Error::new(
+                ErrorCode::ConfigInvalid,
+                format!("the topic has a column '{}', which this writeMode adds itself: rename one", taken.name()),
+            ));
+        }
+        fields.extend(own);
         let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
         let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
             evolve(&self.schema, &fields, evolution)?;
@@ -86,6 +101,23 @@ impl KeyedTable {
         if self.schema.fields().is_empty() && self.state.is_none() {
             self.schema = schema.clone();
         }
+        let mut prepared = Prepared {
+            based_on: self.schema.clone(),
+            schema: schema.clone(),
+            added_columns,
+            widened_columns,
+            compiled,
+            base: conform_batch(&batch.data, &base_schema)?,
+            left_out: Vec::new(),
+            partitions: batch.partitions.clone(),
+            collapsed: Collapsed::default(),
+            observed: Observation::default(),
+            missing: 0,
+        };
+        if self.options.write_mode == WriteMode::Append {
+            self.prepare_append(batch, &mut prepared).await?;
+            return Ok(prepared);
+        }
         self.ensure_index(primary_key, &schema).await?;
         let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
         // A truncate has no key, and a batch of nothing else need not have its columns.
@@ -115,9 +147,9 @@ impl KeyedTable {
         self.recall(batch, &keys, floor).await?;
         let is_stored = |key: &Fingerprint| self.live_place(key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
-        let collapsed = collapse(batch, &keys, &old_keys, Known { memory: &self.memory, floor, soft });
-        let observed = self.check_order(batch, &collapsed)?;
-        let base = conform_batch(&batch.data, &base_schema)?;
+        let history = self.options.write_mode.version_columns().is_some();
+        let collapsed = collapse(batch, &keys, &old_keys, Known { memory: &self.memory, floor, soft, history });
+        prepared.observed = self.check_order(batch, &collapsed)?;
         let mut left_out: Vec<(String, BooleanArray)> = batch
             .left_out
             .iter()
@@ -129,18 +161,11 @@ impl KeyedTable {
             let unknown = base_schema.fields().iter().filter(|f| batch.data.column_by_name(f.name()).is_none());
             left_out.extend(unknown.map(|field| (field.name().clone(), marked.clone())));
         }
-        Ok(Prepared {
-            schema,
-            based_on: self.schema.clone(),
-            added_columns,
-            widened_columns,
-            compiled,
-            base,
-            left_out,
-            partitions: batch.partitions.clone(),
-            collapsed,
-            observed,
-        })
+        (prepared.left_out, prepared.collapsed) = (left_out, collapsed);
+        match &self.options.write_mode {
+            WriteMode::Scd2(columns) => self.versions(batch, &keys, prepared, columns).await,
+            _ => Ok(prepared),
+        }
     }
 
     /// Stops where nearly all changes would be dropped as old, of which none came before.

@@ -28,9 +28,17 @@ impl KeyedTable {
         }
         let sequence_of = |row: usize| batch.sequences.as_ref().and_then(|sequences| sequences[row]);
         let truncates = batch.ops.contains(&Op::Truncate);
+        // A change that comes again would make a version a second time.
+        let versions = self.options.write_mode.version_columns().is_some();
         let partition_of = |row: usize| batch.partitions.as_ref().map_or(0, |p| p[row]);
         let several = batch.partitions.as_ref().is_some_and(|p| p.windows(2).any(|two| two[0] != two[1]));
-        if !several && floor.is_none() && !truncates && !incremental && !state.has_other_partitions(partition_of(0)) {
+        if !several
+            && !versions
+            && floor.is_none()
+            && !truncates
+            && !incremental
+            && !state.has_other_partitions(partition_of(0))
+        {
             return Ok(());
         }
         let mut wanted: BTreeMap<FileId, Vec<(u32, Fingerprint)>> = BTreeMap::new();
@@ -42,7 +50,7 @@ impl KeyedTable {
             let Some(place) = self.index.get(key).filter(|_| self.memory.get(key).is_none()) else { continue };
             let file = &state.files[place.file as usize];
             let below_floor = floor.is_some_and(|floor| sequence.is_some_and(|s| s.is_before(&floor)));
-            let needed = below_floor || truncates || op == Op::Incremental;
+            let needed = below_floor || truncates || versions || op == Op::Incremental;
             if file.live && (needed || file.partition != Some(partition_of(row))) {
                 wanted.entry(place.file).or_default().push((place.row, *key));
             }

@@ -1,10 +1,11 @@
-//! Soft deletes: rows that a truncate removes stay, marked as deleted.
+//! Rows that a truncate removes and that stay all the same: marked as deleted, or as versions of the past.
 
 use arrow::array::{RecordBatch, UInt32Array};
 
 use super::change_feed::{ChangeFeed, ChangeType};
 use super::files::with_flags;
 use super::prepare::{Prepared, complete};
+use super::versions::{closed, truncated_at};
 use crate::encode::encode;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::state::TableState;
@@ -15,7 +16,7 @@ use crate::table::KeyedTable;
 use crate::write::{split, writer_properties};
 
 impl KeyedTable {
-    /// Writes truncated rows anew, marked as deleted: one file of the table after the other.
+    /// Writes truncated rows anew, marked: one file of the table after the other.
     pub(super) async fn keep_as_deleted(
         &self,
         state: &TableState,
@@ -24,7 +25,6 @@ impl KeyedTable {
         taken: &mut Taken,
         mut feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
-        let Some(column) = &self.options.soft_delete_column else { return Ok(()) };
         let key = self.key.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
         let base = prepared.base.schema();
         let stored = order::with_columns(&base);
@@ -36,7 +36,12 @@ impl KeyedTable {
             let file = &state.files[*id as usize];
             let numbers: Vec<u32> = rows.iter().collect();
             let found: RecordBatch = read_rows(&self.store, &file.add, &stored, &names, &numbers).await?;
-            let marked = with_flags(&found.project(&base_columns)?, column, std::iter::repeat_n(true, numbers.len()))?;
+            let rows = found.project(&base_columns)?;
+            let marked = match (self.options.write_mode.version_columns(), &self.options.soft_delete_column) {
+                (Some(columns), _) => closed(&rows, columns, truncated_at(&prepared.collapsed.truncates))?,
+                (None, Some(column)) => with_flags(&rows, column, std::iter::repeat_n(true, numbers.len()))?,
+                (None, None) => return Ok(()),
+            };
             let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
             self.check_not_null(&complete)?;
             if let Some(feed) = &mut feed {

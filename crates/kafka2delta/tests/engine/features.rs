@@ -101,7 +101,6 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
         field("x", json!("long"), true, json!({"delta.invariants": "{}"}))
     ]});
     vec![
-        property(legacy(1, 2), "delta.appendOnly", "true", "delta.appendOnly to false"),
         property(legacy(1, 3), "delta.constraints.positive", "id > 0", "delta.constraints.positive"),
         mapped("name", "column mapping (mode 'name')"),
         mapped("id", "column mapping (mode 'id')"),

@@ -12,4 +12,5 @@ mod order_reset;
 mod partitions;
 mod retention;
 mod support;
+mod write_modes;
 mod writers;

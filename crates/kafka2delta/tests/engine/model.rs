@@ -8,7 +8,7 @@ use kafka2delta::{KeyedTable, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-fn env(name: &str) -> Option<u64> {
+pub fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
@@ -20,7 +20,7 @@ struct Plan {
     soft: bool,
 }
 
-fn random_row(rng: &mut StdRng, step: usize) -> Row {
+pub fn random_row(rng: &mut StdRng, step: usize) -> Row {
     Row {
         name: rng.random_bool(0.9).then(|| format!("n{}", rng.random_range(0..50))),
         big: rng.random_bool(0.8).then(|| format!("big-{step}-{}", "x".repeat(rng.random_range(0..40)))),

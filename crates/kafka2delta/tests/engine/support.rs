@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard, WriteMode};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
 use tokio_util::sync::CancellationToken;
@@ -224,6 +224,19 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
     writer.into_inner().unwrap().into()
 }
 
+/// The stream with the times of its changes.
+pub fn with_times(ipc: Bytes, times: &[i64]) -> Bytes {
+    let batch = StreamReader::try_new(std::io::Cursor::new(ipc), None).unwrap().next().unwrap().unwrap();
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new("_time", DataType::Int64, true)));
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from(times.to_vec())));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap().into()
+}
+
 pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
     TableOptions {
         uri: uri.to_owned(),
@@ -234,6 +247,7 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         name: Some("model".into()),
         description: None,
         properties: HashMap::new(),
+        write_mode: WriteMode::Upsert,
         merge_mode: mode,
         schema_evolution: SchemaEvolution::Add,
         order_guard: OrderGuard::On,

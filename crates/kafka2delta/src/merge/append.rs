@@ -1,0 +1,58 @@
+//! Changelogs: each change is a row, in the order of the offsets. Nothing is replaced, so no key is looked up.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ListBuilder, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field};
+
+use super::prepare::Prepared;
+use crate::batch::ChangeBatch;
+use crate::collapse::Collapsed;
+use crate::error::Result;
+use crate::keys::NO_KEY;
+use crate::log::state::FileId;
+use crate::scan::load_vectors;
+use crate::table::KeyedTable;
+
+/// Column with the names of columns whose value a change left as it was: it is not known here.
+pub(super) const UNCHANGED: &str = "__unchanged";
+
+/// Columns that a changelog has beside the topic's: [`UNCHANGED`] from the first change on that needs it.
+pub(super) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
+    let leaves = batch.left_out.iter().any(|(_, mask)| mask.true_count() > 0);
+    let names = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
+    leaves.then(|| Field::new(UNCHANGED, names, true)).into_iter().collect()
+}
+
+impl KeyedTable {
+    /// All rows of the batch, as they are.
+    pub(super) async fn prepare_append(&mut self, batch: &ChangeBatch, prepared: &mut Prepared) -> Result<()> {
+        let rows = batch.num_rows();
+        prepared.collapsed =
+            Collapsed { upserts: (0..rows as u32).collect(), upsert_keys: vec![NO_KEY; rows], ..Collapsed::default() };
+        if let Ok(at) = prepared.base.schema_ref().index_of(UNCHANGED) {
+            let field = Arc::new(Field::new("element", DataType::Utf8, true));
+            let mut names = ListBuilder::new(StringBuilder::new()).with_field(field);
+            for row in 0..rows {
+                let left = batch.left_out.iter().filter(|(_, mask)| mask.is_valid(row) && mask.value(row));
+                let mut any = false;
+                for (column, _) in left {
+                    names.values().append_value(batch.data.schema_ref().field(*column).name());
+                    any = true;
+                }
+                names.append(any);
+            }
+            let mut columns = prepared.base.columns().to_vec();
+            columns[at] = Arc::new(names.finish());
+            prepared.base = RecordBatch::try_new(prepared.base.schema(), columns)?;
+        }
+        // The rows are written anew where a column grows: without those that are deleted.
+        if !prepared.widened_columns.is_empty()
+            && let Some(state) = &mut self.state
+        {
+            let files: Vec<FileId> = state.live_files().map(|(id, _)| id).collect();
+            load_vectors(&self.store, state, &files).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,395 @@
+//! History: each version of a row stays, with the time from which and to which it was the current one (a slowly changing
+//! dimension of type 2).
+//!
+//! The key index knows the current versions alone. A change ends the current version of its key, which is written anew
+//! with its end, and begins one. A change that changes no value begins none: so what a source sends again, or a snapshot
+//! reads again, leaves the history as it is. Columns whose names begin with two underscores tell of the change and not of
+//! the row: they alone make no version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::interleave;
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::row::{RowConverter, Rows, SortField};
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+
+use super::prepare::Prepared;
+use crate::batch::{ChangeBatch, Op, Sequence};
+use crate::collapse::{Collapsed, Truncate};
+use crate::error::{Error, ErrorCode, Result};
+use crate::fill::fill;
+use crate::keys::{Fingerprint, NO_KEY};
+use crate::log::state::{FileId, TableState};
+use crate::options::VersionColumns;
+use crate::order;
+use crate::read::read_rows;
+use crate::rewrite::Deletions;
+use crate::table::KeyedTable;
+use crate::write::now_millis;
+
+/// Begins the names of columns that tell of the change.
+const OF_THE_CHANGE: &str = "__";
+
+fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// Columns that versions have beside the topic's.
+pub(super) fn own_fields(columns: &VersionColumns) -> Vec<Field> {
+    vec![
+        Field::new(&columns.valid_from, time_type(), true),
+        Field::new(&columns.valid_to, time_type(), true),
+        Field::new(&columns.is_current, DataType::Boolean, true),
+    ]
+}
+
+fn now_micros() -> i64 {
+    now_millis().saturating_mul(1000)
+}
+
+/// When rows ended that a truncate took, in microseconds since 1970.
+pub(super) fn truncated_at(truncates: &[Truncate]) -> i64 {
+    truncates.iter().find_map(|truncate| truncate.time).unwrap_or_else(now_micros)
+}
+
+fn times(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
+    let column = rows.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+    column.map_or_else(|| vec![None; rows.num_rows()], |column| column.iter().collect())
+}
+
+/// The rows as versions that ended at `end`, or when they began where that is later.
+pub(super) fn closed(rows: &RecordBatch, columns: &VersionColumns, end: i64) -> Result<RecordBatch> {
+    let begins = times(rows, &columns.valid_from);
+    let ends = begins.iter().map(|begin| Some(begin.map_or(end, |begin| end.max(begin)))).collect();
+    with_times(rows, columns, begins, ends)
+}
+
+fn with_times(
+    rows: &RecordBatch,
+    columns: &VersionColumns,
+    begins: Vec<Option<i64>>,
+    ends: Vec<Option<i64>>,
+) -> Result<RecordBatch> {
+    let schema = rows.schema();
+    let mut arrays = rows.columns().to_vec();
+    let current: BooleanArray = ends.iter().map(|end| Some(end.is_none())).collect();
+    let time = |values: Vec<Option<i64>>| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+    };
+    arrays[schema.index_of(&columns.valid_from)?] = time(begins);
+    arrays[schema.index_of(&columns.valid_to)?] = time(ends);
+    arrays[schema.index_of(&columns.is_current)?] = Arc::new(current);
+    Ok(RecordBatch::try_new(schema, arrays)?)
+}
+
+/// Where a row's values are: in the table's rows (0) or the batch's (1), and its number there.
+type Source = (usize, usize);
+
+#[derive(Debug, Clone, Copy)]
+struct Version {
+    source: Source,
+    begin: i64,
+    sequence: Option<Sequence>,
+    /// The Kafka partition that it came through; none where that is not known.
+    partition: Option<i32>,
+    /// Whether it is to be written: it is not stored, or not so.
+    is_new: bool,
+}
+
+impl Version {
+    fn goes(&self, truncate: &Truncate) -> bool {
+        truncate.removes(self.sequence, self.partition.unwrap_or(truncate.partition))
+    }
+}
+
+/// A row to be written: a version, its end, and the key that it stands for.
+struct Written {
+    version: Version,
+    end: Option<i64>,
+    key: Fingerprint,
+}
+
+#[derive(Default)]
+struct Chains {
+    current: HashMap<Fingerprint, Option<Version>>,
+    written: Vec<Written>,
+}
+
+impl Chains {
+    /// Ends a key's current version, if it has one.
+    fn end(&mut self, key: &Fingerprint, time: i64) {
+        if let Some(version) = self.current.get_mut(key).and_then(Option::take) {
+            self.written.push(Written { version, end: Some(time.max(version.begin)), key: NO_KEY });
+        }
+    }
+}
+
+/// The current rows that the table holds of some keys.
+struct StoredRows {
+    rows: RecordBatch,
+    versions: HashMap<Fingerprint, Version>,
+}
+
+impl KeyedTable {
+    /// The batch as versions: those that end and those that begin.
+    pub(super) async fn versions(
+        &self,
+        batch: &ChangeBatch,
+        keys: &[Fingerprint],
+        mut prepared: Prepared,
+        columns: &VersionColumns,
+    ) -> Result<Prepared> {
+        let collapsed = std::mem::take(&mut prepared.collapsed);
+        let is_upsert = |row: &u32| matches!(batch.ops[*row as usize], Op::Upsert | Op::Incremental);
+        let upserts: Vec<u32> = collapsed.history.iter().copied().filter(is_upsert).collect();
+        let (filled, missing) =
+            fill(&prepared.base, &upserts, &prepared.left_out, &collapsed.previous, &collapsed.turns, self.stored())
+                .await?;
+        let filled_row: HashMap<u32, usize> = upserts.iter().enumerate().map(|(n, row)| (*row, n)).collect();
+        let touched = collapsed.history.iter().filter(|row| batch.ops[**row as usize] != Op::Truncate);
+        let touched = touched.map(|row| keys[*row as usize]).chain(collapsed.below_floor.iter().copied());
+        let stored = self.current_rows(&prepared.base.schema(), touched.collect(), columns).await?;
+        let same = Sameness::new(&stored.rows, &filled, columns)?;
+        let chains = self.chains(batch, keys, &collapsed, &stored, &filled_row, &same)?;
+        self.as_prepared(prepared, collapsed, chains, (&stored.rows, &filled), &filled_row, (missing, columns))
+    }
+
+    /// What becomes of each key, change by change.
+    fn chains(
+        &self,
+        batch: &ChangeBatch,
+        keys: &[Fingerprint],
+        collapsed: &Collapsed,
+        stored: &StoredRows,
+        filled_row: &HashMap<u32, usize>,
+        same: &Sameness,
+    ) -> Result<Chains> {
+        let mut chains = Chains::default();
+        let mut truncates = collapsed.truncates.iter();
+        let mut gone: Vec<(&Truncate, i64)> = Vec::new();
+        let now = now_micros();
+        for row in &collapsed.history {
+            let at = *row as usize;
+            let time = batch.times.as_ref().and_then(|times| times[at]).unwrap_or(now);
+            if batch.ops[at] == Op::Truncate {
+                let Some(truncate) = truncates.next() else { continue };
+                let goes = |(_, version): &(_, &Option<Version>)| version.is_some_and(|v| v.goes(truncate));
+                let ended: Vec<Fingerprint> = chains.current.iter().filter(goes).map(|(key, _)| *key).collect();
+                ended.iter().for_each(|key| chains.end(key, time));
+                gone.push((truncate, time));
+                continue;
+            }
+            let key = keys[at];
+            if !chains.current.contains_key(&key) {
+                let before = stored.versions.get(&key).copied();
+                chains.current.insert(key, before);
+                let truncated = gone.iter().find(|(truncate, _)| before.is_some_and(|v| v.goes(truncate)));
+                if let Some((_, time)) = truncated {
+                    chains.end(&key, *time);
+                }
+            }
+            if !matches!(batch.ops[at], Op::Upsert | Op::Incremental) {
+                chains.end(&key, time);
+                continue;
+            }
+            let number = filled_row
+                .get(row)
+                .ok_or_else(|| Error::new(ErrorCode::Internal, "a change of the history was not filled"))?;
+            let source = (1, *number);
+            let sequence = match batch.ops[at] {
+                // What an incremental snapshot reads keeps its place in the order.
+                Op::Incremental => None,
+                _ => batch.sequences.as_ref().and_then(|sequences| sequences[at]),
+            };
+            let current = chains.current.get_mut(&key).and_then(Option::as_mut);
+            if let Some(version) = current
+                && same.same(version.source, source)
+            {
+                // No new version. Its order goes on, for truncates that come late.
+                if sequence.is_some() && sequence != version.sequence {
+                    (version.sequence, version.is_new) = (sequence, true);
+                }
+                continue;
+            }
+            let begin = chains.current.get(&key).copied().flatten().map_or(time, |before| time.max(before.begin));
+            chains.end(&key, begin);
+            let partition = Some(batch.partitions.as_ref().map_or(0, |p| p[at]));
+            chains.current.insert(key, Some(Version { source, begin, sequence, partition, is_new: true }));
+        }
+        for key in &collapsed.below_floor {
+            let above = self.live_place(key).is_some_and(|place| self.is_above_floor(place));
+            if !above {
+                chains.current.entry(*key).or_insert_with(|| stored.versions.get(key).copied());
+                chains.end(key, now);
+            }
+        }
+        Ok(chains)
+    }
+
+    /// The versions to be written, as a batch whose rows all count.
+    fn as_prepared(
+        &self,
+        mut prepared: Prepared,
+        collapsed: Collapsed,
+        chains: Chains,
+        sources: (&RecordBatch, &RecordBatch),
+        filled_row: &HashMap<u32, usize>,
+        (missing, columns): (u64, &VersionColumns),
+    ) -> Result<Prepared> {
+        let Chains { current, mut written } = chains;
+        let mut deletes = Vec::new();
+        for (key, version) in current {
+            match version {
+                Some(version) if version.is_new => written.push(Written { version, end: None, key }),
+                Some(_) => {}
+                None => deletes.push(key),
+            }
+        }
+        let count = written.len();
+        // Rows of keys that were updated before they were stored come behind.
+        let moved: Vec<(usize, Fingerprint)> =
+            collapsed.moved.iter().filter_map(|(row, key)| Some((*filled_row.get(row)?, *key))).collect();
+        let indices: Vec<Source> =
+            written.iter().map(|w| w.version.source).chain(moved.iter().map(|(row, _)| (1, *row))).collect();
+        let schema = prepared.base.schema();
+        let arrays: Result<Vec<ArrayRef>> = (0..schema.fields().len())
+            .map(|column| Ok(interleave(&[sources.0.column(column), sources.1.column(column)], &indices)?))
+            .collect();
+        let mut begins: Vec<Option<i64>> = written.iter().map(|w| Some(w.version.begin)).collect();
+        let mut ends: Vec<Option<i64>> = written.iter().map(|w| w.end).collect();
+        begins.resize(indices.len(), None);
+        ends.resize(indices.len(), None);
+        prepared.base = with_times(&RecordBatch::try_new(schema, arrays?)?, columns, begins, ends)?;
+        let mut partitions: Vec<i32> = written.iter().map(|w| w.version.partition.unwrap_or(0)).collect();
+        partitions.resize(indices.len(), 0);
+        prepared.partitions = Some(partitions);
+        prepared.left_out = Vec::new();
+        prepared.missing = missing;
+        let sequences: Vec<Option<Sequence>> = written.iter().map(|w| w.version.sequence).collect();
+        prepared.collapsed = Collapsed {
+            upserts: (0..count as u32).collect(),
+            upsert_keys: written.iter().map(|w| w.key).collect(),
+            deletes,
+            moved: moved.iter().enumerate().map(|(n, (_, key))| ((count + n) as u32, *key)).collect(),
+            upsert_sequences: if sequences.iter().any(Option::is_some) { sequences } else { Vec::new() },
+            below_floor: Vec::new(),
+            previous: Vec::new(),
+            turns: Vec::new(),
+            flagged: Vec::new(),
+            history: Vec::new(),
+            ..collapsed
+        };
+        Ok(prepared)
+    }
+
+    async fn current_rows(
+        &self,
+        base: &SchemaRef,
+        keys: Vec<Fingerprint>,
+        columns: &VersionColumns,
+    ) -> Result<StoredRows> {
+        let mut places: BTreeMap<FileId, Vec<(u32, Fingerprint)>> = BTreeMap::new();
+        for key in keys {
+            if let Some(place) = self.live_place(&key) {
+                places.entry(place.file).or_default().push((place.row, key));
+            }
+        }
+        let read = order::with_columns(base);
+        let names: Vec<String> = read.fields().iter().map(|f| f.name().clone()).collect();
+        let own: Vec<usize> = (0..base.fields().len()).collect();
+        let mut batches = Vec::new();
+        let mut versions = HashMap::new();
+        let mut count = 0;
+        for (file, mut rows) in places {
+            let Some(state) = &self.state else { continue };
+            rows.sort_unstable();
+            rows.dedup();
+            let entry = &state.files[file as usize];
+            let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+            let found = read_rows(&self.store, &entry.add, &read, &names, &numbers).await?;
+            let (sequences, begins) = (order::sequences_of(&found), times(&found, &columns.valid_from));
+            for (n, (_, key)) in rows.iter().enumerate() {
+                let version = Version {
+                    source: (0, count + n),
+                    begin: begins[n].unwrap_or(i64::MIN),
+                    sequence: sequences[n],
+                    partition: entry.partition,
+                    is_new: false,
+                };
+                versions.insert(*key, version);
+            }
+            count += found.num_rows();
+            batches.push(found.project(&own)?);
+        }
+        Ok(StoredRows { rows: arrow::compute::concat_batches(base, &batches)?, versions })
+    }
+
+    /// Of rows that a truncate takes, those that are current: the others have ended already.
+    pub(super) async fn retain_current(
+        &self,
+        state: &TableState,
+        truncated: &mut Deletions,
+        columns: &VersionColumns,
+    ) -> Result<()> {
+        for (file, rows) in truncated.iter_mut() {
+            let numbers: Vec<u32> = rows.iter().collect();
+            let names = [columns.is_current.clone()];
+            let found =
+                read_rows(&self.store, &state.files[*file as usize].add, &self.schema, &names, &numbers).await?;
+            let current = found.column(0).as_boolean_opt();
+            let is_current = |n: usize| current.is_none_or(|c| c.is_null(n) || c.value(n));
+            *rows = numbers
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| is_current(*n))
+                .map(|(_, row)| *row)
+                .collect::<RoaringBitmap>();
+        }
+        truncated.retain(|_, rows| !rows.is_empty());
+        Ok(())
+    }
+}
+
+/// Whether rows have the same values, but for columns that tell of the change.
+struct Sameness {
+    rows: Option<[Rows; 2]>,
+    /// Columns of types that have no order: maps.
+    others: Vec<[ArrayRef; 2]>,
+}
+
+impl Sameness {
+    fn new(stored: &RecordBatch, filled: &RecordBatch, columns: &VersionColumns) -> Result<Self> {
+        let own = [&columns.valid_from, &columns.valid_to, &columns.is_current];
+        let mut fields = Vec::new();
+        let (mut left, mut right, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, field) in stored.schema_ref().fields().iter().enumerate() {
+            if field.name().starts_with(OF_THE_CHANGE) || own.contains(&field.name()) {
+                continue;
+            }
+            let sort = SortField::new(field.data_type().clone());
+            if RowConverter::supports_fields(std::slice::from_ref(&sort)) {
+                fields.push(sort);
+                left.push(stored.column(at).clone());
+                right.push(filled.column(at).clone());
+            } else {
+                others.push([stored.column(at).clone(), filled.column(at).clone()]);
+            }
+        }
+        let rows = match fields.is_empty() {
+            true => None,
+            false => {
+                let converter = RowConverter::new(fields)?;
+                Some([converter.convert_columns(&left)?, converter.convert_columns(&right)?])
+            }
+        };
+        Ok(Self { rows, others })
+    }
+
+    fn same(&self, a: Source, b: Source) -> bool {
+        let rows = self.rows.as_ref().is_none_or(|rows| rows[a.0].row(a.1) == rows[b.0].row(b.1));
+        rows && self.others.iter().all(|arrays| arrays[a.0].slice(a.1, 1) == arrays[b.0].slice(b.1, 1))
+    }
+}

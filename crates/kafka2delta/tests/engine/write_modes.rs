@@ -1,0 +1,372 @@
+//! Changelogs and histories, against what each change does to the map of design.md §4.8. `SEED` and `SEQUENCES` as in
+//! `model`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{env, random_row};
+use crate::support::{Change, Key, Model, Row, ipc, options, primary_key, rows_of, with_times};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::ipc::reader::StreamReader;
+use kafka2delta::options::{KeyIndexMode, MergeMode, VersionColumns, WriteMode};
+use kafka2delta::{ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio_util::sync::CancellationToken;
+
+/// Begin, end, and the row.
+type Version = (i64, Option<i64>, Row);
+
+fn scd2() -> WriteMode {
+    let [valid_from, valid_to, is_current] = ["valid_from", "valid_to", "is_current"].map(str::to_owned);
+    WriteMode::Scd2(VersionColumns { valid_from, valid_to, is_current })
+}
+
+async fn apply(table: &mut KeyedTable, changes: &[(Change, i64)], with_extra: bool) -> Result<MergeResult> {
+    let stored = table.info().offsets.into_iter().next().map(|(_, offset)| offset);
+    let offset = Offset { app_id: "q:t:0".into(), expected: stored, last: stored.unwrap_or(-1) + changes.len() as i64 };
+    let times: Vec<i64> = changes.iter().map(|(_, time)| *time).collect();
+    let changes: Vec<Change> = changes.iter().map(|(change, _)| change.clone()).collect();
+    let batch = with_times(ipc(&changes, &[], with_extra, false), &times);
+    table.merge(Some(batch), &primary_key(), &[offset], &CancellationToken::new()).await
+}
+
+async fn read(uri: &str) -> Vec<RecordBatch> {
+    let bytes = kafka2delta::query::query(uri, HashMap::new(), None).await.unwrap();
+    StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap().map(std::result::Result::unwrap).collect()
+}
+
+/// The versions of each key, in order.
+async fn versions(uri: &str) -> BTreeMap<Key, Vec<Version>> {
+    let mut found: BTreeMap<Key, Vec<Version>> = BTreeMap::new();
+    for batch in read(uri).await {
+        let time = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().clone();
+        let (begins, ends) = (time("valid_from"), time("valid_to"));
+        let current = batch.column_by_name("is_current").unwrap().as_boolean();
+        for (n, (key, row)) in rows_of(&batch).into_iter().enumerate() {
+            let end = ends.is_valid(n).then(|| ends.value(n));
+            assert_eq!(current.value(n), end.is_none(), "{key:?}");
+            found.entry(key).or_default().push((begins.value(n), end, row));
+        }
+    }
+    found.values_mut().for_each(|versions| sort(versions));
+    found
+}
+
+fn sort(versions: &mut [Version]) {
+    versions.sort_by_key(|(begin, end, row)| (*begin, end.unwrap_or(i64::MAX), format!("{row:?}")));
+}
+
+/// The map, and what each change made of it.
+#[derive(Default)]
+struct History {
+    map: Model,
+    versions: BTreeMap<Key, Vec<Version>>,
+}
+
+impl History {
+    fn apply(&mut self, change: &Change, time: i64) {
+        let before = self.map.rows.clone();
+        self.map.apply(change);
+        let mut ended: BTreeMap<Key, i64> = BTreeMap::new();
+        for (key, old) in &before {
+            if self.map.rows.get(key) != Some(old) {
+                let last = self.versions.get_mut(key).unwrap().iter_mut().find(|v| v.1.is_none()).unwrap();
+                let end = time.max(last.0);
+                last.1 = Some(end);
+                ended.insert(*key, end);
+            }
+        }
+        for (key, new) in &self.map.rows {
+            if before.get(key) != Some(new) {
+                // A change that another clock wrote does not begin before the one that it follows.
+                let begin = ended.get(key).copied().unwrap_or(time);
+                self.versions.entry(*key).or_default().push((begin, None, new.clone()));
+            }
+        }
+    }
+
+    fn assert_equals(&self, found: &BTreeMap<Key, Vec<Version>>, note: &str) {
+        let mut expected = self.versions.clone();
+        expected.values_mut().for_each(|versions| sort(versions));
+        for (key, versions) in &expected {
+            assert_eq!(found.get(key), Some(versions), "{key:?}, {note}");
+        }
+        assert_eq!(found.len(), expected.len(), "{note}");
+    }
+}
+
+fn random_changes(rng: &mut StdRng, guarded: bool) -> Vec<(Change, i64)> {
+    let mut changes: Vec<(Change, i64)> = Vec::new();
+    let key = |rng: &mut StdRng| -> Key { (rng.random_range(0..2), rng.random_range(0..6)) };
+    let (mut time, mut sequence) = (1_700_000_000_000_000i64, 10u64);
+    for step in 0..rng.random_range(5..80) {
+        time += rng.random_range(0..3);
+        sequence += 1;
+        let sequence = guarded.then_some(sequence);
+        let k = key(rng);
+        let upsert = |rng: &mut StdRng, key: Key, old: Option<Key>| Change::Upsert {
+            key,
+            // Few values: some changes change nothing.
+            row: Row { big: Some(format!("b{}", rng.random_range(0..3))), ..random_row(rng, step % 2) },
+            leaves_big: old.is_none() && rng.random_bool(0.4),
+            old,
+            sequence,
+        };
+        match rng.random_range(0..100) {
+            0..65 => changes.push((upsert(rng, k, None), time)),
+            65..85 => changes.push((Change::Delete { key: k, sequence }, time)),
+            85..95 if !guarded => {
+                let new = key(rng);
+                if new != k {
+                    changes.push((Change::Moved { key: k }, time));
+                    changes.push((upsert(rng, new, Some(k)), time));
+                }
+            }
+            95.. => changes.push((Change::Truncate { sequence: None }, time)),
+            _ => {}
+        }
+        if rng.random_bool(0.05) && !changes.is_empty() {
+            let from = rng.random_range(0..changes.len());
+            let truncates = |c: &(Change, i64)| matches!(c.0, Change::Truncate { .. });
+            // A truncate that comes again takes what came after the first one: only a comparison finds that.
+            if !changes[from..].iter().any(truncates) {
+                changes.extend_from_within(from..);
+            }
+        }
+    }
+    changes
+}
+
+fn random_options(rng: &mut StdRng, uri: &str, write_mode: WriteMode) -> TableOptions {
+    let mode = if rng.random_bool(0.6) { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite };
+    TableOptions {
+        write_mode,
+        key_index: if rng.random_bool(0.2) { KeyIndexMode::None } else { KeyIndexMode::Auto },
+        index_memory: if rng.random_bool(0.3) { 1 } else { 1 << 30 },
+        ..options(uri, mode)
+    }
+}
+
+async fn run_history(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let guarded = rng.random_bool(0.4);
+    let changes = random_changes(&mut rng, guarded);
+    if !matches!(changes.first(), Some((Change::Upsert { .. }, _))) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let options = random_options(&mut rng, uri, scd2());
+    let mut table = KeyedTable::open(options.clone()).await.unwrap();
+    let mut history = History::default();
+    let mut done = 0;
+    while done < changes.len() {
+        let size = rng.random_range(1..=25.min(changes.len() - done));
+        let batch = &changes[done..done + size];
+        done += size;
+        if env("TRACE").is_some() {
+            println!("version {:?}: {batch:#?}", table.info().version);
+        }
+        batch.iter().for_each(|(change, time)| history.apply(change, *time));
+        apply(&mut table, batch, true).await.unwrap_or_else(|e| panic!("seed {seed}: {:?}", e.chain()));
+        if rng.random_bool(0.3) {
+            history.assert_equals(&versions(uri).await, &format!("seed {seed}, after {done} changes"));
+        }
+        if !guarded && rng.random_bool(0.2) {
+            table = KeyedTable::open(options.clone()).await.unwrap();
+        }
+    }
+    history.assert_equals(&versions(uri).await, &format!("seed {seed}"));
+    // Sent again as a whole: with an order, nothing is new.
+    if guarded && !changes.iter().any(|(c, _)| matches!(c, Change::Truncate { .. })) {
+        for batch in changes.chunks(20) {
+            apply(&mut table, batch, true).await.unwrap();
+        }
+        history.assert_equals(&versions(uri).await, &format!("seed {seed}, sent again"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_histories() {
+    if let Some(seed) = env("SEED") {
+        return run_history(seed).await;
+    }
+    let first = rand::rng().random_range(0..1_000_000_000u64);
+    let count = env("SEQUENCES").unwrap_or(400);
+    println!("seeds {first} to {}", first + count - 1);
+    for seed in first..first + count {
+        run_history(seed).await;
+    }
+}
+
+fn upsert(id: i64, name: &str, sequence: Option<u64>) -> Change {
+    let row = Row { name: Some(name.into()), big: Some("big".into()), part: Some(0), ..Row::default() };
+    Change::Upsert { key: (0, id), row, leaves_big: false, old: None, sequence }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_again_after_a_restart_makes_no_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let options = TableOptions { write_mode: scd2(), ..options(uri, MergeMode::Auto) };
+    let mut table = KeyedTable::open(options.clone()).await.unwrap();
+    let changes: Vec<_> = (0..20).map(|i| (upsert(i % 3, &format!("n{i}"), Some(100 + i as u64)), i)).collect();
+    apply(&mut table, &changes, false).await.unwrap();
+    let before = versions(uri).await;
+    assert_eq!(before.values().map(Vec::len).sum::<usize>(), 20);
+    let mut table = KeyedTable::open(options).await.unwrap();
+    apply(&mut table, &changes[5..], false).await.unwrap();
+    assert_eq!(versions(uri).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_takes_left_out_values_of_an_updated_key_from_its_old_row() {
+    for (mode, batches) in [(MergeMode::MergeOnRead, 1), (MergeMode::CopyOnWrite, 1), (MergeMode::MergeOnRead, 3)] {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().to_str().unwrap();
+        let options = TableOptions { write_mode: scd2(), ..options(uri, mode) };
+        let mut table = KeyedTable::open(options).await.unwrap();
+        let mut moved = upsert(2, "b", None);
+        if let Change::Upsert { leaves_big, old, .. } = &mut moved {
+            (*leaves_big, *old) = (true, Some((0, 1)));
+        }
+        let changes = [(upsert(1, "a", None), 10), (Change::Moved { key: (0, 1) }, 20), (moved, 20)];
+        for batch in changes.chunks(changes.len() / batches) {
+            apply(&mut table, batch, false).await.unwrap();
+        }
+        let found = versions(uri).await;
+        let shown = |id: i64| -> Vec<_> {
+            found[&(0, id)].iter().map(|(begin, end, row)| (*begin, *end, row.big.as_deref())).collect()
+        };
+        assert_eq!(shown(1), [(10, Some(20), Some("big"))]);
+        assert_eq!(shown(2), [(20, None, Some("big"))]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncate_ends_all_current_versions() {
+    for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().to_str().unwrap();
+        let mut table = KeyedTable::open(TableOptions { write_mode: scd2(), ..options(uri, mode) }).await.unwrap();
+        let first: Vec<_> = (0..5).map(|i| (upsert(i, "a", None), 10)).collect();
+        apply(&mut table, &first, false).await.unwrap();
+        apply(&mut table, &[(upsert(0, "b", None), 20)], false).await.unwrap();
+        let truncate = Change::Truncate { sequence: None };
+        apply(&mut table, &[(upsert(1, "b", None), 25), (truncate, 30), (upsert(2, "c", None), 40)], false)
+            .await
+            .unwrap();
+        let ends = |versions: &[Version]| versions.iter().map(|(begin, end, _)| (*begin, *end)).collect::<Vec<_>>();
+        let found = versions(uri).await;
+        assert_eq!(ends(&found[&(0, 0)]), [(10, Some(20)), (20, Some(30))]);
+        assert_eq!(ends(&found[&(0, 1)]), [(10, Some(25)), (25, Some(30))]);
+        assert_eq!(ends(&found[&(0, 2)]), [(10, Some(30)), (40, None)]);
+        assert_eq!(ends(&found[&(0, 3)]), [(10, Some(30))]);
+        // The ended ones stay ended.
+        apply(&mut table, &[(Change::Truncate { sequence: None }, 50)], false).await.unwrap();
+        assert_eq!(ends(&versions(uri).await[&(0, 3)]), [(10, Some(30))]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changelog_has_each_change_once() {
+    let seed = env("SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000_000));
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().to_str().unwrap();
+        let mut options = random_options(&mut rng, uri, WriteMode::Append);
+        options.properties.insert("delta.appendOnly".into(), "true".into());
+        options.properties.insert("delta.enableChangeDataFeed".into(), "true".into());
+        let mut table = KeyedTable::open(options.clone()).await.unwrap();
+        let changes: Vec<_> = random_changes(&mut rng, true)
+            .into_iter()
+            .filter(|(change, _)| !matches!(change, Change::Truncate { .. }))
+            .collect();
+        let mut expected: Vec<(Key, Row)> = Vec::new();
+        for batch in changes.chunks(rng.random_range(1..30)) {
+            for (change, _) in batch {
+                match change {
+                    Change::Upsert { key, row, leaves_big, .. } => {
+                        let big = row.big.clone().filter(|_| !leaves_big);
+                        expected.push((*key, Row { big, ..row.clone() }));
+                    }
+                    Change::Delete { key, .. } | Change::Moved { key } => expected.push((*key, Row::default())),
+                    Change::Truncate { .. } => {}
+                }
+            }
+            let result = apply(&mut table, batch, true).await.unwrap();
+            assert_eq!((result.upserted, result.deleted, result.files_removed), (batch.len() as u64, 0, 0));
+            if rng.random_bool(0.3) {
+                table = KeyedTable::open(options.clone()).await.unwrap();
+            }
+        }
+        let mut found: Vec<(Key, Row)> = read(uri).await.iter().flat_map(rows_of).collect();
+        let text = |row: &(Key, Row)| format!("{row:?}");
+        found.sort_by_key(text);
+        expected.sort_by_key(text);
+        assert_eq!(found, expected, "seed {seed}");
+        let mut other = KeyedTable::open(TableOptions { write_mode: WriteMode::Upsert, ..options }).await.unwrap();
+        let error = apply(&mut other, &changes[..1], true).await.unwrap_err();
+        assert!(error.message.contains("set delta.appendOnly to false"), "{error:?}");
+        let left: usize = changes.iter().filter(|(c, _)| matches!(c, Change::Upsert { leaves_big: true, .. })).count();
+        let named: usize = read(uri)
+            .await
+            .iter()
+            .filter_map(|batch| batch.column_by_name("__unchanged").cloned())
+            .map(|names| names.len() - names.null_count())
+            .sum();
+        assert_eq!(named, left, "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncate_is_a_row_of_a_changelog() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().to_str().unwrap();
+    let options = TableOptions { write_mode: WriteMode::Append, ..options(uri, MergeMode::Auto) };
+    let mut table = KeyedTable::open(options).await.unwrap();
+    apply(&mut table, &[(upsert(1, "a", None), 1), (Change::Truncate { sequence: None }, 2)], false).await.unwrap();
+    assert_eq!(table.info().num_rows, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_holds_in_every_mode() {
+    for write_mode in [WriteMode::Append, scd2()] {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().to_str().unwrap();
+        let options = TableOptions { write_mode, ..options(uri, MergeMode::Auto) };
+        let mut first = KeyedTable::open(options.clone()).await.unwrap();
+        apply(&mut first, &[(upsert(1, "a", None), 1)], false).await.unwrap();
+        let mut second = KeyedTable::open(options).await.unwrap();
+        apply(&mut first, &[(upsert(1, "b", None), 2)], false).await.unwrap();
+        let error = apply(&mut second, &[(upsert(1, "b", None), 2)], false).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Fenced, "{error:?}");
+        assert_eq!(second.info().num_rows, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_another_mode_is_refused() {
+    let modes = [WriteMode::Upsert, WriteMode::Append, scd2()];
+    for made in &modes {
+        for opened in &modes {
+            let folder = tempfile::tempdir().unwrap();
+            let uri = folder.path().to_str().unwrap();
+            let with = |write_mode: &WriteMode| TableOptions {
+                write_mode: write_mode.clone(),
+                ..options(uri, MergeMode::Auto)
+            };
+            let mut table = KeyedTable::open(with(made)).await.unwrap();
+            apply(&mut table, &[(upsert(1, "a", None), 1)], false).await.unwrap();
+            let mut table = KeyedTable::open(with(opened)).await.unwrap();
+            let result = apply(&mut table, &[(upsert(1, "b", None), 2)], false).await;
+            match made == opened {
+                true => assert_eq!(result.unwrap().version, 1),
+                false => assert_eq!(result.unwrap_err().code, ErrorCode::SchemaIncompatible),
+            }
+        }
+    }
+}

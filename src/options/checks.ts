@@ -1,0 +1,90 @@
+/** What options of several tables, or several options of one, must not say together. */
+
+import type { ResolvedTable } from '../options.js'
+import { type OptionProblem, OptionsError } from './errors.js'
+import type { ParsedOptions } from './schema.js'
+
+/** What tables at one path must have in common: the table has it once. */
+const COMMON = [
+  'partitionCols',
+  'additionalCols',
+  'deletes',
+  'softDeleteColName',
+  'writeMode',
+  'scd2Columns',
+  'mergeMode',
+] as const
+
+/** Two topics with one path are a mistake, unless both say `shared`. */
+export function checkSharedPaths(tables: readonly ResolvedTable[]): void {
+  const firstOf = new Map<string, ResolvedTable>()
+  for (const table of tables) {
+    const { uri, topic } = table
+    const other = firstOf.get(uri)
+    if (other === undefined) {
+      firstOf.set(uri, table)
+      continue
+    }
+    const refuse = (option: string, message: string) => {
+      throw new OptionsError([{ path: ['tables', topic, option], message, atKey: false }])
+    }
+    const name = JSON.stringify(other.topic)
+    if (!table.shared || !other.shared) {
+      refuse(
+        'path',
+        `topic ${name} is written to ${JSON.stringify(uri)} too; give each topic a path of its own, or say shared: true ` +
+          'in both where no key is in both topics',
+      )
+    }
+    const differs = COMMON.find((option) => JSON.stringify(table[option]) !== JSON.stringify(other[option]))
+    if (differs)
+      refuse(differs, `is not what topic ${name} has for the same path; topics that share a table have it in common`)
+  }
+}
+
+/** Dead letters need a place, and the place needs `onBadRecord`; it is none of the tables and topics of the stream. */
+export function checkDeadLetters(tables: readonly ResolvedTable[], options: ParsedOptions): void {
+  const problems: OptionProblem[] = []
+  const refuse = (path: string[], message: string) => problems.push({ path, message, atKey: false })
+  for (const { topic, onBadRecord, deadLetter } of tables) {
+    const own = options.tables[topic]
+    const at = own?.deadLetter ? ['tables', topic, 'deadLetter'] : ['deadLetter']
+    if (onBadRecord === 'dead-letter' && deadLetter === null) {
+      const path = own?.onBadRecord ? ['tables', topic, 'onBadRecord'] : ['onBadRecord']
+      refuse(path, '"dead-letter" needs deadLetter: {path: …} for a Delta table or {topic: …} for a Kafka topic')
+    } else if (own?.deadLetter && deadLetter === null) {
+      refuse(at, 'has no effect unless onBadRecord is "dead-letter"')
+    }
+    if (deadLetter?.kind === 'delta' && tables.some(({ uri }) => uri === deadLetter.uri)) {
+      refuse([...at, 'path'], 'is the path of a table; give dead letters a path of their own')
+    }
+    if (deadLetter?.kind === 'kafka' && tables.some((table) => table.topic === deadLetter.topic)) {
+      refuse([...at, 'topic'], 'is a topic that this query reads; give dead letters a topic of their own')
+    }
+  }
+  if (options.deadLetter && tables.every(({ onBadRecord }) => onBadRecord !== 'dead-letter')) {
+    refuse(['deadLetter'], 'has no effect unless onBadRecord is "dead-letter"')
+  }
+  const distinct = new Map(problems.map((problem) => [JSON.stringify([problem.path, problem.message]), problem]))
+  if (distinct.size > 0) throw new OptionsError([...distinct.values()])
+}
+
+/** Options that a mode has no use for are a misunderstanding. */
+export function checkWriteModes(tables: readonly ResolvedTable[], options: ParsedOptions): void {
+  const problems: OptionProblem[] = []
+  for (const { topic, writeMode, deletes, scd2Columns } of tables) {
+    const own = options.tables[topic]
+    const refuse = (option: 'deletes' | 'scd2Columns' | 'mergeMode', message: string) =>
+      problems.push({ path: own?.[option] ? ['tables', topic, option] : [option], message, atKey: false })
+    if (writeMode !== 'upsert' && deletes === 'soft') {
+      refuse('deletes', `"soft" marks rows of a table that is kept equal; with writeMode ${writeMode} all rows stay`)
+    }
+    if (own?.scd2Columns && writeMode !== 'scd2') refuse('scd2Columns', 'has no effect unless writeMode is "scd2"')
+    const names = Object.values(scd2Columns).map((name) => name.toLowerCase())
+    if (writeMode === 'scd2' && new Set(names).size < names.length) refuse('scd2Columns', 'names one column twice')
+    if (writeMode === 'append' && (own?.mergeMode ?? options.mergeMode)) {
+      refuse('mergeMode', 'has no effect with writeMode "append", which replaces no rows')
+    }
+  }
+  if (problems.length > 0) throw new OptionsError(problems)
+}
