@@ -23,6 +23,8 @@ use crate::log::state::FileId;
 
 /// Runs from which on all are joined into one.
 const MAX_RUNS: usize = 6;
+/// Keys from which on a second thread pays.
+const TWO_THREADS: usize = 10_000;
 /// Says in memory that a key of a run is forgotten.
 const GONE: u64 = u64::MAX - 1;
 
@@ -206,6 +208,15 @@ impl KeyIndex {
                 odd.insert(keys[n], place);
             }
         }
+    }
+
+    /// Sets the places of keys, whatever they were: many at once on two threads.
+    pub fn set_all(&mut self, keys: &[Fingerprint], place: impl Fn(usize) -> Place + Sync) {
+        let plain = |key: &Fingerprint| *key != NO_KEY && !self.is_odd(key);
+        if keys.len() < TWO_THREADS || !keys.iter().all(plain) {
+            return self.insert_all(keys, |n, _| Some(place(n)));
+        }
+        either!(&mut self.keys, slots => slots.set_all(keys, |n| place(n).to_bits()));
     }
 
     /// Forgets a key.

@@ -232,6 +232,19 @@ impl<K: SlotKey> Slots<K> {
         }
     }
 
+    /// Sets the places of keys on two threads: `place` is given a key's number. Of a key that is there twice the last
+    /// place stays, since each shard is of one thread.
+    pub fn set_all(&mut self, keys: &[Fingerprint], place: impl Fn(usize) -> u64 + Sync)
+    where
+        K: Send + Sync,
+    {
+        let (low, high) = self.shards.split_at_mut(SHARDS / 2);
+        std::thread::scope(|threads| {
+            threads.spawn(|| set_in(high, SHARDS / 2, keys, &place));
+            set_in(low, 0, keys, &place);
+        });
+    }
+
     /// Sets a key's place.
     pub fn insert(&mut self, key: K, place: u64) {
         let hash = key.hash();
@@ -274,6 +287,31 @@ impl<K: SlotKey> Slots<K> {
             entries.sort_unstable();
             entries
         })
+    }
+}
+
+/// Sets the places of those keys that are of these shards, of which the first has the number `first`.
+fn set_in<K: SlotKey>(shards: &mut [Shard<K>], first: usize, keys: &[Fingerprint], place: &impl Fn(usize) -> u64) {
+    let mine = first..first + shards.len();
+    let mut chosen = [(0, 0); AHEAD];
+    let mut count = 0;
+    for (n, key) in keys.iter().enumerate() {
+        let hash = K::of(key).hash();
+        if mine.contains(&shard_of(hash)) {
+            let shard = &shards[shard_of(hash) - first];
+            if let Some(slot) = shard.slots.get(shard.home(hash)) {
+                prefetch(slot);
+            }
+            chosen[count] = (n, hash);
+            count += 1;
+        }
+        if count == AHEAD || n + 1 == keys.len() {
+            for (n, hash) in &chosen[..count] {
+                let shard = &mut shards[shard_of(*hash) - first];
+                *shard.find_or_insert(*hash, K::of(&keys[*n]), FREE - 2).0 = place(*n);
+            }
+            count = 0;
+        }
     }
 }
 

@@ -277,7 +277,7 @@ impl KeyedTable {
         for (path, keys) in copies {
             if let Some(file) = state.file_by_path(path) {
                 row_number(keys.len())?;
-                self.index.insert_all(keys, |row, _| Some(Place { file, row: row as u32 }));
+                self.index.set_all(keys, |row| Place { file, row: row as u32 });
             }
         }
         let (Some(prepared), Some((located, written))) = (prepared, written) else { return Ok(()) };
@@ -286,7 +286,7 @@ impl KeyedTable {
         for (file, group) in &written.files {
             let Some(id) = state.file_by_path(&file.add.path) else { continue };
             let keys: Vec<Fingerprint> = group.rows.iter().map(|row| collapsed.upsert_keys[*row as usize]).collect();
-            self.index.insert_all(&keys, |row, _| Some(Place { file: id, row: row as u32 }));
+            self.index.set_all(&keys, |row| Place { file: id, row: row as u32 });
         }
         // A delete that came again leaves what the first one kept.
         let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());

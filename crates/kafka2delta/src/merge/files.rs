@@ -32,22 +32,30 @@ pub(super) struct Written {
     pub(super) moved_file: Option<DataFile>,
 }
 
-/// Data files that are being encoded.
-pub(super) struct Encoding {
-    tasks: Vec<JoinHandle<Result<(DataFile, FileRows)>>>,
-    missing: u64,
-    moved: RecordBatch,
-    moved_file: Option<DataFile>,
+/// Data files that are being stored.
+pub(super) struct Storing {
+    puts: Vec<JoinHandle<Result<()>>>,
+    written: Written,
+}
+
+impl Storing {
+    /// Waits until all is stored.
+    pub(super) async fn finish(self) -> Result<Written> {
+        for put in self.puts {
+            put.await??;
+        }
+        Ok(self.written)
+    }
 }
 
 impl KeyedTable {
-    /// Fills in left-out values, computes additional columns, and begins to encode the new rows.
-    pub(super) async fn start_writing(
+    /// Fills in left-out values, computes additional columns, encodes the new rows, and begins to store them.
+    pub(super) async fn write_rows(
         &self,
         prepared: &Prepared,
         timings: &mut Timings,
         clock: &mut Instant,
-    ) -> Result<Encoding> {
+    ) -> Result<Storing> {
         let collapsed = &prepared.collapsed;
         let rows: Vec<u32> =
             collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
@@ -65,7 +73,10 @@ impl KeyedTable {
         let moved_file = self.store_moved(&moved, prepared).await?;
         if upserts.num_rows() == 0 {
             timings.fetch += millis(clock);
-            return Ok(Encoding { tasks: Vec::new(), missing, moved, moved_file });
+            return Ok(Storing {
+                puts: Vec::new(),
+                written: Written { files: Vec::new(), missing, moved, moved_file },
+            });
         }
         let upserts = match &self.options.soft_delete_column {
             Some(column) => {
@@ -96,7 +107,13 @@ impl KeyedTable {
                 Ok::<_, Error>((file, group))
             }));
         }
-        Ok(Encoding { tasks, missing, moved, moved_file })
+        let mut files = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            files.push(task.await??);
+        }
+        let store = |file: &DataFile| tokio::spawn(put(self.store.clone(), file.path.clone(), file.bytes.clone()));
+        let puts = files.iter().map(|(file, _)| store(file)).collect();
+        Ok(Storing { puts, written: Written { files, missing, moved, moved_file } })
     }
 
     /// What left-out values are filled from.
@@ -117,19 +134,6 @@ impl KeyedTable {
             history,
             soft_delete_column: self.options.soft_delete_column.as_deref(),
         }
-    }
-
-    /// Stores what was encoded as data files.
-    pub(super) async fn finish_writing(&self, encoding: Encoding) -> Result<Written> {
-        let Encoding { tasks, missing, moved, moved_file } = encoding;
-        let mut files = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            files.push(task.await??);
-        }
-        let puts: Vec<_> =
-            files.iter().map(|(file, _)| put(self.store.clone(), file.path.clone(), file.bytes.clone())).collect();
-        futures::future::try_join_all(puts).await?;
-        Ok(Written { files, missing, moved, moved_file })
     }
 
     async fn store_moved(&self, moved: &RecordBatch, prepared: &Prepared) -> Result<Option<DataFile>> {

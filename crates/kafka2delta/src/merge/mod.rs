@@ -165,28 +165,26 @@ impl KeyedTable {
             }
             result.timings.collapse += millis(&mut clock);
             if let Some(prepared) = &prepared {
-                // Look-ups wait for memory most of the time: they run beside the encoding.
-                let encoding = match written.is_some() {
+                // Encoding takes all cores, and storing waits for the storage: look-ups run beside the latter.
+                let storing = match written.is_some() {
                     true => None,
-                    false => Some(self.start_writing(prepared, &mut result.timings, &mut clock).await?),
+                    false => Some(self.write_rows(prepared, &mut result.timings, &mut clock).await?),
                 };
+                result.timings.write += millis(&mut clock);
                 let located = self.locate(&prepared.collapsed)?;
                 result.timings.locate += millis(&mut clock);
-                let encoding = match encoding {
-                    Some(encoding) => Some(encoding),
+                let storing = match storing {
+                    Some(storing) => Some(storing),
                     // Values may have been taken from rows that others changed since.
                     None if written.as_ref().is_none_or(|(before, _)| *before != located) => {
                         discard(self, written.take()).await;
-                        Some(self.start_writing(prepared, &mut result.timings, &mut clock).await?)
+                        Some(self.write_rows(prepared, &mut result.timings, &mut clock).await?)
                     }
                     None => None,
                 };
-                if let Some(encoding) = encoding {
-                    let (files, vectors) =
-                        tokio::join!(self.finish_writing(encoding), self.vectors_beside(prepared, &located));
-                    let files = files?;
-                    taken_already = vectors?;
-                    written = Some((located, files));
+                if let Some(storing) = storing {
+                    taken_already = self.vectors_beside(prepared, &located).await?;
+                    written = Some((located, storing.finish().await?));
                 }
                 result.timings.write += millis(&mut clock);
             }
