@@ -1,6 +1,5 @@
 //! Where the rows are that a batch replaces, deletes or truncates.
 
-use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use crate::collapse::{Collapsed, Truncate};
@@ -35,16 +34,37 @@ impl KeyedTable {
         if self.options.write_mode == WriteMode::Append {
             return Ok(Located { upserts: vec![None; collapsed.upserts.len()], ..Located::default() });
         }
-        let find = |keys: &[Fingerprint]| -> Vec<Option<Place>> {
-            let Some(state) = &self.state else { return vec![None; keys.len()] };
-            let mut places = self.index.get_all(keys);
-            places.iter_mut().for_each(|place| *place = place.filter(|place| is_live(state, *place)));
-            places
+        let Some(state) = &self.state else {
+            let none = |keys: &[Fingerprint]| vec![None; keys.len()];
+            let (upserts, deletes) = (none(&collapsed.upsert_keys), none(&collapsed.deletes));
+            return Ok(Located { upserts, deletes, below_floor: none(&collapsed.below_floor), ..Located::default() });
         };
-        let mut below_floor = find(&collapsed.below_floor);
+        let mut upserts = self.index.get_all(&collapsed.upsert_keys);
+        let mut deletes = self.index.get_all(&collapsed.deletes);
+        let mut below_floor = self.index.get_all(&collapsed.below_floor);
         below_floor.iter_mut().for_each(|place| *place = place.filter(|place| !self.is_above_floor(*place)));
-        let (upserts, deletes) = (find(&collapsed.upsert_keys), find(&collapsed.deletes));
-        let replaced = by_file(upserts.iter().chain(&deletes).chain(&below_floor).flatten())?;
+        let mut replaced = by_file(state, upserts.iter().chain(&deletes).chain(&below_floor).flatten())?;
+        // Few places are out of date, and bitmaps find them all at once.
+        let mut stale = Deletions::new();
+        for (id, rows) in &mut replaced {
+            let file = &state.files[*id as usize];
+            let gone = match (&file.deleted, file.live) {
+                (_, false) => rows.clone(),
+                (None, true) => continue,
+                (Some(deleted), true) => &*rows & &**deleted,
+            };
+            if !gone.is_empty() {
+                *rows -= &gone;
+                stale.insert(*id, gone);
+            }
+        }
+        if !stale.is_empty() {
+            replaced.retain(|_, rows| !rows.is_empty());
+            let is_stale = |place: &Place| stale.get(&place.file).is_some_and(|rows| rows.contains(place.row));
+            for place in upserts.iter_mut().chain(&mut deletes).chain(&mut below_floor) {
+                *place = place.filter(|place| !is_stale(place));
+            }
+        }
         Ok(Located { upserts, deletes, below_floor, replaced })
     }
 
@@ -92,10 +112,16 @@ impl KeyedTable {
 }
 
 /// Rows by file. By file first: sorting is most of the work.
-fn by_file<'a>(places: impl Iterator<Item = &'a Place>) -> Result<Deletions> {
-    let mut files: HashMap<FileId, Vec<u32>> = HashMap::new();
+fn by_file<'a>(state: &TableState, places: impl Iterator<Item = &'a Place>) -> Result<Deletions> {
+    let mut slots = vec![u32::MAX; state.files.len()];
+    let mut files: Vec<(FileId, Vec<u32>)> = Vec::new();
     for place in places {
-        files.entry(place.file).or_default().push(place.row);
+        let slot = &mut slots[place.file as usize];
+        if *slot == u32::MAX {
+            *slot = files.len() as u32;
+            files.push((place.file, Vec::new()));
+        }
+        files[*slot as usize].1.push(place.row);
     }
     let mut deletions = Deletions::new();
     for (file, mut rows) in files {
