@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef, UInt8Type, UInt64Type};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, UInt8Type, UInt64Type};
 use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -82,6 +82,14 @@ pub fn read_ipc(bytes: Bytes) -> Result<RecordBatch> {
     found.ok_or_else(|| invalid("the change batch has no record batch"))
 }
 
+/// The values of a dictionary-encoded column, as Arrow libraries make them of texts: tables have no such type.
+fn without_dictionary(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Dictionary(_, values) => Ok(arrow::compute::cast(column, values)?),
+        _ => Ok(column.clone()),
+    }
+}
+
 impl ChangeBatch {
     /// Parses an IPC stream.
     pub fn from_ipc(bytes: Bytes) -> Result<Self> {
@@ -124,8 +132,9 @@ impl ChangeBatch {
                 "_old_key" => old_keys = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 "_left_out" => left_out = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 _ => {
-                    fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
-                    columns.push(column.clone());
+                    let column = without_dictionary(column)?;
+                    fields.push(Arc::new(Field::new(field.name(), column.data_type().clone(), true)));
+                    columns.push(column);
                 }
             }
         }

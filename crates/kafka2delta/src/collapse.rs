@@ -30,6 +30,9 @@ pub enum OldRow {
     Change(u32),
     /// The row that the table holds of this key, or held last.
     Stored(Fingerprint),
+    /// A change that still stands and came through another partition, of this key. Nothing tells whether it is older: it
+    /// is not, where the key's row was deleted before the batch, since that delete is the key update's.
+    Beside(u32, Fingerprint),
 }
 
 /// The last change of a key.
@@ -369,11 +372,12 @@ fn find_old_rows_of_other_partitions(batch: &ChangeBatch, states: &KeyStates, pr
     for row in 0..previous.len() {
         let Previous::Stored { own, old: Some(OldRow::Stored(key)) } = previous[row] else { continue };
         let Some(state) = states.get(&key).filter(|state| state.partition != partitions[row]) else { continue };
-        if let Some(found @ OldRow::Change(_)) = old_row(states, previous, key)
-            && state.last.is_some()
-        {
-            previous[row] = Previous::Stored { own, old: Some(found) };
-        }
+        let found = match (state.last, old_row(states, previous, key)) {
+            (Some(Last::Upsert(upsert)), _) => OldRow::Beside(upsert, key),
+            (_, Some(found @ OldRow::Change(_))) => found,
+            _ => continue,
+        };
+        previous[row] = Previous::Stored { own, old: Some(found) };
     }
 }
 
@@ -390,11 +394,13 @@ pub enum Found {
     Nothing,
 }
 
-/// Follows a column's left-out value of a row back to where it stands.
+/// Follows a column's left-out value of a row back to where it stands. `is_live`, `is_buried`: whether the table holds a
+/// row of the key, or is known to have held one.
 pub fn resolve(
     previous: &[Previous],
     is_left_out: impl Fn(u32) -> bool,
     is_live: impl Fn(&Fingerprint) -> bool,
+    is_buried: impl Fn(&Fingerprint) -> bool,
     turns: &[u32],
     row: u32,
 ) -> Found {
@@ -405,6 +411,8 @@ pub fn resolve(
             Previous::Change(earlier) => earlier,
             Previous::Stored { own: Some(own), .. } if is_live(&own) => return Found::Live(own),
             Previous::Stored { old: Some(OldRow::Change(earlier)), .. } => earlier,
+            Previous::Stored { old: Some(OldRow::Beside(_, old)), .. } if is_buried(&old) => return Found::Last(old),
+            Previous::Stored { old: Some(OldRow::Beside(earlier, _)), .. } => earlier,
             Previous::Stored { old: Some(OldRow::Stored(old)), .. } => return Found::Last(old),
             Previous::Stored { .. } => return Found::Nothing,
         };

@@ -121,7 +121,7 @@ pub async fn fill(
         }
         let sources = rows
             .iter()
-            .map(|row| stored.locate(resolve(previous, is_left_out, is_own, turns, *row)))
+            .map(|row| stored.locate(resolve(previous, is_left_out, is_own, |key| stored.is_buried(key), turns, *row)))
             .inspect(|source| {
                 if let Source::Stored(place) | Source::Deleted(_, Some(place)) = source {
                     places.entry(place.file).or_default().push(place.row);
@@ -171,6 +171,11 @@ impl Stored<'_> {
     fn live(&self, key: &Fingerprint) -> Option<Place> {
         let state = self.state?;
         self.index.get(key).filter(|place| is_live(state, *place))
+    }
+
+    /// Whether the key has no row, but is known to have had one.
+    fn is_buried(&self, key: &Fingerprint) -> bool {
+        self.live(key).is_none() && (self.moved.find(key).is_some() || self.index.get(key).is_some())
     }
 
     fn locate(&self, found: Found) -> Source {
