@@ -1,6 +1,6 @@
 /**
  * `npm test [-- SUITE... [ava arguments]]`: installs and builds what is missing, then runs the suites: rust, oracle,
- * unit, integration. A suite whose tools are missing is left out, and that is said. `--verbose` prints every test,
+ * unit, integration, stack (the real systems of scripts/stack). A suite whose tools are missing is left out, and that is said. `--verbose` prints every test,
  * `--no-build` takes the addon in src/ as it is.
  */
 
@@ -12,10 +12,11 @@ import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { elapsed, lineReader, main, Problem, run, StatusLine, say } from './lib/process.mjs'
 import { ensurePython } from './lib/python.mjs'
 import { cargoReader, tapReader, unittestReader } from './lib/results.mjs'
+import { down, up } from './stack/stack.mjs'
 
 const AVA = join(ROOT, 'node_modules', 'ava', 'entrypoints', 'cli.mjs')
 const TESTS = join(ROOT, '__test__')
-const SUITES = ['rust', 'oracle', 'unit', 'integration']
+const SUITES = ['rust', 'oracle', 'unit', 'integration', 'stack']
 
 const args = process.argv.slice(2)
 const verbose = args.includes('--verbose')
@@ -81,6 +82,16 @@ function ava(name, files, env = {}, extra = []) {
   return runSuite(name, process.execPath, [AVA, '--tap', ...extra, ...avaArgs, ...files], reader, { env })
 }
 
+/** Starts what does not run of the real systems; what this has started is ended after the tests. */
+async function startStack() {
+  try {
+    return { started: await up() }
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
+    return { missing: error.message }
+  }
+}
+
 await main(async () => {
   const unknown = avaArgs.find((argument) => /^[a-z]+$/.test(argument))
   if (unknown) throw new Problem(`there is no suite ${unknown}: ${SUITES.join(', ')}`)
@@ -94,7 +105,7 @@ await main(async () => {
   const done = []
   const leftOut = []
 
-  const needsPython = wants('oracle') || wants('integration')
+  const needsPython = wants('oracle') || wants('integration') || wants('stack')
   const python = needsPython ? await ensurePython() : { missing: '' }
   const kafka = wants('integration') ? await ensureKafka() : { missing: '' }
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '', KAFKA_JARS: kafka.jars ?? '' }
@@ -106,12 +117,14 @@ await main(async () => {
     } else leftOut.push(`oracle: ${python.missing}`)
   }
   const files = testFiles(TESTS)
-  const isIntegration = (file) => file.split(/[\\/]/)[1] === 'integration'
+  const isOf = (folder) => (file) => file.split(/[\\/]/)[1] === folder
+  const isIntegration = isOf('integration')
+  const isStack = isOf('stack')
   if (wants('unit'))
     done.push(
       await ava(
         'unit',
-        files.filter((file) => !isIntegration(file)),
+        files.filter((file) => !isIntegration(file) && !isStack(file)),
       ),
     )
   if (wants('integration')) {
@@ -119,6 +132,17 @@ await main(async () => {
     done.push(await ava('integration', files.filter(isIntegration), toolsEnv, ['--concurrency', '1']))
     if (python.missing) leftOut.push(`integration, all that reads tables with other programs: ${python.missing}`)
     if (kafka.missing) leftOut.push(`integration, the part on a real Kafka broker: ${kafka.missing}`)
+  }
+  if (wants('stack')) {
+    const stack = python.python ? await startStack() : { missing: python.missing }
+    if (stack.missing) leftOut.push(`stack: ${stack.missing}`)
+    else {
+      try {
+        done.push(await ava('stack', files.filter(isStack), toolsEnv, ['--concurrency', '1']))
+      } finally {
+        await down(stack.started)
+      }
+    }
   }
 
   const rows = [['suite', 'passed', 'failed', 'skipped', 'time']]

@@ -1,0 +1,115 @@
+/** One connector and the stream behind it: tables of a source, and the Delta tables that must become equal to them. */
+
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tableFromIPC } from 'apache-arrow'
+import { Kafka, logLevel } from 'kafkajs'
+import { type Connector, deleteConnector, putConnector } from '../../../scripts/stack/connectors.mjs'
+import { ENDPOINTS } from '../../../scripts/stack/settings.mjs'
+import { readTable, type StreamingQuery, streamToDelta, type TableOptions } from '../../../src/index.js'
+import type { Comparison, SourceOracle, SourceRow } from './source-oracle.js'
+
+export interface SourceTable {
+  /** With its schema or database: `public.users`. */
+  name: string
+  keys: string[]
+  options?: Partial<TableOptions>
+}
+
+export const S3_OPTIONS = {
+  AWS_ENDPOINT_URL: ENDPOINTS.S3_ENDPOINT,
+  AWS_ACCESS_KEY_ID: ENDPOINTS.S3_ACCESS_KEY,
+  AWS_SECRET_ACCESS_KEY: ENDPOINTS.S3_SECRET_KEY,
+  AWS_REGION: 'us-east-1',
+  AWS_ALLOW_HTTP: 'true',
+}
+
+const WAIT_MS = 90_000
+
+export class Replica {
+  #query: StreamingQuery | null = null
+  readonly #storage: Record<string, string> | undefined
+
+  /**
+   * @param prefix of the topics, and the connector's name
+   * @param lake folder or URL of the Delta tables
+   */
+  constructor(
+    readonly prefix: string,
+    private readonly connector: Connector,
+    private readonly lake: string,
+    private readonly tables: readonly SourceTable[],
+  ) {
+    this.#storage = lake.startsWith('s3://') ? S3_OPTIONS : undefined
+  }
+
+  uri(table: string): string {
+    return this.#storage ? `${this.lake}/${table}` : join(this.lake, table)
+  }
+
+  async connect(): Promise<void> {
+    await putConnector({ ...this.connector, name: this.prefix })
+  }
+
+  /** Waits until the snapshot has made the topics, and starts the stream. */
+  async start(): Promise<void> {
+    const topics = this.tables.map(({ name }) => `${this.prefix}.${name}`)
+    const admin = new Kafka({ brokers: [ENDPOINTS.KAFKA_BOOTSTRAP], logLevel: logLevel.NOTHING }).admin()
+    await admin.connect()
+    const until = Date.now() + WAIT_MS
+    for (;;) {
+      const known = new Set(await admin.listTopics())
+      const missing = topics.filter((topic) => !known.has(topic))
+      if (missing.length === 0) break
+      if (Date.now() > until) throw new Error(`no topics ${missing.join(', ')}`)
+      await sleep(200)
+    }
+    await admin.disconnect()
+    this.#query = await streamToDelta({
+      queryName: this.prefix,
+      kafka: { brokers: [ENDPOINTS.KAFKA_BOOTSTRAP] },
+      schemaRegistry: { url: ENDPOINTS.REGISTRY_URL },
+      trigger: { processingTime: '200 ms' },
+      ...(this.#storage ? { storageOptions: this.#storage } : {}),
+      tables: Object.fromEntries(
+        this.tables.map(({ name, options }) => [`${this.prefix}.${name}`, { path: this.uri(name), ...options }]),
+      ),
+    })
+  }
+
+  async select(table: string, sql: string): Promise<Record<string, unknown>[]> {
+    const options = this.#storage ? { sql, storageOptions: this.#storage } : { sql }
+    return tableFromIPC(await readTable(this.uri(table), options))
+      .toArray()
+      .map((row) => row.toJSON())
+  }
+
+  /** Waits until a row of the marker table has come through: what was committed before it has come, too. */
+  async untilMarked(table: string, n: number): Promise<void> {
+    const until = Date.now() + WAIT_MS
+    for (;;) {
+      try {
+        const [row] = await this.select(table, 'SELECT max(n) AS n FROM t')
+        if (Number(row?.n) >= n) break
+      } catch (error) {
+        // The table is made by the first batch.
+        if (Date.now() > until) throw error
+      }
+      if (this.#query?.exception) throw this.#query.exception
+      if (Date.now() > until) throw new Error(`${this.prefix}: marker ${n} does not come`)
+      await sleep(100)
+    }
+    await this.#query?.processAllAvailable()
+  }
+
+  async compare(oracle: SourceOracle, name: string, rows: readonly SourceRow[], file: string): Promise<Comparison> {
+    const keys = this.tables.find((table) => table.name === name)?.keys ?? []
+    const { rows: count, differences } = await oracle.compare(this.uri(name), this.#storage, keys, rows, file)
+    return { rows: count, differences: differences.map((text) => `${this.prefix} ${name}: ${text}`) }
+  }
+
+  async stop(): Promise<void> {
+    await this.#query?.stop()
+    await deleteConnector(this.prefix)
+  }
+}

@@ -1,0 +1,53 @@
+/** The Python program that compares Delta tables with rows of the source, through readers that share no code with ours. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createInterface, type Interface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/** A row of the source: what the database writes as text. */
+export type SourceRow = Record<string, string | null>
+
+export interface Comparison {
+  /** Rows compared, once for each reader. */
+  rows: number
+  differences: string[]
+}
+
+const SCRIPT = fileURLToPath(new URL('../../oracle/source_table.py', import.meta.url))
+
+export class SourceOracle {
+  readonly #child: ChildProcess
+  readonly #lines: Interface
+  readonly #answers: AsyncIterator<string>
+
+  constructor(python: string) {
+    this.#child = spawn(python, [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })
+    this.#answers = this.#lines[Symbol.asyncIterator]()
+  }
+
+  /** Compares a table with all rows of its source. `file` is a place for the rows. */
+  async compare(
+    table: string,
+    storageOptions: Record<string, string> | undefined,
+    keys: readonly string[],
+    rows: readonly SourceRow[],
+    file: string,
+  ): Promise<Comparison> {
+    writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    const job = { table, keys, rows: file, ...(storageOptions ? { storage_options: storageOptions } : {}) }
+    this.#child.stdin?.write(`${JSON.stringify(job)}\n`)
+    const { value, done } = await this.#answers.next()
+    if (done) throw new Error('the comparing program ended')
+    return JSON.parse(value)
+  }
+
+  async close(): Promise<void> {
+    const ended = once(this.#child, 'exit')
+    this.#child.stdin?.end()
+    await ended
+    this.#lines.close()
+  }
+}

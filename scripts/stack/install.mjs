@@ -1,0 +1,156 @@
+/** What the parts need, from package managers alone: Maven, apt, Go. Only what is missing is fetched. */
+
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ensureJars, jarsFolder, javaVersion } from '../lib/jars.mjs'
+import { CACHE_DIR } from '../lib/paths.mjs'
+import { Problem, run, say, version } from '../lib/process.mjs'
+import { isRoot, VERSIONS } from './settings.mjs'
+
+const COPY = 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy'
+
+function needJava() {
+  const java = javaVersion()
+  if (java === null || java < 17) throw new Problem('Java 17 or newer (a JDK) is needed: apt-get install default-jdk')
+}
+
+async function must(program, args, what, options = {}) {
+  const { code, output } = await run(program, args, { onOutput: () => {}, ...options })
+  if (code !== 0) throw new Problem(`${what}: ${program} ended with ${code}\n${output.trim().slice(-2000)}`)
+  return output
+}
+
+/** A folder with the jars of these artifacts (group:artifact:version) and all that they need at run time. */
+async function jarsOf(name, artifacts) {
+  needJava()
+  const tags = artifacts.map((artifact) => {
+    const [group, id, version] = artifact.split(':')
+    return `<dependency><groupId>${group}</groupId><artifactId>${id}</artifactId><version>${version}</version></dependency>`
+  })
+  const pom = join(CACHE_DIR, 'poms', `${name}.xml`)
+  mkdirSync(join(CACHE_DIR, 'poms'), { recursive: true })
+  writeFileSync(
+    pom,
+    "<project xmlns='http://maven.apache.org/POM/4.0.0'><modelVersion>4.0.0</modelVersion><groupId>local</groupId>" +
+      `<artifactId>${name}</artifactId><version>1</version><dependencies>${tags.join('')}</dependencies></project>\n`,
+  )
+  const result = await ensureJars(name, `stack-${name}`, pom)
+  if (result.missing) throw new Problem(result.missing)
+  return jarsFolder(`stack-${name}`, pom)
+}
+
+/** A folder with the contents of one archive from Maven: group:artifact:version:type:classifier. */
+async function archive(artifact) {
+  needJava()
+  const [, id, version, type, classifier] = artifact.split(':')
+  const folder = join(CACHE_DIR, `stack-${id}-${version}`)
+  if (existsSync(folder)) return folder
+  say(`${id} ${version}: fetching (once)`)
+  const partial = `${folder}.partial`
+  rmSync(partial, { recursive: true, force: true })
+  mkdirSync(partial, { recursive: true })
+  await must('mvn', ['-B', '-q', COPY, `-Dartifact=${artifact}`, `-DoutputDirectory=${partial}`], id)
+  const file = join(partial, `${id}-${version}-${classifier}.${type}`)
+  await must('tar', ['xzf', file, '-C', partial], id)
+  rmSync(file)
+  renameSync(partial, folder)
+  return folder
+}
+
+/** Broker and Connect worker. */
+export function kafkaJars() {
+  const { kafka } = VERSIONS
+  // Neither pom brings a binding for the log.
+  const log = kafka.startsWith('4.')
+    ? 'org.apache.logging.log4j:log4j-slf4j-impl:2.25.4'
+    : 'org.slf4j:slf4j-reload4j:1.7.36'
+  return jarsOf('kafka', [`org.apache.kafka:kafka_2.13:${kafka}`, `org.apache.kafka:connect-runtime:${kafka}`, log])
+}
+
+/** The registry's application: a jar to run. */
+export async function registryJar() {
+  const folder = await archive(`io.apicurio:apicurio-registry-app:${VERSIONS.registry}:tar.gz:all`)
+  const jar = readdirSync(folder).find((name) => name === 'quarkus-run.jar' || name.endsWith('-runner.jar'))
+  if (jar === undefined) throw new Problem(`no runnable jar in ${folder}`)
+  return join(folder, jar)
+}
+
+/** Connect brings these itself; a second copy beside them breaks its class loading. */
+const PROVIDED = /^(kafka-clients|connect-api|connect-json|slf4j-api|lz4-java|snappy-java|zstd-jni)-/
+const CONVERTER_CLASS = 'io.apicurio.registry.utils.converter.AvroConverter'
+
+/** Connect's plugin path: converter and connectors. */
+export async function connectPlugins() {
+  const jars = await jarsOf('converter', [`io.apicurio:apicurio-registry-utils-converter:${VERSIONS.registry}`])
+  const manifest = join(jars, 'service-manifest.jar')
+  if (!existsSync(manifest)) {
+    for (const name of readdirSync(jars)) if (PROVIDED.test(name)) rmSync(join(jars, name))
+    // With it, Connect starts in 10 s instead of 44: plugin.discovery=service_load.
+    const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-manifest-'))
+    const services = join(folder, 'META-INF', 'services')
+    mkdirSync(services, { recursive: true })
+    writeFileSync(join(services, 'org.apache.kafka.connect.storage.Converter'), `${CONVERTER_CLASS}\n`)
+    await must('jar', ['--create', '--file', manifest, '-C', folder, 'META-INF'], 'the converter')
+    rmSync(folder, { recursive: true })
+  }
+  // A plugin is a folder in one of the path's folders.
+  const path = join(CACHE_DIR, `stack-converter-plugin-${createHash('sha256').update(jars).digest('hex').slice(0, 8)}`)
+  if (!existsSync(join(path, 'apicurio-converter'))) {
+    mkdirSync(path, { recursive: true })
+    await must('cp', ['-R', jars, join(path, 'apicurio-converter')], 'the converter')
+  }
+  const connector = (database, version) =>
+    archive(`io.debezium:debezium-connector-${database}:${version}:tar.gz:plugin`)
+  return [
+    path,
+    await connector('postgres', VERSIONS.debeziumPostgres),
+    await connector('mariadb', VERSIONS.debeziumMariadb),
+  ]
+}
+
+async function aptInstall(what, packages) {
+  if (!isRoot || version('apt-get') === null)
+    throw new Problem(`${what} is not installed: install ${packages.join(' ')}`)
+  say(`${what}: installing ${packages.join(' ')}`)
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  await must('apt-get', ['update', '-q'], what, { env })
+  await must('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], what, { env })
+}
+
+function findPostgres() {
+  const folders = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql') : []
+  const newest = folders.map(Number).sort((a, b) => b - a)
+  const places = [...newest.map((n) => `/usr/lib/postgresql/${n}/bin/`), '']
+  return places.find((folder) => version(`${folder}pg_ctl`) !== null && version(`${folder}initdb`) !== null) ?? null
+}
+
+/** The folder of PostgreSQL's programs with a slash behind, or '' where they are on the path. */
+export async function postgresFolder() {
+  if (findPostgres() === null) await aptInstall('PostgreSQL', ['postgresql'])
+  const folder = findPostgres()
+  if (folder === null) throw new Problem("PostgreSQL's programs (initdb, pg_ctl) are not found")
+  return folder
+}
+
+/** The paths of MariaDB's server and its installer. */
+export async function mariadbPrograms() {
+  const find = () => ['/usr/sbin/mariadbd', 'mariadbd'].find((program) => version(program) !== null)
+  if (find() === undefined) await aptInstall('MariaDB', ['mariadb-server-core', 'mariadb-client-core'])
+  return { server: find() ?? 'mariadbd', installer: 'mariadb-install-db' }
+}
+
+/** versitygw: S3 on a folder. Its conditional put lets one writer win; that of other local servers does not. */
+export async function versitygw() {
+  const folder = join(CACHE_DIR, `stack-versitygw-${VERSIONS.versitygw}`)
+  const program = join(folder, 'versitygw')
+  if (existsSync(program)) return program
+  if (version('go', ['version']) === null) throw new Problem('Go is needed for the S3 server: install golang')
+  say(`versitygw ${VERSIONS.versitygw}: building (once)`)
+  const env = { ...process.env, GOBIN: folder }
+  await must('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSIONS.versitygw}`], 'versitygw', {
+    env,
+  })
+  return program
+}

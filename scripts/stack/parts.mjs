@@ -1,0 +1,232 @@
+/** The parts of the stack: how each is started. */
+
+import { randomBytes } from 'node:crypto'
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Problem, run, version } from '../lib/process.mjs'
+import { connectPlugins, kafkaJars, mariadbPrograms, postgresFolder, registryJar, versitygw } from './install.mjs'
+import { answersHttp, portOpen, record, startDetached, untilReady } from './processes.mjs'
+import { DATA, ENDPOINTS, FOLDER, HOST, isRoot, LOGS, PORTS, VERSIONS } from './settings.mjs'
+
+const properties = (values) =>
+  `${Object.entries(values)
+    .map(([name, value]) => `${name}=${value}`)
+    .join('\n')}\n`
+
+async function must(program, args, options = {}) {
+  const { code, output } = await run(program, args, { onOutput: () => {}, ...options })
+  if (code !== 0) throw new Problem(`${program} ended with ${code}:\n${output.trim().slice(-2000)}`)
+}
+
+/** Kafka 4 logs through log4j2, Kafka 3 through reload4j. */
+function logOptions() {
+  if (VERSIONS.kafka.startsWith('4.')) {
+    const file = join(FOLDER, 'log4j2.properties')
+    writeFileSync(
+      file,
+      'rootLogger.level=WARN\nrootLogger.appenderRef.out.ref=out\nappender.out.type=Console\nappender.out.name=out\n' +
+        'appender.out.layout.type=PatternLayout\nappender.out.layout.pattern=[%d] %p %m (%c)%n\n' +
+        'logger.debezium.name=io.debezium\nlogger.debezium.level=INFO\n',
+    )
+    const factory = 'org.apache.logging.log4j.core.impl.Log4jContextFactory'
+    return [`-Dlog4j2.configurationFile=${file}`, `-Dlog4j2.loggerContextFactory=${factory}`]
+  }
+  const file = join(FOLDER, 'log4j.properties')
+  writeFileSync(
+    file,
+    'log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n' +
+      'log4j.appender.out.layout=org.apache.log4j.PatternLayout\n' +
+      'log4j.appender.out.layout.ConversionPattern=[%d] %p %m (%c)%n\nlog4j.logger.io.debezium=INFO\n',
+  )
+  return [`-Dlog4j.configuration=file:${file}`]
+}
+
+const java = (heap, classPath, main) => [
+  ...['-Xms128m', `-Xmx${heap}`, '-XX:+UseSerialGC', '-Djava.awt.headless=true'],
+  ...logOptions(),
+  ...['-cp', join(classPath, '*'), ...main],
+]
+
+async function startKafka() {
+  const jars = await kafkaJars()
+  const data = join(DATA, `kafka-${VERSIONS.kafka}`)
+  const file = join(FOLDER, 'kafka.properties')
+  writeFileSync(
+    file,
+    properties({
+      'process.roles': 'broker,controller',
+      'node.id': 1,
+      'controller.quorum.voters': `1@${HOST}:${PORTS.controller}`,
+      listeners: `PLAINTEXT://${HOST}:${PORTS.kafka},CONTROLLER://${HOST}:${PORTS.controller}`,
+      'advertised.listeners': `PLAINTEXT://${HOST}:${PORTS.kafka}`,
+      'controller.listener.names': 'CONTROLLER',
+      'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+      'log.dirs': data,
+      'num.partitions': 1,
+      'offsets.topic.replication.factor': 1,
+      'offsets.topic.num.partitions': 1,
+      'transaction.state.log.replication.factor': 1,
+      'transaction.state.log.min.isr': 1,
+      'transaction.state.log.num.partitions': 1,
+      'share.coordinator.state.topic.replication.factor': 1,
+      'share.coordinator.state.topic.min.isr': 1,
+      'group.initial.rebalance.delay.ms': 0,
+      'auto.create.topics.enable': false,
+    }),
+  )
+  if (!existsSync(join(data, 'meta.properties'))) {
+    const id = randomBytes(16).toString('base64url').replace(/^-/, 'k')
+    await must('java', ['-cp', join(jars, '*'), 'kafka.tools.StorageTool', 'format', '-t', id, '-c', file])
+  }
+  startDetached('kafka', 'java', java('512m', jars, ['kafka.Kafka', file]))
+  await untilReady('kafka', () => portOpen(PORTS.kafka))
+}
+
+async function startRegistry() {
+  const jar = await registryJar()
+  const options = [
+    ...['-Xms128m', '-Xmx512m', '-XX:+UseSerialGC'],
+    `-Dquarkus.http.host=${HOST}`,
+    `-Dquarkus.http.port=${PORTS.registry}`,
+    '-Dquarkus.oidc.tenant-enabled=false',
+    // Kept on disk, as the topics are: without the schemas they could not be read any more.
+    `-Dregistry.datasource.url=jdbc:h2:file:${join(DATA, 'registry')}`,
+    '-DREGISTRY_LOG_LEVEL=WARN',
+  ]
+  startDetached('registry', 'java', [...options, '-jar', jar])
+  await untilReady('registry', () => answersHttp(`${ENDPOINTS.REGISTRY_URL}/subjects`))
+}
+
+async function startConnect() {
+  const jars = await kafkaJars()
+  const plugins = await connectPlugins()
+  const topic = (name) => `_connect_cluster_${name}`
+  const file = join(FOLDER, 'connect.properties')
+  writeFileSync(
+    file,
+    properties({
+      'bootstrap.servers': ENDPOINTS.KAFKA_BOOTSTRAP,
+      'group.id': 'connect-cluster',
+      listeners: ENDPOINTS.CONNECT_URL,
+      'rest.advertised.host.name': HOST,
+      'offset.storage.topic': topic('offsets'),
+      'config.storage.topic': topic('configs'),
+      'status.storage.topic': topic('status'),
+      'offset.storage.partitions': 1,
+      'status.storage.partitions': 1,
+      'offset.storage.replication.factor': 1,
+      'config.storage.replication.factor': 1,
+      'status.storage.replication.factor': 1,
+      'offset.flush.interval.ms': process.env.CONNECT_OFFSET_FLUSH_MS ?? 20_000,
+      'plugin.path': plugins.join(','),
+      'plugin.discovery': 'service_load',
+      'key.converter': 'org.apache.kafka.connect.json.JsonConverter',
+      'value.converter': 'org.apache.kafka.connect.json.JsonConverter',
+    }),
+  )
+  startDetached('connect', 'java', java('768m', jars, ['org.apache.kafka.connect.cli.ConnectDistributed', file]))
+  await untilReady('connect', () => answersHttp(`${ENDPOINTS.CONNECT_URL}/connectors`), 240)
+}
+
+/** User and group that databases run as: nobody, where this is root. */
+function databaseUser() {
+  if (!isRoot) return {}
+  const [uid, gid] = ['-u', '-g'].map((flag) => Number(version('id', [flag, 'nobody'])))
+  return { uid, gid }
+}
+
+function ownFolder(folder, { uid, gid }) {
+  mkdirSync(folder, { recursive: true })
+  chmodSync(folder, 0o700)
+  if (uid !== undefined) chownSync(folder, uid, gid)
+}
+
+/** Runs a program as the databases' user. */
+async function mustAs(user, program, args) {
+  const { spawnSync } = await import('node:child_process')
+  const { status, stdout, stderr, error } = spawnSync(program, args, { ...user, cwd: '/', encoding: 'utf8' })
+  if (status !== 0)
+    throw new Problem(`${program} ended with ${status ?? error?.message}:\n${stdout ?? ''}${stderr ?? ''}`)
+}
+
+async function startPostgres() {
+  const bin = await postgresFolder()
+  const user = databaseUser()
+  const data = join(DATA, 'postgres')
+  if (!existsSync(join(data, 'PG_VERSION'))) {
+    ownFolder(data, user)
+    const password = join(FOLDER, 'postgres-password')
+    writeFileSync(password, `${ENDPOINTS.POSTGRES_PASSWORD}\n`)
+    const auth = ['-U', ENDPOINTS.POSTGRES_USER, '-A', 'scram-sha-256', `--pwfile=${password}`]
+    await mustAs(user, `${bin}initdb`, ['-D', data, ...auth, '-E', 'UTF8', '--locale=C'])
+  }
+  const log = join(LOGS, 'postgres.log')
+  writeFileSync(log, '')
+  if (user.uid !== undefined) chownSync(log, user.uid, user.gid)
+  const settings = {
+    listen_addresses: HOST,
+    port: PORTS.postgres,
+    unix_socket_directories: data,
+    wal_level: 'logical',
+    max_wal_senders: 20,
+    max_replication_slots: 20,
+    timezone: 'UTC',
+    // The data is for trying things out.
+    fsync: 'off',
+  }
+  const options = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
+  await mustAs(user, `${bin}pg_ctl`, ['-D', data, '-w', '-t', '120', '-l', log, '-o', options.join(' '), 'start'])
+  record('postgres', Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0]))
+}
+
+async function startMariadb() {
+  const { server, installer } = await mariadbPrograms()
+  const user = databaseUser()
+  const data = join(DATA, 'mariadb')
+  const socket = join(data, 's.sock')
+  const fresh = !existsSync(join(data, 'mysql'))
+  if (fresh) {
+    ownFolder(data, user)
+    const auth = ['--auth-root-authentication-method=normal', '--skip-test-db']
+    await mustAs(user, installer, ['--no-defaults', `--datadir=${data}`, ...auth])
+  }
+  const { MARIADB_USER: name, MARIADB_PASSWORD: password, MARIADB_DB: database } = ENDPOINTS
+  const init = join(FOLDER, 'mariadb-init.sql')
+  writeFileSync(
+    init,
+    `CREATE USER IF NOT EXISTS '${name}'@'%' IDENTIFIED BY '${password}';\nGRANT ALL ON *.* TO '${name}'@'%';\n` +
+      `CREATE DATABASE IF NOT EXISTS ${database};\n`,
+  )
+  const args = [
+    ...['--no-defaults', `--datadir=${data}`, `--socket=${socket}`, `--init-file=${init}`],
+    ...[`--bind-address=${HOST}`, `--port=${PORTS.mariadb}`, '--default-time-zone=+00:00'],
+    ...['--server-id=223344', '--log-bin=binlog', '--binlog-format=ROW', '--binlog-row-image=FULL'],
+    ...['--binlog-row-metadata=FULL', '--gtid-strict-mode=ON', '--character-set-server=utf8mb4'],
+    ...['--innodb-buffer-pool-size=32M', '--innodb-flush-log-at-trx-commit=0'],
+  ]
+  startDetached('mariadb', server, args, { ...user, cwd: '/' })
+  await untilReady('mariadb', () => portOpen(PORTS.mariadb), 90)
+}
+
+async function startS3() {
+  const program = await versitygw()
+  const data = join(DATA, 's3')
+  mkdirSync(join(data, ENDPOINTS.S3_BUCKET), { recursive: true })
+  const keys = ['--access', ENDPOINTS.S3_ACCESS_KEY, '--secret', ENDPOINTS.S3_SECRET_KEY, '--region', 'us-east-1']
+  startDetached('s3', program, [...keys, '--port', `${HOST}:${PORTS.s3}`, '--quiet', 'posix', data])
+  await untilReady('s3', () => portOpen(PORTS.s3), 60)
+}
+
+/** In the order of starting. */
+export const PARTS = {
+  kafka: { start: startKafka, port: PORTS.kafka, where: ENDPOINTS.KAFKA_BOOTSTRAP },
+  registry: { start: startRegistry, port: PORTS.registry, where: ENDPOINTS.REGISTRY_URL },
+  postgres: {
+    start: startPostgres,
+    port: PORTS.postgres,
+    where: `postgres://postgres:postgres@${HOST}:${PORTS.postgres}/postgres`,
+  },
+  mariadb: { start: startMariadb, port: PORTS.mariadb, where: `mysql://cdc:cdc@${HOST}:${PORTS.mariadb}/shop` },
+  s3: { start: startS3, port: PORTS.s3, where: `${ENDPOINTS.S3_ENDPOINT}, bucket ${ENDPOINTS.S3_BUCKET}` },
+  connect: { start: startConnect, port: PORTS.connect, where: ENDPOINTS.CONNECT_URL },
+}

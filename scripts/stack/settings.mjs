@@ -1,0 +1,61 @@
+/** Versions, ports and places of the local stack. Each can be set from the environment, e.g. KAFKA_VERSION=3.9.2. */
+
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { CACHE_DIR } from '../lib/paths.mjs'
+
+const { env } = process
+const number = (name, fallback) => Number(env[name] ?? fallback)
+
+export const HOST = '127.0.0.1'
+
+export const VERSIONS = {
+  kafka: env.KAFKA_VERSION ?? '4.3.1',
+  registry: env.APICURIO_VERSION ?? '2.6.13.Final',
+  debeziumPostgres: env.DEBEZIUM_VERSION ?? '2.7.4.Final',
+  debeziumMariadb: env.DEBEZIUM_MARIADB_VERSION ?? '2.7.0.Final',
+  versitygw: env.VERSITYGW_VERSION ?? 'v1.8.0',
+}
+
+export const PORTS = {
+  kafka: number('STACK_KAFKA_PORT', 19092),
+  controller: number('STACK_CONTROLLER_PORT', 19093),
+  registry: number('STACK_REGISTRY_PORT', 18081),
+  connect: number('STACK_CONNECT_PORT', 18083),
+  postgres: number('STACK_POSTGRES_PORT', 15432),
+  mariadb: number('STACK_MARIADB_PORT', 13306),
+  s3: number('STACK_S3_PORT', 19000),
+}
+
+/** PostgreSQL and MariaDB refuse to run as root; the user that they run as then cannot look into root's home. */
+export const isRoot = process.getuid?.() === 0
+
+/** Data, logs and process ids. What was downloaded lies in the cache folder. */
+export const FOLDER = env.STACK_DIR ?? (isRoot ? '/var/tmp/kafka2delta-stack' : join(CACHE_DIR, 'stack'))
+export const LOGS = join(FOLDER, 'logs')
+export const PIDS = join(FOLDER, 'pids')
+export const DATA = join(FOLDER, 'data')
+
+export const M2 = env.STACK_M2 ?? join(homedir(), '.m2', 'repository')
+
+/** How to reach everything; also what connectors' placeholders are filled with. */
+export const ENDPOINTS = {
+  KAFKA_BOOTSTRAP: `${HOST}:${PORTS.kafka}`,
+  REGISTRY_URL: `http://${HOST}:${PORTS.registry}/apis/ccompat/v7`,
+  REGISTRY_API_URL: `http://${HOST}:${PORTS.registry}/apis/registry/v2`,
+  CONNECT_URL: `http://${HOST}:${PORTS.connect}`,
+  POSTGRES_HOST: HOST,
+  POSTGRES_PORT: String(PORTS.postgres),
+  POSTGRES_USER: 'postgres',
+  POSTGRES_PASSWORD: 'postgres',
+  POSTGRES_DB: 'postgres',
+  MARIADB_HOST: HOST,
+  MARIADB_PORT: String(PORTS.mariadb),
+  MARIADB_USER: 'cdc',
+  MARIADB_PASSWORD: 'cdc',
+  MARIADB_DB: 'shop',
+  S3_ENDPOINT: `http://${HOST}:${PORTS.s3}`,
+  S3_ACCESS_KEY: 'test',
+  S3_SECRET_KEY: 'testtest',
+  S3_BUCKET: 'lake',
+}

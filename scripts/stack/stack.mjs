@@ -1,0 +1,61 @@
+/** The local stack: Kafka, registry, Connect with Debezium, PostgreSQL, MariaDB and S3, without containers. */
+
+import { mkdirSync, rmSync } from 'node:fs'
+import { elapsed, Problem, say } from '../lib/process.mjs'
+import { PARTS } from './parts.mjs'
+import { portOpen, runningPid, stop } from './processes.mjs'
+import { DATA, FOLDER, LOGS } from './settings.mjs'
+
+/** What `up` starts where nothing is named. */
+export const DEFAULT_PARTS = Object.keys(PARTS)
+
+const NEEDS = { connect: ['kafka', 'registry'] }
+
+function wanted(names) {
+  for (const name of names) {
+    if (!(name in PARTS)) throw new Problem(`there is no part ${name}: ${Object.keys(PARTS).join(', ')}`)
+  }
+  const all = new Set(names.flatMap((name) => [...(NEEDS[name] ?? []), name]))
+  return Object.keys(PARTS).filter((name) => all.has(name))
+}
+
+/** Starts what does not run yet, installing what is missing. Returns the parts that it started. */
+export async function up(names = DEFAULT_PARTS) {
+  mkdirSync(LOGS, { recursive: true })
+  mkdirSync(DATA, { recursive: true })
+  const started = []
+  for (const name of wanted(names)) {
+    if (runningPid(name) !== null) continue
+    if (await portOpen(PARTS[name].port)) {
+      throw new Problem(`${name}: port ${PARTS[name].port} is taken by another program; see scripts/stack/settings.mjs`)
+    }
+    const began = Date.now()
+    try {
+      await PARTS[name].start()
+    } catch (error) {
+      await stop(name)
+      throw error
+    }
+    say(`${name}: ${PARTS[name].where} (${elapsed(began)})`)
+    started.push(name)
+  }
+  return started
+}
+
+/** PostgreSQL ends at once and in order with SIGINT. */
+const SIGNALS = { postgres: 'SIGINT' }
+
+/** Ends the parts in the reverse order. Returns those that ran. */
+export async function down(names = DEFAULT_PARTS) {
+  const stopped = []
+  for (const name of Object.keys(PARTS).reverse()) {
+    if (names.includes(name) && (await stop(name, SIGNALS[name]))) stopped.push(name)
+  }
+  return stopped
+}
+
+/** Ends everything and throws the data away. */
+export async function reset() {
+  await down()
+  rmSync(FOLDER, { recursive: true, force: true })
+}
