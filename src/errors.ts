@@ -57,6 +57,10 @@ export const ERROR_CODES = {
   CANCELLED: { exit: 1, retry: false },
   /** The native addon cannot be loaded. */
   ADDON_UNAVAILABLE: { exit: 1, retry: false },
+  /** The source database does not answer or refuses us. */
+  SOURCE_UNREACHABLE: { exit: 3, retry: true },
+  /** The table has other rows than its source. */
+  SOURCE_DIFFERS: { exit: 1, retry: false },
   /** A defect of kafka2delta. */
   INTERNAL: { exit: 1, retry: false },
 } as const satisfies Record<string, { exit: number; retry: boolean }>

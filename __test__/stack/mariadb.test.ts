@@ -8,6 +8,8 @@ import { type Connection, createConnection } from 'mysql2/promise'
 import { connectorOf } from '../../scripts/stack/connectors.mjs'
 import { ENDPOINTS, HOST, PORTS } from '../../scripts/stack/settings.mjs'
 import { up } from '../../scripts/stack/stack.mjs'
+import type { Output } from '../../src/cli/output.js'
+import { verify } from '../../src/cli/verify.js'
 import { oraclePython } from '../integration/support/oracle.js'
 import { Replica, type SourceTable } from './support/replica.js'
 import { SourceOracle, type SourceRow } from './support/source-oracle.js'
@@ -141,6 +143,25 @@ step('one statement of 20,000 rows', [
   "INSERT INTO orders (order_date, total_amount, created_at) SELECT '2024-05-05 05:05:05.999999', seq, '2024-05-05' FROM seq_1_to_20000",
   'UPDATE orders SET total_amount = total_amount + 0.01 WHERE id % 3 = 0',
 ])
+
+test.serial('verify finds nothing', async (t) => {
+  t.timeout(120_000)
+  const { MARIADB_USER: user, MARIADB_PASSWORD: password } = ENDPOINTS
+  for (const replica of replicas) {
+    for (const { name } of TABLES) {
+      let printed = ''
+      const write = (text: string) => {
+        printed += text
+      }
+      const output = { stdout: { write } } as unknown as Output
+      const source = `mysql://${user}:${password}@${HOST}:${PORTS.mariadb}/${id}`
+      const flags = { source, sourceTable: name, chunkRows: 3000, settle: '2 seconds' }
+      t.is(await verify(replica.uri(name), flags, output), 0, printed)
+      t.regex(printed, /: equal/)
+      t.notRegex(printed, /not compared/)
+    }
+  }
+})
 
 step(
   'a truncate: envelopes carry it',

@@ -8,14 +8,19 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Int32, makeVector, Table, TimestampMicrosecond, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
 import pg from 'pg'
 import { connectorOf } from '../../scripts/stack/connectors.mjs'
 import { stop } from '../../scripts/stack/processes.mjs'
 import { ENDPOINTS, HOST, PORTS } from '../../scripts/stack/settings.mjs'
 import { up } from '../../scripts/stack/stack.mjs'
+import type { Output } from '../../src/cli/output.js'
+import { verify } from '../../src/cli/verify.js'
+import { DeltaTable } from '../../src/index.js'
+import type { VerifyResult } from '../../src/verify/index.js'
 import { oraclePython } from '../integration/support/oracle.js'
-import { Replica, type SourceTable } from './support/replica.js'
+import { Replica, S3_OPTIONS, type SourceTable } from './support/replica.js'
 import { SourceOracle, type SourceRow } from './support/source-oracle.js'
 
 const id = `k2d_${process.pid}_${Date.now().toString(36)}`
@@ -375,6 +380,74 @@ step('an incremental snapshot beside changes', async () => {
   await sleep(3000)
 })
 
+async function verified(replica: Replica, table: string) {
+  let printed = ''
+  const write = (text: string) => {
+    printed += text
+  }
+  const output = { stdout: { write } } as unknown as Output
+  const source = `postgres://${address.user}:${address.password}@${address.host}:${address.port}/${id}`
+  const flags = { source, sourceTable: table, chunkRows: 7000, settle: '2 seconds', json: true }
+  const storageOption = replica.uri(table).startsWith('s3://') ? { storageOption: S3_OPTIONS } : {}
+  const code = await verify(replica.uri(table), { ...flags, ...storageOption }, output)
+  return { code, result: JSON.parse(printed) as VerifyResult }
+}
+
+test.serial('verify finds nothing', async (t) => {
+  t.timeout(240_000)
+  for (const replica of replicas) {
+    let rows = 0
+    for (const { name } of TABLES) {
+      const { code, result } = await verified(replica, name)
+      t.deepEqual(result.differences, [], name)
+      t.deepEqual(result.notCompared, [], name)
+      t.is(code, 0)
+      rows += result.rows
+    }
+    t.true(rows > 100_000)
+    t.log(`${replica.prefix}: ${rows} rows`)
+  }
+})
+
+test.serial('verify finds a changed row, a removed one and an added one', async (t) => {
+  t.timeout(120_000)
+  for (const replica of replicas) {
+    const path = replica.uri('public.copied')
+    const storage = path.startsWith('s3://') ? { storageOptions: S3_OPTIONS } : {}
+    const table = await DeltaTable.open({ path, ...storage })
+    const at = makeVector({
+      type: new TimestampMicrosecond('UTC'),
+      data: BigInt64Array.of(0n, 0n, 0n),
+      length: 3,
+    } as never)
+    const ids = vectorFromArray([777, 50_000, 100_001], new Int32())
+    const change = new Table({
+      id: ids,
+      v: vectorFromArray(['changed', null, 'added'], new Utf8()),
+      at,
+      _op: vectorFromArray([0, 1, 0], new Uint8()),
+    })
+    await table.merge(change, { primaryKey: ['id'] })
+    await table.close()
+    const { code, result } = await verified(replica, 'public.copied')
+    t.is(code, 1)
+    const found = result.differences.map(({ kind, key, columns }) => [
+      kind,
+      ...key,
+      ...(columns ?? []).map((c) => c.name),
+    ])
+    t.deepEqual(found.sort(), [
+      ['different', '777', 'v', 'at'],
+      ['extra', '100001'],
+      ['missing', '50000'],
+    ])
+    // The source's next changes of these rows mend them.
+  }
+  await db.query("UPDATE copied SET v = v || ' again' WHERE id IN (777, 50000)")
+  await db.query("INSERT INTO copied VALUES (100001, 'x', now()); DELETE FROM copied WHERE id = 100001")
+  await equal(t)
+})
+
 test.serial('a truncate: envelopes carry it, flattened topics cannot', async (t) => {
   t.timeout(120_000)
   await db.query("TRUNCATE truncated; INSERT INTO truncated VALUES (2, 'after'), (70, 'after')")
@@ -382,7 +455,9 @@ test.serial('a truncate: envelopes carry it, flattened topics cannot', async (t)
   await equal(t)
   const source = await sourceRows('public.truncated')
   const result = await replicas[0]?.compare(oracle, 'public.truncated', source, join(folder, 'rows.jsonl'))
-  // Read by two readers.
+  const verdict = await verified(replicas[0] as Replica, 'public.truncated')
+  t.is(verdict.result.differences.filter(({ kind }) => kind === 'extra').length, 19)
+  // Of at most 30 that are told.
   t.is(result?.differences.filter((text) => text.includes('not at the source')).length, 30)
 })
 

@@ -8,6 +8,7 @@ import { exitCodeOf, formatError } from './errors.js'
 import { processOutput } from './output.js'
 import { type RunFlags, run } from './run.js'
 import type { CompactFlags, TableFlags, VacuumFlags } from './table-commands.js'
+import type { VerifyFlags } from './verify.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
@@ -122,6 +123,21 @@ onTable('vacuum', 'remove files that no reader within the retention needs')
   .action(async (path: string, flags: VacuumFlags) => {
     verbose = flags.verbose === true
     exitCode = await (await import('./table-commands.js')).vacuum(path, flags, processOutput)
+  })
+
+onTable('verify', 'compare a table with the table of the database, row by row; exit code 1 where they differ')
+  .addOption(
+    new Option('--source <url>', 'postgres://user:password@host/database or mysql://…')
+      .env('KAFKA2DELTA_SOURCE')
+      .makeOptionMandatory(),
+  )
+  .requiredOption('--source-table <name>', 'schema.table, with MySQL database.table')
+  .option('--key <columns>', 'key columns, with commas between (default: those that the table names)')
+  .option('--chunk-rows <n>', 'rows that are compared at once', number('--chunk-rows', 1), 50_000)
+  .option('--settle <duration>', 'time that a row has to become equal, for changes on their way', '10 seconds')
+  .action(async (path: string, flags: VerifyFlags) => {
+    verbose = flags.verbose === true
+    exitCode = await (await import('./verify.js')).verify(path, flags, processOutput)
   })
 
 program

@@ -19,10 +19,10 @@ export interface TableFlags {
   verbose?: boolean
 }
 
-const invalid = (message: string) => new KafkaToDeltaError('CONFIG_INVALID', message)
+export const invalid = (message: string) => new KafkaToDeltaError('CONFIG_INVALID', message)
 
 /** The table that is meant, with the options that matter for maintenance. */
-function tableOptions(path: string, flags: TableFlags): DeltaTableOptions {
+export function tableOptions(path: string, flags: TableFlags): DeltaTableOptions {
   const own = flags.storageOption ?? {}
   if (flags.config === undefined) return { path, storageOptions: own }
   const { tables } = loadConfig(flags.config)
@@ -35,7 +35,7 @@ function tableOptions(path: string, flags: TableFlags): DeltaTableOptions {
   return { path: uri, storageOptions: { ...storageOptions, ...own }, clusterBy, compression, targetFileSize }
 }
 
-async function withTable(
+export async function withTable(
   path: string,
   flags: TableFlags,
   more: Partial<DeltaTableOptions>,
@@ -53,7 +53,7 @@ async function withTable(
 }
 
 /** JSON of a result; offsets exceed what JSON numbers hold and become text. */
-const json = (value: unknown): string =>
+export const json = (value: unknown): string =>
   `${JSON.stringify(value, (_key, entry) => (typeof entry === 'bigint' ? String(entry) : entry))}\n`
 
 const lines = (output: Output, rows: readonly (readonly string[])[], right?: ReadonlySet<number>): void => {

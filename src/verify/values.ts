@@ -1,0 +1,166 @@
+/** Values of both sides in one form of text, by the Delta column's type. */
+
+/** A type of the Delta schema's JSON. */
+export type DeltaType = string | { type: string; elementType?: DeltaType }
+
+/** What a column's values are compared by; null where the type is not compared. */
+export interface Comparable {
+  /** The column in the query of the Delta table. */
+  select(name: string): string
+  /** A value of that query. */
+  stored(value: unknown): string
+  /** The source's text. Undefined where it has no such value, an interval in a number for example. */
+  source(text: string): string | undefined
+  /** A source's text as a literal of the query, for the bounds of a key. */
+  literal(text: string): string
+}
+
+const quote = (name: string) => `\`${name.replaceAll('`', '``')}\``
+const text = (value: unknown) => String(value)
+const sqlText = (value: string) => `'${value.replaceAll("'", "''")}'`
+
+const TIME = /^(-?)(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/
+const MOMENT = /^(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:([+-])(\d\d)(?::?(\d\d))?)?)?$/
+
+const micros = (h: string, m: string, s: string, fraction = '') =>
+  BigInt(Number(h) * 3600 + Number(m) * 60 + Number(s)) * 1_000_000n + BigInt(fraction.padEnd(6, '0'))
+
+/** A whole number, or a time of day in microseconds. */
+function whole(value: string): string | undefined {
+  if (/^-?\d+$/.test(value)) return BigInt(value).toString()
+  const time = TIME.exec(value)
+  if (!time) return value === 'true' || value === 't' ? '1' : value === 'false' || value === 'f' ? '0' : undefined
+  const [, sign, h, m, s, fraction] = time as unknown as [string, string, string, string, string, string?]
+  const all = micros(h, m, s, fraction)
+  return (sign ? -all : all).toString()
+}
+
+/** Microseconds since 1970. */
+function moment(value: string): bigint | undefined {
+  const parts = MOMENT.exec(value)
+  if (!parts) return undefined
+  const [, year, month, day, h = '0', m = '0', s = '0', fraction, sign, oh = '0', om = '0'] =
+    parts as unknown as string[]
+  const date = new Date(0)
+  // Not Date.UTC: it takes years below 100 for those of the twentieth century.
+  date.setUTCFullYear(Number(year), Number(month) - 1, Number(day))
+  const offset = BigInt(Number(oh) * 60 + Number(om)) * 60_000_000n
+  return BigInt(date.getTime()) * 1000n + micros(h, m, s, fraction) - (sign === '-' ? -offset : sign ? offset : 0n)
+}
+
+/** Without what does not change the number: `1.50` is `1.5`, and `-0` is `0`. */
+function decimal(value: string): string | undefined {
+  const parts = /^(-?)(\d*)(?:\.(\d*))?$/.exec(value)
+  if (!parts) return undefined
+  const [, sign, before = '', after = ''] = parts
+  const number = before.replace(/^0+(?=.)/, '') || '0'
+  const fraction = after.replace(/0+$/, '')
+  const zero = number === '0' && fraction === ''
+  return `${sign && !zero ? '-' : ''}${number}${fraction ? `.${fraction}` : ''}`
+}
+
+const float = (value: number) => (Object.is(value, -0) ? '-0' : String(value))
+const number = (value: string) =>
+  /^(?:[-+]?(?:[\d.]+(?:e[-+]?\d+)?|Infinity)|NaN)$/i.test(value) ? Number(value) : undefined
+
+function real(round: (value: number) => number): Comparable {
+  return {
+    select: quote,
+    stored: (value) => float(value as number),
+    source: (value) => {
+      const found = number(value)
+      return found === undefined ? undefined : float(round(found))
+    },
+    literal: (value) => value,
+  }
+}
+
+/** The items of a one-dimensional array literal of PostgreSQL: `{a,NULL,"c d"}`. */
+function items(value: string): (string | null)[] | undefined {
+  if (!/^\{.*\}$/s.test(value) || value.startsWith('{{')) return undefined
+  const found: (string | null)[] = []
+  for (const [, quoted, plain] of value.slice(1, -1).matchAll(/"((?:[^"\\]|\\.)*)"|([^,]+)/gs)) {
+    found.push(plain === 'NULL' ? null : (quoted?.replaceAll(/\\(.)/gs, '$1') ?? plain ?? ''))
+  }
+  return found
+}
+
+function list(element: Comparable): Comparable {
+  return {
+    select: quote,
+    stored: (value) =>
+      JSON.stringify(Array.from(value as Iterable<unknown>, (item) => (item === null ? null : element.stored(item)))),
+    source: (value) => {
+      const converted = items(value)?.map((item) => (item === null ? null : element.source(item)))
+      return converted === undefined || converted.includes(undefined) ? undefined : JSON.stringify(converted)
+    },
+    literal: sqlText,
+  }
+}
+
+const WHOLE: Comparable = { select: quote, stored: text, source: whole, literal: (value) => whole(value) ?? value }
+
+/** How values of a type are compared, or null for types of which the source's text tells too little. */
+export function comparable(type: DeltaType): Comparable | null {
+  if (typeof type !== 'string') {
+    const plain = ['byte', 'short', 'integer', 'long', 'float', 'double', 'boolean', 'string']
+    if (type.type !== 'array' || typeof type.elementType !== 'string' || !plain.includes(type.elementType)) return null
+    const element = comparable(type.elementType)
+    return element && list(element)
+  }
+  if (type.startsWith('decimal')) {
+    return {
+      select: (name) => `CAST(${quote(name)} AS STRING)`,
+      stored: (value) => decimal(text(value)) ?? text(value),
+      source: decimal,
+      literal: (value) => `CAST(${sqlText(value)} AS ${type})`,
+    }
+  }
+  switch (type) {
+    case 'byte':
+    case 'short':
+    case 'integer':
+    case 'long':
+      return WHOLE
+    case 'float':
+      return real(Math.fround)
+    case 'double':
+      return real((value) => value)
+    case 'string':
+      return { select: quote, stored: text, source: (value) => value, literal: sqlText }
+    case 'boolean':
+      return {
+        select: quote,
+        stored: text,
+        source: (value) => (/^(t|true|1)$/.test(value) ? 'true' : /^(f|false|0)$/.test(value) ? 'false' : undefined),
+        literal: (value) => (/^(t|true|1)$/.test(value) ? 'true' : 'false'),
+      }
+    case 'date':
+      return {
+        select: (name) => `CAST(${quote(name)} AS INT)`,
+        stored: text,
+        source: (value) => {
+          const found = moment(value)
+          return found === undefined ? undefined : (found / 86_400_000_000n).toString()
+        },
+        literal: (value) => `DATE ${sqlText(value)}`,
+      }
+    case 'timestamp':
+    case 'timestamp_ntz':
+      return {
+        select: (name) => `CAST(${quote(name)} AS BIGINT)`,
+        stored: text,
+        source: (value) => moment(value)?.toString(),
+        literal: (value) => `TIMESTAMP ${sqlText(value)}`,
+      }
+    case 'binary':
+      return {
+        select: quote,
+        stored: (value) => `\\x${Buffer.from(value as Uint8Array).toString('hex')}`,
+        source: (value) => (value.startsWith('\\x') ? value : undefined),
+        literal: (value) => `X'${value.slice(2)}'`,
+      }
+    default:
+      return null
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * Compares a Delta table with its source table, chunk by chunk of the key's range: memory holds one chunk of both sides
+ * and the keys that differ. What differs is looked at again until it is equal or the time for it is over: a change that
+ * is on its way is no difference.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tableFromIPC } from 'apache-arrow'
+import { readTable } from '../delta/table.js'
+import { KafkaToDeltaError } from '../errors.js'
+import type { SourceRow, SourceTable } from './source.js'
+import { type Comparable, comparable, type DeltaType } from './values.js'
+
+export interface VerifyOptions {
+  path: string
+  storageOptions?: Readonly<Record<string, string>>
+  /** Columns of the Delta table's schema. */
+  fields: readonly { name: string; type: DeltaType }[]
+  primaryKey: readonly string[]
+  /** Rows of a chunk. */
+  chunkRows: number
+  /** Milliseconds that a difference is given to go away. */
+  settle: number
+  onChunk?(rows: number): void
+}
+
+export interface Difference {
+  key: string[]
+  kind: 'missing' | 'extra' | 'different'
+  /** Where it is different: column, value of the table, value of the source. */
+  columns?: { name: string; table: string | null; source: string | null }[]
+}
+
+export interface VerifyResult {
+  /** Rows of the source. */
+  rows: number
+  differences: Difference[]
+  /** Keys that differed at first and became equal. */
+  settled: number
+  /** Columns of the source that cannot be compared, or that the table lacks. */
+  notCompared: string[]
+}
+
+/** Beyond as many, the tables are two tables: no list of keys helps any more. */
+const MOST_DIFFERENCES = 10_000
+const SETTLE_STEP_MS = 500
+const KEYS_OF_ONE_QUERY = 200
+
+type Values = Map<string, string | null>
+
+export class Verification {
+  readonly #columns: { name: string; how: Comparable }[] = []
+  readonly #key: { name: string; how: Comparable }[]
+  readonly #notCompared = new Set<string>()
+
+  constructor(
+    private readonly source: SourceTable,
+    private readonly options: VerifyOptions,
+  ) {
+    const types = new Map(options.fields.map(({ name, type }) => [name, type]))
+    for (const name of source.columns) {
+      const type = types.get(name)
+      const how = type === undefined ? null : comparable(type)
+      if (how) this.#columns.push({ name, how })
+      else this.#notCompared.add(name)
+    }
+    this.#key = options.primaryKey.map((name) => {
+      const found = this.#columns.find((column) => column.name === name)
+      if (!found)
+        throw new KafkaToDeltaError('CONFIG_INVALID', `the key column ${name} cannot be compared with the source`)
+      return found
+    })
+  }
+
+  async run(): Promise<VerifyResult> {
+    const found = new Map<string, Difference>()
+    let rows = 0
+    let after: readonly string[] | null = null
+    for await (const chunk of this.source.rows(this.options.primaryKey, this.options.chunkRows)) {
+      const upTo = this.#sourceKey(chunk.at(-1) as SourceRow)
+      this.#compare(chunk, await this.#stored(this.#range(after, upTo)), found)
+      rows += chunk.length
+      after = upTo
+      this.options.onChunk?.(rows)
+    }
+    this.#compare([], await this.#stored(this.#range(after, null)), found)
+    const first = found.size
+    await this.#settle(found)
+    const differences = [...found.values()]
+    return { rows, differences, settled: first - differences.length, notCompared: [...this.#notCompared] }
+  }
+
+  #sourceKey(row: SourceRow): string[] {
+    return this.#key.map(({ name }) => row[name] ?? '')
+  }
+
+  /** Keys above `after` up to `upTo`, by the order of the columns one after another. */
+  #range(after: readonly string[] | null, upTo: readonly string[] | null): string {
+    const bound = (values: readonly string[], sign: string, last: string) =>
+      values
+        .map((_, i) => {
+          const terms = values.slice(0, i + 1).map((value, j) => {
+            const { name, how } = this.#key[j] as { name: string; how: Comparable }
+            const operator = j < i ? '=' : i === values.length - 1 ? last : sign
+            return `\`${name.replaceAll('`', '``')}\` ${operator} ${how.literal(value)}`
+          })
+          return `(${terms.join(' AND ')})`
+        })
+        .join(' OR ')
+    const bounds = [...(after ? [bound(after, '>', '>')] : []), ...(upTo ? [bound(upTo, '<', '<=')] : [])]
+    return bounds.map((text) => `(${text})`).join(' AND ')
+  }
+
+  /** Rows of the table by key. */
+  async #stored(where: string): Promise<Map<string, Values>> {
+    const { path, storageOptions } = this.options
+    const columns = this.#columns.map(({ name, how }, i) => `${how.select(name)} AS c${i}`)
+    const sql = `SELECT ${columns.join(', ')} FROM t${where === '' ? '' : ` WHERE ${where}`}`
+    const table = tableFromIPC(await readTable(path, { sql, ...(storageOptions ? { storageOptions } : {}) }))
+    const vectors = this.#columns.map((_, i) => table.getChild(`c${i}`))
+    const rows = new Map<string, Values>()
+    for (let row = 0; row < table.numRows; row++) {
+      const values: Values = new Map()
+      this.#columns.forEach(({ name, how }, i) => {
+        const value = vectors[i]?.get(row)
+        values.set(name, value === null || value === undefined ? null : how.stored(value))
+      })
+      rows.set(this.#keyText(values), values)
+    }
+    return rows
+  }
+
+  #keyText(values: Values): string {
+    return JSON.stringify(this.#key.map(({ name }) => values.get(name) ?? null))
+  }
+
+  #sourceValues(row: SourceRow): Values {
+    const values: Values = new Map()
+    for (const { name, how } of this.#columns) {
+      const raw = row[name] ?? null
+      const value = raw === null ? null : how.source(raw)
+      if (value === undefined) this.#notCompared.add(name)
+      else values.set(name, value)
+    }
+    return values
+  }
+
+  #compare(rows: readonly SourceRow[], stored: Map<string, Values>, found: Map<string, Difference>): void {
+    const note = (text: string, difference: Difference) => {
+      found.set(text, difference)
+      if (found.size <= MOST_DIFFERENCES) return
+      throw new KafkaToDeltaError(
+        'SOURCE_DIFFERS',
+        `more than ${MOST_DIFFERENCES} keys differ: are these the same table?`,
+      )
+    }
+    for (const row of rows) {
+      const values = this.#sourceValues(row)
+      const text = this.#keyText(values)
+      const key = this.#sourceKey(row)
+      const other = stored.get(text)
+      stored.delete(text)
+      if (other === undefined) note(text, { key, kind: 'missing' })
+      else {
+        const columns = [...values].filter(([name, value]) => other.get(name) !== value)
+        if (columns.length > 0) {
+          const of = columns.map(([name, value]) => ({ name, table: other.get(name) ?? null, source: value }))
+          note(text, { key, kind: 'different', columns: of })
+        }
+      }
+    }
+    for (const [text, values] of stored) {
+      note(text, { key: this.#key.map(({ name }) => values.get(name) ?? ''), kind: 'extra' })
+    }
+  }
+
+  /** Looks again at what differs until it is equal or the time is over. */
+  async #settle(found: Map<string, Difference>): Promise<void> {
+    const until = Date.now() + this.options.settle
+    while (found.size > 0 && Date.now() < until) {
+      await sleep(SETTLE_STEP_MS)
+      const keys = [...found.entries()]
+      for (let i = 0; i < keys.length; i += KEYS_OF_ONE_QUERY) {
+        const some = keys.slice(i, i + KEYS_OF_ONE_QUERY)
+        const values = some.map(([, { key, kind }]) => (kind === 'extra' ? this.#sourceForm(key) : key))
+        // The table first: what it has got by then, the source has, too.
+        const stored = await this.#stored(values.map((key) => `(${this.#same(key)})`).join(' OR '))
+        const rows = await this.source.rowsOf(this.options.primaryKey, values)
+        for (const [text] of some) found.delete(text)
+        this.#compare(rows, stored, found)
+      }
+    }
+  }
+
+  #same(key: readonly string[]): string {
+    return this.#key
+      .map(({ name, how }, i) => `\`${name.replaceAll('`', '``')}\` = ${how.literal(key[i] as string)}`)
+      .join(' AND ')
+  }
+
+  /** A key as the table holds it, in the form in which the source writes it. */
+  #sourceForm(key: readonly string[]): string[] {
+    return key.map((value, i) => {
+      const type = this.options.fields.find(({ name }) => name === this.#key[i]?.name)?.type
+      if (type === 'date') return new Date(Number(value) * 86_400_000).toISOString().slice(0, 10)
+      if (type !== 'timestamp' && type !== 'timestamp_ntz') return value
+      const micros = BigInt(value)
+      const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n
+      const second = new Date(Number((micros - rest) / 1000n)).toISOString().slice(0, 19).replace('T', ' ')
+      return `${second}.${rest.toString().padStart(6, '0')}`
+    })
+  }
+}
