@@ -7,11 +7,11 @@
 import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { bootstrap, checkNode, ensureDependencies } from './bootstrap.mjs'
-import { ensureKafka } from './lib/kafka.mjs'
 import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { elapsed, lineReader, main, Problem, run, StatusLine, say } from './lib/process.mjs'
 import { ensurePython } from './lib/python.mjs'
 import { cargoReader, tapReader, unittestReader } from './lib/results.mjs'
+import { kafkaJars } from './stack/install.mjs'
 import { down, up } from './stack/stack.mjs'
 
 const AVA = join(ROOT, 'node_modules', 'ava', 'entrypoints', 'cli.mjs')
@@ -82,10 +82,10 @@ function ava(name, files, env = {}, extra = []) {
   return runSuite(name, process.execPath, [AVA, '--tap', ...extra, ...avaArgs, ...files], reader, { env })
 }
 
-/** Starts what does not run of the real systems; what this has started is ended after the tests. */
-async function startStack() {
+/** What a step gives, or why it cannot be done here. */
+async function orMissing(step) {
   try {
-    return { started: await up() }
+    return await step()
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     return { missing: error.message }
@@ -107,7 +107,7 @@ await main(async () => {
 
   const needsPython = wants('oracle') || wants('integration') || wants('stack')
   const python = needsPython ? await ensurePython() : { missing: '' }
-  const kafka = wants('integration') ? await ensureKafka() : { missing: '' }
+  const kafka = wants('integration') ? await orMissing(async () => ({ jars: await kafkaJars() })) : { missing: '' }
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '', KAFKA_JARS: kafka.jars ?? '' }
   if (wants('rust')) done.push(await rust())
   if (wants('oracle')) {
@@ -134,7 +134,8 @@ await main(async () => {
     if (kafka.missing) leftOut.push(`integration, the part on a real Kafka broker: ${kafka.missing}`)
   }
   if (wants('stack')) {
-    const stack = python.python ? await startStack() : { missing: python.missing }
+    // What this has started is ended after the tests; what ran before goes on.
+    const stack = python.python ? await orMissing(async () => ({ started: await up() })) : { missing: python.missing }
     if (stack.missing) leftOut.push(`stack: ${stack.missing}`)
     else {
       try {

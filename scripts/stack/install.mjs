@@ -11,9 +11,12 @@ import { isRoot, VERSIONS } from './settings.mjs'
 
 const COPY = 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy'
 
+const MINIMUM_JAVA = 17
+
 function needJava() {
-  const java = javaVersion()
-  if (java === null || java < 17) throw new Problem('Java 17 or newer (a JDK) is needed: apt-get install default-jdk')
+  if ((javaVersion() ?? 0) < MINIMUM_JAVA) {
+    throw new Problem(`Java ${MINIMUM_JAVA} or newer (a JDK) is needed: apt-get install default-jdk`)
+  }
 }
 
 async function must(program, args, what, options = {}) {
@@ -22,9 +25,8 @@ async function must(program, args, what, options = {}) {
   return output
 }
 
-/** A folder with the jars of these artifacts (group:artifact:version) and all that they need at run time. */
-async function jarsOf(name, artifacts) {
-  needJava()
+/** A pom.xml that asks for these artifacts: group:artifact:version. */
+function pomOf(name, artifacts) {
   const tags = artifacts.map((artifact) => {
     const [group, id, version] = artifact.split(':')
     return `<dependency><groupId>${group}</groupId><artifactId>${id}</artifactId><version>${version}</version></dependency>`
@@ -36,9 +38,15 @@ async function jarsOf(name, artifacts) {
     "<project xmlns='http://maven.apache.org/POM/4.0.0'><modelVersion>4.0.0</modelVersion><groupId>local</groupId>" +
       `<artifactId>${name}</artifactId><version>1</version><dependencies>${tags.join('')}</dependencies></project>\n`,
   )
-  const result = await ensureJars(name, `stack-${name}`, pom)
+  return pom
+}
+
+/** A folder with the jars of these artifacts and all that they need at run time. */
+async function jarsOf(name, artifacts) {
+  needJava()
+  const result = await ensureJars(name, `stack-${name}`, pomOf(name, artifacts))
   if (result.missing) throw new Problem(result.missing)
-  return jarsFolder(`stack-${name}`, pom)
+  return result.jars
 }
 
 /** A folder with the contents of one archive from Maven: group:artifact:version:type:classifier. */
@@ -59,14 +67,22 @@ async function archive(artifact) {
   return folder
 }
 
-/** Broker and Connect worker. */
-export function kafkaJars() {
+function kafkaArtifacts() {
   const { kafka } = VERSIONS
   // Neither pom brings a binding for the log.
   const log = kafka.startsWith('4.')
     ? 'org.apache.logging.log4j:log4j-slf4j-impl:2.25.4'
     : 'org.slf4j:slf4j-reload4j:1.7.36'
-  return jarsOf('kafka', [`org.apache.kafka:kafka_2.13:${kafka}`, `org.apache.kafka:connect-runtime:${kafka}`, log])
+  return [`org.apache.kafka:kafka_2.13:${kafka}`, `org.apache.kafka:connect-runtime:${kafka}`, log]
+}
+
+/** The jars of broker and Connect worker. */
+export const kafkaJars = () => jarsOf('kafka', kafkaArtifacts())
+
+/** The same, if they were fetched before and Java is there, otherwise null. */
+export function installedKafka() {
+  const jars = jarsFolder('stack-kafka', pomOf('kafka', kafkaArtifacts()))
+  return existsSync(jars) && (javaVersion() ?? 0) >= MINIMUM_JAVA ? jars : null
 }
 
 /** The registry's application: a jar to run. */

@@ -8,7 +8,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
-import { installedKafka } from '../../../scripts/lib/kafka.mjs'
+import { installedKafka } from '../../../scripts/stack/install.mjs'
 import { readFixtureTopic } from '../../../src/demo/fixtures.js'
 
 /** The folder of Kafka's jars, or null where Java or the jars are missing: `npm test` fetches them. */

@@ -1,0 +1,2 @@
+export function kafkaJars(): Promise<string>
+export function installedKafka(): string | null
