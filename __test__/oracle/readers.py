@@ -9,9 +9,9 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 
-def read_with_deltalake(uri: str) -> pa.Table:
+def read_with_deltalake(uri: str, storage_options: dict | None = None) -> pa.Table:
     """Through DataFusion: deltalake's pyarrow way refuses deletion vectors."""
-    table = DeltaTable(uri)
+    table = DeltaTable(uri, storage_options=storage_options)
     names = [f.name for f in table.schema().fields]
     columns = ", ".join('"' + n.replace('"', '""') + '"' for n in names)
     result = QueryBuilder().register("t", table).execute(f"select {columns} from t").read_all()
@@ -113,9 +113,9 @@ def plain_delta_type(t: Any) -> Any:
     return {"struct": {f["name"]: plain_delta_type(f["type"]) for f in t["fields"]}}
 
 
-def delta_schema(uri: str) -> tuple[dict[str, Any], list[str]]:
+def delta_schema(uri: str, storage_options: dict | None = None) -> tuple[dict[str, Any], list[str]]:
     """Types by column, and the columns that are not nullable."""
-    fields = json.loads(DeltaTable(uri).schema().to_json())["fields"]
+    fields = json.loads(DeltaTable(uri, storage_options=storage_options).schema().to_json())["fields"]
     types = {f["name"]: plain_delta_type(f["type"]) for f in fields}
     return types, [f["name"] for f in fields if not f["nullable"]]
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -90,13 +89,11 @@ def convert(text: str | None, of: Any) -> Any:
 
 
 def read_all(job: dict) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    table = DeltaTable(job["table"], storage_options=job.get("storage_options"))
-    fields = json.loads(table.schema().to_json())["fields"]
-    types = {f["name"]: readers.plain_delta_type(f["type"]) for f in fields}
-    columns = ", ".join(f'"{name}"' for name in types)
-    read = {"deltalake": pa.table(QueryBuilder().register("t", table).execute(f"select {columns} from t").read_all())}
-    if not job.get("storage_options"):
-        read["duckdb"] = readers.read_with_duckdb(job["table"])
+    uri, options = job["table"], job.get("storage_options")
+    types, _ = readers.delta_schema(uri, options)
+    read = {"deltalake": readers.read_with_deltalake(uri, options)}
+    if not options:
+        read["duckdb"] = readers.read_with_duckdb(uri)
     return types, read
 
 

@@ -74,10 +74,10 @@ export class StatusLine {
  * Runs a program to its end and hands each piece of its output to `onOutput`; without it the output goes through.
  * Resolves to the exit code (128 + n after signal n) and the last 200 kB of output.
  */
-export function run(program, args, { cwd, env, onOutput, input } = {}) {
+export function run(program, args, { cwd, env, onOutput, input, uid, gid } = {}) {
   return new Promise((resolve, reject) => {
     const stdio = onOutput ? [input ?? 'ignore', 'pipe', 'pipe'] : 'inherit'
-    const child = spawn(program, args, { cwd, env: env ?? process.env, stdio, shell: needsShell(program) })
+    const child = spawn(program, args, { cwd, env: env ?? process.env, uid, gid, stdio, shell: needsShell(program) })
     let output = ''
     for (const stream of onOutput ? [child.stdout, child.stderr] : []) {
       stream.setEncoding('utf8')
@@ -94,6 +94,12 @@ export function run(program, args, { cwd, env, onOutput, input } = {}) {
       resolve({ code: code ?? (signal ? 128 : 1), output })
     })
   })
+}
+
+/** Runs a program quietly; that it fails is a Problem with the end of its output. */
+export async function must(program, args, options = {}) {
+  const { code, output } = await run(program, args, { onOutput: () => {}, ...options })
+  if (code !== 0) throw new Problem(`${program} ended with ${code}:\n${output.trim().slice(-2000)}`)
 }
 
 /** Splits output into lines across pieces. */

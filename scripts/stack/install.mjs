@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ensureJars, jarsFolder, javaVersion } from '../lib/jars.mjs'
 import { CACHE_DIR } from '../lib/paths.mjs'
-import { Problem, run, say, version } from '../lib/process.mjs'
+import { must, Problem, say, version } from '../lib/process.mjs'
 import { isRoot, VERSIONS } from './settings.mjs'
 
 const COPY = 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy'
@@ -17,12 +17,6 @@ function needJava() {
   if ((javaVersion() ?? 0) < MINIMUM_JAVA) {
     throw new Problem(`Java ${MINIMUM_JAVA} or newer (a JDK) is needed: apt-get install default-jdk`)
   }
-}
-
-async function must(program, args, what, options = {}) {
-  const { code, output } = await run(program, args, { onOutput: () => {}, ...options })
-  if (code !== 0) throw new Problem(`${what}: ${program} ended with ${code}\n${output.trim().slice(-2000)}`)
-  return output
 }
 
 /** A pom.xml that asks for these artifacts: group:artifact:version. */
@@ -59,9 +53,9 @@ async function archive(artifact) {
   const partial = `${folder}.partial`
   rmSync(partial, { recursive: true, force: true })
   mkdirSync(partial, { recursive: true })
-  await must('mvn', ['-B', '-q', COPY, `-Dartifact=${artifact}`, `-DoutputDirectory=${partial}`], id)
+  await must('mvn', ['-B', '-q', COPY, `-Dartifact=${artifact}`, `-DoutputDirectory=${partial}`])
   const file = join(partial, `${id}-${version}-${classifier}.${type}`)
-  await must('tar', ['xzf', file, '-C', partial], id)
+  await must('tar', ['xzf', file, '-C', partial])
   rmSync(file)
   renameSync(partial, folder)
   return folder
@@ -108,14 +102,14 @@ export async function connectPlugins() {
     const services = join(folder, 'META-INF', 'services')
     mkdirSync(services, { recursive: true })
     writeFileSync(join(services, 'org.apache.kafka.connect.storage.Converter'), `${CONVERTER_CLASS}\n`)
-    await must('jar', ['--create', '--file', manifest, '-C', folder, 'META-INF'], 'the converter')
+    await must('jar', ['--create', '--file', manifest, '-C', folder, 'META-INF'])
     rmSync(folder, { recursive: true })
   }
   // A plugin is a folder in one of the path's folders.
   const path = join(CACHE_DIR, `stack-converter-plugin-${createHash('sha256').update(jars).digest('hex').slice(0, 8)}`)
   if (!existsSync(join(path, 'apicurio-converter'))) {
     mkdirSync(path, { recursive: true })
-    await must('cp', ['-R', jars, join(path, 'apicurio-converter')], 'the converter')
+    await must('cp', ['-R', jars, join(path, 'apicurio-converter')])
   }
   const connector = (database, version) =>
     archive(`io.debezium:debezium-connector-${database}:${version}:tar.gz:plugin`)
@@ -131,8 +125,8 @@ async function aptInstall(what, packages) {
     throw new Problem(`${what} is not installed: install ${packages.join(' ')}`)
   say(`${what}: installing ${packages.join(' ')}`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  await must('apt-get', ['update', '-q'], what, { env })
-  await must('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], what, { env })
+  await must('apt-get', ['update', '-q'], { env })
+  await must('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], { env })
 }
 
 function findPostgres() {
@@ -165,8 +159,6 @@ export async function versitygw() {
   if (version('go', ['version']) === null) throw new Problem('Go is needed for the S3 server: install golang')
   say(`versitygw ${VERSIONS.versitygw}: building (once)`)
   const env = { ...process.env, GOBIN: folder }
-  await must('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSIONS.versitygw}`], 'versitygw', {
-    env,
-  })
+  await must('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSIONS.versitygw}`], { env })
   return program
 }

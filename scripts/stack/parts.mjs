@@ -3,20 +3,15 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Problem, run, version } from '../lib/process.mjs'
+import { must, version } from '../lib/process.mjs'
 import { connectPlugins, kafkaJars, mariadbPrograms, postgresFolder, registryJar, versitygw } from './install.mjs'
-import { answersHttp, portOpen, record, startDetached, untilReady } from './processes.mjs'
-import { DATA, ENDPOINTS, FOLDER, HOST, isRoot, LOGS, PORTS, VERSIONS } from './settings.mjs'
+import { answersHttp, logFile, portOpen, record, startDetached, untilReady } from './processes.mjs'
+import { DATA, ENDPOINTS, FOLDER, HOST, isRoot, PORTS, VERSIONS } from './settings.mjs'
 
 const properties = (values) =>
   `${Object.entries(values)
     .map(([name, value]) => `${name}=${value}`)
     .join('\n')}\n`
-
-async function must(program, args, options = {}) {
-  const { code, output } = await run(program, args, { onOutput: () => {}, ...options })
-  if (code !== 0) throw new Problem(`${program} ended with ${code}:\n${output.trim().slice(-2000)}`)
-}
 
 /** Kafka 4 logs through log4j2, Kafka 3 through reload4j. */
 function logOptions() {
@@ -128,25 +123,18 @@ async function startConnect() {
   await untilReady('connect', () => answersHttp(`${ENDPOINTS.CONNECT_URL}/connectors`), 240)
 }
 
-/** User and group that databases run as: nobody, where this is root. */
+/** How databases' programs run: as nobody, where this is root, who may not even look into root's folders. */
 function databaseUser() {
-  if (!isRoot) return {}
+  const cwd = '/'
+  if (!isRoot) return { cwd }
   const [uid, gid] = ['-u', '-g'].map((flag) => Number(version('id', [flag, 'nobody'])))
-  return { uid, gid }
+  return { cwd, uid, gid }
 }
 
 function ownFolder(folder, { uid, gid }) {
   mkdirSync(folder, { recursive: true })
   chmodSync(folder, 0o700)
   if (uid !== undefined) chownSync(folder, uid, gid)
-}
-
-/** Runs a program as the databases' user. */
-async function mustAs(user, program, args) {
-  const { spawnSync } = await import('node:child_process')
-  const { status, stdout, stderr, error } = spawnSync(program, args, { ...user, cwd: '/', encoding: 'utf8' })
-  if (status !== 0)
-    throw new Problem(`${program} ended with ${status ?? error?.message}:\n${stdout ?? ''}${stderr ?? ''}`)
 }
 
 async function startPostgres() {
@@ -158,9 +146,9 @@ async function startPostgres() {
     const password = join(FOLDER, 'postgres-password')
     writeFileSync(password, `${ENDPOINTS.POSTGRES_PASSWORD}\n`)
     const auth = ['-U', ENDPOINTS.POSTGRES_USER, '-A', 'scram-sha-256', `--pwfile=${password}`]
-    await mustAs(user, `${bin}initdb`, ['-D', data, ...auth, '-E', 'UTF8', '--locale=C'])
+    await must(`${bin}initdb`, ['-D', data, ...auth, '-E', 'UTF8', '--locale=C'], user)
   }
-  const log = join(LOGS, 'postgres.log')
+  const log = logFile('postgres')
   writeFileSync(log, '')
   if (user.uid !== undefined) chownSync(log, user.uid, user.gid)
   const settings = {
@@ -175,7 +163,7 @@ async function startPostgres() {
     fsync: 'off',
   }
   const options = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
-  await mustAs(user, `${bin}pg_ctl`, ['-D', data, '-w', '-t', '120', '-l', log, '-o', options.join(' '), 'start'])
+  await must(`${bin}pg_ctl`, ['-D', data, '-w', '-t', '120', '-l', log, '-o', options.join(' '), 'start'], user)
   record('postgres', Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0]))
 }
 
@@ -184,11 +172,10 @@ async function startMariadb() {
   const user = databaseUser()
   const data = join(DATA, 'mariadb')
   const socket = join(data, 's.sock')
-  const fresh = !existsSync(join(data, 'mysql'))
-  if (fresh) {
+  if (!existsSync(join(data, 'mysql'))) {
     ownFolder(data, user)
     const auth = ['--auth-root-authentication-method=normal', '--skip-test-db']
-    await mustAs(user, installer, ['--no-defaults', `--datadir=${data}`, ...auth])
+    await must(installer, ['--no-defaults', `--datadir=${data}`, ...auth], user)
   }
   const { MARIADB_USER: name, MARIADB_PASSWORD: password, MARIADB_DB: database } = ENDPOINTS
   const init = join(FOLDER, 'mariadb-init.sql')
@@ -204,7 +191,7 @@ async function startMariadb() {
     ...['--binlog-row-metadata=FULL', '--gtid-strict-mode=ON', '--character-set-server=utf8mb4'],
     ...['--innodb-buffer-pool-size=32M', '--innodb-flush-log-at-trx-commit=0'],
   ]
-  startDetached('mariadb', server, args, { ...user, cwd: '/' })
+  startDetached('mariadb', server, args, user)
   await untilReady('mariadb', () => portOpen(PORTS.mariadb), 90)
 }
 

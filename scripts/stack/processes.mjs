@@ -75,8 +75,8 @@ export function residentMiB(pid) {
 export const portOpen = (port) =>
   new Promise((resolve) => {
     const socket = connect({ host: HOST, port })
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
-    socket.once('connect', () => socket.destroy())
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => resolve(true)).once('connect', () => socket.destroy())
   })
 
 export const answersHttp = async (url) => (await fetch(url, { signal: AbortSignal.timeout(5000) })).ok

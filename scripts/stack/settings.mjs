@@ -1,6 +1,5 @@
 /** Versions, ports and places of the local stack. Each can be set from the environment, e.g. KAFKA_VERSION=3.9.2. */
 
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { CACHE_DIR } from '../lib/paths.mjs'
 
@@ -35,8 +34,6 @@ export const FOLDER = env.STACK_DIR ?? (isRoot ? '/var/tmp/kafka2delta-stack' : 
 export const LOGS = join(FOLDER, 'logs')
 export const PIDS = join(FOLDER, 'pids')
 export const DATA = join(FOLDER, 'data')
-
-export const M2 = env.STACK_M2 ?? join(homedir(), '.m2', 'repository')
 
 /** How to reach everything; also what connectors' placeholders are filled with. */
 export const ENDPOINTS = {

@@ -7,7 +7,7 @@ import { portOpen, runningPid, stop } from './processes.mjs'
 import { DATA, FOLDER, LOGS } from './settings.mjs'
 
 /** What `up` starts where nothing is named. */
-export const DEFAULT_PARTS = Object.keys(PARTS)
+const DEFAULT_PARTS = Object.keys(PARTS)
 
 const NEEDS = { connect: ['kafka', 'registry'] }
 

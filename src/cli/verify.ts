@@ -53,15 +53,15 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
         output.stdout.write(json({ ...result, lastCommit }))
         return
       }
-      const count = (kind: string) => result.differences.filter((difference) => difference.kind === kind).length
+      const counts: string[] = []
       for (const kind of ['missing', 'extra', 'different']) {
         const found = result.differences.filter((difference) => difference.kind === kind)
+        counts.push(`${found.length} ${kind}`)
         for (const difference of found.slice(0, SHOWN)) output.stdout.write(shown(difference))
         if (found.length > SHOWN) output.stdout.write(`  and ${formatCount(found.length - SHOWN)} more ${kind}\n`)
       }
       if (result.notCompared.length > 0) output.stdout.write(`not compared: ${result.notCompared.join(', ')}\n`)
-      const verdict =
-        code === 0 ? 'equal' : `${count('missing')} missing, ${count('extra')} extra, ${count('different')} different`
+      const verdict = code === 0 ? 'equal' : counts.join(', ')
       const behind = result.settled > 0 ? `; ${formatCount(result.settled)} rows were on their way` : ''
       output.stdout.write(
         `${formatCount(result.rows)} rows of ${flags.sourceTable}: ${verdict}${behind}; ` +

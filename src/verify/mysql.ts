@@ -2,8 +2,8 @@
 
 import { createConnection, type RowDataPacket } from 'mysql2'
 import type { SourceRow, SourceTable } from './source.js'
+import { quote } from './values.js'
 
-const quote = (name: string) => `\`${name.replaceAll('`', '``')}\``
 const BINARY = /blob|binary|^bit/
 
 export async function openMysql(url: string, path: readonly string[]): Promise<SourceTable> {
@@ -23,8 +23,6 @@ export async function openMysql(url: string, path: readonly string[]): Promise<S
     }
     const ordered = (column: string) =>
       /char|text|enum/.test(types.get(column) ?? '') ? `CAST(${quote(column)} AS BINARY)` : quote(column)
-    const select = async (sql: string, values?: string[]) =>
-      (await connection.query({ sql, typeCast, ...(values ? { values } : {}) }))[0] as SourceRow[]
     return {
       columns: [...types.keys()],
       async *rows(key, fetchSize) {
@@ -45,10 +43,11 @@ export async function openMysql(url: string, path: readonly string[]): Promise<S
           await connection.query('ROLLBACK')
         }
       },
-      rowsOf(key, values) {
+      async rowsOf(key, values) {
         const tuple = `(${key.map(() => '?').join(', ')})`
         const tuples = values.map(() => tuple).join(', ')
-        return select(`SELECT * FROM ${name} WHERE (${key.map(quote).join(', ')}) IN (${tuples})`, values.flat())
+        const sql = `SELECT * FROM ${name} WHERE (${key.map(quote).join(', ')}) IN (${tuples})`
+        return (await connection.query({ sql, typeCast, values: values.flat() }))[0] as SourceRow[]
       },
       close: () => connection.end(),
     }

@@ -15,7 +15,8 @@ export interface Comparable {
   literal(text: string): string
 }
 
-const quote = (name: string) => `\`${name.replaceAll('`', '``')}\``
+/** A name in Spark's SQL, as in MySQL's. */
+export const quote = (name: string) => `\`${name.replaceAll('`', '``')}\``
 const text = (value: unknown) => String(value)
 const sqlText = (value: string) => `'${value.replaceAll("'", "''")}'`
 

@@ -9,7 +9,7 @@ import { tableFromIPC } from 'apache-arrow'
 import { readTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { SourceRow, SourceTable } from './source.js'
-import { type Comparable, comparable, type DeltaType } from './values.js'
+import { type Comparable, comparable, type DeltaType, quote } from './values.js'
 
 export interface VerifyOptions {
   path: string
@@ -21,7 +21,6 @@ export interface VerifyOptions {
   chunkRows: number
   /** Milliseconds that a difference is given to go away. */
   settle: number
-  onChunk?(rows: number): void
 }
 
 export interface Difference {
@@ -81,7 +80,6 @@ export class Verification {
       this.#compare(chunk, await this.#stored(this.#range(after, upTo)), found)
       rows += chunk.length
       after = upTo
-      this.options.onChunk?.(rows)
     }
     this.#compare([], await this.#stored(this.#range(after, null)), found)
     const first = found.size
@@ -102,7 +100,7 @@ export class Verification {
           const terms = values.slice(0, i + 1).map((value, j) => {
             const { name, how } = this.#key[j] as { name: string; how: Comparable }
             const operator = j < i ? '=' : i === values.length - 1 ? last : sign
-            return `\`${name.replaceAll('`', '``')}\` ${operator} ${how.literal(value)}`
+            return `${quote(name)} ${operator} ${how.literal(value)}`
           })
           return `(${terms.join(' AND ')})`
         })
@@ -193,9 +191,7 @@ export class Verification {
   }
 
   #same(key: readonly string[]): string {
-    return this.#key
-      .map(({ name, how }, i) => `\`${name.replaceAll('`', '``')}\` = ${how.literal(key[i] as string)}`)
-      .join(' AND ')
+    return this.#key.map(({ name, how }, i) => `${quote(name)} = ${how.literal(key[i] as string)}`).join(' AND ')
   }
 
   /** A key as the table holds it, in the form in which the source writes it. */
