@@ -1,13 +1,16 @@
 /**
  * PostgreSQL → Debezium → Kafka → Delta tables, all of them real. Two connectors read the same tables: one flattens
  * changes into topics of one partition and its tables lie in a folder, the other sends envelopes through topics of three
- * partitions and its tables lie on S3. After each step every table is compared with the source's rows.
+ * partitions and its tables lie on S3, where a second process commits to them, too. After each step every table is compared with the source's rows.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { Int32, makeVector, Table, TimestampMicrosecond, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
 import pg from 'pg'
@@ -38,6 +41,7 @@ const TABLES: SourceTable[] = [
   { name: 'public.all_types', keys: ['id'] },
   { name: 'public.composite', keys: ['a', 'b'] },
   { name: 'public.toasted', keys: ['id'] },
+  { name: 'public.ring', keys: ['id'] },
   { name: 'public.open_tx', keys: ['id'] },
   { name: 'public.copied', keys: ['id'] },
   { name: 'public.truncated', keys: ['id'] },
@@ -58,6 +62,8 @@ CREATE TABLE all_types (id int PRIMARY KEY, c_smallint smallint, c_int int, c_bi
 CREATE TABLE composite (a int, b text, c numeric(6,3), PRIMARY KEY (a, b));
 CREATE TABLE toasted (id int PRIMARY KEY, n int, big text, bin bytea, arr text[]);
 ALTER TABLE toasted ALTER big SET STORAGE EXTERNAL, ALTER bin SET STORAGE EXTERNAL, ALTER arr SET STORAGE EXTERNAL;
+CREATE TABLE ring (id int PRIMARY KEY, n int, big text);
+ALTER TABLE ring ALTER big SET STORAGE EXTERNAL;
 CREATE TABLE open_tx (id int PRIMARY KEY, v text);
 CREATE TABLE copied (id int PRIMARY KEY, v text, at timestamptz);
 CREATE TABLE truncated (id int PRIMARY KEY, v text);
@@ -70,6 +76,7 @@ INSERT INTO products (name, price, created_at) VALUES ('Snap product', 99999999.
 INSERT INTO all_types (id, c_int, c_text) VALUES (1, 1, 'snapshot');
 INSERT INTO composite VALUES (1, 'x', 2.5), (1, 'y', NULL);
 INSERT INTO toasted SELECT i, i, repeat('a' || i, 3000), decode(repeat('63', 3000), 'hex'), array_fill('zz'::text, ARRAY[3000]) FROM generate_series(1, 4) i;
+INSERT INTO ring SELECT i, i, repeat('r' || i, 3000) FROM generate_series(1, 4) i;
 INSERT INTO open_tx VALUES (1, 'old'), (2, 'old'), (3, 'gone');
 INSERT INTO copied VALUES (0, 'first', '2024-01-01');
 INSERT INTO truncated SELECT i, 'row ' || i FROM generate_series(1, 20) i;
@@ -94,6 +101,8 @@ let db: pg.Client
 let other: pg.Client
 let oracle: SourceOracle
 let replicas: Replica[]
+let otherWriter: ChildProcess
+let otherWriterSays: Promise<string>
 let marker = 0
 let compared = 0
 /** Tables that flattened topics cannot keep equal any more. */
@@ -131,7 +140,7 @@ test.before(async (t) => {
         'topic.creation.default.partitions': '3',
         // A truncate goes through one partition: in a topic of several it does not reach the snapshot's rows in the others.
         'topic.creation.groups': 'one',
-        'topic.creation.one.include': '.*truncated',
+        'topic.creation.one.include': '.*(truncated|ring)',
         'topic.creation.one.partitions': '1',
         'topic.creation.one.replication.factor': '1',
       }),
@@ -153,9 +162,16 @@ test.before(async (t) => {
   await other.query('COMMIT')
   await replicas[1]?.connect()
   await replicas[1]?.start()
+  const script = fileURLToPath(new URL('other-writer.mjs', import.meta.url))
+  const uris = TABLES.map(({ name }) => (replicas[1] as Replica).uri(name))
+  otherWriter = spawn(process.execPath, ['--import=tsx', script, JSON.stringify(S3_OPTIONS), ...uris], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  otherWriterSays = text(otherWriter.stdout as NonNullable<ChildProcess['stdout']>)
 })
 
 test.after.always(async () => {
+  otherWriter?.kill('SIGKILL')
   for (const replica of replicas ?? []) await replica.stop().catch(() => {})
   await oracle?.close()
   await other?.end()
@@ -357,7 +373,8 @@ step(
     'UPDATE users SET id = 1000 WHERE id = 20',
     'UPDATE toasted SET id = 11 WHERE id = 1',
     'UPDATE toasted SET id = id + 20 WHERE id IN (2, 4)',
-    'BEGIN; UPDATE toasted SET id = 99 WHERE id = 3; UPDATE toasted SET id = 3, n = 8 WHERE id = 99; COMMIT',
+    // In one partition: through several, the way back may come before the way there.
+    'BEGIN; UPDATE ring SET id = 99 WHERE id = 3; UPDATE ring SET id = 3, n = 8 WHERE id = 99; COMMIT',
   ),
 )
 
@@ -380,7 +397,13 @@ step('an incremental snapshot beside changes', async () => {
   await sleep(3000)
 })
 
-async function verified(replica: Replica, table: string) {
+type Verdict = VerifyResult & {
+  messagesBehind: number | null
+  repaired: { version: number | null; upserted: number; deleted: number } | null
+}
+
+/** The command: with `repair`, by the topic of a configuration file. */
+async function verified(replica: Replica, table: string, repair = false) {
   let printed = ''
   const write = (text: string) => {
     printed += text
@@ -389,8 +412,46 @@ async function verified(replica: Replica, table: string) {
   const source = `postgres://${address.user}:${address.password}@${address.host}:${address.port}/${id}`
   const flags = { source, sourceTable: table, chunkRows: 7000, settle: '2 seconds', json: true }
   const storageOption = replica.uri(table).startsWith('s3://') ? { storageOption: S3_OPTIONS } : {}
-  const code = await verify(replica.uri(table), { ...flags, ...storageOption }, output)
-  return { code, result: JSON.parse(printed) as VerifyResult }
+  let code: number
+  if (repair) {
+    const config = join(folder, `${replica.prefix}.json`)
+    writeFileSync(config, JSON.stringify(replica.options))
+    code = await verify(`${replica.prefix}.${table}`, { ...flags, config, repair }, output)
+  } else {
+    code = await verify(replica.uri(table), { ...flags, ...storageOption }, output)
+  }
+  return { code, result: JSON.parse(printed) as Verdict }
+}
+
+/** Takes rows out of the tables, behind the streams' backs. */
+async function damage(of: readonly Replica[]): Promise<void> {
+  for (const replica of of) {
+    for (const { name, keys } of TABLES) {
+      const path = replica.uri(name)
+      const storage = path.startsWith('s3://') ? { storageOptions: S3_OPTIONS } : {}
+      const table = await DeltaTable.open({ path, ...storage, ...(name === 'public.orders' ? byMonth : {}) })
+      const rows = (await db.query(`SELECT ${keys.join(', ')} FROM ${name} ORDER BY 1 LIMIT 3`)).rows
+      const column = (key: string) =>
+        key === 'b'
+          ? vectorFromArray(
+              rows.map((row) => row[key]),
+              new Utf8(),
+            )
+          : vectorFromArray(
+              rows.map((row) => Number(row[key])),
+              new Int32(),
+            )
+      const _op = vectorFromArray(
+        rows.map(() => 1),
+        new Uint8(),
+      )
+      const change = new Table({ ...Object.fromEntries(keys.map((key) => [key, column(key)])), _op })
+      if (['public.all_types', 'public.toasted', 'public.orders', 'public.composite'].includes(name)) {
+        await table.merge(change, { primaryKey: keys })
+      }
+      await table.close()
+    }
+  }
 }
 
 test.serial('verify finds nothing', async (t) => {
@@ -441,10 +502,34 @@ test.serial('verify finds a changed row, a removed one and an added one', async 
       ['extra', '100001'],
       ['missing', '50000'],
     ])
-    // The source's next changes of these rows mend them.
   }
+  // The source's next changes of these rows mend them, or a repair does.
   await db.query("UPDATE copied SET v = v || ' again' WHERE id IN (777, 50000)")
-  await db.query("INSERT INTO copied VALUES (100001, 'x', now()); DELETE FROM copied WHERE id = 100001")
+  await untilThrough()
+})
+
+test.serial('verify --repair: one commit beside the stream', async (t) => {
+  t.timeout(240_000)
+  const beside = setInterval(() => void other.query("UPDATE copied SET v = 'beside' WHERE id = 5"), 150)
+  try {
+    for (const replica of replicas) {
+      const { code, result } = await verified(replica, 'public.copied', true)
+      t.is(code, 0)
+      t.like(result.repaired, { upserted: 0, deleted: 1 })
+      t.is(typeof result.messagesBehind, 'number')
+    }
+    // Values of every type, texts that are left out, a computed partition.
+    await damage(replicas)
+    for (const replica of replicas) {
+      for (const table of ['public.all_types', 'public.toasted', 'public.orders', 'public.composite']) {
+        const { code, result } = await verified(replica, table, true)
+        t.is(code, 0, table)
+        t.true((result.repaired?.upserted ?? 0) > 0, table)
+      }
+    }
+  } finally {
+    clearInterval(beside)
+  }
   await equal(t)
 })
 
@@ -459,6 +544,10 @@ test.serial('a truncate: envelopes carry it, flattened topics cannot', async (t)
   t.is(verdict.result.differences.filter(({ kind }) => kind === 'extra').length, 19)
   // Of at most 30 that are told.
   t.is(result?.differences.filter((text) => text.includes('not at the source')).length, 30)
+  const repair = await verified(replicas[0] as Replica, 'public.truncated', true)
+  t.like(repair.result.repaired, { upserted: 0, deleted: 19 })
+  lost.delete('public.truncated')
+  await equal(t)
 })
 
 step('Connect is killed: changes are sent again', async () => {
@@ -468,6 +557,24 @@ step('Connect is killed: changes are sent again', async () => {
   await db.query("UPDATE users SET name = 'while it was down' WHERE id IN (21, 30)")
   await db.query('DELETE FROM users WHERE id = 22')
   await up(['connect'])
+})
+
+test.serial('the second process lost no commit, and took none', async (t) => {
+  t.timeout(120_000)
+  otherWriter.stdin?.end()
+  const done: Record<string, { positions: number; compactions: number }> = JSON.parse(await otherWriterSays)
+  const sum = { positions: 0, compactions: 0 }
+  for (const [uri, { positions, compactions }] of Object.entries(done)) {
+    const table = await DeltaTable.open({ path: uri, storageOptions: S3_OPTIONS })
+    t.is((await table.offsets()).get('other-writer'), BigInt(positions), uri)
+    await table.close()
+    sum.positions += positions
+    sum.compactions += compactions
+  }
+  t.true(sum.positions > 100)
+  t.true(sum.compactions > 20)
+  t.log(`${sum.positions} commits of positions and ${sum.compactions} compactions by a second process`)
+  await equal(t)
 })
 
 test.serial('all rows compared', (t) => {

@@ -58,6 +58,11 @@ program
   .option('--starting-offsets <where>', 'earliest, latest or a time, for partitions that the table holds no offset of')
   .option('--no-live', 'JSON lines also on a terminal')
   .addOption(
+    new Option('--http <address>', 'serve /healthz, /readyz, /status and /metrics there, as ":8080"').env(
+      'KAFKA2DELTA_HTTP',
+    ),
+  )
+  .addOption(
     new Option('--log-level <level>', 'of the log on standard error')
       .choices(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
       .env('KAFKA2DELTA_LOG_LEVEL'),
@@ -135,6 +140,7 @@ onTable('verify', 'compare a table with the table of the database, row by row; e
   .option('--key <columns>', 'key columns, with commas between (default: those that the table names)')
   .option('--chunk-rows <n>', 'rows that are compared at once', number('--chunk-rows', 1), 50_000)
   .option('--settle <duration>', 'time that a row has to become equal, for changes on their way', '10 seconds')
+  .option('--repair', 'make the table equal to the source, in one commit beside the stream; needs --config')
   .action(async (path: string, flags: VerifyFlags) => {
     verbose = flags.verbose === true
     exitCode = await (await import('./verify.js')).verify(path, flags, processOutput)

@@ -1,7 +1,8 @@
 /** `kafka2delta run`: keeps the tables of a configuration file up to date. */
 
 import pc from 'picocolors'
-import type { KafkaToDeltaError } from '../errors.js'
+import { KafkaToDeltaError } from '../errors.js'
+import { HttpServer, parseHttpAddress } from '../http/server.js'
 import { createLogger, type Logger, type LogLevel } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { startQuery } from '../stream/start.js'
@@ -24,6 +25,15 @@ export interface RunFlags {
   live?: boolean
   logLevel?: LogLevel
   verbose?: boolean
+  /** Where `/healthz`, `/readyz`, `/status` and `/metrics` are served. */
+  http?: string
+}
+
+async function serve(address: string | undefined): Promise<HttpServer | null> {
+  if (address === undefined || address === '') return null
+  const parsed = parseHttpAddress(address)
+  if (parsed !== null) return HttpServer.listen(parsed)
+  throw new KafkaToDeltaError('CONFIG_INVALID', `--http: expected an address such as ":8080", got ${address}`)
 }
 
 export function flagOverrides(flags: RunFlags): Override[] {
@@ -61,8 +71,11 @@ export async function run(flags: RunFlags, output: Output, { systems, env }: Run
   const signals = watchSignals((name) => {
     output.stderr.write(`${name}: finishing the batches in hand; once more to end at once\n`)
   })
+  let http: HttpServer | null = null
   try {
+    http = await serve(flags.http)
     const query = await startQuery({ options, systems: systems(options, logger), logger, signal: signals.signal })
+    http?.watch(query)
     const stop = () => void query.stop()
     if (signals.signal.aborted) stop()
     else signals.signal.addEventListener('abort', stop, { once: true })
@@ -104,6 +117,7 @@ export async function run(flags: RunFlags, output: Output, { systems, env }: Run
     if (signals.received) return SIGNAL_EXIT[signals.received]
     throw error
   } finally {
+    await http?.close()
     signals.end()
   }
 }

@@ -4,6 +4,7 @@ import type { DeltaTableOptions, TableInfo } from '../delta/table.js'
 import { DeltaTable, tableHistory } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { parseDuration, parseSize } from '../options/units.js'
+import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { loadConfig } from './config.js'
 import { formatBytes, formatCount, formatMs, formatTable } from './format.js'
 import type { Output } from './output.js'
@@ -21,17 +22,20 @@ export interface TableFlags {
 
 export const invalid = (message: string) => new KafkaToDeltaError('CONFIG_INVALID', message)
 
+/** The configuration's options, and those of the table that is meant: by its topic, name or path. */
+export function configuredTable(path: string, config: string): { options: ResolvedOptions; table: ResolvedTable } {
+  const options = loadConfig(config)
+  const table = options.tables.find(({ topic, name, uri }) => [topic, name, uri].includes(path))
+  if (table !== undefined) return { options, table }
+  const known = options.tables.map(({ topic }) => topic).join(', ')
+  throw invalid(`${config} has no table ${JSON.stringify(path)}; name one by its topic: ${known}`)
+}
+
 /** The table that is meant, with the options that matter for maintenance. */
 export function tableOptions(path: string, flags: TableFlags): DeltaTableOptions {
   const own = flags.storageOption ?? {}
   if (flags.config === undefined) return { path, storageOptions: own }
-  const { tables } = loadConfig(flags.config)
-  const table = tables.find(({ topic, name, uri }) => [topic, name, uri].includes(path))
-  if (table === undefined) {
-    const known = tables.map(({ topic }) => topic).join(', ')
-    throw invalid(`${flags.config} has no table ${JSON.stringify(path)}; name one by its topic: ${known}`)
-  }
-  const { uri, storageOptions, clusterBy, compression, targetFileSize } = table
+  const { uri, storageOptions, clusterBy, compression, targetFileSize } = configuredTable(path, flags.config).table
   return { path: uri, storageOptions: { ...storageOptions, ...own }, clusterBy, compression, targetFileSize }
 }
 

@@ -2,10 +2,19 @@
 
 import { tableHistory } from '../delta/table.js'
 import { parseDuration } from '../options/units.js'
-import { type Difference, openSource, Verification } from '../verify/index.js'
+import type { ResolvedOptions, ResolvedTable } from '../options.js'
+import { openDeltaTable } from '../stream/real-systems.js'
+import {
+  type Difference,
+  messagesBehind,
+  openSource,
+  type RepairResult,
+  repair,
+  Verification,
+} from '../verify/index.js'
 import { formatCount, formatMs } from './format.js'
 import type { Output } from './output.js'
-import { invalid, json, type TableFlags, tableOptions, withTable } from './table-commands.js'
+import { configuredTable, invalid, json, type TableFlags, tableOptions, withTable } from './table-commands.js'
 
 export interface VerifyFlags extends TableFlags {
   source: string
@@ -13,6 +22,7 @@ export interface VerifyFlags extends TableFlags {
   key?: string
   chunkRows: number
   settle: string
+  repair?: boolean
 }
 
 /** Keys that are printed of each kind. */
@@ -23,11 +33,50 @@ function shown({ key, kind, columns }: Difference): string {
   return `  ${kind} ${key.join(', ')}${values.length > 0 ? `: ${values.join('; ')}` : ''}\n`
 }
 
-/** Exit code 1 where anything differs. */
+/** The configuration that a repair needs: what is computed, and how rows are written. */
+function repairable(path: string, { config }: VerifyFlags): ResolvedTable {
+  if (config === undefined) {
+    throw invalid('--repair needs --config: the configuration says which columns are computed and how rows are written')
+  }
+  const { table } = configuredTable(path, config)
+  if (table.writeMode !== 'upsert' || table.deletes !== 'hard' || table.shared) {
+    throw invalid('--repair is for tables that equal one source table: not with writeMode, deletes or shared')
+  }
+  return table
+}
+
+/** The name after `AS`. */
+const nameOf = (expression: string) => (/\s([^\s]+)\s*$/.exec(expression)?.[1] ?? '').replaceAll(/["`]/g, '')
+
+async function repaired(
+  table: ResolvedTable,
+  verification: Verification,
+  options: Omit<Parameters<typeof repair>[2], 'computed'>,
+): Promise<RepairResult> {
+  // A few keys: looking through the files' key columns costs less than an index of all.
+  const delta = await openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
+  try {
+    return await repair(delta, verification, { ...options, computed: new Set(table.additionalCols.map(nameOf)) })
+  } finally {
+    await delta.close()
+  }
+}
+
+/** What is known of the topic's end: nothing where Kafka does not answer. */
+async function behind(options: ResolvedOptions, topic: string, offsets: Parameters<typeof messagesBehind>[2]) {
+  try {
+    return await messagesBehind(options, topic, offsets)
+  } catch {
+    return null
+  }
+}
+
+/** Exit code 1 where anything differs, and was not repaired. */
 export async function verify(path: string, flags: VerifyFlags, output: Output): Promise<number> {
   const settle = parseDuration(flags.settle)
   if (settle === null) throw invalid(`--settle: expected a duration such as "10 seconds", got ${flags.settle}`)
   const { storageOptions } = tableOptions(path, flags)
+  const repairTable = flags.repair ? repairable(path, flags) : null
   let code = 0
   await withTable(path, flags, {}, async (table, info) => {
     const stored = info.properties['kafka2delta.primaryKey']
@@ -38,19 +87,30 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
     const began = Date.now()
     const source = await openSource(flags.source, flags.sourceTable)
     try {
-      const result = await new Verification(source, {
+      const verification = new Verification(source, {
         path: table.uri,
         ...(storageOptions ? { storageOptions } : {}),
         fields,
         primaryKey,
         chunkRows: flags.chunkRows,
         settle,
-      }).run()
+      })
+      const result = await verification.run()
       const [last] = await tableHistory(table.uri, { limit: 1, ...(storageOptions ? { storageOptions } : {}) })
       const lastCommit = last?.timestamp === undefined ? null : new Date(last.timestamp).toISOString()
-      code = result.differences.length > 0 ? 1 : 0
+      code = result.differences.length > 0 && repairTable === null ? 1 : 0
+      let messages: number | null = null
+      if (flags.config !== undefined) {
+        const configured = configuredTable(path, flags.config)
+        messages = await behind(configured.options, configured.table.topic, (await table.refresh()).offsets)
+      }
+      const { notCompared } = result
+      const mended =
+        repairTable && result.differences.length > 0
+          ? await repaired(repairTable, verification, { fields, primaryKey, notCompared })
+          : null
       if (flags.json) {
-        output.stdout.write(json({ ...result, lastCommit }))
+        output.stdout.write(json({ ...result, lastCommit, messagesBehind: messages, repaired: mended }))
         return
       }
       const counts: string[] = []
@@ -60,12 +120,19 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
         for (const difference of found.slice(0, SHOWN)) output.stdout.write(shown(difference))
         if (found.length > SHOWN) output.stdout.write(`  and ${formatCount(found.length - SHOWN)} more ${kind}\n`)
       }
-      if (result.notCompared.length > 0) output.stdout.write(`not compared: ${result.notCompared.join(', ')}\n`)
-      const verdict = code === 0 ? 'equal' : counts.join(', ')
-      const behind = result.settled > 0 ? `; ${formatCount(result.settled)} rows were on their way` : ''
+      if (notCompared.length > 0) output.stdout.write(`not compared: ${notCompared.join(', ')}\n`)
+      const verdict = result.differences.length === 0 ? 'equal' : counts.join(', ')
+      const onTheWay = result.settled > 0 ? `; ${formatCount(result.settled)} rows were on their way` : ''
       output.stdout.write(
-        `${formatCount(result.rows)} rows of ${flags.sourceTable}: ${verdict}${behind}; ` +
-          `last commit ${lastCommit ?? 'unknown'}; in ${formatMs(Date.now() - began)}\n`,
+        `${formatCount(result.rows)} rows of ${flags.sourceTable}: ${verdict}${onTheWay}; ` +
+          `last commit ${lastCommit ?? 'unknown'}${messages === null ? '' : `, ${formatCount(messages)} messages behind`}; ` +
+          `in ${formatMs(Date.now() - began)}\n`,
+      )
+      if (mended === null) return
+      output.stdout.write(
+        mended.version === null
+          ? 'nothing to repair: the differences are gone\n'
+          : `repaired in version ${mended.version}: ${formatCount(mended.upserted)} rows written, ${formatCount(mended.deleted)} deleted\n`,
       )
     } finally {
       await source.close()

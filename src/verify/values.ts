@@ -1,7 +1,15 @@
 /** Values of both sides in one form of text, by the Delta column's type. */
 
 /** A type of the Delta schema's JSON. */
-export type DeltaType = string | { type: string; elementType?: DeltaType }
+export type DeltaType =
+  | string
+  | {
+      type: string
+      elementType?: DeltaType
+      keyType?: DeltaType
+      valueType?: DeltaType
+      fields?: readonly { name: string; type: DeltaType }[]
+    }
 
 /** What a column's values are compared by; null where the type is not compared. */
 export interface Comparable {

@@ -47,10 +47,16 @@ const KEYS_OF_ONE_QUERY = 200
 
 type Values = Map<string, string | null>
 
+/** A difference, and the source's row where it has one. */
+export interface Found extends Difference {
+  values: Values | null
+}
+
 export class Verification {
   readonly #columns: { name: string; how: Comparable }[] = []
   readonly #key: { name: string; how: Comparable }[]
   readonly #notCompared = new Set<string>()
+  #found = new Map<string, Found>()
 
   constructor(
     private readonly source: SourceTable,
@@ -72,7 +78,7 @@ export class Verification {
   }
 
   async run(): Promise<VerifyResult> {
-    const found = new Map<string, Difference>()
+    const found = new Map<string, Found>()
     let rows = 0
     let after: readonly string[] | null = null
     for await (const chunk of this.source.rows(this.options.primaryKey, this.options.chunkRows)) {
@@ -84,7 +90,8 @@ export class Verification {
     this.#compare([], await this.#stored(this.#range(after, null)), found)
     const first = found.size
     await this.#settle(found)
-    const differences = [...found.values()]
+    const differences = [...found.values()].map(({ values: _, ...difference }) => difference)
+    this.#found = found
     return { rows, differences, settled: first - differences.length, notCompared: [...this.#notCompared] }
   }
 
@@ -143,8 +150,8 @@ export class Verification {
     return values
   }
 
-  #compare(rows: readonly SourceRow[], stored: Map<string, Values>, found: Map<string, Difference>): void {
-    const note = (text: string, difference: Difference) => {
+  #compare(rows: readonly SourceRow[], stored: Map<string, Values>, found: Map<string, Found>): void {
+    const note = (text: string, difference: Found) => {
       found.set(text, difference)
       if (found.size <= MOST_DIFFERENCES) return
       throw new KafkaToDeltaError(
@@ -158,36 +165,49 @@ export class Verification {
       const key = this.#sourceKey(row)
       const other = stored.get(text)
       stored.delete(text)
-      if (other === undefined) note(text, { key, kind: 'missing' })
+      if (other === undefined) note(text, { key, kind: 'missing', values })
       else {
         const columns = [...values].filter(([name, value]) => other.get(name) !== value)
         if (columns.length > 0) {
           const of = columns.map(([name, value]) => ({ name, table: other.get(name) ?? null, source: value }))
-          note(text, { key, kind: 'different', columns: of })
+          note(text, { key, kind: 'different', columns: of, values })
         }
       }
     }
     for (const [text, values] of stored) {
-      note(text, { key: this.#key.map(({ name }) => values.get(name) ?? ''), kind: 'extra' })
+      note(text, { key: this.#key.map(({ name }) => values.get(name) ?? ''), kind: 'extra', values: null })
     }
   }
 
   /** Looks again at what differs until it is equal or the time is over. */
-  async #settle(found: Map<string, Difference>): Promise<void> {
+  async #settle(found: Map<string, Found>): Promise<void> {
     const until = Date.now() + this.options.settle
     while (found.size > 0 && Date.now() < until) {
       await sleep(SETTLE_STEP_MS)
-      const keys = [...found.entries()]
-      for (let i = 0; i < keys.length; i += KEYS_OF_ONE_QUERY) {
-        const some = keys.slice(i, i + KEYS_OF_ONE_QUERY)
-        const values = some.map(([, { key, kind }]) => (kind === 'extra' ? this.#sourceForm(key) : key))
-        // The table first: what it has got by then, the source has, too.
-        const stored = await this.#stored(values.map((key) => `(${this.#same(key)})`).join(' OR '))
-        const rows = await this.source.rowsOf(this.options.primaryKey, values)
-        for (const [text] of some) found.delete(text)
-        this.#compare(rows, stored, found)
-      }
+      await this.#lookAgain(found)
     }
+  }
+
+  async #lookAgain(found: Map<string, Found>): Promise<void> {
+    const keys = [...found.entries()]
+    for (let i = 0; i < keys.length; i += KEYS_OF_ONE_QUERY) {
+      const some = keys.slice(i, i + KEYS_OF_ONE_QUERY)
+      const values = some.map(([, { key, kind }]) => (kind === 'extra' ? this.#sourceForm(key) : key))
+      // The table first: what it has got by then, the source has, too.
+      const stored = await this.#stored(values.map((key) => `(${this.#same(key)})`).join(' OR '))
+      const rows = await this.source.rowsOf(this.options.primaryKey, values)
+      for (const [text] of some) found.delete(text)
+      this.#compare(rows, stored, found)
+    }
+  }
+
+  /**
+   * Looks once more at what {@link run} found: what differs now, by the key's values as the table has them. The columns
+   * say what {@link Found.values} hold.
+   */
+  async differencesNow(): Promise<{ columns: readonly string[]; found: ReadonlyMap<string, Found> }> {
+    await this.#lookAgain(this.#found)
+    return { columns: this.#columns.map(({ name }) => name), found: this.#found }
   }
 
   #same(key: readonly string[]): string {

@@ -6,7 +6,13 @@ import { tableFromIPC } from 'apache-arrow'
 import { Kafka, logLevel } from 'kafkajs'
 import { type Connector, deleteConnector, putConnector } from '../../../scripts/stack/connectors.mjs'
 import { ENDPOINTS } from '../../../scripts/stack/settings.mjs'
-import { readTable, type StreamingQuery, streamToDelta, type TableOptions } from '../../../src/index.js'
+import {
+  readTable,
+  type StreamingQuery,
+  type StreamOptions,
+  streamToDelta,
+  type TableOptions,
+} from '../../../src/index.js'
 import type { Comparison, SourceOracle, SourceRow } from './source-oracle.js'
 
 export interface SourceTable {
@@ -65,7 +71,12 @@ export class Replica {
       await sleep(200)
     }
     await admin.disconnect()
-    this.#query = await streamToDelta({
+    this.#query = await streamToDelta(this.options)
+  }
+
+  /** What the stream is made with. */
+  get options(): StreamOptions {
+    return {
       queryName: this.prefix,
       kafka: { brokers: [ENDPOINTS.KAFKA_BOOTSTRAP] },
       schemaRegistry: { url: ENDPOINTS.REGISTRY_URL },
@@ -74,7 +85,7 @@ export class Replica {
       tables: Object.fromEntries(
         this.tables.map(({ name, options }) => [`${this.prefix}.${name}`, { path: this.uri(name), ...options }]),
       ),
-    })
+    }
   }
 
   async select(table: string, sql: string): Promise<Record<string, unknown>[]> {

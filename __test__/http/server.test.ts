@@ -1,0 +1,102 @@
+import { EventEmitter } from 'node:events'
+import test from 'ava'
+import { KafkaToDeltaError } from '../../src/errors.js'
+import { HttpServer, parseHttpAddress } from '../../src/http/server.js'
+import type { StreamingQuery } from '../../src/index.js'
+
+test('addresses', (t) => {
+  t.deepEqual(parseHttpAddress('8080'), { port: 8080 })
+  t.deepEqual(parseHttpAddress(':8080'), { port: 8080 })
+  t.deepEqual(parseHttpAddress('127.0.0.1:0'), { host: '127.0.0.1', port: 0 })
+  t.deepEqual(parseHttpAddress('[::1]:80'), { host: '::1', port: 80 })
+  for (const wrong of ['', 'x', ':', '1:2:3', '127.0.0.1', ':70000', '[::1]x:80']) t.is(parseHttpAddress(wrong), null)
+})
+
+class FakeQuery extends EventEmitter {
+  name = 'shop'
+  isActive = true
+  exception: KafkaToDeltaError | null = null
+  lastProgress = null
+  table = { table: 'lake.orders', state: 'waiting', lag: 7, numBadRecords: 0, waitingFor: null as unknown }
+  get status() {
+    return { message: '', isDataAvailable: false, isTriggerActive: false, tables: { orders: this.table } }
+  }
+}
+
+const progress = {
+  topic: 'orders',
+  table: 'lake.orders',
+  timestamp: '2026-01-01T00:00:00.000Z',
+  version: 3,
+  numInputRows: 10,
+  numInputBytes: 1000,
+  numBadRecords: 0,
+  numRowsInserted: 4,
+  numRowsUpdated: 5,
+  numRowsDeleted: 1,
+  droppedStale: 0,
+  numMissingValues: 0,
+  bytesWritten: 5000,
+  durationMs: { total: 30 },
+}
+
+test('the life of a worker', async (t) => {
+  const http = await HttpServer.listen({ host: '127.0.0.1', port: 0 })
+  const get = async (path: string, method = 'GET') => {
+    const response = await fetch(`http://127.0.0.1:${http.port}${path}`, { method })
+    return { status: response.status, body: await response.text() }
+  }
+  t.deepEqual(await get('/healthz'), { status: 200, body: 'starting\n' })
+  t.is((await get('/readyz')).status, 503)
+  t.is((await get('/metrics')).status, 200)
+
+  const query = new FakeQuery()
+  http.watch(query as unknown as StreamingQuery)
+  t.deepEqual(await get('/healthz?probe=1'), { status: 200, body: 'ok\n' })
+  t.deepEqual(await get('/readyz'), { status: 200, body: 'ok\n' })
+  t.like(JSON.parse((await get('/status')).body), { state: 'running', name: 'shop', tables: { orders: { lag: 7 } } })
+
+  query.emit('progress', progress)
+  query.emit('progress', progress)
+  query.emit('compaction', progress)
+  query.emit('dataLoss', { topic: 'orders', lost: 12n })
+  const { body } = await get('/metrics')
+  const labels = 'topic="orders",table="lake.orders"'
+  for (const line of [
+    `kafka2delta_messages_total{${labels}} 20`,
+    `kafka2delta_rows_total{${labels},operation="update"} 10`,
+    `kafka2delta_lag_messages{${labels}} 7`,
+    `kafka2delta_table_ended{${labels}} 0`,
+    `kafka2delta_table_version{${labels}} 3`,
+    `kafka2delta_compactions_total{${labels}} 1`,
+    `kafka2delta_lost_offsets_total{${labels}} 12`,
+    `kafka2delta_batch_duration_seconds_bucket{le="0.05",${labels}} 2`,
+    `kafka2delta_last_commit_timestamp_seconds{${labels}} 1767225600`,
+  ]) {
+    t.true(body.split('\n').includes(line), `${line}\n${body}`)
+  }
+  t.true(body.includes('process_cpu_seconds_total'))
+
+  query.table.waitingFor = { message: 'the registry does not answer' }
+  t.is((await get('/readyz')).status, 503)
+  t.is((await get('/healthz')).status, 200)
+  query.table.waitingFor = null
+
+  // A table that failed: the others go on, but somebody has to look.
+  query.exception = new KafkaToDeltaError('BAD_RECORD', 'no header byte')
+  query.emit('tableFailed', { topic: 'orders', table: 'lake.orders', error: query.exception })
+  t.deepEqual(await get('/readyz'), { status: 503, body: 'no header byte\n' })
+  t.is((await get('/healthz')).status, 200)
+  t.true((await get('/metrics')).body.includes(`kafka2delta_table_failures_total{${labels},code="BAD_RECORD"} 1`))
+
+  query.isActive = false
+  query.emit('terminated', { name: 'shop', exception: query.exception })
+  t.is((await get('/healthz')).status, 503)
+  t.is((await get('/nothing')).status, 404)
+  t.is((await get('/healthz', 'POST')).status, 405)
+  t.deepEqual(await get('/readyz', 'HEAD'), { status: 503, body: '' })
+
+  await t.throwsAsync(HttpServer.listen({ host: '127.0.0.1', port: http.port }), { code: 'CONFIG_INVALID' })
+  await http.close()
+  await t.throwsAsync(get('/healthz'))
+})

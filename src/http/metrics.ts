@@ -1,0 +1,98 @@
+/** A query's figures for Prometheus. Labels are `topic` and `table`, as many as the configuration has. */
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { StreamingQuery } from '../stream.js'
+
+const LABELS = ['topic', 'table'] as const
+
+export class Metrics {
+  readonly #registry = new Registry()
+  #query: StreamingQuery | null = null
+
+  constructor() {
+    const registers = [this.#registry]
+    collectDefaultMetrics({ register: this.#registry })
+    const perTable = (name: string, help: string, value: (table: Status) => number | null) => {
+      const query = () => this.#query
+      new Gauge({
+        name: `kafka2delta_${name}`,
+        help,
+        labelNames: LABELS,
+        registers,
+        collect() {
+          this.reset()
+          for (const [topic, table] of Object.entries(query()?.status.tables ?? {})) {
+            const of = value(table)
+            if (of !== null) this.set({ topic, table: table.table }, of)
+          }
+        },
+      })
+    }
+    perTable('lag_messages', 'Offsets between the table and the end of its topic.', ({ lag }) => lag)
+    perTable('table_ended', '1 where the table gets no changes any more.', ({ state }) => (state === 'ended' ? 1 : 0))
+    perTable('table_retrying', '1 where a system fails that the table waits for.', ({ waitingFor }) =>
+      waitingFor ? 1 : 0,
+    )
+  }
+
+  /** Begins to count what a query does. */
+  watch(query: StreamingQuery): void {
+    this.#query = query
+    const registers = [this.#registry]
+    const counter = (name: string, help: string, more: readonly string[] = []) =>
+      new Counter({ name: `kafka2delta_${name}`, help, labelNames: [...LABELS, ...more], registers })
+    const gauge = (name: string, help: string) =>
+      new Gauge({ name: `kafka2delta_${name}`, help, labelNames: LABELS, registers })
+    const messages = counter('messages_total', 'Messages that were committed.')
+    const bytes = counter('message_bytes_total', 'Bytes of their keys and values.')
+    const rows = counter('rows_total', 'Rows by what became of them.', ['operation'])
+    const commits = counter('commits_total', 'Commits with changes.')
+    const written = counter('written_bytes_total', 'Bytes of data files and deletion vectors.')
+    const bad = counter('bad_records_total', 'Messages that could not be applied.')
+    const stale = counter('dropped_stale_total', 'Changes that were dropped, since a newer one is known.')
+    const missing = counter('missing_values_total', 'Left-out values of which nothing was stored.')
+    const compactions = counter('compactions_total', 'Steps of compaction.')
+    const lost = counter('lost_offsets_total', 'Offsets that were gone before they were applied.')
+    const failed = counter('table_failures_total', 'Errors that stopped a table.', ['code'])
+    const version = gauge('table_version', 'Version of the table.')
+    const time = gauge('last_commit_timestamp_seconds', 'When the last commit with changes was begun.')
+    const duration = new Histogram({
+      name: 'kafka2delta_batch_duration_seconds',
+      help: 'Decoding and merging of a batch.',
+      labelNames: LABELS,
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      registers,
+    })
+    query.on('progress', (progress) => {
+      const labels = { topic: progress.topic, table: progress.table }
+      messages.inc(labels, progress.numInputRows)
+      bytes.inc(labels, progress.numInputBytes)
+      rows.inc({ ...labels, operation: 'insert' }, progress.numRowsInserted)
+      rows.inc({ ...labels, operation: 'update' }, progress.numRowsUpdated)
+      rows.inc({ ...labels, operation: 'delete' }, progress.numRowsDeleted)
+      commits.inc(labels)
+      written.inc(labels, progress.bytesWritten)
+      bad.inc(labels, progress.numBadRecords)
+      stale.inc(labels, progress.droppedStale)
+      missing.inc(labels, progress.numMissingValues)
+      version.set(labels, progress.version)
+      time.set(labels, Date.parse(progress.timestamp) / 1000)
+      duration.observe(labels, progress.durationMs.total / 1000)
+    })
+    query.on('compaction', ({ topic, table }) => compactions.inc({ topic, table }))
+    const tableOf = (topic: string) => query.status.tables[topic]?.table ?? topic
+    query.on('dataLoss', ({ topic, lost: count }) => lost.inc({ topic, table: tableOf(topic) }, Number(count ?? 1n)))
+    query.on('tableFailed', ({ topic, table, error }) => failed.inc({ topic, table, code: error.code }))
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  /** Prometheus's text. */
+  async text(): Promise<string> {
+    return this.#registry.metrics()
+  }
+}
+
+type Status = StreamingQuery['status']['tables'][string]

@@ -1,0 +1,35 @@
+/** How far a table is behind its topic. */
+
+import { createClient, kafkaError } from '../kafka/client.js'
+import { fetchWatermarks } from '../kafka/positions.js'
+import type { ResolvedOptions } from '../options.js'
+import { Positions } from '../stream/positions.js'
+
+/**
+ * Messages between the offsets that a table holds and the end of its topic.
+ * @throws KAFKA_UNREACHABLE, KAFKA_AUTH, TOPIC_NOT_FOUND
+ */
+export async function messagesBehind(
+  { kafka, queryName }: Pick<ResolvedOptions, 'kafka' | 'queryName'>,
+  topic: string,
+  offsets: readonly { appId: string; version: bigint }[],
+): Promise<number> {
+  const client = createClient(kafka, queryName, undefined, { retries: 2 })
+  const admin = client.kafka.admin()
+  try {
+    await admin.connect()
+    const stored = new Positions(queryName, topic).read(offsets)
+    let behind = 0n
+    for (const [partition, { low, high }] of await fetchWatermarks(admin, topic)) {
+      const last = stored.get(partition)
+      const next = last === undefined || last + 1n < low ? low : last + 1n
+      if (high > next) behind += high - next
+    }
+    return Number(behind)
+  } catch (error) {
+    throw kafkaError(error, `the end of topic ${topic} cannot be read`, client.redact)
+  } finally {
+    await admin.disconnect().catch(() => {})
+    client.destroySockets()
+  }
+}
