@@ -20,7 +20,7 @@ function needJava() {
 }
 
 /** A pom.xml that asks for these artifacts: group:artifact:version. */
-function pomOf(name, artifacts) {
+export function pomOf(name, artifacts) {
   const tags = artifacts.map((artifact) => {
     const [group, id, version] = artifact.split(':')
     return `<dependency><groupId>${group}</groupId><artifactId>${id}</artifactId><version>${version}</version></dependency>`
