@@ -299,7 +299,10 @@ export interface ResolvedOptions {
     readonly unknownSchemaTimeout?: number
   }
   readonly tables: readonly ResolvedTable[]
-  readonly startingOffsets: ResolvedStartingOffsets
+  readonly startingOffsets:
+    | Exclude<ResolvedStartingOffsets, { sparkCheckpoint: string }>
+    /** To be read before the source starts. */
+    | { readonly sparkCheckpoint: string; readonly storageOptions: Readonly<Record<string, string>> }
   readonly failOnDataLoss: boolean
   readonly trigger: { readonly processingTime: number } | { readonly availableNow: true }
   readonly limits: { readonly maxBatchMessages: number; readonly maxBatchBytes: number; readonly maxQueueBytes: number }
@@ -365,6 +368,16 @@ function resolveDeadLetter(
     uri: tableUri(place.path, baseDir),
     storageOptions: { ...inherited, ...place.storageOptions },
   }
+}
+
+function resolveStart(
+  { startingOffsets, storageOptions }: ParsedOptions,
+  baseDir?: string,
+): ResolvedOptions['startingOffsets'] {
+  if (startingOffsets === undefined) return 'earliest'
+  if (typeof startingOffsets === 'string' || !('sparkCheckpoint' in startingOffsets)) return startingOffsets
+  const uri = tableUri(startingOffsets.sparkCheckpoint.replace(/^s3[an]:/, 's3:'), baseDir)
+  return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
 }
 
 function resolveMaintenance(table: ParsedTable, query: ParsedOptions): ResolvedMaintenance | null {
@@ -461,7 +474,7 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
     consumer: withoutUndefined(options.consumer ?? {}) as Partial<ConsumerConfig>,
     schemaRegistry: withoutUndefined(options.schemaRegistry) as ResolvedOptions['schemaRegistry'],
     tables,
-    startingOffsets: options.startingOffsets ?? 'earliest',
+    startingOffsets: resolveStart(options, baseDir),
     failOnDataLoss: options.failOnDataLoss ?? true,
     trigger: options.trigger ?? { processingTime: 1000 },
     limits: {

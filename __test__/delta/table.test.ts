@@ -49,6 +49,8 @@ function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): 
         ...parts,
       }
     },
+    listObjects: async () => [],
+    readObject: async () => new Uint8Array(),
     tableHistory: async () => [],
     readTable: async () => new Uint8Array(),
   }

@@ -1,11 +1,13 @@
 /** Captured topics on a real broker: all codecs, transactions, control records. */
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tableFromIPC } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
 import { CompressionTypes } from 'kafkajs'
-import { streamToDelta } from '../../src/index.js'
+import { DeltaTable, readTable, streamToDelta } from '../../src/index.js'
 import { registerCodecs } from '../../src/kafka/codecs.js'
 import { closeAll, needs, serve } from './support/captured-sets.js'
 import { NO_ORACLE, Oracle, oraclePython } from './support/oracle.js'
@@ -87,4 +89,135 @@ run(`transactions: aborted messages stay out, and control records do not keep a 
   }
   await producer.disconnect()
   await replayAndCheck(t, set, topic)
+})
+
+run(`a compacted topic: batches that are empty or have gaps keep nothing waiting${reason}`, async (t) => {
+  t.timeout(120_000)
+  const [set, topic] = ['flat', 'postgres.public.users'] as const
+  // By the captured timestamps, no segment would ever be closed.
+  const closing = { 'segment.ms': '100', 'message.timestamp.type': 'LogAppendTime' }
+  const compacted = { 'cleanup.policy': 'compact', 'min.cleanable.dirty.ratio': '0.001', ...closing }
+  await kafka.client.admin().deleteTopics({ topics: [topic] })
+  await sleep(1000)
+  const { dir } = await serve(set)
+  const messages = capturedMessages(dir, topic)
+  await kafka.createTopic(topic, 1, { ...compacted, 'delete.retention.ms': '0', 'max.compaction.lag.ms': '100' })
+  // A producer with an id: compaction leaves its last batch as an empty one.
+  for (let round = 0; round < 3; round++) {
+    const producer = kafka.client.producer({ idempotent: true, maxInFlightRequests: 1 })
+    await producer.connect()
+    for (const message of messages) {
+      await producer.send({ topic, messages: [{ ...message, partition: 0 }] })
+    }
+    await producer.disconnect()
+    await sleep(300)
+  }
+  const admin = kafka.client.admin()
+  await admin.connect()
+  const [{ high = '0' } = {}] = await admin.fetchTopicOffsets(topic)
+  t.is(Number(high), messages.length * 3)
+  const { registry } = await serve(set)
+  const replay = async (path: string) => {
+    const query = await streamToDelta({
+      queryName: QUERY_NAME,
+      kafka: { brokers: kafka.brokers },
+      schemaRegistry: { url: registry.url },
+      tables: { [topic]: { path, ...needs(topic).table } },
+      trigger: { availableNow: true },
+    })
+    let read = 0
+    query.on('progress', ({ numInputRows }) => {
+      read += numInputRows
+    })
+    await query.awaitTermination()
+    return read
+  }
+  const before = join(folder, 'tables', 'before')
+  await replay(before)
+  // Columns that only messages had which were compacted away are in the table before alone.
+  const columns = 'id, name, email, created_at, phone_number, __log_sequence_number'
+  // Segments are closed by a later message; these are the topic's last ones again, so that the rows stay.
+  let read = messages.length * 3
+  for (let tries = 0; tries < 60 && read > messages.length * 2; tries++) {
+    const producer = kafka.client.producer({ idempotent: true, maxInFlightRequests: 1 })
+    await producer.connect()
+    await producer.send({ topic, messages: messages.slice(-1).map((message) => ({ ...message, partition: 0 })) })
+    await producer.disconnect()
+    await sleep(500)
+    read = await replay(join(folder, 'tables', `compacted-${tries}`))
+    const rows = async (path: string) =>
+      tableFromIPC(await readTable(path, { sql: `SELECT ${columns} FROM t ORDER BY 1` }))
+        .toArray()
+        .map(String)
+    t.deepEqual(await rows(join(folder, 'tables', `compacted-${tries}`)), await rows(before))
+  }
+  t.true(read <= messages.length * 2, `compaction took nothing: ${read} of ${high}`)
+  t.log(`${read} of ${high} messages are left`)
+  await admin.disconnect()
+})
+
+run(`retention that overtook the stored offset${reason}`, async (t) => {
+  t.timeout(60_000)
+  const [set, topic] = ['flat', 'flat.public.all_types'] as const
+  const { registry } = await serve(set)
+  const path = join(folder, 'tables', 'overtaken')
+  const start = (failOnDataLoss: boolean, queryName = 'overtaken') =>
+    streamToDelta({
+      queryName,
+      kafka: { brokers: kafka.brokers },
+      schemaRegistry: { url: registry.url },
+      tables: { [topic]: { path, ...needs(topic).table } },
+      trigger: { availableNow: true },
+      limits: { maxBatchMessages: 1 },
+      failOnDataLoss,
+    })
+  const first = await start(true)
+  // Of the first batch alone is known that it is in the table.
+  await new Promise((resolve) => first.once('progress', resolve))
+  await first.stop()
+  const table = await DeltaTable.open({ path })
+  const [stored = 0n] = [...(await table.offsets()).values()]
+  const admin = kafka.client.admin()
+  await admin.connect()
+  const [{ high = '0' } = {}] = await admin.fetchTopicOffsets(topic)
+  const low = Number(high) - 1
+  t.true(Number(stored) + 1 < low, `${stored}, ${high}`)
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: String(low) }] })
+  const error = await t.throwsAsync(start(true), { code: 'DATA_LOSS' })
+  t.regex(error.message, new RegExp(`offsets ${stored + 1n} to ${low - 1}`))
+  const losses: unknown[] = []
+  const second = await start(false)
+  second.on('dataLoss', (loss) => losses.push(loss))
+  await second.awaitTermination()
+  t.is([...(await table.offsets()).values()][0], BigInt(high) - 1n)
+  await table.close()
+  await admin.disconnect()
+})
+
+run(`a start after the last batch of a Spark job${reason}`, async (t) => {
+  t.timeout(60_000)
+  const [set, topic] = ['hard', 'hard.public.pkt'] as const
+  const { registry, dir } = await serve(set)
+  const messages = capturedMessages(dir, topic)
+  const checkpoint = join(folder, 'checkpoint')
+  for (const name of ['offsets', 'commits']) mkdirSync(join(checkpoint, name), { recursive: true })
+  writeFileSync(join(checkpoint, 'commits', '3'), 'v1\n{}')
+  writeFileSync(join(checkpoint, 'offsets', '3'), `v1\n{}\n${JSON.stringify({ [topic]: { 0: messages.length - 2 } })}`)
+  const start = async (sparkCheckpoint: string) => {
+    const query = await streamToDelta({
+      queryName: 'taken-over',
+      kafka: { brokers: kafka.brokers },
+      schemaRegistry: { url: registry.url },
+      tables: { [topic]: { path: join(folder, 'tables', 'taken-over'), ...needs(topic).table } },
+      trigger: { availableNow: true },
+      startingOffsets: { sparkCheckpoint },
+    })
+    await query.awaitTermination()
+    return query.recentProgress.reduce((sum, { numInputRows }) => sum + numInputRows, 0)
+  }
+  t.is(await start(checkpoint), 2)
+  // The table's own offsets count from now on.
+  t.is(await start(checkpoint), 0)
+  writeFileSync(join(checkpoint, 'offsets', '3'), 'v1\n{}\n{"another":{"0":1}}')
+  await t.throwsAsync(start(checkpoint), { code: 'CONFIG_INVALID', message: /knows no topic hard\.public\.pkt/ })
 })

@@ -200,10 +200,19 @@ test('what comes later is refused as such', (t) => {
     refusal((o) => (o.catalog = {})),
     'catalog: not available in this version (registration in a metastore)',
   )
-  t.regex(
-    refusal((o) => (o.startingOffsets = { sparkCheckpoint: '/x' })),
-    /Spark job's checkpoint is not available/,
-  )
+})
+
+test("a Spark job's checkpoint", (t) => {
+  const read = (sparkCheckpoint: unknown) =>
+    resolveOptions(
+      { ...minimal(), storageOptions: { region: 'eu' }, startingOffsets: { sparkCheckpoint } as never },
+      '/base',
+    ).startingOffsets
+  const storageOptions = { region: 'eu' }
+  t.deepEqual(read('s3a://lake/checkpoints/shop/'), { sparkCheckpoint: 's3://lake/checkpoints/shop', storageOptions })
+  t.deepEqual(read('checkpoint'), { sparkCheckpoint: '/base/checkpoint', storageOptions })
+  t.throws(() => read(''), { code: 'CONFIG_INVALID' })
+  t.throws(() => read(1), { code: 'CONFIG_INVALID' })
 })
 
 test('missing and wrong values are named with their place', (t) => {

@@ -164,6 +164,9 @@ export interface NativeModule {
   openTable(options: NativeTableOptions, signal?: AbortSignal): Promise<NativeTable>
   /** All live rows as an Arrow IPC stream; `sql` may ask otherwise, of the table `t`. */
   readTable(uri: string, storageOptions: Record<string, string>, sql: string | null): Promise<Uint8Array>
+  /** Names of the files right in a folder below a path or URL. */
+  listObjects(uri: string, storageOptions: Record<string, string>, folder: string): Promise<string[]>
+  readObject(uri: string, storageOptions: Record<string, string>, path: string): Promise<Uint8Array>
   /** The newest commits first, each as the JSON of its `commitInfo` with a field `version`. */
   tableHistory(uri: string, storageOptions: Record<string, string>, limit: number): Promise<string[]>
 }

@@ -5,13 +5,14 @@ import { KafkaToDeltaError } from '../errors.js'
 
 /**
  * Where a topic starts that the table holds no offsets of: `earliest`, `latest`, the first offsets at or after
- * a time (milliseconds since 1970, or ISO 8601), or offsets per topic and partition (-2 earliest, -1 latest).
+ * a time (milliseconds since 1970, or ISO 8601), or offsets per topic and partition (-2 earliest, -1 latest; `*`: of the
+ * partitions that are not named).
  */
 export type StartingOffsets =
   | 'earliest'
   | 'latest'
   | { timestamp: number | string }
-  | Record<string, Record<number, bigint | number | string>>
+  | Record<string, Record<number | string, bigint | number | string>>
 
 /** The part of pino's logger that is used. */
 export interface SourceLogger {
@@ -137,7 +138,7 @@ function checkStartingOffsets(starting: StartingOffsets, topics: string[]): void
       throw invalid(`startingOffsets of ${topic} must be offsets per partition`)
     }
     for (const [partition, offset] of Object.entries(partitions)) {
-      if (!/^\d+$/.test(partition)) throw invalid(`startingOffsets of ${topic}: "${partition}" is not a partition`)
+      if (!/^(\d+|\*)$/.test(partition)) throw invalid(`startingOffsets of ${topic}: "${partition}" is not a partition`)
       offsetOf(topic, partition, offset)
     }
   }

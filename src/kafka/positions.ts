@@ -129,7 +129,7 @@ export async function startingPositions(
   }
   const configured = starting[topic] ?? {}
   return (partition) => {
-    const value = configured[partition]
+    const value = configured[partition] ?? configured['*']
     if (value === undefined) {
       throw new KafkaToDeltaError(
         'CONFIG_INVALID',

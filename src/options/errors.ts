@@ -8,9 +8,6 @@ import { suggest } from './suggest.js'
 const NOT_AVAILABLE: Record<string, string> = {
   topics: 'topic patterns',
   catalog: 'registration in a metastore',
-  maintenance: 'maintenance beside the stream',
-  sparkCheckpoint: "starting from a Spark job's checkpoint",
-  http: 'the HTTP server',
 }
 
 /** One thing that is wrong. `path` are the keys and indexes to it. */
@@ -103,14 +100,6 @@ export function optionProblems(error: z.ZodError, schema: z.ZodType, input: unkn
         {
           ...(problems[0] as OptionProblem),
           message: `${JSON.stringify(value)} is not available in this version (${later.what})`,
-        },
-      ]
-    }
-    if (last === 'startingOffsets' && typeof value === 'object' && value !== null && 'sparkCheckpoint' in value) {
-      return [
-        {
-          ...(problems[0] as OptionProblem),
-          message: "starting from a Spark job's checkpoint is not available in this version",
         },
       ]
     }

@@ -8,8 +8,10 @@ export type StartingOffsets =
   | Date
   | number
   | string
-  /** Topic to partition to offset, as Spark has it: -2 is earliest, -1 latest. Partitions left out start at the earliest. */
+  /** Topic to partition to offset, as Spark has it: -2 is earliest, -1 latest. */
   | Readonly<Record<string, Readonly<Record<string, number | bigint | string>>>>
+  /** After the last batch that a Spark job has committed: its checkpoint's folder or URL. New partitions: the earliest. */
+  | { readonly sparkCheckpoint: string }
 
 /** Starting offsets, read. */
 export type ResolvedStartingOffsets =
@@ -17,13 +19,15 @@ export type ResolvedStartingOffsets =
   | 'latest'
   /** Milliseconds since 1970. */
   | { timestamp: number }
-  | { offsets: Map<string, Map<number, bigint>> }
+  /** `*`: of the partitions that are not named. */
+  | { offsets: Map<string, Map<number | '*', bigint>> }
+  | { sparkCheckpoint: string }
 
 function readOffsets(value: object): ResolvedStartingOffsets | null {
-  const topics = new Map<string, Map<number, bigint>>()
+  const topics = new Map<string, Map<number | '*', bigint>>()
   for (const [topic, partitions] of Object.entries(value)) {
     if (typeof partitions !== 'object' || partitions === null) return null
-    const offsets = new Map<number, bigint>()
+    const offsets = new Map<number | '*', bigint>()
     for (const [partition, offset] of Object.entries(partitions as object)) {
       if (!/^\d+$/.test(partition) || !/^-?\d+$/.test(String(offset)) || BigInt(offset) < -2n) return null
       offsets.set(Number(partition), BigInt(offset))
@@ -42,19 +46,31 @@ function read(value: unknown): ResolvedStartingOffsets | null {
     const time = /^\d{4}-\d\d-\d\d/.test(value) ? Date.parse(value) : Number.NaN
     return Number.isNaN(time) ? null : { timestamp: time }
   }
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? readOffsets(value) : null
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+  const { sparkCheckpoint } = value as { sparkCheckpoint?: unknown }
+  if (typeof sparkCheckpoint === 'string' && Object.keys(value).length === 1) {
+    return sparkCheckpoint === '' ? null : { sparkCheckpoint }
+  }
+  return readOffsets(value)
 }
 
 export const startingOffsets = field<StartingOffsets, ResolvedStartingOffsets>(
   read,
-  '"earliest", "latest", a time (ISO 8601 or milliseconds since 1970), or offsets as {topic: {partition: offset}}',
+  '"earliest", "latest", a time (ISO 8601 or milliseconds since 1970), offsets as {topic: {partition: offset}}, or {sparkCheckpoint: path}',
   {
     description:
-      'Where partitions start that the table holds no offset of: earliest, latest, a time, or {topic: {partition: offset}}, where -2 is earliest and -1 latest.',
+      'Where partitions start that the table holds no offset of: earliest, latest, a time, {topic: {partition: offset}}, where -2 is earliest and -1 latest, or {sparkCheckpoint: path}.',
     anyOf: [
       { enum: ['earliest', 'latest'] },
       { type: 'string', description: 'ISO 8601 time', pattern: '^\\d{4}-\\d\\d-\\d\\d|^\\d+$' },
       { type: 'integer', minimum: 0, description: 'milliseconds since 1970' },
+      {
+        type: 'object',
+        description: "after the last batch that a Spark job has committed: its checkpoint's folder or URL",
+        properties: { sparkCheckpoint: { type: 'string', minLength: 1 } },
+        required: ['sparkCheckpoint'],
+        additionalProperties: false,
+      },
       {
         type: 'object',
         description: 'topic to partition to offset',

@@ -7,13 +7,15 @@ import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { KafkaSource } from '../kafka/source.js'
 import type { Logger } from '../log.js'
-import type { ResolvedOptions, ResolvedStartingOffsets, ResolvedTable } from '../options.js'
+import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
+import { readSparkCheckpoint } from './spark-checkpoint.js'
 import type { Systems } from './systems.js'
 
 /** Starting offsets as the source has them. */
-function sourceOffsets(starting: ResolvedStartingOffsets) {
+function sourceOffsets(starting: ResolvedOptions['startingOffsets']) {
   if (typeof starting === 'string' || 'timestamp' in starting) return starting
+  if ('sparkCheckpoint' in starting) throw new KafkaToDeltaError('INTERNAL', 'the checkpoint was not read')
   return Object.fromEntries([...starting.offsets].map(([topic, offsets]) => [topic, Object.fromEntries(offsets)]))
 }
 
@@ -69,6 +71,27 @@ export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
   })
 }
 
+/** The offsets of a Spark checkpoint, for the topics of the query; partitions that it does not know are newer. */
+async function fromCheckpoint({ startingOffsets: starting, tables }: ResolvedOptions) {
+  if (typeof starting === 'string' || !('sparkCheckpoint' in starting)) return starting
+  const found = await readSparkCheckpoint(starting.sparkCheckpoint, starting.storageOptions)
+  const offsets = new Map<string, Map<number | '*', bigint>>()
+  for (const { topic } of tables) {
+    const of = found.get(topic)
+    if (of === undefined) {
+      const known = [...found.keys()].join(', ')
+      throw new KafkaToDeltaError(
+        'CONFIG_INVALID',
+        `the Spark job's checkpoint ${starting.sparkCheckpoint} knows no topic ${topic}, only ${known}: ` +
+          'take the topic into a configuration of its own',
+        { topic },
+      )
+    }
+    offsets.set(topic, new Map<number | '*', bigint>([...of, ['*', -2n]]))
+  }
+  return { offsets }
+}
+
 /** @throws REGISTRY_UNREACHABLE, REGISTRY_AUTH within seconds */
 async function checkRegistry(options: ResolvedOptions): Promise<void> {
   const probe = new RegistrySchemaSource({
@@ -98,6 +121,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     logger: logger.child({ part: 'dead-letter' }),
   })
   return {
+    startingOffsets: fromCheckpoint,
     source: (given, storedOffsets) =>
       new KafkaSource(
         {

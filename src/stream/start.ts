@@ -20,12 +20,13 @@ export interface StartOptions {
 
 /** Opens all tables and the source. What was opened is closed where a later step fails. */
 export async function startQuery({
-  options,
+  options: given,
   systems,
   logger,
   signal,
   retryPolicies,
 }: StartOptions): Promise<StreamingQuery> {
+  let options = given
   const opened: StreamTable[] = []
   const retry: RetryOptions = {
     ...(signal ? { signal } : {}),
@@ -34,6 +35,8 @@ export async function startQuery({
   }
   let query: StreamingQuery | null = null
   try {
+    const startingOffsets = await withRetries(async () => systems.startingOffsets?.(given), retry)
+    if (startingOffsets) options = { ...given, startingOffsets }
     const results = await Promise.allSettled(
       options.tables.map(async (table) => {
         const delta = await withRetries(() => systems.table(table), retry)

@@ -47,6 +47,8 @@ export interface StreamTable {
 
 /** Makes the systems of a query. */
 export interface Systems {
+  /** Where new tables start, where that has to be looked up (`sparkCheckpoint`). Left out: as the options say. */
+  startingOffsets?(options: ResolvedOptions): Promise<ResolvedOptions['startingOffsets']>
   source(options: ResolvedOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   table(table: ResolvedTable): Promise<StreamTable>

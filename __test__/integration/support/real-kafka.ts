@@ -31,14 +31,26 @@ async function freePort(): Promise<number> {
   return port
 }
 
+/** Server properties of the listeners SASL_SSL and SSL, and SCRAM users as `kafka-storage format --add-scram` has them. */
+export interface Security {
+  properties: string[]
+  users: string[]
+}
+
 export class RealKafka {
   readonly brokers: string[]
+  /** TLS, and a password. */
+  readonly saslBrokers: string[]
+  /** TLS, and a certificate of the client's. */
+  readonly tlsBrokers: string[]
   readonly client: Kafka
   readonly #child: ChildProcess
   #output = ''
 
-  private constructor(child: ChildProcess, port: number) {
+  private constructor(child: ChildProcess, port: number, guarded: readonly string[]) {
     this.#child = child
+    this.saslBrokers = guarded.slice(0, 1).map((listener) => listener.replace('SASL_SSL://', ''))
+    this.tlsBrokers = guarded.slice(1).map((listener) => listener.replace('SSL://', ''))
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (text) => {
         this.#output = (this.#output + text).slice(-4000)
@@ -48,18 +60,21 @@ export class RealKafka {
     this.client = new Kafka({ brokers: this.brokers, logLevel: logLevel.NOTHING, retry: { retries: 3 } })
   }
 
-  static async start(jars: string, folder: string): Promise<RealKafka> {
-    const [port, controller] = [await freePort(), await freePort()]
+  /** @param security a listener beside the plain one, as users have it */
+  static async start(jars: string, folder: string, security?: Security): Promise<RealKafka> {
+    const [port, controller, secured] = [await freePort(), await freePort(), await freePort()]
     mkdirSync(folder, { recursive: true })
+    const guarded = security ? [`SASL_SSL://${HOST}:${secured}`, `SSL://${HOST}:${await freePort()}`] : []
     const properties = join(folder, 'kafka.properties')
     const lines = [
       'process.roles=broker,controller',
       'node.id=1',
       `controller.quorum.voters=1@${HOST}:${controller}`,
-      `listeners=PLAINTEXT://${HOST}:${port},CONTROLLER://${HOST}:${controller}`,
-      `advertised.listeners=PLAINTEXT://${HOST}:${port}`,
+      `listeners=${[`PLAINTEXT://${HOST}:${port}`, ...guarded, `CONTROLLER://${HOST}:${controller}`].join(',')}`,
+      `advertised.listeners=${[`PLAINTEXT://${HOST}:${port}`, ...guarded].join(',')}`,
       'controller.listener.names=CONTROLLER',
-      'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+      'inter.broker.listener.name=PLAINTEXT',
+      'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL,CONTROLLER:PLAINTEXT',
       `log.dirs=${join(folder, 'data')}`,
       'offsets.topic.replication.factor=1',
       'offsets.topic.num.partitions=1',
@@ -68,14 +83,29 @@ export class RealKafka {
       'transaction.state.log.num.partitions=1',
       'group.initial.rebalance.delay.ms=0',
       'auto.create.topics.enable=false',
+      // So that a compacted topic is compacted while a test waits.
+      'log.cleaner.backoff.ms=200',
+      'log.retention.check.interval.ms=500',
+      'log.initial.task.delay.ms=500',
+      ...(security?.properties ?? []),
     ]
     writeFileSync(properties, lines.join('\n'))
     const classPath = ['-cp', join(jars, '*')]
     const id = `k${randomBytes(16).toString('base64url').slice(1, 21)}A`
-    const format = spawnSync('java', [...classPath, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', properties])
+    const scram = (security?.users ?? []).flatMap((user) => ['--add-scram', user])
+    const format = spawnSync('java', [
+      ...classPath,
+      'kafka.tools.StorageTool',
+      'format',
+      '-t',
+      id,
+      '-c',
+      properties,
+      ...scram,
+    ])
     if (format.status !== 0) throw new Error(`Kafka's storage cannot be formatted: ${format.stderr}${format.stdout}`)
     const java = ['-Xms128m', '-Xmx384m', '-XX:+UseSerialGC', ...classPath, 'kafka.Kafka', properties]
-    const kafka = new RealKafka(spawn('java', java, { stdio: ['ignore', 'pipe', 'pipe'] }), port)
+    const kafka = new RealKafka(spawn('java', java, { stdio: ['ignore', 'pipe', 'pipe'] }), port, guarded)
     await kafka.#untilReady()
     return kafka
   }
@@ -98,11 +128,11 @@ export class RealKafka {
     }
   }
 
-  async createTopic(topic: string, numPartitions: number): Promise<void> {
+  async createTopic(topic: string, numPartitions: number, config: Record<string, string> = {}): Promise<void> {
     const admin = this.client.admin()
     await admin.connect()
     // Captured messages are older than the default retention.
-    const configEntries = [{ name: 'retention.ms', value: '-1' }]
+    const configEntries = Object.entries({ 'retention.ms': '-1', ...config }).map(([name, value]) => ({ name, value }))
     await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions, configEntries }] })
     // Kafka answers before every request can use the topic.
     for (let tries = 0; ; tries++) {

@@ -79,6 +79,36 @@ pub fn read_table<'env>(
 }
 
 #[napi(ts_return_type = "Promise<string[]>", catch_unwind)]
+pub fn list_objects<'env>(
+    env: &'env Env,
+    uri: String,
+    storage_options: HashMap<String, String>,
+    folder: String,
+) -> Result<PromiseRaw<'env, Outcome<Vec<String>>>> {
+    env.spawn_future(async move {
+        Ok(Outcome(outcome::guarded(kafka2delta::objects::list(&uri, storage_options, &folder)).await))
+    })
+}
+
+#[napi(ts_return_type = "Promise<Uint8Array>", catch_unwind)]
+pub fn read_object<'env>(
+    env: &'env Env,
+    uri: String,
+    storage_options: HashMap<String, String>,
+    path: String,
+) -> Result<PromiseRaw<'env, Outcome<Uint8Array>>> {
+    env.spawn_future(async move {
+        Ok(Outcome(
+            outcome::guarded(async {
+                let bytes = kafka2delta::objects::read(&uri, storage_options, &path).await?;
+                Ok(Uint8Array::from(bytes.to_vec()))
+            })
+            .await,
+        ))
+    })
+}
+
+#[napi(ts_return_type = "Promise<string[]>", catch_unwind)]
 pub fn table_history<'env>(
     env: &'env Env,
     uri: String,

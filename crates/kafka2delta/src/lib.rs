@@ -20,6 +20,7 @@ pub mod log;
 pub mod lookback;
 pub mod maintenance;
 pub mod merge;
+pub mod objects;
 pub mod options;
 pub mod order;
 pub mod order_watch;
