@@ -7,7 +7,7 @@ import { type DeltaTable, readTable } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch, OffsetRange } from '../../src/kafka/micro-batch.js'
 import { resolveOptions } from '../../src/options.js'
-import { Positions } from '../../src/stream/positions.js'
+import { batchRange, Positions } from '../../src/stream/positions.js'
 import { decodeOptions, openDeltaTable } from '../../src/stream/real-systems.js'
 import { rowsOf } from '../debezium/support.js'
 import { Encoder } from './encode.js'
@@ -58,7 +58,7 @@ class Replay {
     this.table = await openDeltaTable(table)
     const { offsets } = await this.table.refresh()
     this.positions = new Positions(QUERY, TOPIC)
-    this.positions.reset(this.positions.read(offsets))
+    this.positions.reset(offsets)
   }
 
   async apply(messages: Message[]): Promise<void> {
@@ -68,10 +68,10 @@ class Replay {
     this.count('skipped', changes.badRecords.length)
     this.count('ignored', changes.numIgnored)
     if (changes.ipc === null) {
-      this.positions.keep(batch.ranges)
+      this.positions.keep(batch.ranges.map(batchRange))
       return
     }
-    const offsets = this.positions.offsetsFor(batch.ranges)
+    const offsets = this.positions.offsetsFor(batch.ranges.map(batchRange))
     const result = await (this.table as DeltaTable).merge(changes.ipc, { primaryKey: changes.primaryKey, offsets })
     this.positions.committed(offsets)
     this.count('dropped as old', result.numDroppedStale)

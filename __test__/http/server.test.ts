@@ -17,7 +17,14 @@ class FakeQuery extends EventEmitter {
   isActive = true
   exception: KafkaToDeltaError | null = null
   lastProgress = null
-  table = { table: 'lake.orders', state: 'waiting', lag: 7, numBadRecords: 0, waitingFor: null as unknown }
+  table = {
+    table: 'lake.orders',
+    state: 'waiting',
+    lag: 7,
+    numBadRecords: 0,
+    needsResync: true,
+    waitingFor: null as unknown,
+  }
   get status() {
     return { message: '', isDataAvailable: false, isTriggerActive: false, tables: { orders: this.table } }
   }
@@ -67,6 +74,7 @@ test('the life of a worker', async (t) => {
     `kafka2delta_rows_total{${labels},operation="update"} 10`,
     `kafka2delta_lag_messages{${labels}} 7`,
     `kafka2delta_table_ended{${labels}} 0`,
+    `kafka2delta_table_needs_resync{${labels}} 1`,
     `kafka2delta_table_version{${labels}} 3`,
     `kafka2delta_compactions_total{${labels}} 1`,
     `kafka2delta_lost_offsets_total{${labels}} 12`,

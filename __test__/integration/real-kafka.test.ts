@@ -221,3 +221,54 @@ run(`a start after the last batch of a Spark job${reason}`, async (t) => {
   writeFileSync(join(checkpoint, 'offsets', '3'), 'v1\n{}\n{"another":{"0":1}}')
   await t.throwsAsync(start(checkpoint), { code: 'CONFIG_INVALID', message: /knows no topic hard\.public\.pkt/ })
 })
+
+run(`a topic that is deleted and made anew${reason}`, async (t) => {
+  t.timeout(90_000)
+  const [set, topic] = ['hard', 'hard.public.arr'] as const
+  const { registry, dir } = await serve(set)
+  const path = join(folder, 'tables', 'made-anew')
+  const start = (failOnDataLoss: boolean) =>
+    streamToDelta({
+      queryName: 'made-anew',
+      kafka: { brokers: kafka.brokers },
+      schemaRegistry: { url: registry.url },
+      tables: { [topic]: { path, ...needs(topic).table } },
+      trigger: { availableNow: true },
+      failOnDataLoss,
+    })
+  await (await start(true)).awaitTermination()
+  const admin = kafka.client.admin()
+  await admin.connect()
+  const messages = capturedMessages(dir, topic)
+  const anew = async (count: number, later: number) => {
+    await admin.deleteTopics({ topics: [topic] })
+    await sleep(1000)
+    await kafka.createTopic(topic, 1)
+    const producer = kafka.client.producer()
+    await producer.connect()
+    const some = messages.slice(0, count).map((m) => ({ ...m, timestamp: String(Number(m.timestamp) + later) }))
+    await producer.send({ topic, messages: some })
+    await producer.disconnect()
+  }
+  // As long as it was: only the last message's time tells.
+  await anew(messages.length, 1000)
+  const error = await t.throwsAsync(start(true), { code: 'DATA_LOSS' })
+  t.regex(error.message, /made anew/)
+  // Shorter.
+  await anew(2, 2000)
+  await t.throwsAsync(start(true), { code: 'DATA_LOSS' })
+  const query = await start(false)
+  t.true(query.status.tables[topic]?.needsResync === false)
+  await query.awaitTermination()
+  t.is(
+    query.recentProgress.reduce((sum, { numInputRows }) => sum + numInputRows, 0),
+    2,
+  )
+  const again = await start(true)
+  t.true(again.status.tables[topic]?.needsResync)
+  await again.awaitTermination()
+  const table = await DeltaTable.open({ path })
+  t.is((await table.offsets()).get(`made-anew:${topic}:0`), 1n)
+  await table.close()
+  await admin.disconnect()
+})

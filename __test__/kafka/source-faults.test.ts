@@ -82,6 +82,15 @@ test('a topic that was made anew is told by the record at the stored offset', as
   broker.append(TOPIC, 0, records(777_000))
   const error = await t.throwsAsync(makeSource(t, broker, { trigger: NOW }, async () => stored).start())
   t.like(error, { code: 'DATA_LOSS', position: { offset: '5' } })
+
+  const lenient = makeSource(t, broker, { trigger: NOW, failOnDataLoss: false }, async () => stored)
+  const losses: DataLoss[] = []
+  lenient.on('dataLoss', (loss) => losses.push(loss))
+  await lenient.start()
+  t.is(losses[0]?.lost, null)
+  const batch = await lenient.next(TOPIC)
+  t.is(batch?.numMessages, 10)
+  t.like(batch?.ranges[0], { firstOffset: 0n, resumedAt: 0n })
 })
 
 /** Reads the first messages, then lets offsets vanish that are not read yet, since the partition is full. */

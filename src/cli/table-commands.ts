@@ -5,6 +5,7 @@ import { DeltaTable, tableHistory } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { parseDuration, parseSize } from '../options/units.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
+import { lostEntries } from '../stream/positions.js'
 import { loadConfig } from './config.js'
 import { formatBytes, formatCount, formatMs, formatTable } from './format.js'
 import type { Output } from './output.js'
@@ -97,12 +98,15 @@ export async function describe(path: string, flags: TableFlags, output: Output):
       output,
       properties.map(([name, value]) => [`  ${name}`, value]),
     )
-    if (info.offsets.length > 0) output.stdout.write('last offsets applied\n')
+    const offsets = info.offsets.filter(({ appId }) => !/:\d+:(time|lost)$/.test(appId))
+    if (offsets.length > 0) output.stdout.write('last offsets applied\n')
     lines(
       output,
-      info.offsets.map(({ appId, version }) => [`  ${appId}`, String(version)]),
+      offsets.map(({ appId, version }) => [`  ${appId}`, String(version)]),
       new Set([1]),
     )
+    const lost = lostEntries(new Map(info.offsets.map(({ appId, version }) => [appId, version])))
+    if (lost.length > 0) output.stdout.write('messages were lost: make it equal to its source with verify --repair\n')
   })
 }
 

@@ -105,10 +105,7 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
         messages = await behind(configured.options, configured.table.topic, (await table.refresh()).offsets)
       }
       const { notCompared } = result
-      const mended =
-        repairTable && result.differences.length > 0
-          ? await repaired(repairTable, verification, { fields, primaryKey, notCompared })
-          : null
+      const mended = repairTable ? await repaired(repairTable, verification, { fields, primaryKey, notCompared }) : null
       if (flags.json) {
         output.stdout.write(json({ ...result, lastCommit, messagesBehind: messages, repaired: mended }))
         return
@@ -131,7 +128,7 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
       if (mended === null) return
       output.stdout.write(
         mended.version === null
-          ? 'nothing to repair: the differences are gone\n'
+          ? 'nothing to repair\n'
           : `repaired in version ${mended.version}: ${formatCount(mended.upserted)} rows written, ${formatCount(mended.deleted)} deleted\n`,
       )
     } finally {

@@ -48,6 +48,8 @@ export interface NativeOffset {
   expected: bigint | null
   /** The last offset scanned. */
   last: bigint
+  /** Whether `last` may be below what is stored. Default: false: that is a fence, too. */
+  mayFall?: boolean
 }
 
 export interface NativeMergeResult {

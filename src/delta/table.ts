@@ -211,7 +211,7 @@ export class DeltaTable {
     if (changes !== null && primaryKey.length === 0) {
       throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
     }
-    const offsets = (options.offsets ?? []).map(({ appId, expected, last }) => withoutNulls({ appId, expected, last }))
+    const offsets = (options.offsets ?? []).map((offset) => withoutNulls({ ...offset }))
     const ipc = toIpc(changes, options.transfer === true)
     return await withSignal(options.signal, { table: this.uri }, (signal) =>
       this.#native.merge(ipc, primaryKey, offsets, signal),

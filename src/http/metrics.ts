@@ -30,6 +30,9 @@ export class Metrics {
     }
     perTable('lag_messages', 'Offsets between the table and the end of its topic.', ({ lag }) => lag)
     perTable('table_ended', '1 where the table gets no changes any more.', ({ state }) => (state === 'ended' ? 1 : 0))
+    perTable('table_needs_resync', '1 where messages were lost and not made good.', ({ needsResync }) =>
+      needsResync ? 1 : 0,
+    )
     perTable('table_retrying', '1 where a system fails that the table waits for.', ({ waitingFor }) =>
       waitingFor ? 1 : 0,
     )

@@ -22,6 +22,11 @@ export interface OffsetRange {
   lastOffset: bigint
   /** In offset order. */
   messages: RawMessage[]
+  /**
+   * Offsets before this one were lost (`failOnDataLoss: false`). It is `firstOffset` where the topic was made anew: the
+   * range does not join the one before.
+   */
+  resumedAt?: bigint
 }
 
 /** All that one commit of one table holds. */

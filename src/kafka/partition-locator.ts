@@ -103,7 +103,11 @@ export class PartitionLocator {
       const start = await startingPositions(admin, topic, options.startingOffsets, options.topics, allMarks)
       position = start(partition)
     }
-    if (isStored) await this.#checkRecord(topic, partition, stored, marks)
+    if (isStored && (await this.#isRemade(topic, partition, stored, marks))) {
+      if (options.failOnDataLoss) throw remadeTopicError(topic, partition, stored.last.get(partition) as bigint)
+      const loss = { topic, partition, expected: position, ...marks, lost: null }
+      return { state, position: marks.low, marks, isStored, loss }
+    }
     return this.#checked(state, position, marks, isStored)
   }
 
@@ -115,13 +119,12 @@ export class PartitionLocator {
   }
 
   /** A topic that was made anew and is long again has other records at the old offsets. */
-  async #checkRecord(topic: string, partition: number, stored: StoredOffsets, marks: Watermarks): Promise<void> {
+  async #isRemade(topic: string, partition: number, stored: StoredOffsets, marks: Watermarks): Promise<boolean> {
     const record = stored.records?.get(partition)
-    if (!record || record.offset < marks.low || record.offset >= marks.high) return
+    if (!record || record.offset < marks.low || record.offset >= marks.high) return false
     const found = await this.#context.probe.fetch(topic, partition, record.offset)
     const same = found?.messages.find(({ offset }) => BigInt(offset) === record.offset)
-    if (!same || same.timestamp === record.timestamp) return
-    throw remadeTopicError(topic, partition, record.offset)
+    return same !== undefined && same.timestamp !== record.timestamp
   }
 
   #apply(feed: TopicFeed, { state, position, marks, isStored, loss }: Target): void {
@@ -135,6 +138,7 @@ export class PartitionLocator {
     }
     // Ranges join even over what is lost, so that the table's fence finds the offset that it expects.
     if (loss) state.lostFrom = wasKnown && loss.lost !== null ? (state.lostFrom ?? loss.expected) : null
+    if (loss && wasKnown) state.resumedAt = position
     const { gap } = state
     state.gap = null
     if (gap && !loss && state.expected !== null) feed.accept(state, gap.last, gap.messages, gap.high)

@@ -19,6 +19,8 @@ export interface PartitionState {
   expected: bigint | null
   /** The first of the offsets before `expected` that were lost: the next range begins there, so that ranges join. */
   lostFrom: bigint | null
+  /** Where reading went on after a loss that no range tells of yet. */
+  resumedAt: bigint | null
   /** The consumer stands at `expected`: what comes is handed on. */
   confirmed: boolean
   /** What kafkajs was told. */
@@ -86,6 +88,7 @@ export class TopicFeed {
         partition: id,
         expected: null,
         lostFrom: null,
+        resumedAt: null,
         confirmed: false,
         paused: false,
         initial: null,
@@ -136,8 +139,10 @@ export class TopicFeed {
       }
     }
     if (this.queue.isEmpty) this.#waitingSince = Date.now()
-    this.queue.push({ partition, firstOffset: state.lostFrom ?? expected, lastOffset: last, messages })
+    const range = { partition, firstOffset: state.lostFrom ?? expected, lastOffset: last, messages }
+    this.queue.push(state.resumedAt === null ? range : { ...range, resumedAt: state.resumedAt })
     state.lostFrom = null
+    state.resumedAt = null
     this.wake()
   }
 
@@ -207,6 +212,7 @@ export class TopicFeed {
       state.expected = null
       state.gap = null
       state.lostFrom = null
+      state.resumedAt = null
       state.recorded = false
     }
   }

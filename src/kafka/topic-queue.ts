@@ -10,6 +10,7 @@ interface Segment {
   messages: RawMessage[]
   /** The first message that is not handed over yet. */
   next: number
+  resumedAt?: bigint | undefined
 }
 
 const messageBytes = ({ key, value }: RawMessage): number => (key?.length ?? 0) + (value?.length ?? 0)
@@ -71,10 +72,10 @@ export class TopicQueue {
 
   /** Appends a range that continues its partition. */
   push(range: OffsetRange): void {
-    const { partition, firstOffset: first, lastOffset: last, messages } = range
+    const { partition, firstOffset: first, lastOffset: last, messages, resumedAt } = range
     this.#numMessages += messages.length
     for (const message of messages) this.#numBytes += messageBytes(message)
-    if (messages.length === 0) {
+    if (messages.length === 0 && resumedAt === undefined) {
       // Skipped offsets that follow others need no segment of their own: one for a partition, however long they wait.
       const tail = this.#segments.findLast((segment) => segment.partition === partition)
       if (tail && tail.messages.length === 0) {
@@ -82,7 +83,7 @@ export class TopicQueue {
         return
       }
     }
-    this.#segments.push({ partition, first, last, messages, next: 0 })
+    this.#segments.push({ partition, first, last, messages, next: 0, resumedAt })
   }
 
   /** Takes the next micro-batch, in order of arrival, up to the limits. Null if nothing waits. */
@@ -95,6 +96,8 @@ export class TopicQueue {
     let whole = 0
     for (const segment of this.#segments) {
       const { messages } = segment
+      // What follows a loss is a range of its own.
+      if (segment.resumedAt !== undefined && ranges.has(segment.partition)) break
       const from = segment.next
       let to = from
       while (to < messages.length) {
@@ -114,7 +117,10 @@ export class TopicQueue {
         known.range.lastOffset = last
         if (taken.length > 0) known.parts.push(taken)
       } else {
-        const range = { partition: segment.partition, firstOffset: segment.first, lastOffset: last, messages: [] }
+        const { partition, first: firstOffset, resumedAt } = segment
+        const range: OffsetRange = { partition, firstOffset, lastOffset: last, messages: [] }
+        if (resumedAt !== undefined) range.resumedAt = resumedAt
+        segment.resumedAt = undefined
         ranges.set(segment.partition, { range, parts: taken.length > 0 ? [taken] : [] })
       }
       if (!isWhole) {

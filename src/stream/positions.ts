@@ -1,21 +1,45 @@
-/** What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain. */
+/**
+ * What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain.
+ *
+ * Beside each offset the table keeps, as `<app id>:time`, the timestamp of the message there: a topic that was made anew
+ * has another message at that offset. And as `<app id>:lost`, where reading went on after messages were lost.
+ */
 
 import type { NativeOffset } from '../delta/native-api.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, OffsetRange } from '../kafka/micro-batch.js'
+import type { StoredOffsets } from '../kafka/positions.js'
 
 /** A contiguous range of one partition, without its messages. */
-export type BatchRange = Omit<OffsetRange, 'messages'>
+export interface BatchRange extends Omit<OffsetRange, 'messages'> {
+  /** Timestamp of the message at `lastOffset`, in milliseconds; null where there is none. */
+  lastTime: bigint | null
+}
+
+/** A range without its messages. */
+export function batchRange({ messages, ...range }: OffsetRange): BatchRange {
+  const last = messages.at(-1)
+  const isAtEnd = last !== undefined && BigInt(last.offset) === range.lastOffset
+  return { ...range, lastTime: isAtEnd ? BigInt(last.timestamp) : null }
+}
+
+const TIME = ':time'
+const LOST = ':lost'
+
+/** Stands for "none": what was committed once cannot be taken back. */
+const NONE = -1n
+
+type Entry = Pick<BatchRange, 'lastOffset' | 'lastTime' | 'resumedAt' | 'firstOffset'>
 
 export class Positions {
   readonly #prefix: string
   readonly #topic: string
-  /** Partition to the offset in the table: the fence of the next commit. */
-  #stored = new Map<number, bigint>()
+  /** App id to what the table holds: the fence of the next commit. */
+  #stored = new Map<string, bigint>()
   /** Partition to the next offset that has not been handed on. */
   #next = new Map<number, bigint>()
-  /** Partition to a last offset that only ignored messages moved, not committed yet. */
-  readonly #pending = new Map<number, bigint>()
+  /** Partition to a range that only ignored messages moved, not committed yet. */
+  readonly #pending = new Map<number, Entry>()
 
   constructor(queryName: string, topic: string) {
     this.#topic = topic
@@ -24,19 +48,31 @@ export class Positions {
 
   /** Picks this topic's partitions out of a table's offsets. */
   read(offsets: readonly { appId: string; version: bigint }[]): Map<number, bigint> {
-    const last = new Map<number, bigint>()
-    for (const { appId, version } of offsets) {
-      const partition = appId.startsWith(this.#prefix) ? appId.slice(this.#prefix.length) : ''
-      if (/^\d+$/.test(partition)) last.set(Number(partition), version)
-    }
-    return last
+    return this.#partitions(new Map(offsets.map(({ appId, version }) => [appId, version])), '')
   }
 
   /** Begins anew after what the table holds: at the start and after a fence. */
-  reset(stored: ReadonlyMap<number, bigint>): void {
-    this.#stored = new Map(stored)
-    this.#next = new Map([...stored].map(([partition, last]) => [partition, last + 1n]))
+  reset(offsets: readonly { appId: string; version: bigint }[]): void {
+    this.#stored = this.#own(offsets)
+    this.#next = new Map([...this.#last()].map(([partition, last]) => [partition, last + 1n]))
     this.#pending.clear()
+  }
+
+  /** What the source is told of a table that holds these offsets. */
+  storedOffsets(offsets: readonly { appId: string; version: bigint }[]): StoredOffsets {
+    const stored = this.#own(offsets)
+    const last = this.#partitions(stored, '')
+    const records = new Map<number, { offset: bigint; timestamp: string }>()
+    for (const [partition, time] of this.#partitions(stored, TIME)) {
+      const offset = last.get(partition)
+      if (offset !== undefined && time >= 0n) records.set(partition, { offset, timestamp: String(time) })
+    }
+    return { exists: last.size > 0, last, records }
+  }
+
+  /** Partitions of which messages were lost since the table was last made equal to its source: where reading went on. */
+  get lost(): Map<number, bigint> {
+    return new Map([...this.#partitions(this.#stored, LOST)].filter(([, offset]) => offset >= 0n))
   }
 
   /**
@@ -46,7 +82,8 @@ export class Positions {
   accept(batch: MicroBatch, lossAllowed: boolean): MicroBatch | null {
     const ranges: OffsetRange[] = []
     for (const range of batch.ranges) {
-      const next = this.#next.get(range.partition)
+      // Of a topic that was made anew, what was handed on before was another one's.
+      const next = isAnew(range) ? undefined : this.#next.get(range.partition)
       if (next !== undefined && range.lastOffset < next) continue
       if (next !== undefined && range.firstOffset > next && !lossAllowed) {
         throw new KafkaToDeltaError(
@@ -65,7 +102,7 @@ export class Positions {
 
   /** Keeps the positions of a batch that changes nothing, for a later commit. */
   keep(ranges: readonly BatchRange[]): void {
-    for (const { partition, lastOffset } of ranges) this.#pending.set(partition, lastOffset)
+    for (const range of ranges) this.#pending.set(range.partition, joined(this.#pending.get(range.partition), range))
   }
 
   get hasPending(): boolean {
@@ -74,31 +111,81 @@ export class Positions {
 
   /** The offset after the last one that is in the table, or that only ignored messages moved; null for none. */
   done(partition: number): bigint | null {
-    const last = this.#pending.get(partition) ?? this.#stored.get(partition)
+    const last = this.#pending.get(partition)?.lastOffset ?? this.#stored.get(this.#prefix + partition)
     return last === undefined ? null : last + 1n
   }
 
   /** The offsets of a commit: those of the batch, and those that were kept. */
   offsetsFor(ranges: readonly BatchRange[]): NativeOffset[] {
-    const last = new Map(this.#pending)
-    for (const range of ranges) last.set(range.partition, range.lastOffset)
-    return [...last].map(([partition, offset]) => ({
-      appId: `${this.#prefix}${partition}`,
-      expected: this.#stored.get(partition) ?? null,
-      last: offset,
-    }))
+    const entries = new Map(this.#pending)
+    for (const range of ranges) entries.set(range.partition, joined(entries.get(range.partition), range))
+    return [...entries].flatMap(([partition, entry]) => {
+      const appId = `${this.#prefix}${partition}`
+      const offset = this.#offset(appId, entry.lastOffset)
+      const offsets = [isAnew(entry) ? { ...offset, mayFall: true } : offset]
+      const time = entry.lastTime ?? NONE
+      if (time !== (this.#stored.get(appId + TIME) ?? NONE)) {
+        offsets.push({ ...this.#offset(appId + TIME, time), mayFall: true })
+      }
+      if (entry.resumedAt !== undefined) {
+        offsets.push({ ...this.#offset(appId + LOST, entry.resumedAt), mayFall: true })
+      }
+      return offsets
+    })
   }
 
   /** Notes a commit. */
   committed(offsets: readonly NativeOffset[]): void {
-    for (const { appId, last } of offsets) this.#stored.set(Number(appId.slice(this.#prefix.length)), last)
+    for (const { appId, last } of offsets) this.#stored.set(appId, last)
     this.#pending.clear()
   }
 
   /** Whether the table holds exactly what a commit would have written: it had landed. */
-  isApplied(offsets: readonly NativeOffset[], stored: ReadonlyMap<number, bigint>): boolean {
-    return offsets.every(({ appId, last }) => stored.get(Number(appId.slice(this.#prefix.length))) === last)
+  isApplied(offsets: readonly NativeOffset[], stored: readonly { appId: string; version: bigint }[]): boolean {
+    const own = this.#own(stored)
+    return offsets.every(({ appId, last }) => own.get(appId) === last)
   }
+
+  #offset(appId: string, last: bigint): NativeOffset {
+    return { appId, expected: this.#stored.get(appId) ?? null, last }
+  }
+
+  #own(offsets: readonly { appId: string; version: bigint }[]): Map<string, bigint> {
+    const own = offsets.filter(({ appId }) => appId.startsWith(this.#prefix))
+    return new Map(own.map(({ appId, version }) => [appId, version]))
+  }
+
+  #last(): Map<number, bigint> {
+    return this.#partitions(this.#stored, '')
+  }
+
+  /** Partition to what is stored for it under a suffix. */
+  #partitions(stored: ReadonlyMap<string, bigint>, suffix: string): Map<number, bigint> {
+    const found = new Map<number, bigint>()
+    for (const [appId, version] of stored) {
+      if (!appId.startsWith(this.#prefix) || !appId.endsWith(suffix)) continue
+      const partition = appId.slice(this.#prefix.length, appId.length - suffix.length)
+      if (/^\d+$/.test(partition)) found.set(Number(partition), version)
+    }
+    return found
+  }
+}
+
+/** The entries of a table's offsets that say where messages were lost, by which it is known to need its source. */
+export function lostEntries(offsets: ReadonlyMap<string, bigint>): NativeOffset[] {
+  const lost = [...offsets].filter(([appId, version]) => /:\d+:lost$/.test(appId) && version >= 0n)
+  return lost.map(([appId, version]) => ({ appId, expected: version, last: NONE, mayFall: true }))
+}
+
+/** Whether an app id is of a partition's offset, and not of what is kept beside it. */
+export const isOffset = (appId: string): boolean => /:\d+$/.test(appId)
+
+const isAnew = ({ resumedAt, firstOffset }: Pick<OffsetRange, 'resumedAt' | 'firstOffset'>) => resumedAt === firstOffset
+
+/** A range after another one, as one commit. */
+function joined(before: Entry | undefined, after: BatchRange): Entry {
+  if (before?.resumedAt === undefined || after.resumedAt !== undefined) return after
+  return { ...after, firstOffset: before.firstOffset, resumedAt: before.resumedAt }
 }
 
 function cutBefore(range: OffsetRange, next: bigint): OffsetRange {

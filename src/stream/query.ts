@@ -17,6 +17,8 @@ export interface TableStatus {
   lag: number | null
   /** Messages since the start that could not be applied: skipped, or written as dead letters (`onBadRecord`). */
   numBadRecords: number
+  /** Messages were lost (`failOnDataLoss: false`) that `verify --repair` has not made good since. */
+  needsResync: boolean
   /** A system that fails, and that the table waits for; null where none does. */
   waitingFor: Waiting | null
 }
@@ -112,6 +114,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       state: loop.state,
       lag: loop.lag(),
       numBadRecords: loop.numBadRecords,
+      needsResync: loop.needsResync,
       waitingFor: loop.waitingFor,
     }))
     const waiting = tables.find(({ waitingFor }) => waitingFor !== null)

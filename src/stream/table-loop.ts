@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { collectDeadLetters, type DeadLetter, type DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { BadRecord, ChangeBatch } from '../debezium/change-batch.js'
 import type { NativeOffset } from '../delta/native-api.js'
-import type { MergeResult } from '../delta/table.js'
+import type { MergeResult, TableInfo } from '../delta/table.js'
 import { asKafkaToDeltaError, type ErrorCode, KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import { MESSAGE_OVERHEAD } from '../kafka/options.js'
@@ -14,7 +14,7 @@ import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { type RetryOptions, withRetries } from '../retry.js'
 import { Compaction } from './maintenance.js'
-import { type BatchRange, Positions } from './positions.js'
+import { type BatchRange, batchRange, Positions } from './positions.js'
 import { type CompactionStep, makeProgress, type StreamingQueryProgress } from './progress.js'
 import type { StreamDecoder, StreamSource, StreamTable } from './systems.js'
 
@@ -76,6 +76,8 @@ export class TableLoop {
   readonly #compaction: Compaction | null
   readonly #stopping = new AbortController()
   #source: StreamSource | null = null
+  /** What the table held when it was last looked at. */
+  #offsets: TableInfo['offsets'] = []
   #exists = false
   #started = false
   #rewind = false
@@ -122,12 +124,25 @@ export class TableLoop {
   async storedOffsets(): Promise<StoredOffsets> {
     const info = await this.#retried(() => this.#options.delta.refresh())
     this.#exists = info.exists
-    const last = this.#positions.read(info.offsets)
+    this.#offsets = info.offsets
     if (!this.#started) {
       this.#started = true
-      this.#positions.reset(last)
+      this.#positions.reset(info.offsets)
+      if (this.needsResync) {
+        const { topic, name: table } = this
+        const at = Object.fromEntries(
+          [...this.#positions.lost].map(([partition, offset]) => [partition, String(offset)]),
+        )
+        const remedy = 'messages of this table were lost: make it equal to its source by `kafka2delta verify --repair`'
+        this.#options.logger.warn({ topic, table, resumedAt: at }, remedy)
+      }
     }
-    return { exists: last.size > 0, last }
+    return this.#positions.storedOffsets(info.offsets)
+  }
+
+  /** Messages were lost, and the table has not been made equal to its source since. */
+  get needsResync(): boolean {
+    return this.#positions.lost.size > 0
   }
 
   /** Runs until the topic's end (availableNow) or {@link stop}. Rejects with what stopped the table. */
@@ -260,11 +275,7 @@ export class TableLoop {
       if (bad) this.#warnOf(bad, changes.badRecords.length)
       const letters = deadLetters ? collectDeadLetters(batch, changes.badRecords, query.queryName) : []
       // The columns hold all that is needed; the messages' memory is free from here on.
-      const ranges = batch.ranges.map(({ partition, firstOffset, lastOffset }) => ({
-        partition,
-        firstOffset,
-        lastOffset,
-      }))
+      const ranges = batch.ranges.map(batchRange)
       for (const range of original.ranges) range.messages = []
       return {
         original,
@@ -440,8 +451,8 @@ export class TableLoop {
 
   async #fenced(error: KafkaToDeltaError, offsets: NativeOffset[]): Promise<'applied' | 'fenced'> {
     const { logger } = this.#options
-    const { last } = await this.storedOffsets()
-    if (this.#positions.isApplied(offsets, last)) {
+    await this.storedOffsets()
+    if (this.#positions.isApplied(offsets, this.#offsets)) {
       // A commit whose answer was lost had landed.
       this.#positions.committed(offsets)
       logger.info({ topic: this.topic, table: this.name }, 'the table holds these offsets already')
@@ -461,8 +472,8 @@ export class TableLoop {
   }
 
   async #goBack(): Promise<void> {
-    const { last } = await this.storedOffsets()
-    this.#positions.reset(last)
+    await this.storedOffsets()
+    this.#positions.reset(this.#offsets)
     this.#pendingBatches = []
     this.#pendingSince = null
     this.#inHand = 0

@@ -9,6 +9,7 @@ import { writeIpc } from '../arrow/ipc.js'
 import type { ColumnType } from '../arrow/types.js'
 import type { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { isOffset, lostEntries } from '../stream/positions.js'
 import { columnOf, columnType } from './columns.js'
 import type { DeltaType } from './values.js'
 import type { Found, Verification } from './verify.js'
@@ -40,17 +41,21 @@ export async function repair(
   options: RepairOptions,
 ): Promise<RepairResult> {
   for (let tries = 1; ; tries++) {
-    const offsets = [...(await table.offsets())]
-      .filter(([appId]) => /:\d+$/.test(appId))
+    const stored = await table.offsets()
+    const offsets = [...stored]
+      .filter(([appId]) => isOffset(appId))
       .map(([appId, last]) => ({ appId, expected: last, last }))
+    // The table is whole again, whatever was lost.
+    const lost = lostEntries(stored)
     const { columns, found } = await verification.differencesNow()
     const rows = [...found]
-    if (rows.length === 0) return { version: null, upserted: 0, deleted: 0 }
     const deleted = rows.filter(([, { kind }]) => kind === 'extra').length
     if (deleted < rows.length) mustKnowAll(options)
     try {
-      const changes = changesOf(rows, columns, options)
-      const { version } = await table.merge(changes, { primaryKey: options.primaryKey, offsets, transfer: true })
+      if (rows.length === 0 && lost.length === 0) return { version: null, upserted: 0, deleted: 0 }
+      const changes = rows.length === 0 ? null : changesOf(rows, columns, options)
+      const { primaryKey } = options
+      const { version } = await table.merge(changes, { primaryKey, offsets: [...offsets, ...lost], transfer: true })
       return { version, upserted: rows.length - deleted, deleted }
     } catch (error) {
       if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED' || tries === MAX_TRIES) throw error

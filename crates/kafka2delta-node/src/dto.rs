@@ -132,6 +132,7 @@ pub struct NativeOffset {
     pub app_id: String,
     pub expected: Option<BigInt>,
     pub last: BigInt,
+    pub may_fall: Option<bool>,
 }
 
 fn offset(value: &BigInt) -> Result<i64> {
@@ -149,6 +150,7 @@ impl NativeOffset {
             expected: self.expected.as_ref().map(offset).transpose()?,
             last: offset(&self.last)?,
             app_id: self.app_id,
+            may_fall: self.may_fall.unwrap_or(false),
         })
     }
 }

@@ -56,7 +56,7 @@ pub fn primary_key() -> Vec<String> {
 /// The offset after `by` more messages.
 pub fn next_offset(table: &KeyedTable, by: usize) -> Offset {
     let expected = table.info().offsets.into_iter().find(|(app, _)| app == APP).map(|(_, last)| last);
-    Offset { app_id: APP.into(), expected, last: expected.unwrap_or(-1) + by as i64 }
+    Offset { may_fall: false, app_id: APP.into(), expected, last: expected.unwrap_or(-1) + by as i64 }
 }
 
 /// Applies changes and commits them with their offset.

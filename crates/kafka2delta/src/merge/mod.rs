@@ -44,6 +44,8 @@ pub struct Offset {
     pub expected: Option<i64>,
     /// The last offset scanned.
     pub last: i64,
+    /// Whether `last` may be below what is stored: the topic was made anew, or it is no offset but a time.
+    pub may_fall: bool,
 }
 
 /// Milliseconds of each step.
@@ -273,7 +275,8 @@ impl KeyedTable {
     fn check_fence(&self, offsets: &[Offset]) -> Result<()> {
         for offset in offsets {
             let stored = self.state.as_ref().and_then(|s| s.txns.get(&offset.app_id)).map(|t| t.version);
-            if stored != offset.expected || stored.is_some_and(|s| s > offset.last) {
+            let falls = !offset.may_fall && stored.is_some_and(|s| s > offset.last);
+            if stored != offset.expected || falls {
                 return Err(Error::new(
                     ErrorCode::Fenced,
                     format!(

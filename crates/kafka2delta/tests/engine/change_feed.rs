@@ -224,7 +224,7 @@ async fn a_wider_column_tells_only_the_rows_that_changed() {
         ];
         for (last, batch) in (0i64..).zip(batches) {
             let expected = (last > 0).then_some(last - 1);
-            let offset = Offset { app_id: "q:t:0".into(), expected, last };
+            let offset = Offset { may_fall: false, app_id: "q:t:0".into(), expected, last };
             let key = ["id".to_owned()];
             table.merge(Some(batch), &key, &[offset], &CancellationToken::new()).await.unwrap();
         }

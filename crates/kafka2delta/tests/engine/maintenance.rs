@@ -181,7 +181,7 @@ impl Run {
         let table = &mut self.tables[writer];
         let app_id = format!("q:t:{writer}");
         let expected = table.info().offsets.into_iter().find(|(a, _)| *a == app_id).map(|(_, v)| v);
-        let offset = Offset { app_id, expected, last: expected.unwrap_or(-1) + changes.len() as i64 };
+        let offset = Offset { may_fall: false, app_id, expected, last: expected.unwrap_or(-1) + changes.len() as i64 };
         trace!("writer {writer} from {:?}: {changes:?}", table.info().version);
         let result = table
             .merge(Some(bytes), &primary_key(), &[offset], &CancellationToken::new())
@@ -430,7 +430,7 @@ async fn sequences_and_tags_survive_a_compaction() {
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     // Through another partition, older than what the table holds.
     let late = ipc(&[upsert((0, 3), "late", Some(101))], &[1], false, false);
-    let offset = Offset { app_id: "q:t:1".into(), expected: None, last: 0 };
+    let offset = Offset { may_fall: false, app_id: "q:t:1".into(), expected: None, last: 0 };
     let result = table.merge(Some(late), &primary_key(), &[offset], &CancellationToken::new()).await.unwrap();
     assert_eq!(result.dropped_stale, 1);
     assert!(state(uri).await.live_files().all(|(_, file)| file.partition == Some(0)));

@@ -86,7 +86,12 @@ async fn run(seed: u64) {
             let expected = done[p].checked_sub(1).map(|last| last as i64);
             done[p] += take;
             if take > 0 {
-                offsets.push(Offset { app_id: format!("q:t:{p}"), expected, last: done[p] as i64 - 1 });
+                offsets.push(Offset {
+                    may_fall: false,
+                    app_id: format!("q:t:{p}"),
+                    expected,
+                    last: done[p] as i64 - 1,
+                });
             }
         }
         if batch.is_empty() {

@@ -276,7 +276,7 @@ pub fn primary_key() -> Vec<String> {
 pub async fn merge(table: &mut KeyedTable, app: &str, changes: &[Change], with_extra: bool) -> Result<MergeResult> {
     let stored = table.info().offsets.into_iter().find(|(a, _)| a == app).map(|(_, v)| v);
     let last = stored.unwrap_or(-1) + changes.len() as i64;
-    let offset = Offset { app_id: app.to_owned(), expected: stored, last };
+    let offset = Offset { may_fall: false, app_id: app.to_owned(), expected: stored, last };
     let soft = table.soft_deletes();
     table.merge(Some(ipc(changes, &[], with_extra, soft)), &primary_key(), &[offset], &CancellationToken::new()).await
 }

@@ -24,7 +24,12 @@ fn scd2() -> WriteMode {
 
 async fn apply(table: &mut KeyedTable, changes: &[(Change, i64)], with_extra: bool) -> Result<MergeResult> {
     let stored = table.info().offsets.into_iter().next().map(|(_, offset)| offset);
-    let offset = Offset { app_id: "q:t:0".into(), expected: stored, last: stored.unwrap_or(-1) + changes.len() as i64 };
+    let offset = Offset {
+        may_fall: false,
+        app_id: "q:t:0".into(),
+        expected: stored,
+        last: stored.unwrap_or(-1) + changes.len() as i64,
+    };
     let times: Vec<i64> = changes.iter().map(|(_, time)| *time).collect();
     let changes: Vec<Change> = changes.iter().map(|(change, _)| change.clone()).collect();
     let batch = with_times(ipc(&changes, &[], with_extra, false), &times);
