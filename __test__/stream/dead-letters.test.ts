@@ -88,7 +88,7 @@ test('without a table the bad records are written again at the next start; the f
   }
   topics.a[0]?.push('k=1')
   await (await startFake({ topics, storages, options: toDeadLetters, deadLetters })).query.awaitTermination()
-  t.deepEqual(storages.get('a')?.offsets, new Map([['q:a:0', 2n]]))
+  t.is(storages.get('a')?.offsets.get('q:a:0'), 2n)
   t.deepEqual(positions(deadLetters), ['a:0:0', 'a:0:1'])
 })
 
