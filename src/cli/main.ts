@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { realSystems } from '../stream/real-systems.js'
 import { exitCodeOf, formatError } from './errors.js'
 import { processOutput } from './output.js'
+import type { ResyncFlags } from './resync.js'
 import { type RunFlags, run } from './run.js'
 import type { CompactFlags, TableFlags, VacuumFlags } from './table-commands.js'
 import type { VerifyFlags } from './verify.js'
@@ -144,6 +145,22 @@ onTable('verify', 'compare a table with the table of the database, row by row; e
   .action(async (path: string, flags: VerifyFlags) => {
     verbose = flags.verbose === true
     exitCode = await (await import('./verify.js')).verify(path, flags, processOutput)
+  })
+
+program
+  .command('resync')
+  .description('after a new snapshot, remove the keys that it did not show and no later change brought')
+  .argument('<table>', 'a topic, name or path of the configuration')
+  .addOption(
+    new Option('-c, --config <file>', 'the configuration').env('KAFKA2DELTA_CONFIG').default('kafka2delta.yaml'),
+  )
+  .option('--since <time>', 'when the snapshot began (default: at the first marker of the last whole one)')
+  .option('--dry-run', 'say what would be removed')
+  .option('--json', 'one JSON value')
+  .addOption(verboseOption())
+  .action(async (topic: string, flags: ResyncFlags) => {
+    verbose = flags.verbose === true
+    exitCode = await (await import('./resync.js')).resync(topic, flags, processOutput)
   })
 
 program

@@ -34,13 +34,13 @@ function shown({ key, kind, columns }: Difference): string {
 }
 
 /** The configuration that a repair needs: what is computed, and how rows are written. */
-function repairable(path: string, { config }: VerifyFlags): ResolvedTable {
+export function repairable(path: string, { config }: { config?: string }): ResolvedTable {
   if (config === undefined) {
-    throw invalid('--repair needs --config: the configuration says which columns are computed and how rows are written')
+    throw invalid('a repair needs --config: the configuration says which columns are computed and how rows are written')
   }
   const { table } = configuredTable(path, config)
   if (table.writeMode !== 'upsert' || table.deletes !== 'hard' || table.shared) {
-    throw invalid('--repair is for tables that equal one source table: not with writeMode, deletes or shared')
+    throw invalid('a repair is for tables that equal one source table: not with writeMode, deletes or shared')
   }
   return table
 }

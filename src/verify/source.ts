@@ -14,6 +14,8 @@ export interface SourceTable {
   rows(key: readonly string[], fetchSize: number): AsyncIterable<readonly SourceRow[]>
   /** The rows of some keys as they are now. */
   rowsOf(key: readonly string[], values: readonly (readonly string[])[]): Promise<readonly SourceRow[]>
+  /** Brings forward what is not asked anew each time. */
+  refresh?(): Promise<void>
   close(): Promise<void>
 }
 

@@ -173,3 +173,13 @@ export function comparable(type: DeltaType): Comparable | null {
       return null
   }
 }
+
+/** A value as a comparison holds it ({@link Comparable.stored}), in the text in which a source writes it. */
+export function sourceText(type: DeltaType, value: string): string {
+  if (type === 'date') return new Date(Number(value) * 86_400_000).toISOString().slice(0, 10)
+  if (type !== 'timestamp' && type !== 'timestamp_ntz') return value
+  const micros = BigInt(value)
+  const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n
+  const second = new Date(Number((micros - rest) / 1000n)).toISOString().slice(0, 19).replace('T', ' ')
+  return `${second}.${rest.toString().padStart(6, '0')}`
+}

@@ -9,7 +9,7 @@ import { tableFromIPC } from 'apache-arrow'
 import { readTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { SourceRow, SourceTable } from './source.js'
-import { type Comparable, comparable, type DeltaType, quote } from './values.js'
+import { type Comparable, comparable, type DeltaType, quote, sourceText } from './values.js'
 
 export interface VerifyOptions {
   path: string
@@ -21,6 +21,10 @@ export interface VerifyOptions {
   chunkRows: number
   /** Milliseconds that a difference is given to go away. */
   settle: number
+  /** Differences that count. Default: all. */
+  kinds?: readonly Difference['kind'][]
+  /** More of them are an error. Default: 10,000. */
+  maxDifferences?: number
 }
 
 export interface Difference {
@@ -151,12 +155,14 @@ export class Verification {
   }
 
   #compare(rows: readonly SourceRow[], stored: Map<string, Values>, found: Map<string, Found>): void {
+    const { kinds, maxDifferences = MOST_DIFFERENCES } = this.options
     const note = (text: string, difference: Found) => {
+      if (kinds && !kinds.includes(difference.kind)) return
       found.set(text, difference)
-      if (found.size <= MOST_DIFFERENCES) return
+      if (found.size <= maxDifferences) return
       throw new KafkaToDeltaError(
         'SOURCE_DIFFERS',
-        `more than ${MOST_DIFFERENCES} keys differ: are these the same table?`,
+        `more than ${maxDifferences} keys differ: are these the same table?`,
       )
     }
     for (const row of rows) {
@@ -206,6 +212,7 @@ export class Verification {
    * say what {@link Found.values} hold.
    */
   async differencesNow(): Promise<{ columns: readonly string[]; found: ReadonlyMap<string, Found> }> {
+    await this.source.refresh?.()
     await this.#lookAgain(this.#found)
     return { columns: this.#columns.map(({ name }) => name), found: this.#found }
   }
@@ -218,12 +225,7 @@ export class Verification {
   #sourceForm(key: readonly string[]): string[] {
     return key.map((value, i) => {
       const type = this.options.fields.find(({ name }) => name === this.#key[i]?.name)?.type
-      if (type === 'date') return new Date(Number(value) * 86_400_000).toISOString().slice(0, 10)
-      if (type !== 'timestamp' && type !== 'timestamp_ntz') return value
-      const micros = BigInt(value)
-      const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n
-      const second = new Date(Number((micros - rest) / 1000n)).toISOString().slice(0, 19).replace('T', ' ')
-      return `${second}.${rest.toString().padStart(6, '0')}`
+      return type === undefined ? value : sourceText(type, value)
     })
   }
 }

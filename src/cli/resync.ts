@@ -1,0 +1,77 @@
+/** `kafka2delta resync`: after a new snapshot, removes the keys that it did not show and no later change brought. */
+
+import { TopicSource } from '../resync/topic-source.js'
+import { openDeltaTable } from '../stream/real-systems.js'
+import { repair, Verification } from '../verify/index.js'
+import type { DeltaType } from '../verify/values.js'
+import { formatCount } from './format.js'
+import type { Output } from './output.js'
+import { configuredTable, invalid, json } from './table-commands.js'
+import { repairable } from './verify.js'
+
+export interface ResyncFlags {
+  config: string
+  since?: string
+  dryRun?: boolean
+  json?: boolean
+  verbose?: boolean
+}
+
+/** Keys that are printed. */
+const SHOWN = 20
+const CHUNK_ROWS = 50_000
+/** Beyond as many, something else is wrong. */
+const MOST_KEYS = 100_000
+
+export async function resync(topic: string, flags: ResyncFlags, output: Output): Promise<number> {
+  const since = flags.since === undefined ? null : Date.parse(flags.since)
+  if (Number.isNaN(since)) throw invalid(`--since: expected a time such as 2026-01-31T12:00:00Z, got ${flags.since}`)
+  const table = repairable(topic, flags)
+  const { options } = configuredTable(topic, flags.config)
+  const delta = await openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
+  try {
+    const info = await delta.info()
+    const stored = info.properties['kafka2delta.primaryKey']
+    if (!info.exists || stored === undefined) throw invalid(`there is no table of ours at ${delta.uri}`)
+    const primaryKey = JSON.parse(stored) as string[]
+    const { fields } = JSON.parse(info.schemaJson ?? '{"fields":[]}') as { fields: { name: string; type: DeltaType }[] }
+    const key = primaryKey.map((name) => ({
+      name,
+      type: fields.find((field) => field.name === name)?.type ?? 'string',
+    }))
+    const source = await TopicSource.open({ options, table, key, since })
+    try {
+      const verification = new Verification(source, {
+        path: delta.uri,
+        storageOptions: table.storageOptions,
+        fields,
+        primaryKey,
+        chunkRows: CHUNK_ROWS,
+        settle: 0,
+        kinds: ['extra'],
+        maxDifferences: MOST_KEYS,
+      })
+      const { differences, rows } = await verification.run()
+      const parts = { fields, primaryKey, computed: new Set<string>(), notCompared: [] }
+      const done = flags.dryRun ? null : await repair(delta, verification, parts)
+      const snapshot = source.start.toISOString()
+      if (flags.json) {
+        output.stdout.write(json({ snapshot, rows, extra: differences.map((difference) => difference.key), ...done }))
+        return 0
+      }
+      for (const difference of differences.slice(0, SHOWN)) output.stdout.write(`  ${difference.key.join(', ')}\n`)
+      if (differences.length > SHOWN) output.stdout.write(`  and ${formatCount(differences.length - SHOWN)} more\n`)
+      const verdict = done
+        ? `${formatCount(done.deleted)} removed${done.version === null ? '' : ` in version ${done.version}`}`
+        : `${formatCount(differences.length)} would be removed`
+      output.stdout.write(
+        `${formatCount(rows)} keys since the snapshot of ${snapshot}; of the table's other keys ${verdict}\n`,
+      )
+      return 0
+    } finally {
+      await source.close()
+    }
+  } finally {
+    await delta.close()
+  }
+}
