@@ -3,11 +3,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Int32, Table, tableFromIPC, type Utf8, vectorFromArray } from 'apache-arrow'
+import { Int32, Table, tableFromIPC, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import type { Output } from '../../src/cli/output.js'
 import { type ResyncFlags, resync } from '../../src/cli/resync.js'
-import { DeltaTable, readTable, streamToDelta } from '../../src/index.js'
+import { DeltaTable, readTable, streamToDelta, type TableOptions } from '../../src/index.js'
 import { closeAll, serve } from './support/captured-sets.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-resync-test-'))
@@ -17,14 +17,14 @@ test.after.always(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-async function prepared(set: string, topic: string) {
+async function prepared(set: string, topic: string, table: Partial<TableOptions> = {}) {
   const { broker, registry } = await serve(set)
   const path = join(folder, topic)
   const options = {
     queryName: 'shop',
     kafka: { brokers: broker.brokers },
     schemaRegistry: { url: registry.url },
-    tables: { [topic]: { path } },
+    tables: { [topic]: { path, ...table } },
   }
   const query = await streamToDelta({ ...options, trigger: { availableNow: true } })
   await query.awaitTermination()
@@ -49,10 +49,9 @@ async function prepared(set: string, topic: string) {
 }
 
 /** Rows behind the stream's back: as those of a snapshot that the source has lost since. */
-async function addRows(path: string, key: string, ids: number[], more: Record<string, Utf8> = {}): Promise<void> {
-  const table = await DeltaTable.open({ path })
-  const texts = Object.entries(more).map(([name, type]) => [name, vectorFromArray(ids.map(String), type)])
-  const columns = { [key]: vectorFromArray(ids, new Int32()), ...Object.fromEntries(texts) }
+async function addRows(path: string, key: string, ids: number[], additionalCols: string[] = []): Promise<void> {
+  const table = await DeltaTable.open({ path, additionalCols })
+  const columns = { [key]: vectorFromArray(ids, new Int32()) }
   await table.merge(new Table(columns), { primaryKey: [key] })
   await table.close()
 }
@@ -99,4 +98,15 @@ test.serial('a topic that has lost what followed the snapshot is refused', async
   // The first marker is gone with the first message.
   await t.throwsAsync(run(), { code: 'CONFIG_INVALID', message: /beginning of the last snapshot/ })
   await t.throwsAsync(run({ since: '1970-01-01T00:00:00Z' }), { code: 'DATA_LOSS' })
+})
+
+test.serial('a table with computed columns, which it is partitioned by', async (t) => {
+  t.timeout(60_000)
+  const additionalCols = ['YEAR(created_at) AS `the year`']
+  const table = { additionalCols, partitionCols: ['the year'] }
+  const { path, rows, run } = await prepared('flat', 'postgres.public.orders', table)
+  const before = await rows()
+  await addRows(path, 'id', [77_000], additionalCols)
+  t.like(await run({ since: '1970-01-01T00:00:00Z' }), { deleted: 1 })
+  t.deepEqual(await rows(), before)
 })

@@ -1,13 +1,13 @@
 /** `kafka2delta resync`: after a new snapshot, removes the keys that it did not show and no later change brought. */
 
+import { storedKey } from '../delta/table.js'
 import { TopicSource } from '../resync/topic-source.js'
-import { openDeltaTable } from '../stream/real-systems.js'
 import { repair, Verification } from '../verify/index.js'
 import type { DeltaType } from '../verify/values.js'
 import { formatCount } from './format.js'
 import type { Output } from './output.js'
+import { computedColumns, mustBeRepairable, openForRepair } from './repair-table.js'
 import { configuredTable, invalid, json } from './table-commands.js'
-import { repairable } from './verify.js'
 
 export interface ResyncFlags {
   config: string
@@ -26,14 +26,13 @@ const MOST_KEYS = 100_000
 export async function resync(topic: string, flags: ResyncFlags, output: Output): Promise<number> {
   const since = flags.since === undefined ? null : Date.parse(flags.since)
   if (Number.isNaN(since)) throw invalid(`--since: expected a time such as 2026-01-31T12:00:00Z, got ${flags.since}`)
-  const table = repairable(topic, flags)
-  const { options } = configuredTable(topic, flags.config)
-  const delta = await openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
+  const { options, table } = configuredTable(topic, flags.config)
+  mustBeRepairable(table)
+  const delta = await openForRepair(table)
   try {
     const info = await delta.info()
-    const stored = info.properties['kafka2delta.primaryKey']
-    if (!info.exists || stored === undefined) throw invalid(`there is no table of ours at ${delta.uri}`)
-    const primaryKey = JSON.parse(stored) as string[]
+    const primaryKey = storedKey(info)
+    if (!info.exists || primaryKey.length === 0) throw invalid(`there is no table of ours at ${delta.uri}`)
     const { fields } = JSON.parse(info.schemaJson ?? '{"fields":[]}') as { fields: { name: string; type: DeltaType }[] }
     const key = primaryKey.map((name) => ({
       name,
@@ -52,7 +51,7 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
         maxDifferences: MOST_KEYS,
       })
       const { differences, rows } = await verification.run()
-      const parts = { fields, primaryKey, computed: new Set<string>(), notCompared: [] }
+      const parts = { fields, primaryKey, computed: computedColumns(table), notCompared: [] }
       const done = flags.dryRun ? null : await repair(delta, verification, parts)
       const snapshot = source.start.toISOString()
       if (flags.json) {

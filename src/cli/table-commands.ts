@@ -5,7 +5,7 @@ import { DeltaTable, tableHistory } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { parseDuration, parseSize } from '../options/units.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
-import { lostEntries } from '../stream/positions.js'
+import { isBesideOffset, lostEntries } from '../stream/positions.js'
 import { loadConfig } from './config.js'
 import { formatBytes, formatCount, formatMs, formatTable } from './format.js'
 import type { Output } from './output.js'
@@ -98,7 +98,7 @@ export async function describe(path: string, flags: TableFlags, output: Output):
       output,
       properties.map(([name, value]) => [`  ${name}`, value]),
     )
-    const offsets = info.offsets.filter(({ appId }) => !/:\d+:(time|lost)$/.test(appId))
+    const offsets = info.offsets.filter(({ appId }) => !isBesideOffset(appId))
     if (offsets.length > 0) output.stdout.write('last offsets applied\n')
     lines(
       output,

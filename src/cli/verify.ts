@@ -1,9 +1,8 @@
 /** `kafka2delta verify`: a Delta table beside the table of the database that it is kept equal to. */
 
-import { tableHistory } from '../delta/table.js'
+import { storedKey, tableHistory } from '../delta/table.js'
 import { parseDuration } from '../options/units.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
-import { openDeltaTable } from '../stream/real-systems.js'
 import {
   type Difference,
   messagesBehind,
@@ -14,6 +13,7 @@ import {
 } from '../verify/index.js'
 import { formatCount, formatMs } from './format.js'
 import type { Output } from './output.js'
+import { computedColumns, mustBeRepairable, openForRepair } from './repair-table.js'
 import { configuredTable, invalid, json, type TableFlags, tableOptions, withTable } from './table-commands.js'
 
 export interface VerifyFlags extends TableFlags {
@@ -33,30 +33,14 @@ function shown({ key, kind, columns }: Difference): string {
   return `  ${kind} ${key.join(', ')}${values.length > 0 ? `: ${values.join('; ')}` : ''}\n`
 }
 
-/** The configuration that a repair needs: what is computed, and how rows are written. */
-export function repairable(path: string, { config }: { config?: string }): ResolvedTable {
-  if (config === undefined) {
-    throw invalid('a repair needs --config: the configuration says which columns are computed and how rows are written')
-  }
-  const { table } = configuredTable(path, config)
-  if (table.writeMode !== 'upsert' || table.deletes !== 'hard' || table.shared) {
-    throw invalid('a repair is for tables that equal one source table: not with writeMode, deletes or shared')
-  }
-  return table
-}
-
-/** The name after `AS`. */
-const nameOf = (expression: string) => (/\s([^\s]+)\s*$/.exec(expression)?.[1] ?? '').replaceAll(/["`]/g, '')
-
 async function repaired(
   table: ResolvedTable,
   verification: Verification,
   options: Omit<Parameters<typeof repair>[2], 'computed'>,
 ): Promise<RepairResult> {
-  // A few keys: looking through the files' key columns costs less than an index of all.
-  const delta = await openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
+  const delta = await openForRepair(table)
   try {
-    return await repair(delta, verification, { ...options, computed: new Set(table.additionalCols.map(nameOf)) })
+    return await repair(delta, verification, { ...options, computed: computedColumns(table) })
   } finally {
     await delta.close()
   }
@@ -76,12 +60,15 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
   const settle = parseDuration(flags.settle)
   if (settle === null) throw invalid(`--settle: expected a duration such as "10 seconds", got ${flags.settle}`)
   const { storageOptions } = tableOptions(path, flags)
-  const repairTable = flags.repair ? repairable(path, flags) : null
+  const configured = flags.config === undefined ? null : configuredTable(path, flags.config)
+  if (flags.repair && configured === null) {
+    throw invalid('a repair needs --config: the configuration says which columns are computed and how rows are written')
+  }
+  const repairTable = flags.repair && configured ? configured.table : null
+  if (repairTable) mustBeRepairable(repairTable)
   let code = 0
   await withTable(path, flags, {}, async (table, info) => {
-    const stored = info.properties['kafka2delta.primaryKey']
-    const primaryKey =
-      flags.key?.split(',').map((name) => name.trim()) ?? (stored ? (JSON.parse(stored) as string[]) : [])
+    const primaryKey = flags.key?.split(',').map((name) => name.trim()) ?? storedKey(info)
     if (primaryKey.length === 0) throw invalid('the table does not say what its key is: name it with --key')
     const { fields } = JSON.parse(info.schemaJson ?? '{"fields":[]}')
     const began = Date.now()
@@ -99,11 +86,8 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
       const [last] = await tableHistory(table.uri, { limit: 1, ...(storageOptions ? { storageOptions } : {}) })
       const lastCommit = last?.timestamp === undefined ? null : new Date(last.timestamp).toISOString()
       code = result.differences.length > 0 && repairTable === null ? 1 : 0
-      let messages: number | null = null
-      if (flags.config !== undefined) {
-        const configured = configuredTable(path, flags.config)
-        messages = await behind(configured.options, configured.table.topic, (await table.refresh()).offsets)
-      }
+      const messages =
+        configured && (await behind(configured.options, configured.table.topic, (await table.refresh()).offsets))
       const { notCompared } = result
       const mended = repairTable ? await repaired(repairTable, verification, { fields, primaryKey, notCompared }) : null
       if (flags.json) {

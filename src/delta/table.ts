@@ -118,6 +118,12 @@ export interface MergeOptions {
 /** The table's property with the names of its key columns, as JSON. */
 const KEY_PROPERTY = 'kafka2delta.primaryKey'
 
+/** The names of a table's key columns, as far as the table says; none otherwise. */
+export function storedKey({ properties }: Pick<TableInfo, 'properties'>): string[] {
+  const stored = properties[KEY_PROPERTY]
+  return stored === undefined ? [] : (JSON.parse(stored) as string[])
+}
+
 /** Native options with every default filled in. */
 export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
   return {
@@ -207,7 +213,7 @@ export class DeltaTable {
     options.signal?.throwIfAborted()
     const named = [...(options.primaryKey ?? this.#primaryKey ?? [])]
     // A truncate has no key: a batch of nothing else names none, but the table knows its own.
-    const primaryKey = changes !== null && named.length === 0 ? await this.#storedKey() : named
+    const primaryKey = changes !== null && named.length === 0 ? storedKey(await this.info()) : named
     if (changes !== null && primaryKey.length === 0) {
       throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
     }
@@ -270,11 +276,6 @@ export class DeltaTable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-
-  async #storedKey(): Promise<string[]> {
-    const stored = (await this.info()).properties[KEY_PROPERTY]
-    return stored === undefined ? [] : (JSON.parse(stored) as string[])
   }
 
   #mustBeOpen(): void {

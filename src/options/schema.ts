@@ -323,6 +323,12 @@ const perTable = {
   storageOptions: properties('Options of the object store: credentials, endpoint, region.').optional(),
 }
 
+/** The name after `AS` in `expression AS name`; null where there is none. */
+export function computedName(expression: string): string | null {
+  const found = /\S\s+as\s+(?:"([^"]+)"|`([^`]+)`|([^\s"`]+))\s*$/i.exec(expression)
+  return found && (found[1] ?? found[2] ?? found[3] ?? null)
+}
+
 const table = z
   .strictObject({
     path: text('Where the table lies: a folder, or s3://, gs://, az:// URL.'),
@@ -332,7 +338,7 @@ const table = z
     primaryKey: names("The key columns; default: the fields of the Kafka key's schema.").optional(),
     additionalCols: z
       .array(
-        z.string().refine((expression) => /\S\s+as\s+("[^"]+"|`[^`]+`|[^\s"`]+)\s*$/i.test(expression), {
+        z.string().refine((expression) => computedName(expression) !== null, {
           error: 'expected "expression AS name"',
         }),
       )

@@ -46,15 +46,10 @@ export class Positions {
     this.#prefix = `${queryName}:${topic}:`
   }
 
-  /** Picks this topic's partitions out of a table's offsets. */
-  read(offsets: readonly { appId: string; version: bigint }[]): Map<number, bigint> {
-    return this.#partitions(new Map(offsets.map(({ appId, version }) => [appId, version])), '')
-  }
-
   /** Begins anew after what the table holds: at the start and after a fence. */
   reset(offsets: readonly { appId: string; version: bigint }[]): void {
     this.#stored = this.#own(offsets)
-    this.#next = new Map([...this.#last()].map(([partition, last]) => [partition, last + 1n]))
+    this.#next = new Map([...this.#partitions(this.#stored, '')].map(([partition, last]) => [partition, last + 1n]))
     this.#pending.clear()
   }
 
@@ -155,10 +150,6 @@ export class Positions {
     return new Map(own.map(({ appId, version }) => [appId, version]))
   }
 
-  #last(): Map<number, bigint> {
-    return this.#partitions(this.#stored, '')
-  }
-
   /** Partition to what is stored for it under a suffix. */
   #partitions(stored: ReadonlyMap<string, bigint>, suffix: string): Map<number, bigint> {
     const found = new Map<number, bigint>()
@@ -179,6 +170,9 @@ export function lostEntries(offsets: ReadonlyMap<string, bigint>): NativeOffset[
 
 /** Whether an app id is of a partition's offset, and not of what is kept beside it. */
 export const isOffset = (appId: string): boolean => /:\d+$/.test(appId)
+
+/** Whether an app id is of what is kept beside a partition's offset. */
+export const isBesideOffset = (appId: string): boolean => /:\d+:(time|lost)$/.test(appId)
 
 const isAnew = ({ resumedAt, firstOffset }: Pick<OffsetRange, 'resumedAt' | 'firstOffset'>) => resumedAt === firstOffset
 

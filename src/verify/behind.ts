@@ -18,7 +18,7 @@ export async function messagesBehind(
   const admin = client.kafka.admin()
   try {
     await admin.connect()
-    const stored = new Positions(queryName, topic).read(offsets)
+    const { last: stored } = new Positions(queryName, topic).storedOffsets(offsets)
     let behind = 0n
     for (const [partition, { low, high }] of await fetchWatermarks(admin, topic)) {
       const last = stored.get(partition)

@@ -6,7 +6,6 @@
 
 import { Bool, type Data, Field, makeData, Struct, Uint8 } from 'apache-arrow'
 import { writeIpc } from '../arrow/ipc.js'
-import type { ColumnType } from '../arrow/types.js'
 import type { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { isOffset, lostEntries } from '../stream/positions.js'
@@ -91,7 +90,7 @@ function changesOf(
     const at = primaryKey.indexOf(name)
     const value = ([, { values }]: readonly [string, Found], row: number) =>
       at >= 0 ? (keys[row]?.[at] ?? null) : (values?.get(name) ?? null)
-    columns.push({ name, data: columnOf(of as ColumnType, rows.map(value)), nullable: true })
+    columns.push({ name, data: columnOf(of, rows.map(value)), nullable: true })
     if (compared.includes(name)) continue
     leftOut.push({
       name,

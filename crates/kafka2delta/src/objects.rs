@@ -12,7 +12,6 @@ use crate::table::open_log_store_at;
 
 /// Names of the files right in a folder below a URI, in no order; none where there is no such folder.
 pub async fn list(uri: &str, storage_options: HashMap<String, String>, folder: &str) -> Result<Vec<String>> {
-    deltalake::aws::register_handlers(None);
     let store = open_log_store_at(uri, &storage_options)?.object_store(None);
     let prefix = Path::from(folder);
     let found: Vec<_> = store.list(Some(&prefix)).try_collect().await?;
@@ -26,7 +25,6 @@ pub async fn list(uri: &str, storage_options: HashMap<String, String>, folder: &
 
 /// The bytes of a file below a URI.
 pub async fn read(uri: &str, storage_options: HashMap<String, String>, path: &str) -> Result<Bytes> {
-    deltalake::aws::register_handlers(None);
     let store = open_log_store_at(uri, &storage_options)?.object_store(None);
     Ok(store.get(&Path::from(path)).await?.bytes().await?)
 }

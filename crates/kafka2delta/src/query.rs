@@ -23,7 +23,6 @@ const THREADS: usize = 64;
 /// It has a runtime of its own: delta-rs reads the deletion vectors of all files at once, each in a blocking thread that
 /// waits for others, and with more files than threads waits for ever.
 pub async fn query(uri: &str, storage_options: HashMap<String, String>, sql: Option<&str>) -> Result<Vec<u8>> {
-    deltalake::aws::register_handlers(None);
     let log_store = open_log_store_at(uri, &storage_options)?;
     let Some(state) = TableState::load(&log_store).await? else {
         return Err(Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{uri}'")));

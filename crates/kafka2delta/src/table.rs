@@ -107,11 +107,6 @@ pub struct TableInfo {
 impl KeyedTable {
     /// Opens a table, or a place where the first batch will create one. Nothing is written.
     pub async fn open(options: TableOptions) -> Result<Self> {
-        deltalake::aws::register_handlers(None);
-        #[cfg(feature = "gcs")]
-        deltalake::gcp::register_handlers(None);
-        #[cfg(feature = "azure")]
-        deltalake::azure::register_handlers(None);
         let additional =
             options.additional_columns.iter().map(|sql| AdditionalColumn::parse(sql)).collect::<Result<_>>()?;
         let log_store = open_log_store(&options)?;
@@ -394,6 +389,11 @@ pub(crate) fn open_log_store_at(
     uri: &str,
     storage_options: &std::collections::HashMap<String, String>,
 ) -> Result<LogStoreRef> {
+    deltalake::aws::register_handlers(None);
+    #[cfg(feature = "gcs")]
+    deltalake::gcp::register_handlers(None);
+    #[cfg(feature = "azure")]
+    deltalake::azure::register_handlers(None);
     let unusable = |e: deltalake::DeltaTableError| {
         Error::with_source(ErrorCode::StorageDenied, format!("'{uri}' cannot be used as the path of a table"), e)
     };

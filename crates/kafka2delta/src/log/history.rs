@@ -20,7 +20,6 @@ const PARALLEL_READS: usize = 16;
 /// # Errors
 /// `STORAGE_DENIED` where there is no table.
 pub async fn history(uri: &str, storage_options: HashMap<String, String>, limit: usize) -> Result<Vec<String>> {
-    deltalake::aws::register_handlers(None);
     let log_store = open_log_store_at(uri, &storage_options)?;
     let Some(newest) = newest_version(&log_store).await? else {
         return Err(Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{uri}'")));

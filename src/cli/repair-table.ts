@@ -1,0 +1,23 @@
+/** The table of a configuration, opened for a repair: what `verify --repair` and `resync` have in common. */
+
+import type { DeltaTable } from '../delta/table.js'
+import { computedName } from '../options/schema.js'
+import type { ResolvedTable } from '../options.js'
+import { openDeltaTable } from '../stream/real-systems.js'
+import { invalid } from './table-commands.js'
+
+/** @throws CONFIG_INVALID for a table that is more, or less, than its source table */
+export function mustBeRepairable({ writeMode, deletes, shared }: ResolvedTable): void {
+  if (writeMode === 'upsert' && deletes === 'hard' && !shared) return
+  throw invalid('a repair is for tables that equal one source table: not with writeMode, deletes or shared')
+}
+
+/** For a few keys: looking through the files' key columns costs less than an index of all. */
+export function openForRepair(table: ResolvedTable): Promise<DeltaTable> {
+  return openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
+}
+
+/** The columns that the engine computes. */
+export function computedColumns({ additionalCols }: ResolvedTable): Set<string> {
+  return new Set(additionalCols.flatMap((expression) => computedName(expression) ?? []))
+}
