@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from './errors.js'
+import { withCertificates } from './options/certificates.js'
 import { checkDeadLetters, checkSharedPaths, checkWriteModes } from './options/checks.js'
 import { OptionsError, optionProblems, pathText } from './options/errors.js'
 import {
@@ -193,7 +194,7 @@ export interface SchemaRegistryOptions {
   readonly urls?: readonly string[]
   /** Basic authentication, or a bearer token. */
   readonly auth?: { readonly username: string; readonly password: string } | { readonly token: string }
-  /** PEM texts. */
+  /** PEM texts, or the names of files that hold them. */
   readonly tls?: {
     readonly ca?: string
     readonly cert?: string
@@ -380,6 +381,18 @@ function resolveStart(
   return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
 }
 
+function resolveKafka({ kafka }: ParsedOptions, baseDir?: string): KafkaConfig {
+  const { ssl } = kafka
+  const secured = typeof ssl === 'object' ? { ssl: withCertificates(ssl, 'kafka.ssl', baseDir) } : {}
+  return withoutUndefined({ ...kafka, ...secured }) as unknown as KafkaConfig
+}
+
+function resolveRegistry({ schemaRegistry }: ParsedOptions, baseDir?: string): ResolvedOptions['schemaRegistry'] {
+  const { tls } = schemaRegistry
+  const secured = tls ? { tls: withCertificates(tls, 'schemaRegistry.tls', baseDir) } : {}
+  return withoutUndefined({ ...schemaRegistry, ...secured }) as ResolvedOptions['schemaRegistry']
+}
+
 function resolveMaintenance(table: ParsedTable, query: ParsedOptions): ResolvedMaintenance | null {
   const own = table.maintenance ?? query.maintenance ?? true
   if (own === false) return null
@@ -470,9 +483,9 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
   checkWriteModes(tables, options)
   return {
     queryName: options.queryName,
-    kafka: instance ?? (withoutUndefined(options.kafka) as unknown as KafkaConfig),
+    kafka: instance ?? resolveKafka(options, baseDir),
     consumer: withoutUndefined(options.consumer ?? {}) as Partial<ConsumerConfig>,
-    schemaRegistry: withoutUndefined(options.schemaRegistry) as ResolvedOptions['schemaRegistry'],
+    schemaRegistry: resolveRegistry(options, baseDir),
     tables,
     startingOffsets: resolveStart(options, baseDir),
     failOnDataLoss: options.failOnDataLoss ?? true,

@@ -341,6 +341,22 @@ test('referenced names are put in where they are first used', async (t) => {
   t.is(schema.fields[1]?.type, 'com.x.Address')
 })
 
+test('a path before the interface: ccompat, and the context that ids belong to', async (t) => {
+  const answer: Handler = (request, response) => {
+    if (!request.url?.startsWith('/apis/ccompat/v7/contexts/.shop/')) return json(response, { error_code: 40403 }, 404)
+    if (request.url.endsWith('/schemas/ids/7')) {
+      const references = [{ name: 'Odd', subject: ':.shop:odd value', version: 1 }]
+      return json(response, { schema: '"Odd"', references })
+    }
+    return json(response, { schema: JSON.stringify(SCHEMA) })
+  }
+  const { port, requests } = await serve(t, answer)
+  const source = new RegistrySchemaSource({ url: `http://127.0.0.1:${port}/apis/ccompat/v7/contexts/.shop` })
+  t.teardown(() => source.close())
+  t.deepEqual(await source.get(7), SCHEMA)
+  t.is(requests[1]?.url, '/apis/ccompat/v7/contexts/.shop/subjects/%3A.shop%3Aodd%20value/versions/1')
+})
+
 test('a missing or broken address is a matter of the configuration', (t) => {
   for (const options of [{}, { url: 'nonsense' }, { url: 'ftp://x' }]) {
     const error = t.throws(() => new RegistrySchemaSource(options), { instanceOf: KafkaToDeltaError })

@@ -66,7 +66,10 @@ const kafka = z
       (value) =>
         typeof value === 'boolean' ? value : typeof value === 'object' && value && !Array.isArray(value) ? value : null,
       'true, false or TLS options',
-      { description: "TLS: true, or Node's TLS options (ca, cert, key…).", type: ['boolean', 'object'] },
+      {
+        description: "TLS: true, or Node's TLS options: ca, cert, key… as PEM texts or names of files.",
+        type: ['boolean', 'object'],
+      },
     ).optional(),
     sasl: passedOn<NonNullable<KafkaConfig['sasl']>>(
       'SASL: mechanism (plain, scram-sha-256, scram-sha-512, aws, oauthbearer), username, password.',
@@ -124,9 +127,9 @@ const schemaRegistry = z
       .optional(),
     tls: z
       .strictObject({
-        ca: text('PEM text of the authorities to trust.').optional(),
-        cert: text('PEM text of our certificate.').optional(),
-        key: text('PEM text of its key.').optional(),
+        ca: text("The authorities to trust: PEM text, or a file's name.").optional(),
+        cert: text("Our certificate: PEM text, or a file's name.").optional(),
+        key: text("Its key: PEM text, or a file's name.").optional(),
         passphrase: text('Passphrase of the key.').optional(),
         rejectUnauthorized: flag('Refuse certificates that cannot be verified (default true).').optional(),
       })
