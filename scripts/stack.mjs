@@ -1,7 +1,8 @@
 /**
  * `npm run stack -- COMMAND`: the real systems on this machine, without containers.
  *
- *     up [PART...]           starts (and installs) what does not run: kafka registry postgres mariadb s3 connect
+ *     up [PART...]           starts (and installs) what does not run: kafka registry postgres mariadb s3 connect;
+ *                            azure and gcs only where they are named
  *     down [PART...]         ends it
  *     status                 what runs where
  *     reset                  ends it all and throws the data away

@@ -6,3 +6,4 @@ export function connectorOf(file: string, variables?: Record<string, string>, ov
 export function putConnector(connector: Connector, seconds?: number): Promise<void>
 export function deleteConnector(name: string): Promise<unknown>
 export function connectorStatus(name: string): Promise<unknown>
+export function restartConnector(name: string): Promise<unknown>

@@ -1,2 +1,2 @@
-export function kafkaJars(): Promise<string>
-export function installedKafka(): string | null
+export function kafkaJars(version?: string): Promise<string>
+export function installedKafka(version?: string): string | null

@@ -1,4 +1,4 @@
-/** What the parts need, from package managers alone: Maven, apt, Go. Only what is missing is fetched. */
+/** What the parts need, from package managers alone: Maven, apt, Go, npm. Only what is missing is fetched. */
 
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -61,21 +61,23 @@ async function archive(artifact) {
   return folder
 }
 
-function kafkaArtifacts() {
-  const { kafka } = VERSIONS
+function kafkaArtifacts(version) {
   // Neither pom brings a binding for the log.
-  const log = kafka.startsWith('4.')
+  const log = version.startsWith('4.')
     ? 'org.apache.logging.log4j:log4j-slf4j-impl:2.25.4'
     : 'org.slf4j:slf4j-reload4j:1.7.36'
-  return [`org.apache.kafka:kafka_2.13:${kafka}`, `org.apache.kafka:connect-runtime:${kafka}`, log]
+  return [`org.apache.kafka:kafka_2.13:${version}`, `org.apache.kafka:connect-runtime:${version}`, log]
 }
 
+const kafkaName = (version) => (version === VERSIONS.kafka ? 'kafka' : `kafka-${version}`)
+
 /** The jars of broker and Connect worker. */
-export const kafkaJars = () => jarsOf('kafka', kafkaArtifacts())
+export const kafkaJars = (version = VERSIONS.kafka) => jarsOf(kafkaName(version), kafkaArtifacts(version))
 
 /** The same, if they were fetched before and Java is there, otherwise null. */
-export function installedKafka() {
-  const jars = jarsFolder('stack-kafka', pomOf('kafka', kafkaArtifacts()))
+export function installedKafka(version = VERSIONS.kafka) {
+  const name = kafkaName(version)
+  const jars = jarsFolder(`stack-${name}`, pomOf(name, kafkaArtifacts(version)))
   return existsSync(jars) && (javaVersion() ?? 0) >= MINIMUM_JAVA ? jars : null
 }
 
@@ -151,14 +153,35 @@ export async function mariadbPrograms() {
   return { server: find() ?? 'mariadbd', installer: 'mariadb-install-db' }
 }
 
-/** versitygw: S3 on a folder. Its conditional put lets one writer win; that of other local servers does not. */
-export async function versitygw() {
-  const folder = join(CACHE_DIR, `stack-versitygw-${VERSIONS.versitygw}`)
-  const program = join(folder, 'versitygw')
+/** A program that `go install` builds. */
+async function goProgram(name, module, release) {
+  const folder = join(CACHE_DIR, `stack-${name}-${release}`)
+  const program = join(folder, name)
   if (existsSync(program)) return program
-  if (version('go', ['version']) === null) throw new Problem('Go is needed for the S3 server: install golang')
-  say(`versitygw ${VERSIONS.versitygw}: building (once)`)
-  const env = { ...process.env, GOBIN: folder }
-  await must('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSIONS.versitygw}`], { env })
+  if (version('go', ['version']) === null) throw new Problem(`Go is needed for ${name}: install golang`)
+  say(`${name} ${release}: building (once)`)
+  await must('go', ['install', `${module}@${release}`], { env: { ...process.env, GOBIN: folder } })
   return program
+}
+
+/** versitygw: S3 on a folder. Its conditional put lets one writer win; that of other local servers does not. */
+export const versitygw = () => goProgram('versitygw', 'github.com/versity/versitygw/cmd/versitygw', VERSIONS.versitygw)
+
+/** fake-gcs-server: the JSON interface of Google Cloud Storage. */
+export const fakeGcs = () => goProgram('fake-gcs-server', 'github.com/fsouza/fake-gcs-server', VERSIONS.fakeGcs)
+
+/** Azurite's script of the blob service. Not a dependency of the package: it brings hundreds of others. */
+export async function azurite() {
+  const folder = join(CACHE_DIR, `stack-azurite-${VERSIONS.azurite}`)
+  const script = join(folder, 'node_modules', 'azurite', 'dist', 'src', 'blob', 'main.js')
+  if (existsSync(script)) return script
+  say(`azurite ${VERSIONS.azurite}: fetching (once)`)
+  const partial = `${folder}.partial`
+  rmSync(partial, { recursive: true, force: true })
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(partial, { recursive: true })
+  const quietly = ['--no-audit', '--no-fund', '--ignore-scripts']
+  await must('npm', ['install', '--prefix', partial, ...quietly, `azurite@${VERSIONS.azurite}`])
+  renameSync(partial, folder)
+  return script
 }

@@ -3,8 +3,19 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { must, version } from '../lib/process.mjs'
-import { connectPlugins, kafkaJars, mariadbPrograms, postgresFolder, registryJar, versitygw } from './install.mjs'
+import { createAzureContainer, createGcsBucket } from './buckets.mjs'
+import {
+  azurite,
+  connectPlugins,
+  fakeGcs,
+  kafkaJars,
+  mariadbPrograms,
+  postgresFolder,
+  registryJar,
+  versitygw,
+} from './install.mjs'
 import { answersHttp, logFile, portOpen, record, startDetached, untilReady } from './processes.mjs'
 import { DATA, ENDPOINTS, FOLDER, HOST, isRoot, PORTS, VERSIONS } from './settings.mjs'
 
@@ -85,7 +96,7 @@ async function startRegistry() {
     `-Dquarkus.http.port=${PORTS.registry}`,
     '-Dquarkus.oidc.tenant-enabled=false',
     // Kept on disk, as the topics are: without the schemas they could not be read any more.
-    `-Dregistry.datasource.url=jdbc:h2:file:${join(DATA, 'registry')}`,
+    `-Dquarkus.datasource.jdbc.url=jdbc:h2:file:${join(DATA, 'registry')};WRITE_DELAY=0`,
     '-DREGISTRY_LOG_LEVEL=WARN',
   ]
   startDetached('registry', 'java', [...options, '-jar', jar])
@@ -204,7 +215,32 @@ async function startS3() {
   await untilReady('s3', () => portOpen(PORTS.s3), 60)
 }
 
-/** In the order of starting. */
+async function startAzure() {
+  const script = await azurite()
+  const where = ['--blobHost', HOST, '--blobPort', String(PORTS.azure), '--location', join(DATA, 'azure')]
+  // Clients are newer than Azurite, and it would tell its maker that it runs.
+  const options = ['--silent', '--skipApiVersionCheck', '--disableTelemetry']
+  const env = { ...process.env, AZURITE_ACCOUNTS: `${ENDPOINTS.AZURE_ACCOUNT}:${ENDPOINTS.AZURE_KEY}` }
+  startDetached('azure', process.execPath, [script, ...where, ...options], { env })
+  await untilReady('azure', () => portOpen(PORTS.azure), 60)
+  await createAzureContainer(ENDPOINTS.AZURE_CONTAINER)
+}
+
+async function startGcsJson() {
+  const program = await fakeGcs()
+  const where = ['-scheme', 'http', '-host', HOST, '-port', String(PORTS['gcs-json']), '-public-host', HOST]
+  // In memory: on disk it wants extended attributes, which not every file system has.
+  startDetached('gcs-json', program, [...where, '-backend', 'memory', '-data', '', '-log-level', 'warn'])
+  await untilReady('gcs-json', () => answersHttp(`${ENDPOINTS.GCS_JSON_ENDPOINT}/_internal/healthcheck`), 60)
+  await createGcsBucket(ENDPOINTS.GCS_BUCKET)
+}
+
+async function startGcs() {
+  startDetached('gcs', process.execPath, [fileURLToPath(new URL('gcs-xml.mjs', import.meta.url))])
+  await untilReady('gcs', () => answersHttp(`${ENDPOINTS.GCS_ENDPOINT}/${ENDPOINTS.GCS_BUCKET}`), 30)
+}
+
+/** In the order of starting. `onlyNamed`: not started where no part is named. */
 export const PARTS = {
   kafka: { start: startKafka, port: PORTS.kafka, where: ENDPOINTS.KAFKA_BOOTSTRAP },
   registry: { start: startRegistry, port: PORTS.registry, where: ENDPOINTS.REGISTRY_URL },
@@ -215,5 +251,23 @@ export const PARTS = {
   },
   mariadb: { start: startMariadb, port: PORTS.mariadb, where: `mysql://cdc:cdc@${HOST}:${PORTS.mariadb}/shop` },
   s3: { start: startS3, port: PORTS.s3, where: `${ENDPOINTS.S3_ENDPOINT}, bucket ${ENDPOINTS.S3_BUCKET}` },
+  azure: {
+    start: startAzure,
+    port: PORTS.azure,
+    where: `${ENDPOINTS.AZURE_ENDPOINT}, account ${ENDPOINTS.AZURE_ACCOUNT}, container ${ENDPOINTS.AZURE_CONTAINER}`,
+    onlyNamed: true,
+  },
+  'gcs-json': {
+    start: startGcsJson,
+    port: PORTS['gcs-json'],
+    where: `${ENDPOINTS.GCS_JSON_ENDPOINT}, what gcs writes to`,
+    onlyNamed: true,
+  },
+  gcs: {
+    start: startGcs,
+    port: PORTS.gcs,
+    where: `${ENDPOINTS.GCS_ENDPOINT}, bucket ${ENDPOINTS.GCS_BUCKET}`,
+    onlyNamed: true,
+  },
   connect: { start: startConnect, port: PORTS.connect, where: ENDPOINTS.CONNECT_URL },
 }

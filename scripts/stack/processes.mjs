@@ -11,14 +11,23 @@ import { HOST, LOGS, PIDS } from './settings.mjs'
 const pidFile = (name) => join(PIDS, `${name}.json`)
 export const logFile = (name) => join(LOGS, `${name}.log`)
 
-/** When a process was started: another one that has got its id later started at another time. */
-const startTime = (pid) => version('ps', ['-o', 'lstart=', '-p', String(pid)])
+/**
+ * When a process was started: another one that has got its id later started at another time. Null for one that has ended,
+ * also where nobody has asked for its exit code yet.
+ */
+function startTime(pid) {
+  const [state, ...started] =
+    version('ps', ['-o', 'stat=,lstart=', '-p', String(pid)])
+      ?.trim()
+      .split(/\s+/) ?? []
+  return state === undefined || state.startsWith('Z') ? null : started.join(' ')
+}
 
 /** The process id of a part that runs, or null. */
 export function runningPid(name) {
   if (!existsSync(pidFile(name))) return null
   const { pid, started } = JSON.parse(readFileSync(pidFile(name), 'utf8'))
-  return startTime(pid) === started ? pid : null
+  return started !== null && startTime(pid) === started ? pid : null
 }
 
 /** Remembers a process as the part's. */

@@ -1,5 +1,9 @@
 export const HOST: string
-export const PORTS: Record<'kafka' | 'controller' | 'registry' | 'connect' | 'postgres' | 'mariadb' | 's3', number>
+export const VERSIONS: Record<'kafka' | 'kafka3', string>
+export const PORTS: Record<
+  'kafka' | 'controller' | 'registry' | 'connect' | 'postgres' | 'mariadb' | 's3' | 'azure' | 'gcs' | 'gcs-json',
+  number
+>
 export const ENDPOINTS: Record<
   | 'KAFKA_BOOTSTRAP'
   | 'REGISTRY_URL'
@@ -13,6 +17,13 @@ export const ENDPOINTS: Record<
   | 'S3_ENDPOINT'
   | 'S3_ACCESS_KEY'
   | 'S3_SECRET_KEY'
-  | 'S3_BUCKET',
+  | 'S3_BUCKET'
+  | 'AZURE_ENDPOINT'
+  | 'AZURE_ACCOUNT'
+  | 'AZURE_KEY'
+  | 'AZURE_CONTAINER'
+  | 'GCS_ENDPOINT'
+  | 'GCS_JSON_ENDPOINT'
+  | 'GCS_BUCKET',
   string
 >

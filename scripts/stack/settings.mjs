@@ -10,10 +10,15 @@ export const HOST = '127.0.0.1'
 
 export const VERSIONS = {
   kafka: env.KAFKA_VERSION ?? '4.3.1',
+  // The tests' other broker.
+  kafka3: env.KAFKA_3_VERSION ?? '3.9.2',
   registry: env.APICURIO_VERSION ?? '2.6.13.Final',
   debeziumPostgres: env.DEBEZIUM_VERSION ?? '2.7.4.Final',
   debeziumMariadb: env.DEBEZIUM_MARIADB_VERSION ?? '2.7.0.Final',
   versitygw: env.VERSITYGW_VERSION ?? 'v1.8.0',
+  // The last one for Node.js 20.
+  azurite: env.AZURITE_VERSION ?? '3.35.0',
+  fakeGcs: env.FAKE_GCS_VERSION ?? 'v1.56.1',
 }
 
 export const PORTS = {
@@ -24,6 +29,10 @@ export const PORTS = {
   postgres: number('STACK_POSTGRES_PORT', 15432),
   mariadb: number('STACK_MARIADB_PORT', 13306),
   s3: number('STACK_S3_PORT', 19000),
+  // Azurite's own: clients look for it there.
+  azure: number('STACK_AZURE_PORT', 10000),
+  gcs: number('STACK_GCS_PORT', 14443),
+  'gcs-json': number('STACK_GCS_JSON_PORT', 14444),
 }
 
 /** PostgreSQL and MariaDB refuse to run as root; the user that they run as then cannot look into root's home. */
@@ -55,4 +64,11 @@ export const ENDPOINTS = {
   S3_ACCESS_KEY: 'test',
   S3_SECRET_KEY: 'testtest',
   S3_BUCKET: 'lake',
+  AZURE_ENDPOINT: `http://${HOST}:${PORTS.azure}`,
+  AZURE_ACCOUNT: 'test',
+  AZURE_KEY: Buffer.from('testtest').toString('base64'),
+  AZURE_CONTAINER: 'lake',
+  GCS_ENDPOINT: `http://${HOST}:${PORTS.gcs}`,
+  GCS_JSON_ENDPOINT: `http://${HOST}:${PORTS['gcs-json']}`,
+  GCS_BUCKET: 'lake',
 }

@@ -1,4 +1,4 @@
-/** The local stack: Kafka, registry, Connect with Debezium, PostgreSQL, MariaDB and S3, without containers. */
+/** The local stack: Kafka, registry, Connect with Debezium, PostgreSQL, MariaDB and object stores, without containers. */
 
 import { mkdirSync, rmSync } from 'node:fs'
 import { elapsed, Problem, say } from '../lib/process.mjs'
@@ -6,17 +6,19 @@ import { PARTS } from './parts.mjs'
 import { portOpen, runningPid, stop } from './processes.mjs'
 import { DATA, FOLDER, LOGS } from './settings.mjs'
 
-/** What `up` starts where nothing is named. */
-const DEFAULT_PARTS = Object.keys(PARTS)
+const ALL_PARTS = Object.keys(PARTS)
 
-const NEEDS = { connect: ['kafka', 'registry'] }
+/** What `up` starts where nothing is named. */
+const DEFAULT_PARTS = ALL_PARTS.filter((name) => !PARTS[name].onlyNamed)
+
+const NEEDS = { connect: ['kafka', 'registry'], gcs: ['gcs-json'] }
 
 function wanted(names) {
   for (const name of names) {
-    if (!(name in PARTS)) throw new Problem(`there is no part ${name}: ${Object.keys(PARTS).join(', ')}`)
+    if (!(name in PARTS)) throw new Problem(`there is no part ${name}: ${ALL_PARTS.join(', ')}`)
   }
   const all = new Set(names.flatMap((name) => [...(NEEDS[name] ?? []), name]))
-  return Object.keys(PARTS).filter((name) => all.has(name))
+  return ALL_PARTS.filter((name) => all.has(name))
 }
 
 /** Starts what does not run yet, installing what is missing. Returns the parts that it started. */
@@ -46,9 +48,9 @@ export async function up(names = DEFAULT_PARTS) {
 const SIGNALS = { postgres: 'SIGINT' }
 
 /** Ends the parts in the reverse order. Returns those that ran. */
-export async function down(names = DEFAULT_PARTS) {
+export async function down(names = ALL_PARTS) {
   const stopped = []
-  for (const name of Object.keys(PARTS).reverse()) {
+  for (const name of ALL_PARTS.toReversed()) {
     if (names.includes(name) && (await stop(name, SIGNALS[name]))) stopped.push(name)
   }
   return stopped
