@@ -1,5 +1,5 @@
 import test from 'ava'
-import { comparable, type DeltaType } from '../../src/verify/values.js'
+import { comparable, type DeltaType, NUMBER_TEXT } from '../../src/verify/values.js'
 
 const source = (type: DeltaType, text: string) => comparable(type)?.source(text)
 
@@ -22,6 +22,15 @@ test('numbers', (t) => {
   t.is(source('double', '1e-300'), '1e-300')
   t.is(source('boolean', 't'), 'true')
   t.is(source('boolean', '0'), 'false')
+})
+
+test('a number that is stored as text has no zeros at its end', (t) => {
+  for (const number of ['1.50', '1.5']) {
+    t.is(NUMBER_TEXT.source(number), '1.5')
+    t.is(NUMBER_TEXT.stored(number), '1.5')
+  }
+  t.is(NUMBER_TEXT.source('100'), '100')
+  t.is(NUMBER_TEXT.source('NaN'), 'NaN')
 })
 
 test('dates and times', (t) => {

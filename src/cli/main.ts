@@ -131,7 +131,7 @@ onTable('vacuum', 'remove files that no reader within the retention needs')
     exitCode = await (await import('./table-commands.js')).vacuum(path, flags, processOutput)
   })
 
-onTable('verify', 'compare a table with the table of the database, row by row; exit code 1 where they differ')
+onTable('verify', 'compare every value of a table with the table of the database; exit code 1 where they differ')
   .addOption(
     new Option('--source <url>', 'postgres://user:password@host/database or mysql://…')
       .env('KAFKA2DELTA_SOURCE')

@@ -30,8 +30,9 @@ export interface RepairResult {
   deleted: number
 }
 
-/** Tries before the stream is too fast. */
-const MAX_TRIES = 30
+/** Tries, and the time for them in milliseconds, before the stream is too fast: a busy machine needs more of either. */
+const MIN_TRIES = 30
+const MIN_TIME_MS = 60_000
 
 /** @throws FENCED where the stream commits between each look and each commit, CONFIG_INVALID */
 export async function repair(
@@ -39,6 +40,7 @@ export async function repair(
   verification: Verification,
   options: RepairOptions,
 ): Promise<RepairResult> {
+  const until = Date.now() + MIN_TIME_MS
   for (let tries = 1; ; tries++) {
     const stored = await table.offsets()
     const offsets = [...stored]
@@ -57,7 +59,8 @@ export async function repair(
       const { version } = await table.merge(changes, { primaryKey, offsets: [...offsets, ...lost], transfer: true })
       return { version, upserted: rows.length - deleted, deleted }
     } catch (error) {
-      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED' || tries === MAX_TRIES) throw error
+      const isOver = tries >= MIN_TRIES && Date.now() > until
+      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED' || isOver) throw error
     }
   }
 }

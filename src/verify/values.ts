@@ -58,7 +58,7 @@ function moment(value: string): bigint | undefined {
 }
 
 /** Without what does not change the number: `1.50` is `1.5`, and `-0` is `0`. */
-function decimal(value: string): string | undefined {
+export function decimal(value: string): string | undefined {
   const parts = /^(-?)(\d*)(?:\.(\d*))?$/.exec(value)
   if (!parts) return undefined
   const [, sign, before = '', after = ''] = parts
@@ -108,6 +108,14 @@ function list(element: Comparable): Comparable {
 }
 
 const WHOLE: Comparable = { select: quote, stored: text, source: whole, literal: (value) => whole(value) ?? value }
+
+/** A number that is stored as its text: zeros at its end are no difference, and the connector may leave them out. */
+export const NUMBER_TEXT: Comparable = {
+  select: quote,
+  stored: (value) => decimal(text(value)) ?? text(value),
+  source: (value) => decimal(value) ?? value,
+  literal: sqlText,
+}
 
 /** How values of a type are compared, or null for types of which the source's text tells too little. */
 export function comparable(type: DeltaType): Comparable | null {

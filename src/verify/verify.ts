@@ -1,15 +1,17 @@
 /**
- * Compares a Delta table with its source table, chunk by chunk of the key's range: memory holds one chunk of both sides
- * and the keys that differ. What differs is looked at again until it is equal or the time for it is over: a change that
- * is on its way is no difference.
+ * Compares a Delta table with its source table, chunk by chunk of the key's range: by hashes where the database can
+ * compute them, and by their rows where those differ. Memory holds one chunk of both sides and the keys that differ. What
+ * differs is looked at again until it is equal or the time for it is over: a change that is on its way is no difference.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { tableFromIPC } from 'apache-arrow'
-import { readTable } from '../delta/table.js'
+import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
-import type { SourceRow, SourceTable } from './source.js'
-import { type Comparable, comparable, type DeltaType, quote, sourceText } from './values.js'
+import { canHash, hashOf } from './chunk-hash.js'
+import { bridged } from './ranges.js'
+import type { HashedChunk, HashedTable, SourceRow, SourceTable } from './source.js'
+import { type Column, StoredTable, type Values } from './stored-table.js'
+import { comparable, type DeltaType, NUMBER_TEXT, sourceText } from './values.js'
 
 export interface VerifyOptions {
   path: string
@@ -37,6 +39,10 @@ export interface Difference {
 export interface VerifyResult {
   /** Rows of the source. */
   rows: number
+  /** Chunks that were compared. */
+  chunks: number
+  /** Those of them whose rows were fetched: the others' hashes were equal. */
+  chunksRead: number
   differences: Difference[]
   /** Keys that differed at first and became equal. */
   settled: number
@@ -44,12 +50,12 @@ export interface VerifyResult {
   notCompared: string[]
 }
 
+type Counts = Pick<VerifyResult, 'rows' | 'chunks' | 'chunksRead'>
+
 /** Beyond as many, the tables are two tables: no list of keys helps any more. */
 const MOST_DIFFERENCES = 10_000
 const SETTLE_STEP_MS = 500
 const KEYS_OF_ONE_QUERY = 200
-
-type Values = Map<string, string | null>
 
 /** A difference, and the source's row where it has one. */
 export interface Found extends Difference {
@@ -57,8 +63,9 @@ export interface Found extends Difference {
 }
 
 export class Verification {
-  readonly #columns: { name: string; how: Comparable }[] = []
-  readonly #key: { name: string; how: Comparable }[]
+  readonly #columns: Column[] = []
+  readonly #key: Column[]
+  readonly #table: StoredTable
   readonly #notCompared = new Set<string>()
   #found = new Map<string, Found>()
 
@@ -69,8 +76,9 @@ export class Verification {
     const types = new Map(options.fields.map(({ name, type }) => [name, type]))
     for (const name of source.columns) {
       const type = types.get(name)
-      const how = type === undefined ? null : comparable(type)
-      if (how) this.#columns.push({ name, how })
+      const isNumber = type === 'string' && source.isUnscaled?.(name)
+      const how = isNumber ? NUMBER_TEXT : type === undefined ? null : comparable(type)
+      if (type !== undefined && how) this.#columns.push({ name, type, how })
       else this.#notCompared.add(name)
     }
     this.#key = options.primaryKey.map((name) => {
@@ -79,68 +87,62 @@ export class Verification {
         throw new KafkaToDeltaError('CONFIG_INVALID', `the key column ${name} cannot be compared with the source`)
       return found
     })
+    this.#table = new StoredTable(options, this.#columns, this.#key)
   }
 
   async run(): Promise<VerifyResult> {
     const found = new Map<string, Found>()
-    let rows = 0
-    let after: readonly string[] | null = null
-    for await (const chunk of this.source.rows(this.options.primaryKey, this.options.chunkRows)) {
-      const upTo = this.#sourceKey(chunk.at(-1) as SourceRow)
-      this.#compare(chunk, await this.#stored(this.#range(after, upTo)), found)
-      rows += chunk.length
-      after = upTo
-    }
-    this.#compare([], await this.#stored(this.#range(after, null)), found)
+    const { primaryKey, chunkRows } = this.options
+    const hashed = canHash() ? await this.source.hashed?.(primaryKey, this.#columns, chunkRows) : null
+    const counts = hashed ? await this.#byHash(hashed, found) : await this.#byRow(found)
     const first = found.size
     await this.#settle(found)
     const differences = [...found.values()].map(({ values: _, ...difference }) => difference)
     this.#found = found
-    return { rows, differences, settled: first - differences.length, notCompared: [...this.#notCompared] }
+    return { ...counts, differences, settled: first - differences.length, notCompared: [...this.#notCompared] }
+  }
+
+  async #byRow(found: Map<string, Found>): Promise<Counts> {
+    let [rows, chunks] = [0, 0]
+    let after: readonly string[] | null = null
+    for await (const chunk of this.source.rows(this.options.primaryKey, this.options.chunkRows)) {
+      const upTo = this.#sourceKey(chunk.at(-1) as SourceRow)
+      this.#compare(chunk, await this.#table.read({ after, upTo }), found)
+      rows += chunk.length
+      chunks++
+      after = upTo
+    }
+    this.#compare([], await this.#table.read({ after, upTo: null }), found)
+    return { rows, chunks, chunksRead: chunks }
+  }
+
+  async #byHash(source: HashedTable, found: Map<string, Found>): Promise<Counts> {
+    try {
+      const chunks: HashedChunk[] = []
+      const different: number[] = []
+      let rows = 0
+      for await (const chunk of source.chunks()) {
+        const stored = await this.#table.read(chunk)
+        const same = stored.numRows === chunk.rows && hashOf(stored, source.cells) === chunk.hash
+        if (!same) different.push(chunks.length)
+        rows += chunk.rows
+        chunks.push(chunk)
+      }
+      // Nothing at the source: all that there is in the table is too many.
+      if (chunks.length === 0) this.#compare([], await this.#table.read({ after: null, upTo: null }), found)
+      const toRead = bridged(different).map((i) => chunks[i] as HashedChunk)
+      const left = toRead.values()
+      for await (const read of toRead.length > 0 ? source.rows(toRead) : []) {
+        this.#compare(read, await this.#table.read(left.next().value as HashedChunk), found)
+      }
+      return { rows, chunks: chunks.length, chunksRead: toRead.length }
+    } finally {
+      await source.end()
+    }
   }
 
   #sourceKey(row: SourceRow): string[] {
     return this.#key.map(({ name }) => row[name] ?? '')
-  }
-
-  /** Keys above `after` up to `upTo`, by the order of the columns one after another. */
-  #range(after: readonly string[] | null, upTo: readonly string[] | null): string {
-    const bound = (values: readonly string[], sign: string, last: string) =>
-      values
-        .map((_, i) => {
-          const terms = values.slice(0, i + 1).map((value, j) => {
-            const { name, how } = this.#key[j] as { name: string; how: Comparable }
-            const operator = j < i ? '=' : i === values.length - 1 ? last : sign
-            return `${quote(name)} ${operator} ${how.literal(value)}`
-          })
-          return `(${terms.join(' AND ')})`
-        })
-        .join(' OR ')
-    const bounds = [...(after ? [bound(after, '>', '>')] : []), ...(upTo ? [bound(upTo, '<', '<=')] : [])]
-    return bounds.map((text) => `(${text})`).join(' AND ')
-  }
-
-  /** Rows of the table by key. */
-  async #stored(where: string): Promise<Map<string, Values>> {
-    const { path, storageOptions } = this.options
-    const columns = this.#columns.map(({ name, how }, i) => `${how.select(name)} AS c${i}`)
-    const sql = `SELECT ${columns.join(', ')} FROM t${where === '' ? '' : ` WHERE ${where}`}`
-    const table = tableFromIPC(await readTable(path, { sql, ...(storageOptions ? { storageOptions } : {}) }))
-    const vectors = this.#columns.map((_, i) => table.getChild(`c${i}`))
-    const rows = new Map<string, Values>()
-    for (let row = 0; row < table.numRows; row++) {
-      const values: Values = new Map()
-      this.#columns.forEach(({ name, how }, i) => {
-        const value = vectors[i]?.get(row)
-        values.set(name, value === null || value === undefined ? null : how.stored(value))
-      })
-      rows.set(this.#keyText(values), values)
-    }
-    return rows
-  }
-
-  #keyText(values: Values): string {
-    return JSON.stringify(this.#key.map(({ name }) => values.get(name) ?? null))
   }
 
   #sourceValues(row: SourceRow): Values {
@@ -154,7 +156,8 @@ export class Verification {
     return values
   }
 
-  #compare(rows: readonly SourceRow[], stored: Map<string, Values>, found: Map<string, Found>): void {
+  #compare(rows: readonly SourceRow[], table: Table, found: Map<string, Found>): void {
+    const stored = this.#table.byKey(table)
     const { kinds, maxDifferences = MOST_DIFFERENCES } = this.options
     const note = (text: string, difference: Found) => {
       if (kinds && !kinds.includes(difference.kind)) return
@@ -167,7 +170,7 @@ export class Verification {
     }
     for (const row of rows) {
       const values = this.#sourceValues(row)
-      const text = this.#keyText(values)
+      const text = this.#table.keyText(values)
       const key = this.#sourceKey(row)
       const other = stored.get(text)
       stored.delete(text)
@@ -200,7 +203,7 @@ export class Verification {
       const some = keys.slice(i, i + KEYS_OF_ONE_QUERY)
       const values = some.map(([, { key, kind }]) => (kind === 'extra' ? this.#sourceForm(key) : key))
       // The table first: what it has got by then, the source has, too.
-      const stored = await this.#stored(values.map((key) => `(${this.#same(key)})`).join(' OR '))
+      const stored = await this.#table.readKeys(values)
       const rows = await this.source.rowsOf(this.options.primaryKey, values)
       for (const [text] of some) found.delete(text)
       this.#compare(rows, stored, found)
@@ -217,15 +220,8 @@ export class Verification {
     return { columns: this.#columns.map(({ name }) => name), found: this.#found }
   }
 
-  #same(key: readonly string[]): string {
-    return this.#key.map(({ name, how }, i) => `${quote(name)} = ${how.literal(key[i] as string)}`).join(' AND ')
-  }
-
   /** A key as the table holds it, in the form in which the source writes it. */
   #sourceForm(key: readonly string[]): string[] {
-    return key.map((value, i) => {
-      const type = this.options.fields.find(({ name }) => name === this.#key[i]?.name)?.type
-      return type === undefined ? value : sourceText(type, value)
-    })
+    return this.#key.map(({ type }, i) => sourceText(type, key[i] as string))
   }
 }

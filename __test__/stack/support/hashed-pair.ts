@@ -1,0 +1,92 @@
+/** A table of a database and a Delta table with the same rows, made without a stream: for comparisons of both. */
+
+import { makeData, Table, Uint8, Vector } from 'apache-arrow'
+import type { ExecutionContext } from 'ava'
+import type { ColumnType } from '../../../src/arrow/types.js'
+import { DeltaTable } from '../../../src/index.js'
+import { columnOf, columnType } from '../../../src/verify/columns.js'
+import type { SourceRow, SourceTable } from '../../../src/verify/source.js'
+import { comparable, type DeltaType } from '../../../src/verify/values.js'
+import { Verification, type VerifyOptions, type VerifyResult } from '../../../src/verify/verify.js'
+
+/** Values in the form of the comparison. */
+export type Row = Record<string, string | null>
+
+export class HashedPair {
+  /** The rows of the source, in its order. */
+  rows: Row[] = []
+  readonly fields: { name: string; type: DeltaType }[]
+
+  constructor(
+    readonly source: SourceTable,
+    readonly path: string,
+    types: Readonly<Record<string, DeltaType>>,
+    readonly primaryKey: string[],
+  ) {
+    this.fields = Object.entries(types).map(([name, type]) => ({ name, type }))
+  }
+
+  /** Reads the source's rows, and makes the table of them. */
+  async fill(): Promise<void> {
+    for await (const rows of this.source.rows(this.primaryKey, 1000))
+      this.rows.push(...rows.map((row) => this.#values(row)))
+    if (this.rows.length > 0) await this.write(this.rows)
+  }
+
+  #values(row: SourceRow): Row {
+    return Object.fromEntries(
+      this.fields.map(({ name, type }) => {
+        const text = row[name] ?? null
+        return [name, text === null ? null : (comparable(type)?.source(text) ?? null)]
+      }),
+    )
+  }
+
+  /** Writes rows to the Delta table, or deletes them there. */
+  async write(rows: readonly Row[], op: 'upsert' | 'delete' = 'upsert'): Promise<void> {
+    const column = ({ name, type }: { name: string; type: DeltaType }) =>
+      new Vector([
+        columnOf(
+          columnType(type) as ColumnType,
+          rows.map((row) => row[name] ?? null),
+        ),
+      ])
+    const ops = Uint8Array.from(rows, () => (op === 'delete' ? 1 : 0))
+    const _op = new Vector([makeData({ type: new Uint8(), length: rows.length, nullCount: 0, data: ops })])
+    const table = await DeltaTable.open({ path: this.path })
+    try {
+      const columns = Object.fromEntries(this.fields.map((field) => [field.name, column(field)]))
+      await table.merge(new Table({ ...columns, _op } as never), { primaryKey: this.primaryKey })
+    } finally {
+      await table.close()
+    }
+  }
+
+  verification(options: Partial<VerifyOptions>, source = this.source): Verification {
+    const { path, fields, primaryKey } = this
+    return new Verification(source, { path, fields, primaryKey, chunkRows: 5, settle: 0, ...options })
+  }
+
+  /** The result of hashes, which must be that of the rows. */
+  async verified(t: ExecutionContext, options: Partial<VerifyOptions> = {}): Promise<VerifyResult> {
+    const { hashed: _, ...byRow } = this.source
+    const result = await this.verification(options).run()
+    const sure = await this.verification(options, byRow).run()
+    const told = ({ rows, differences, settled, notCompared }: VerifyResult) => ({
+      rows,
+      differences: differences.map((one) => JSON.stringify(one)).sort(),
+      settled,
+      notCompared: notCompared.toSorted(),
+    })
+    t.deepEqual(told(result), told(sure))
+    t.is(sure.chunksRead, sure.chunks)
+    t.is(result.rows, this.rows.length)
+    return result
+  }
+}
+
+/** Differences in short: kind, key, columns. */
+export const short = ({ differences }: VerifyResult): string[] =>
+  differences
+    .map(({ kind, key, columns }) => [kind, ...key, ...(columns ?? []).map(({ name }) => name)].join(' '))
+    .sort()

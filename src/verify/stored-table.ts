@@ -1,0 +1,66 @@
+/** The Delta table's side of a comparison: rows of a part of the key's range, or with some keys. */
+
+import { type Table, tableFromIPC } from 'apache-arrow'
+import { readTable } from '../delta/table.js'
+import { type Ordered, type Range, rangeSql } from './ranges.js'
+import { type Comparable, type DeltaType, quote } from './values.js'
+
+/** A column that is compared. */
+export interface Column {
+  name: string
+  type: DeltaType
+  how: Comparable
+}
+
+/** A row's values in the form of the comparison ({@link Comparable.stored}). */
+export type Values = Map<string, string | null>
+
+export class StoredTable {
+  readonly #ordered: Ordered[]
+
+  constructor(
+    private readonly options: { path: string; storageOptions?: Readonly<Record<string, string>> },
+    private readonly columns: readonly Column[],
+    private readonly key: readonly Column[],
+  ) {
+    this.#ordered = key.map(({ name, how }) => ({ sql: quote(name), literal: how.literal }))
+  }
+
+  /** Rows of a range: a column for each that is compared, in their order. */
+  read(range: Range): Promise<Table> {
+    return this.#select(rangeSql(range, this.#ordered))
+  }
+
+  /** Rows of some keys, as the source writes them. */
+  readKeys(keys: readonly (readonly string[])[]): Promise<Table> {
+    const same = (key: readonly string[]) =>
+      this.#ordered.map(({ sql, literal }, i) => `${sql} = ${literal(key[i] as string)}`).join(' AND ')
+    return this.#select(keys.map((key) => `(${same(key)})`).join(' OR '))
+  }
+
+  async #select(where: string): Promise<Table> {
+    const { path, storageOptions } = this.options
+    const columns = this.columns.map(({ name, how }, i) => `${how.select(name)} AS c${i}`)
+    const sql = `SELECT ${columns.join(', ')} FROM t${where === '' ? '' : ` WHERE ${where}`}`
+    return tableFromIPC(await readTable(path, { sql, ...(storageOptions ? { storageOptions } : {}) }))
+  }
+
+  /** Rows by the text of their key. */
+  byKey(table: Table): Map<string, Values> {
+    const vectors = this.columns.map((_, i) => table.getChild(`c${i}`))
+    const rows = new Map<string, Values>()
+    for (let row = 0; row < table.numRows; row++) {
+      const values: Values = new Map()
+      this.columns.forEach(({ name, how }, i) => {
+        const value = vectors[i]?.get(row)
+        values.set(name, value === null || value === undefined ? null : how.stored(value))
+      })
+      rows.set(this.keyText(values), values)
+    }
+    return rows
+  }
+
+  keyText(values: Values): string {
+    return JSON.stringify(this.key.map(({ name }) => values.get(name) ?? null))
+  }
+}
