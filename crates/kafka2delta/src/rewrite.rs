@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
@@ -15,14 +15,14 @@ use crate::dv;
 use crate::encode::{DataFile, encode};
 use crate::error::{Error, ErrorCode, Result};
 use crate::keys::Fingerprint;
-use crate::log::actions::{Add, Cdc, Remove};
+use crate::log::actions::{Add, Cdc, Remove, StringMap};
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
 use crate::order;
 use crate::read::{StoredFile, read_columns};
 use crate::scan::{KeyColumns, vector_of};
 use crate::stats::StatsColumns;
-use crate::write::{FileRows, now_millis, writer_properties};
+use crate::write::{FileRows, now_millis, partition_text, writer_properties};
 
 /// Rows to be taken out, by file.
 pub type Deletions = BTreeMap<FileId, RoaringBitmap>;
@@ -180,7 +180,7 @@ async fn copy_without(
     let rows = arrow::compute::concat_batches(&schema, &kept)?;
     let rows = order::without_empty(rows)?;
     let layout = layout.clone();
-    let partition_values = file.add.partition_values.clone();
+    let partition_values = restated(&file.add.partition_values, &rows)?;
     let kafka_partition = file.partition;
     tokio::task::spawn_blocking(move || {
         let group = FileRows { partition_values, rows: (0..rows.num_rows() as u32).collect(), kafka_partition };
@@ -190,6 +190,20 @@ async fn copy_without(
         Ok(Some((copy, keys)))
     })
     .await?
+}
+
+/// Partition values as texts of the columns' types as they are now: a decimal that has grown has more digits, and readers
+/// take no other number of them. Texts of other types, which their writers may form as they like, stay.
+fn restated(values: &StringMap, rows: &RecordBatch) -> Result<StringMap> {
+    let mut values = values.clone();
+    for (name, value) in values.iter_mut().filter(|(_, value)| value.is_some()) {
+        if let Some(column) = rows.column_by_name(name)
+            && matches!(column.data_type(), DataType::Decimal128(_, _))
+        {
+            *value = partition_text(column, 0)?;
+        }
+    }
+    Ok(values)
 }
 
 /// The new paths of rewritten files to their rows' keys.

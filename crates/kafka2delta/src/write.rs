@@ -107,7 +107,7 @@ pub fn split_by_size(files: Vec<FileRows>, batch: &RecordBatch, target: u64) -> 
 }
 
 /// A partition value as text, by the protocol's rules; null and the empty text are null.
-fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
+pub(crate) fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
     if column.is_null(row) {
         return Ok(None);
     }

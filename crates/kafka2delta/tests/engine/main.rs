@@ -12,5 +12,6 @@ mod order_reset;
 mod partitions;
 mod retention;
 mod support;
+mod widening;
 mod write_modes;
 mod writers;
