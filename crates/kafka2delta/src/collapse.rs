@@ -285,7 +285,9 @@ pub fn collapse(
             state.sequence = sequence;
         }
     }
-    find_old_rows_of_other_partitions(batch, &states, &mut out.previous);
+    if order.is_none() {
+        find_old_rows_of_other_partitions(batch, &states, &mut out.previous);
+    }
     let mut upserts: Vec<(u32, u32)> = Vec::with_capacity(states.all.len());
     for (number, state) in (0u32..).zip(&states.all) {
         let key = state.key;
@@ -462,6 +464,16 @@ mod tests {
         ]);
         let out = collapse(&batch, &keys, &[], known(&Memory::new(10)));
         assert_eq!((out.upserts, out.deletes), (vec![3], vec![[1, 1]]));
+    }
+
+    #[test]
+    fn a_key_that_is_used_again_gives_no_values_to_the_row_that_it_had() {
+        // The delete of a key update comes after the insert, which has its sequence, and the key's next row after that.
+        let changes = [(Op::Upsert, 9, Some(5), 0), (Op::Moved, 2, Some(5), 1), (Op::Upsert, 2, Some(6), 1)];
+        let (batch, keys) = batch(&changes);
+        let out = collapse(&batch, &keys, &[Some([2, 1]), None, None], known(&Memory::new(10)));
+        let old = Some(OldRow::Stored([2, 1]));
+        assert_eq!(out.previous[0], Previous::Stored { own: Some([9, 1]), old });
     }
 
     #[test]
