@@ -2,6 +2,7 @@
 
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import type { FindHalf } from './halves.js'
 
 /**
  * Where a topic starts that the table holds no offsets of: `earliest`, `latest`, the first offsets at or after
@@ -52,6 +53,8 @@ export interface SourceOptions {
   failOnDataLoss: boolean
   trigger: SourceTrigger
   limits: SourceLimits
+  /** Which messages tell of a change together with one of another partition: both are in one micro-batch then. */
+  halfOf?: FindHalf
   logger?: SourceLogger
   /** How long Kafka may fail while running before the source gives up. Milliseconds, default 5 minutes. */
   maxUnavailableMs?: number

@@ -88,7 +88,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     consumerConfig(options, 'check')
     this.#options = options
     this.#storedOffsets = storedOffsets
-    this.#feeds = new Map(options.topics.map((t) => [t, new TopicFeed(t, options.trigger, options.limits)]))
+    const { topics, trigger, limits, halfOf } = options
+    this.#feeds = new Map(topics.map((topic) => [topic, new TopicFeed(topic, trigger, limits, halfOf)]))
   }
 
   /**

@@ -1,12 +1,16 @@
 /** One topic on its way: the positions of its partitions, its queue, and when a micro-batch is cut. */
 
 import { KafkaToDeltaError } from '../errors.js'
+import type { FindHalf, Reach } from './halves.js'
 import type { MicroBatch, RawMessage } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
 import { TopicQueue } from './topic-queue.js'
 
 /** How long offsets without messages wait for company before they are handed over alone. Milliseconds. */
 export const EMPTY_BATCH_INTERVAL_MS = 10_000
+
+/** How often messages are looked at that wait for others. Milliseconds. */
+const HELD_INTERVAL_MS = 100
 
 /** How long `availableNow` collects, where a batch does not fill up. Milliseconds. */
 const AVAILABLE_NOW_WAIT_MS = 10_000
@@ -73,10 +77,10 @@ export class TopicFeed {
   #error: Error | null = null
   #stopped = false
 
-  constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits) {
+  constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits, halfOf?: FindHalf) {
     this.topic = topic
     this.#trigger = trigger
-    this.queue = new TopicQueue(topic, limits)
+    this.queue = new TopicQueue(topic, limits, halfOf)
   }
 
   /** The partition's state; made where it was not known. */
@@ -176,7 +180,7 @@ export class TopicFeed {
       this.#waiter = null
       waiter.resolve(batch)
     } else if (Number.isFinite(dueAt)) {
-      this.#timer = setTimeout(() => this.wake(), Math.max(1, dueAt - Date.now()))
+      this.#timer = setTimeout(() => this.wake(), isDue ? HELD_INTERVAL_MS : Math.max(1, dueAt - Date.now()))
     }
   }
 
@@ -234,8 +238,18 @@ export class TopicFeed {
     return this.#lastCut + ('processingTime' in this.#trigger ? this.#trigger.processingTime : 0)
   }
 
+  /** How far each partition was read. */
+  #reach(): Map<number, Reach> {
+    const reachOf = (state: PartitionState): Reach => {
+      if (this.isDone(state)) return 'done'
+      const { expected, high } = state
+      return expected !== null && (high === null || expected >= high) ? 'end' : 'behind'
+    }
+    return new Map([...this.partitions].map(([partition, state]) => [partition, reachOf(state)]))
+  }
+
   #cut(): MicroBatch | null {
-    const batch = this.queue.cut()
+    const batch = this.queue.cut(this.#reach())
     if (!batch) return null
     this.#lastCut = Date.now()
     this.#waitingSince = this.#lastCut

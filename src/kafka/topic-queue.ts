@@ -1,5 +1,6 @@
 /** The queue of one topic: scanned ranges on their way into micro-batches, and how much memory they hold. */
 
+import { type FindHalf, findHolds, type Half, type Reach, type Take } from './halves.js'
 import type { MicroBatch, OffsetRange, RawMessage } from './micro-batch.js'
 import { MESSAGE_OVERHEAD, type SourceLimits } from './options.js'
 
@@ -11,13 +12,28 @@ interface Segment {
   /** The first message that is not handed over yet. */
   next: number
   resumedAt?: bigint | undefined
+  halves: Half[]
 }
+
+/** What a micro-batch takes: of each segment, the messages up to one; none of those that are not named. */
+interface Plan {
+  ends: Map<Segment, number>
+  numMessages: number
+  numBytes: number
+}
+
+const NO_HOLDS: ReadonlyMap<number, bigint> = new Map()
 
 const messageBytes = ({ key, value }: RawMessage): number => (key?.length ?? 0) + (value?.length ?? 0)
 
 export class TopicQueue {
   readonly topic: string
   #limits: SourceLimits
+  #halfOf: FindHalf
+  /** Halves that wait to be handed over. */
+  #numHalves = 0
+  /** The time of the last message that was handed over, by partition. */
+  readonly #times = new Map<number, number>()
   #segments: Segment[] = []
   #numMessages = 0
   #numBytes = 0
@@ -26,9 +42,11 @@ export class TopicQueue {
   #inFlightHeld = 0
   #full = false
 
-  constructor(topic: string, limits: SourceLimits) {
+  /** @param halfOf of which change a message tells one half, where it does: see halves.ts */
+  constructor(topic: string, limits: SourceLimits, halfOf: FindHalf = () => null) {
     this.topic = topic
     this.#limits = limits
+    this.#halfOf = halfOf
   }
 
   get isEmpty(): boolean {
@@ -83,33 +101,31 @@ export class TopicQueue {
         return
       }
     }
-    this.#segments.push({ partition, first, last, messages, next: 0, resumedAt })
+    const halves: Half[] = []
+    for (const message of messages) {
+      const half = this.#halfOf(message)
+      if (half === null) continue
+      const { offset, timestamp } = message
+      halves.push({ ...half, offset: BigInt(offset), time: Number(timestamp), blockedSince: null })
+    }
+    this.#numHalves += halves.length
+    this.#segments.push({ partition, first, last, messages, next: 0, resumedAt, halves })
   }
 
-  /** Takes the next micro-batch, in order of arrival, up to the limits. Null if nothing waits. */
-  cut(): MicroBatch | null {
+  /**
+   * Takes the next micro-batch, in order of arrival, up to the limits. Null if nothing waits, or all that waits are halves
+   * that wait for their others.
+   * @param reach how each partition of the topic stands
+   */
+  cut(reach: ReadonlyMap<number, Reach> = new Map()): MicroBatch | null {
     if (this.#segments.length === 0) return null
-    const { maxBatchMessages, maxBatchBytes } = this.#limits
+    const plan = this.#numHalves === 0 || reach.size < 2 ? this.#plan(NO_HOLDS) : this.#planWithHalves(reach)
+    if (plan === null) return null
+    const { ends, numMessages, numBytes } = plan
     const ranges = new Map<number, { range: OffsetRange; parts: RawMessage[][] }>()
-    let numMessages = 0
-    let numBytes = 0
-    let whole = 0
-    for (const segment of this.#segments) {
-      const { messages } = segment
-      // What follows a loss is a range of its own.
-      if (segment.resumedAt !== undefined && ranges.has(segment.partition)) break
-      const from = segment.next
-      let to = from
-      while (to < messages.length) {
-        const bytes = messageBytes(messages[to] as RawMessage)
-        const isFull = numMessages >= maxBatchMessages || (numMessages > 0 && numBytes + bytes > maxBatchBytes)
-        if (isFull) break
-        numMessages++
-        numBytes += bytes
-        to++
-      }
+    for (const [segment, to] of ends) {
+      const { messages, next: from } = segment
       const isWhole = to === messages.length
-      if (!isWhole && to === from) break
       const taken = from === 0 && isWhole ? messages : messages.slice(from, to)
       const last = isWhole ? segment.last : BigInt((messages[to - 1] as RawMessage).offset)
       const known = ranges.get(segment.partition)
@@ -123,14 +139,15 @@ export class TopicQueue {
         segment.resumedAt = undefined
         ranges.set(segment.partition, { range, parts: taken.length > 0 ? [taken] : [] })
       }
-      if (!isWhole) {
-        segment.first = last + 1n
-        segment.next = to
-        break
-      }
-      whole++
+      const end = taken.at(-1)
+      if (end) this.#times.set(segment.partition, Number(end.timestamp))
+      const halves = segment.halves.filter(({ offset }) => offset > last)
+      this.#numHalves -= segment.halves.length - halves.length
+      segment.halves = halves
+      segment.first = last + 1n
+      segment.next = to
     }
-    this.#segments.splice(0, whole)
+    this.#segments = this.#segments.filter((segment) => ends.get(segment) !== segment.messages.length)
     this.#numMessages -= numMessages
     this.#numBytes -= numBytes
     const merged = [...ranges.values()].map(({ range, parts }) => ({
@@ -141,6 +158,76 @@ export class TopicQueue {
     this.#inFlight.set(batch, { messages: numMessages, bytes: numBytes })
     this.#inFlightHeld += numBytes + numMessages * MESSAGE_OVERHEAD
     return batch
+  }
+
+  /**
+   * What the next micro-batch takes if no partition goes beyond the offset that holds it.
+   * @param factor how often the limits count
+   */
+  #plan(holds: ReadonlyMap<number, bigint>, factor = 1): Plan {
+    const maxBatchMessages = this.#limits.maxBatchMessages * factor
+    const maxBatchBytes = this.#limits.maxBatchBytes * factor
+    const plan: Plan = { ends: new Map(), numMessages: 0, numBytes: 0 }
+    const begun = new Set<number>()
+    const held = new Set<number>()
+    for (const segment of this.#segments) {
+      const { messages, partition, next: from } = segment
+      if (held.has(partition)) continue
+      // What follows a loss is a range of its own.
+      if (segment.resumedAt !== undefined && begun.has(partition)) break
+      const hold = holds.get(partition)
+      const isHeld = (message: RawMessage) => hold !== undefined && BigInt(message.offset) >= hold
+      let to = from
+      let isFull = false
+      for (; to < messages.length && !isHeld(messages[to] as RawMessage); to++) {
+        const bytes = messageBytes(messages[to] as RawMessage)
+        isFull = plan.numMessages >= maxBatchMessages || (plan.numMessages > 0 && plan.numBytes + bytes > maxBatchBytes)
+        if (isFull) break
+        plan.numMessages++
+        plan.numBytes += bytes
+      }
+      const isWhole = to === messages.length
+      if (isWhole || to > from) {
+        plan.ends.set(segment, to)
+        begun.add(partition)
+      }
+      if (isFull) break
+      if (!isWhole) held.add(partition)
+    }
+    return plan
+  }
+
+  /** A plan that parts no half from its other one, where there is one; null where what is missing is to be waited for. */
+  #planWithHalves(reach: ReadonlyMap<number, Reach>): Plan | null {
+    for (let factor = 1; ; factor *= 2) {
+      const { holds, isExpecting } = findHolds((given) => this.#takes(given, reach, factor), reach, Date.now())
+      const plan = this.#plan(holds, factor)
+      if (plan.ends.size > 0) return plan
+      // Halves that do not fit into one micro-batch exceed its limits.
+      if (this.#plan(NO_HOLDS, factor).numMessages < this.#numMessages) continue
+      // Where the queue is full, nothing comes in before something goes out.
+      const isStuck = !isExpecting || (this.isFull && this.#inFlight.size === 0)
+      return isStuck ? this.#plan(NO_HOLDS) : null
+    }
+  }
+
+  #takes(holds: ReadonlyMap<number, bigint>, reach: ReadonlyMap<number, Reach>, factor: number): Map<number, Take> {
+    const { ends } = this.#plan(holds, factor)
+    const takes = new Map<number, Take & { halves: Half[] }>()
+    for (const partition of reach.keys()) {
+      takes.set(partition, { halves: [], time: this.#times.get(partition) ?? Number.NEGATIVE_INFINITY, isAll: true })
+    }
+    for (const segment of this.#segments) {
+      const take = takes.get(segment.partition)
+      if (!take) continue
+      const to = ends.get(segment)
+      take.isAll &&= to === segment.messages.length
+      const last = to === undefined || to === segment.next ? undefined : segment.messages[to - 1]
+      if (!last) continue
+      take.time = Number(last.timestamp)
+      take.halves.push(...segment.halves.filter(({ offset }) => offset <= BigInt(last.offset)))
+    }
+    return takes
   }
 
   /** A batch that was handed over is in the table. False if it is not known: dropped by a rewind. */
@@ -155,6 +242,7 @@ export class TopicQueue {
   /** Forgets everything, also what was handed over. */
   clear(): void {
     this.dropAll()
+    this.#times.clear()
     this.#inFlight.clear()
     this.#inFlightHeld = 0
     this.#full = false
@@ -163,6 +251,7 @@ export class TopicQueue {
   /** Drops all that waits; what was handed over stays known. */
   dropAll(): void {
     this.#segments = []
+    this.#numHalves = 0
     this.#numMessages = 0
     this.#numBytes = 0
   }
@@ -174,6 +263,7 @@ export class TopicQueue {
       if (messages.length > 0) cut.add(partition)
       return !cut.has(partition)
     })
+    this.#numHalves = 0
     this.#numMessages = 0
     this.#numBytes = 0
   }
@@ -182,6 +272,7 @@ export class TopicQueue {
   dropPartition(partition: number): void {
     this.#segments = this.#segments.filter((segment) => {
       if (segment.partition !== partition) return true
+      this.#numHalves -= segment.halves.length
       for (const message of segment.messages.slice(segment.next)) {
         this.#numMessages--
         this.#numBytes -= messageBytes(message)

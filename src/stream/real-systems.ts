@@ -2,6 +2,7 @@
 
 import { DeadLetterSinks } from '../dead-letter/sinks.js'
 import { TableDecoder } from '../debezium/decoder.js'
+import { KeyUpdates } from '../debezium/key-updates.js'
 import type { DecodeOptions } from '../debezium/options.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
@@ -134,6 +135,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
           limits: given.limits,
+          halfOf: new KeyUpdates(schemas).halfOf,
           logger: logger.child({ part: 'source' }),
         },
         storedOffsets,

@@ -1,0 +1,67 @@
+/** Halves of key updates, as they were captured: the other key in the header as JSON. */
+
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import test from 'ava'
+import { KeyUpdates } from '../../src/debezium/key-updates.js'
+import { readFixtureTopic } from '../../src/demo/fixtures.js'
+import type { RawMessage } from '../../src/kafka/micro-batch.js'
+import { confluent, FIXTURES, schemaSource } from './support.js'
+
+const SET = 'hard'
+const schemas = JSON.parse(readFileSync(`${FIXTURES}${SET}/schemas.json`, 'utf8')) as Record<number, unknown>
+
+function captured(topic: string): RawMessage[] {
+  const bytes = (text: string | null) => (text === null ? null : Buffer.from(text, 'base64'))
+  return readFixtureTopic(`${FIXTURES}${SET}`, topic).map((m) => ({
+    offset: String(m.offset),
+    timestamp: String(m.timestamp),
+    key: bytes(m.key_b64),
+    value: bytes(m.value_b64),
+    headers: Object.fromEntries(
+      Object.entries(m.headers).map(([name, value]) => [name, Buffer.from(String(value), 'base64')]),
+    ),
+  }))
+}
+
+for (const topic of ['hard.public.pkt', 'hard.public.swap']) {
+  test(`${topic}: each delete has its row, and each row its delete`, async (t) => {
+    const updates = new KeyUpdates(schemaSource(schemas))
+    const messages = captured(topic)
+    // The first look asks the registry.
+    for (const message of messages) updates.halfOf(message)?.pair()
+    await sleep(10)
+    const pairs = { before: new Set<string | null>(), after: new Set<string | null>() }
+    for (const message of messages) {
+      const half = updates.halfOf(message)
+      if (half) pairs[half.side].add(half.pair())
+    }
+    t.true(pairs.before.size > 0)
+    t.false(pairs.before.has(null))
+    t.deepEqual([...pairs.before].sort(), [...pairs.after].sort())
+  })
+}
+
+test('keys in headers as Avro, and a registry that does not know the schema', async (t) => {
+  const updates = new KeyUpdates(schemaSource({}))
+  const key = (n: number) => confluent(7, Buffer.from([2 * n]))
+  const message = (own: number, name: string, other: Buffer): RawMessage => ({
+    offset: '0',
+    timestamp: '0',
+    key: key(own),
+    value: null,
+    headers: { [name]: other },
+  })
+  t.deepEqual(
+    [message(1, '__debezium.newkey', key(2)), message(2, '__debezium.oldkey', key(1))].map((m) =>
+      updates.halfOf(m)?.pair(),
+    ),
+    ['02>04', '02>04'],
+  )
+  const json = updates.halfOf(message(1, '__debezium.newkey', Buffer.from('{"id":2}')))
+  await sleep(10)
+  t.is(json?.pair(), null)
+  const broken = updates.halfOf(message(1, '__debezium.newkey', Buffer.from('{"id"')))
+  t.is(broken?.pair(), null)
+  t.is(updates.halfOf({ offset: '0', timestamp: '0', key: key(1), value: null, headers: { other: 'x' } }), null)
+})

@@ -1,0 +1,71 @@
+/** Updates of a primary key: Debezium sends the delete of the old key and the new key's row, each with the other's key. */
+
+import type { AvroNode } from '../avro/schema.js'
+import { parseAvroSchema } from '../avro/schema.js'
+import { HEADER_SIZE, schemaIdOf } from '../avro/wire.js'
+import type { FindHalf, HalfOf } from '../kafka/halves.js'
+import type { RawMessage } from '../kafka/micro-batch.js'
+import type { SchemaSource } from '../registry/schema-source.js'
+import { jsonKeyToAvro, NEW_KEY_HEADER, OLD_KEY_HEADER } from './keys.js'
+import { headerBytes } from './messages.js'
+
+export class KeyUpdates {
+  /** By id. Null: not there yet, or not to be had. */
+  readonly #schemas = new Map<number, AvroNode | null>()
+
+  constructor(private readonly registry: SchemaSource) {}
+
+  /** Both halves have the old and the new key as their pair. */
+  readonly halfOf: FindHalf = (message) => {
+    const { headers } = message
+    if (headers === undefined) return null
+    if (headers[OLD_KEY_HEADER] !== undefined) return this.#half(message, 'after', OLD_KEY_HEADER)
+    return headers[NEW_KEY_HEADER] === undefined ? null : this.#half(message, 'before', NEW_KEY_HEADER)
+  }
+
+  #half(message: RawMessage, side: HalfOf['side'], header: string): HalfOf {
+    let pair: string | null = null
+    // Known soon, where the schema is.
+    const find = () => {
+      if (pair !== null || message.key === null) return pair
+      try {
+        const other = this.#otherKey(message.key, headerBytes(message, header))
+        if (other === null) return null
+        const keys = [message.key.subarray(HEADER_SIZE).toString('hex'), other.toString('hex')]
+        pair = (side === 'before' ? keys : keys.reverse()).join('>')
+      } catch {
+        // The decoder says what is wrong with it.
+      }
+      return pair
+    }
+    find()
+    return { side, pair: find }
+  }
+
+  /** The other key as Avro, without what names its schema; null where that is not known yet. */
+  #otherKey(own: Buffer, bytes: Buffer | null): Buffer | null {
+    if (bytes === null) return null
+    if (schemaIdOf(bytes) > 0) return bytes.subarray(HEADER_SIZE)
+    const node = this.#schema(schemaIdOf(own))
+    return node && jsonKeyToAvro(node, bytes.toString('utf8'))
+  }
+
+  #schema(id: number): AvroNode | null {
+    if (!(id > 0)) return null
+    const known = this.#schemas.get(id)
+    if (known !== undefined) return known
+    this.#schemas.set(id, null)
+    this.registry.get(id).then(
+      (schema) => {
+        try {
+          this.#schemas.set(id, parseAvroSchema(schema))
+        } catch {
+          // The decoder says what is wrong with it.
+        }
+      },
+      // Asked for again by the next one.
+      () => this.#schemas.delete(id),
+    )
+    return null
+  }
+}

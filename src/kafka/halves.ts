@@ -1,0 +1,118 @@
+/**
+ * Messages of two partitions that tell of one change together, such as the delete and the insert that the update of a
+ * primary key becomes: what the second one leaves out stands in what came before the first. Both go into one micro-batch,
+ * with all that came before them in either partition.
+ */
+
+import type { RawMessage } from './micro-batch.js'
+
+/** What a message says of the change that it is half of. */
+export interface HalfOf {
+  side: 'before' | 'after'
+  /** The same text for both halves; null as long as it is not known. */
+  pair(): string | null
+}
+
+/** Null for a message that is whole. */
+export type FindHalf = (message: RawMessage) => HalfOf | null
+
+/** A half that waits in the queue. */
+export interface Half extends HalfOf {
+  offset: bigint
+  /** Milliseconds since 1970. */
+  time: number
+  /** Since when nothing more comes of a partition that it waits for. Milliseconds since 1970. */
+  blockedSince: number | null
+}
+
+/** What a micro-batch would take of a partition. */
+export interface Take {
+  halves: readonly Half[]
+  /** The time of the last message that was taken of the partition, now or before. */
+  time: number
+  /** Nothing is left in the queue. */
+  isAll: boolean
+}
+
+/** How a partition stands with its log: nothing comes any more (availableNow), its end was read, or there is more. */
+export type Reach = 'done' | 'end' | 'behind'
+
+export interface Holds {
+  /** Before which offset a partition has to end; one that is not named ends where it likes. */
+  holds: Map<number, bigint>
+  /** Some half waits for messages that are not in the queue yet. */
+  isExpecting: boolean
+}
+
+/** Milliseconds between the two halves of a change at most: they are sent one after the other. */
+const SPREAD_MS = 1_000
+
+/** How long a half waits for a partition of which nothing more comes: at its end, and behind it. Milliseconds. */
+const PATIENCE_MS = { end: 1_000, behind: 10_000 }
+
+/** Halves without their others, one after the other, part a batch again and again: it is left as it is then. */
+const MAX_ROUNDS = 100
+
+/**
+ * Where a micro-batch has to end so that no half is parted from its other one. A half of which the other one is not found
+ * waits until every other partition was read past its time, or has nothing more: the other one may be lost (compaction).
+ * @param plan what would be taken with such ends
+ */
+export function findHolds(
+  plan: (holds: ReadonlyMap<number, bigint>) => ReadonlyMap<number, Take>,
+  reach: ReadonlyMap<number, Reach>,
+  now: number,
+): Holds {
+  const holds = new Map<number, bigint>()
+  let isExpecting = false
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const takes = plan(holds)
+    const sides = { before: new Set<string>(), after: new Set<string>() }
+    for (const { halves } of takes.values()) {
+      for (const half of halves) {
+        const pair = half.pair()
+        if (pair !== null) sides[half.side].add(pair)
+      }
+    }
+    const isWhole = (half: Half) => {
+      const pair = half.pair()
+      return pair !== null && sides[half.side === 'before' ? 'after' : 'before'].has(pair)
+    }
+    let isSettled = true
+    for (const [partition, { halves }] of takes) {
+      for (const half of halves) {
+        const waits = isWhole(half) ? null : whatFor(half, partition, takes, reach, now)
+        if (waits === null) continue
+        isExpecting ||= waits === 'more'
+        holds.set(partition, half.offset)
+        isSettled = false
+        break
+      }
+    }
+    if (isSettled) return { holds, isExpecting }
+  }
+  return { holds: new Map(), isExpecting: false }
+}
+
+/** `queued`: for what a later micro-batch takes, `more`: for what was not read yet. Null: for nothing any more. */
+function whatFor(
+  half: Half,
+  own: number,
+  takes: ReadonlyMap<number, Take>,
+  reach: ReadonlyMap<number, Reach>,
+  now: number,
+): 'queued' | 'more' | null {
+  let waits: 'queued' | null = null
+  for (const [partition, reached] of reach) {
+    const take = takes.get(partition)
+    if (partition === own || (take && take.time > half.time + SPREAD_MS)) continue
+    if (take && !take.isAll) {
+      waits = 'queued'
+      continue
+    }
+    if (reached === 'done') continue
+    half.blockedSince ??= now
+    if (now - half.blockedSince < PATIENCE_MS[reached]) return 'more'
+  }
+  return waits
+}
