@@ -1,7 +1,10 @@
 /** Kafka as users have it: TLS with a private authority, SASL, client certificates; and the messages where these are wrong. */
 
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { tableFromIPC } from 'apache-arrow'
@@ -106,13 +109,13 @@ test.after.always(async () => {
 
 let tables = 0
 
-async function replay(config: KafkaConfig): Promise<number> {
+async function replay(config: KafkaConfig, schemaRegistry?: StreamOptions['schemaRegistry']): Promise<number> {
   const { registry } = await serve(SET)
   const path = join(folder, 'tables', String(tables++))
   const options: StreamOptions = {
     queryName: 'secured',
     kafka: config,
-    schemaRegistry: { url: registry.url },
+    schemaRegistry: schemaRegistry ?? { url: registry.url },
     tables: { [TOPIC]: { path, ...needs(TOPIC).table } },
     trigger: { availableNow: true },
   }
@@ -159,4 +162,30 @@ run(`what is wrong is said, without the secret${reason}`, async (t) => {
   t.regex(plain.message, /TLS \(ssl\)/)
   // No certificate of the client's.
   await t.throwsAsync(replay({ brokers: kafka.tlsBrokers, ssl: { ca: tls.ca } }), { code: 'KAFKA_UNREACHABLE' })
+})
+
+run(`a registry with a private authority, which wants a certificate and a token${reason}`, async (t) => {
+  t.timeout(60_000)
+  const { registry } = await serve(SET)
+  const server = createServer({ ...tls, requestCert: true }, async (request, response) => {
+    const isKnown = request.headers.authorization === 'Bearer token-secret'
+    const answer = isKnown ? await fetch(`${registry.url}${request.url}`) : null
+    response.writeHead(answer?.status ?? 401, { 'content-type': 'application/json' }).end(await answer?.text())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const brokers = { brokers: kafka.brokers }
+  const auth = { token: 'token-secret' }
+  t.is(await replay(brokers, { url, tls, auth }), await replay(brokers))
+  t.is(await replay(brokers, { urls: ['http://127.0.0.1:9', url], tls, auth }), await replay(brokers))
+
+  const refused = await t.throwsAsync(replay(brokers, { url, tls, auth: { token: 'wrong-secret' } }), {
+    code: 'REGISTRY_AUTH',
+  })
+  t.false(refused.message.includes('wrong-secret'))
+  const untrusted = await t.throwsAsync(replay(brokers, { url, auth }), { code: 'REGISTRY_UNREACHABLE' })
+  t.regex(untrusted.message, /certificate/i)
+  await t.throwsAsync(replay(brokers, { url, tls: { ca: tls.ca }, auth }), { code: 'REGISTRY_UNREACHABLE' })
 })

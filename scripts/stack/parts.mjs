@@ -123,6 +123,8 @@ async function startConnect() {
       'offset.storage.replication.factor': 1,
       'config.storage.replication.factor': 1,
       'status.storage.replication.factor': 1,
+      // One worker that was killed and started again gets its tasks back at once; by default they wait for it up to 5 minutes.
+      'scheduled.rebalance.max.delay.ms': 0,
       'offset.flush.interval.ms': process.env.CONNECT_OFFSET_FLUSH_MS ?? 20_000,
       'plugin.path': plugins.join(','),
       'plugin.discovery': 'service_load',

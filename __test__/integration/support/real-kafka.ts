@@ -9,11 +9,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
 import { installedKafka } from '../../../scripts/stack/install.mjs'
+import { VERSIONS } from '../../../scripts/stack/settings.mjs'
 import { readFixtureTopic } from '../../../src/demo/fixtures.js'
 
-/** The folder of Kafka's jars, or null where Java or the jars are missing: `npm test` fetches them. */
-export function kafkaJars(): string | null {
-  return process.env.KAFKA_JARS ?? installedKafka()
+/** The folder of a version's jars, or null where Java or the jars are missing: `npm test` fetches them. */
+export function kafkaJars(version: string = VERSIONS.kafka): string | null {
+  return installedKafka(version)
 }
 
 export const NO_KAFKA = 'needs Java 17 and Maven: run it with `npm test`'
