@@ -6,13 +6,7 @@ import { tableFromIPC } from 'apache-arrow'
 import { Kafka, logLevel } from 'kafkajs'
 import { type Connector, deleteConnector, putConnector } from '../../../scripts/stack/connectors.mjs'
 import { ENDPOINTS } from '../../../scripts/stack/settings.mjs'
-import {
-  readTable,
-  type StreamingQuery,
-  type StreamOptions,
-  streamToDelta,
-  type TableOptions,
-} from '../../../src/index.js'
+import { readTable, type StreamOptions, streamToDelta, type TableOptions } from '../../../src/index.js'
 import type { Comparison, SourceOracle, SourceRow } from './source-oracle.js'
 
 export interface SourceTable {
@@ -32,25 +26,37 @@ export const S3_OPTIONS = {
 
 const WAIT_MS = 90_000
 
+/** What a replica needs of its query. */
+export interface Stream {
+  readonly exception: Error | null
+  processAllAvailable(): Promise<void>
+  stop(): Promise<void>
+  /** Ends it in the middle of whatever it does. */
+  kill?(): Promise<void>
+}
+
 export class Replica {
-  #query: StreamingQuery | null = null
-  readonly #storage: Record<string, string> | undefined
+  #query: Stream | null = null
+  /** Options of the tables' object store; empty for those in a folder. */
+  readonly storage: Record<string, string>
 
   /**
    * @param prefix of the topics, and the connector's name
    * @param lake folder or URL of the Delta tables
+   * @param stream starts the query
    */
   constructor(
     readonly prefix: string,
     private readonly connector: Connector,
     private readonly lake: string,
     private readonly tables: readonly SourceTable[],
+    private readonly stream: (options: StreamOptions) => Promise<Stream> = streamToDelta,
   ) {
-    this.#storage = lake.startsWith('s3://') ? S3_OPTIONS : undefined
+    this.storage = lake.startsWith('s3://') ? S3_OPTIONS : {}
   }
 
   uri(table: string): string {
-    return this.#storage ? `${this.lake}/${table}` : join(this.lake, table)
+    return this.lake.startsWith('s3://') ? `${this.lake}/${table}` : join(this.lake, table)
   }
 
   async connect(): Promise<void> {
@@ -71,7 +77,7 @@ export class Replica {
       await sleep(200)
     }
     await admin.disconnect()
-    this.#query = await streamToDelta(this.options)
+    this.#query = await this.stream(this.options)
   }
 
   /** What the stream is made with. */
@@ -81,7 +87,7 @@ export class Replica {
       kafka: { brokers: [ENDPOINTS.KAFKA_BOOTSTRAP] },
       schemaRegistry: { url: ENDPOINTS.REGISTRY_URL },
       trigger: { processingTime: '200 ms' },
-      ...(this.#storage ? { storageOptions: this.#storage } : {}),
+      storageOptions: this.storage,
       tables: Object.fromEntries(
         this.tables.map(({ name, options }) => [`${this.prefix}.${name}`, { path: this.uri(name), ...options }]),
       ),
@@ -89,8 +95,7 @@ export class Replica {
   }
 
   async select(table: string, sql: string): Promise<Record<string, unknown>[]> {
-    const options = this.#storage ? { sql, storageOptions: this.#storage } : { sql }
-    return tableFromIPC(await readTable(this.uri(table), options))
+    return tableFromIPC(await readTable(this.uri(table), { sql, storageOptions: this.storage }))
       .toArray()
       .map((row) => row.toJSON())
   }
@@ -115,8 +120,14 @@ export class Replica {
 
   async compare(oracle: SourceOracle, name: string, rows: readonly SourceRow[], file: string): Promise<Comparison> {
     const keys = this.tables.find((table) => table.name === name)?.keys ?? []
-    const { rows: count, differences } = await oracle.compare(this.uri(name), this.#storage, keys, rows, file)
+    const { rows: count, differences } = await oracle.compare(this.uri(name), this.storage, keys, rows, file)
     return { rows: count, differences: differences.map((text) => `${this.prefix} ${name}: ${text}`) }
+  }
+
+  /** Ends the stream and starts it again: in order, or in the middle of whatever it does. */
+  async restart(how: 'stop' | 'kill' = 'stop'): Promise<void> {
+    await this.#query?.[how]?.()
+    this.#query = await this.stream(this.options)
   }
 
   async stop(): Promise<void> {

@@ -31,13 +31,13 @@ export class SourceOracle {
   /** Compares a table with all rows of its source. `file` is a place for the rows. */
   async compare(
     table: string,
-    storageOptions: Record<string, string> | undefined,
+    storageOptions: Record<string, string>,
     keys: readonly string[],
     rows: readonly SourceRow[],
     file: string,
   ): Promise<Comparison> {
     writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
-    const job = { table, keys, rows: file, ...(storageOptions ? { storage_options: storageOptions } : {}) }
+    const job = { table, keys, rows: file, storage_options: storageOptions }
     this.#child.stdin?.write(`${JSON.stringify(job)}\n`)
     const { value, done } = await this.#answers.next()
     if (done) throw new Error('the comparing program ended')
