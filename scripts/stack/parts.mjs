@@ -25,8 +25,8 @@ const properties = (values) =>
     .join('\n')}\n`
 
 /** Kafka 4 logs through log4j2, Kafka 3 through reload4j. */
-function logOptions() {
-  if (VERSIONS.kafka.startsWith('4.')) {
+function logOptions(version) {
+  if (version.startsWith('4.')) {
     const file = join(FOLDER, 'log4j2.properties')
     writeFileSync(
       file,
@@ -47,9 +47,9 @@ function logOptions() {
   return [`-Dlog4j.configuration=file:${file}`]
 }
 
-const java = (heap, classPath, main) => [
+const java = (heap, version, classPath, main) => [
   ...['-Xms128m', `-Xmx${heap}`, '-XX:+UseSerialGC', '-Djava.awt.headless=true'],
-  ...logOptions(),
+  ...logOptions(version),
   ...['-cp', join(classPath, '*'), ...main],
 ]
 
@@ -84,7 +84,7 @@ async function startKafka() {
     const id = randomBytes(16).toString('base64url').replace(/^-/, 'k')
     await must('java', ['-cp', join(jars, '*'), 'kafka.tools.StorageTool', 'format', '-t', id, '-c', file])
   }
-  startDetached('kafka', 'java', java('512m', jars, ['kafka.Kafka', file]))
+  startDetached('kafka', 'java', java('512m', VERSIONS.kafka, jars, ['kafka.Kafka', file]))
   await untilReady('kafka', () => portOpen(PORTS.kafka))
 }
 
@@ -104,7 +104,8 @@ async function startRegistry() {
 }
 
 async function startConnect() {
-  const jars = await kafkaJars()
+  const version = VERSIONS.connect
+  const jars = await kafkaJars(version)
   const plugins = await connectPlugins()
   const topic = (name) => `_connect_cluster_${name}`
   const file = join(FOLDER, 'connect.properties')
@@ -132,7 +133,11 @@ async function startConnect() {
       'value.converter': 'org.apache.kafka.connect.json.JsonConverter',
     }),
   )
-  startDetached('connect', 'java', java('768m', jars, ['org.apache.kafka.connect.cli.ConnectDistributed', file]))
+  startDetached(
+    'connect',
+    'java',
+    java('768m', version, jars, ['org.apache.kafka.connect.cli.ConnectDistributed', file]),
+  )
   await untilReady('connect', () => answersHttp(`${ENDPOINTS.CONNECT_URL}/connectors`), 240)
 }
 

@@ -12,6 +12,8 @@ export const VERSIONS = {
   kafka: env.KAFKA_VERSION ?? '4.3.1',
   // The tests' other broker.
   kafka3: env.KAFKA_3_VERSION ?? '3.9.2',
+  // Debezium 2.7 calls what Kafka 4 has no more: a connector with a schema history would not start a second time.
+  connect: env.CONNECT_VERSION ?? env.KAFKA_3_VERSION ?? '3.9.2',
   registry: env.APICURIO_VERSION ?? '2.6.13.Final',
   debeziumPostgres: env.DEBEZIUM_VERSION ?? '2.7.4.Final',
   debeziumMariadb: env.DEBEZIUM_MARIADB_VERSION ?? '2.7.0.Final',
