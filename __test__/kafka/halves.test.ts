@@ -95,6 +95,19 @@ test('a queue that is full of what waits lets it go', (t) => {
   t.deepEqual(keysOf(queue.cut(reach('behind', 'behind'))), { 0: ['>1', 'a', 'b'] })
 })
 
+test('a half whose other one comes after a loss goes alone', (t) => {
+  const queue = queueOf({ ...LIMITS, maxBatchMessages: 2 })
+  push(queue, 0, 0, ['>1'])
+  push(queue, 1, 0, ['a'])
+  queue.push({ partition: 1, firstOffset: 1n, lastOffset: 9n, messages: [message(9, '<1')], resumedAt: 9n })
+  t.deepEqual(keysOf(queue.cut(reach('end', 'end'))), { 1: ['a'] })
+  t.deepEqual(keysOf(queue.cut(reach('end', 'end'))), { 0: ['>1'], 1: ['<1'] })
+  push(queue, 0, 1, ['>2', 'b'])
+  queue.push({ partition: 0, firstOffset: 3n, lastOffset: 9n, messages: [message(9, 'c')], resumedAt: 9n })
+  t.deepEqual(keysOf(queue.cut(reach('done', 'done'))), { 0: ['>2', 'b'] })
+  t.deepEqual(keysOf(queue.cut(reach('done', 'done'))), { 0: ['c'] })
+})
+
 test('halves that have lost their others, one beside the next, keep nothing waiting', (t) => {
   const queue = queueOf({ ...LIMITS, maxBatchMessages: 10_000 })
   for (let i = 0; i < 1000; i++) push(queue, i % 2, i >> 1, [`>${i}`], i)

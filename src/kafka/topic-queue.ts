@@ -203,8 +203,9 @@ export class TopicQueue {
       const { holds, isExpecting } = findHolds((given) => this.#takes(given, reach, factor), reach, Date.now())
       const plan = this.#plan(holds, factor)
       if (plan.ends.size > 0) return plan
-      // Halves that do not fit into one micro-batch exceed its limits.
-      if (this.#plan(NO_HOLDS, factor).numMessages < this.#numMessages) continue
+      // Halves that do not fit into one micro-batch exceed its limits: by what the queue holds, at most.
+      const { maxBatchMessages, maxBatchBytes } = this.#limits
+      if (factor * maxBatchMessages < this.#numMessages || factor * maxBatchBytes < this.#numBytes) continue
       // Where the queue is full, nothing comes in before something goes out.
       const isStuck = !isExpecting || (this.isFull && this.#inFlight.size === 0)
       return isStuck ? this.#plan(NO_HOLDS) : null
@@ -225,7 +226,8 @@ export class TopicQueue {
       const last = to === undefined || to === segment.next ? undefined : segment.messages[to - 1]
       if (!last) continue
       take.time = Number(last.timestamp)
-      take.halves.push(...segment.halves.filter(({ offset }) => offset <= BigInt(last.offset)))
+      const end = BigInt(last.offset)
+      for (const half of segment.halves) if (half.offset <= end) take.halves.push(half)
     }
     return takes
   }
