@@ -58,6 +58,14 @@ test('version, help and wrong use', async (t) => {
   t.regex(missing.stderr, /error CONFIG_UNREADABLE/)
 })
 
+test('a reader that has gone ends it without a word, as `| head` does', async (t) => {
+  const { child, ended } = start(['--help'])
+  child.stdout?.destroy()
+  const { code, stderr } = await ended
+  t.is(code, 141)
+  t.is(stderr, '')
+})
+
 withAddon('run --available-now: JSON lines, exit code 0, and nothing to do the second time', async (t) => {
   const broker = await EmbeddedBroker.start()
   const registry = await EmbeddedRegistry.start()

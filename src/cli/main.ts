@@ -15,6 +15,9 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
   version: string
 }
 
+// As a program ends whose reader has gone (`… | head`); by default Node shows a stack.
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? 128 + 13 : 1))
+
 let exitCode = 0
 let verbose = false
 
