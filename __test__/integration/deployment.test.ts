@@ -153,11 +153,13 @@ function loaded(text: string, env: Record<string, string>) {
 
 test("the worker's configuration is one, with the variables that its pod has", (t) => {
   const [container] = find('StatefulSet', 'kafka2delta').spec.template.spec.containers
-  const env = Object.fromEntries(container.env.map(({ name }: { name: string }) => [name, `the ${name}`]))
+  const ca = '-----BEGIN CERTIFICATE-----'
+  const given = (name: string) => (name === 'KAFKA_CA' ? ca : `the ${name}`)
+  const env = Object.fromEntries(container.env.map(({ name }: { name: string }) => [name, given(name)]))
   const text = find('ConfigMap', 'kafka2delta').data['kafka2delta.yaml']
   const options = loaded(text, env)
   t.is(options.tables.length, 2)
-  t.like(options.kafka, { sasl: { password: 'the KAFKA_PASSWORD' }, ssl: { ca: 'the KAFKA_CA' } })
+  t.like(options.kafka, { sasl: { password: 'the KAFKA_PASSWORD' }, ssl: { ca } })
   t.throws(() => loaded(text, {}), { code: 'CONFIG_INVALID' })
   const mounted = container.volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
   t.true(mounted.some((path: string) => options.tables[0]?.indexDir?.startsWith(path)))
