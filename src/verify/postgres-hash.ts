@@ -12,6 +12,7 @@ import {
   digits,
   END,
   momentOf,
+  numberTexts,
   plain,
   postgresDouble,
   sized,
@@ -76,8 +77,8 @@ const sizedSql = (name: string) => [
  */
 export function hashedColumn(name: string, type: DeltaType, source: string, version: number): HashedColumn | null {
   if (type === 'string') {
-    // The connector leaves zeros out at the end of a number with a scale of its own.
-    if (source === 'numeric' && version >= 130_000) return { sql: sizedSql(`trim_scale(${name})`), cells: strings }
+    // The connector may leave zeros out at the end of a number with a scale of its own.
+    if (source === 'numeric' && version >= 130_000) return { sql: sizedSql(`trim_scale(${name})`), cells: numberTexts }
     const [, ...rest] = sizedSql(name)
     return { sql: TEXT.test(source) ? [`octet_length(${name})`, ...rest] : sizedSql(name), cells: strings }
   }

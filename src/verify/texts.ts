@@ -4,7 +4,7 @@
  */
 
 import { DataType, type Vector } from 'apache-arrow'
-import { decimal } from './values.js'
+import { decimal, NUMBER_TEXT } from './values.js'
 
 /** A value of the comparison's query as text, one character a byte. */
 export type Text = (value: unknown) => string
@@ -42,6 +42,9 @@ export const sized =
 export const utf8 = (value: string): string => Buffer.from(value).toString('latin1')
 
 const sizedStrings = sized((value) => utf8(value as string))
+
+/** Numbers that are stored as texts, without zeros at their end. */
+export const numberTexts = sized((value) => utf8(NUMBER_TEXT.stored(value)))
 
 /** Strings as they are: the bytes of Arrow's buffer need no decoding. */
 export const strings: Cells = (vector) => {
