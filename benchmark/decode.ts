@@ -164,6 +164,7 @@ async function bench(shape: Shape): Promise<void> {
     topic: 'bench',
     ranges: [{ partition: 0, firstOffset: 0n, lastOffset: BigInt(ROWS - 1), messages }],
     numMessages: ROWS,
+    numPartitions: 1,
     numBytes: all.length,
   }
   const ours = await measure(() => decoder.decode(batch))

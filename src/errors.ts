@@ -32,7 +32,6 @@ export const ERROR_CODES = {
   /** The change of a column cannot be made without loss. */
   SCHEMA_INCOMPATIBLE: { exit: 1, retry: false },
   /** Nearly all changes of a table are older than what it holds. */
-  ORDER_RESET_SUSPECTED: { exit: 1, retry: false },
   /** A left-out value has no stored value, and the options say to fail. */
   MISSING_VALUE: { exit: 1, retry: false },
   /** The table's path cannot be read or written. */

@@ -108,8 +108,11 @@ export interface SharedTableOptions {
   readonly scd2Columns?: Scd2Columns
   /** What a new column does: `add` (default) adds it, `none` ignores it, `fail` stops the table. */
   readonly schemaEvolution?: 'add' | 'none' | 'fail'
-  /** When a change is dropped as old. Default: `auto`, where that is proven. */
-  readonly orderGuard?: 'auto' | 'off' | 'lsn'
+  /**
+   * How changes of several partitions are ordered: by the source's positions and the messages' timestamps (`auto`, the
+   * default), or as they arrive (`off`). Within a partition the order of the offsets always counts.
+   */
+  readonly orderGuard?: 'auto' | 'off'
   /** A left-out value of which nothing is stored. Default: `null`, counted. */
   readonly onMissingValue?: 'null' | 'fail'
   /** A message that cannot be applied. Default: `fail`; `skip` counts it, `dead-letter` writes it to `deadLetter`. */
@@ -165,11 +168,6 @@ export interface TableOptions extends SharedTableOptions {
   readonly primaryKey?: string | readonly string[]
   /** Computed columns, `YEAR(created_at) AS year`, in Spark SQL. */
   readonly additionalCols?: readonly string[]
-  /**
-   * The source was restored or replaced (ORDER_RESET_SUSPECTED): the order of its changes up to now no longer counts.
-   * For one start. Default: false.
-   */
-  readonly resetOrder?: boolean
   /** The columns that the table is partitioned by. */
   readonly partitionCols?: string | readonly string[]
   /** Columns that are stored otherwise than by default, by field name. */
@@ -260,7 +258,6 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly primaryKey: readonly string[] | null
   readonly additionalCols: readonly string[]
   readonly partitionCols: readonly string[]
-  readonly resetOrder: boolean
   /** Null: found by Debezium's names. */
   readonly lsnColName: string | null
   readonly columns: Readonly<Record<string, ResolvedColumn>>
@@ -421,7 +418,6 @@ function resolveTable(
     primaryKey: table.primaryKey ?? null,
     additionalCols: table.additionalCols ?? [],
     partitionCols: table.partitionCols ?? [],
-    resetOrder: table.resetOrder ?? false,
     columns: (table.columns ?? {}) as Record<string, ResolvedColumn>,
     deletedColName: pick('deletedColName'),
     deletes: pick('deletes'),

@@ -30,6 +30,7 @@ test('letters are taken out of a batch as they came, with all that a message has
       },
     ],
     numMessages: 3,
+    numPartitions: 4,
     numBytes: 20,
   }
   const bad = (partition: number, offset: string) => ({

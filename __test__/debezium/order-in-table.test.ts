@@ -39,6 +39,8 @@ interface Change {
   v: string
   op?: string
   partition?: number
+  /** Of the message; by default later messages have later ones. */
+  time?: number
   source: Record<string, unknown>
 }
 
@@ -49,12 +51,12 @@ async function apply(source: Field[], batches: Change[][], options: Partial<Deco
   const schema = envelope(source)
   const decoder = new TableDecoder({ topic: 't', ...options }, schemaSource({ 1: KEY, 2: schema }))
   const path = join(folder, String(tables++))
-  const orderGuard = options.orderGuard ?? 'auto'
-  const table = await DeltaTable.open({ path, orderGuard })
+  const table = await DeltaTable.open({ path })
   let dropped = 0
+  let sent = 1000
   try {
     for (const batch of batches) {
-      const messages = batch.map(({ id = 1, v, op = 'u', partition = 0, source: own }): TestMessage => {
+      const messages = batch.map(({ id = 1, v, op = 'u', partition = 0, time = sent++, source: own }): TestMessage => {
         const row = { id, v }
         const event = {
           before: op === 'd' ? row : null,
@@ -62,9 +64,10 @@ async function apply(source: Field[], batches: Change[][], options: Partial<Deco
           source: { connector: 'x', snapshot: null, ...own },
           op,
         }
-        return { partition, key: encode(1, KEY, { id }), value: encode(2, schema, event) }
+        const timestamp = String(time)
+        return { partition, timestamp, key: encode(1, KEY, { id }), value: encode(2, schema, event) }
       })
-      const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages))
+      const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages, 4))
       dropped += (await table.merge(ipc, { primaryKey })).numDroppedStale
     }
   } finally {
@@ -76,7 +79,7 @@ async function apply(source: Field[], batches: Change[][], options: Partial<Deco
 
 /**
  * As one commit, and as one for each change. Dropped ones are counted in the latter: in one commit, changes of several
- * partitions are brought in order instead.
+ * partitions are brought in order by their timestamps instead.
  */
 async function expect(
   t: ExecutionContext,
@@ -103,14 +106,42 @@ const lsn = (commit: number | null, own: number) => ({
   lsn: BigInt(own),
 })
 
-test('a failover to another server, whose positions are lower, is not old', async (t) => {
+test('within a partition no position makes a change old', async (t) => {
+  // Of a replica under the same server_id, of a transaction whose events share a position, and going back.
+  const changes: Change[] = [
+    { v: 'before', source: binlog(900, 5000) },
+    { v: 'replica', source: binlog(10, 4) },
+    { v: 'same', source: binlog(10, 4) },
+    { v: 'lower', source: binlog(10, 2) },
+  ]
+  await expect(t, MYSQL, changes, { rows: ['1=lower'], dropped: 0 })
+  const gone: Change = { v: 'lower', op: 'd', source: binlog(9, 1) }
+  await expect(t, MYSQL, [...changes, gone], { rows: [], dropped: 0 })
+  const SQLSERVER = fields(['commit_lsn', 'string'], ['change_lsn', 'string'], ['event_serial_no', 'long'])
+  const at = (change: number) => ({
+    commit_lsn: '00000000:00000000:0010',
+    change_lsn: `00000000:00000000:000${change}`,
+    event_serial_no: 2n,
+  })
+  const statements: Change[] = [
+    { v: 'first', source: at(7) },
+    { v: 'second', source: at(4) },
+  ]
+  await expect(t, SQLSERVER, statements, { rows: ['1=second'], dropped: 0 })
+  const first: Change[] = [
+    { v: 'old', source: lsn(300, 350) },
+    { v: 'new', source: lsn(null, 900) },
+  ]
+  await expect(t, POSTGRES, first, { rows: ['1=new'], dropped: 0 })
+})
+
+test('after a failover to another server, whose positions are lower, the timestamps count', async (t) => {
   const changes = (partition: number): Change[] => [
     { v: 'before', source: binlog(900, 5000), partition: 0 },
     { v: 'after', source: binlog(1, 4, 2), partition },
     { v: 'later', source: binlog(1, 90, 2), partition },
   ]
   await expect(t, MYSQL, changes(0), { rows: ['1=later'], dropped: 0 })
-  // Where the key came to another partition too, only the order of arrival is left.
   const single = (list: Change[]) => list.map((change) => [change])
   t.deepEqual(await apply(MYSQL, single(changes(1))), { rows: ['1=later'], dropped: 0 })
   // On the new server, its own positions count again.
@@ -127,7 +158,8 @@ test('file numbers are numbers: 10 follows 9, and 1000000 follows 999999', async
       { v: 'new', source: binlog(high, 4), partition: 1 },
       { v: 'old', source: binlog(low, 9000), partition: 0 },
     ]
-    await expect(t, MYSQL, changes, { rows: ['1=new'], dropped: 1 })
+    t.deepEqual(await apply(MYSQL, [changes]), { rows: ['1=new'], dropped: 1 })
+    t.deepEqual((await apply(MYSQL, [changes.slice(0, 1), changes.slice(1)])).rows, ['1=new'])
   }
 })
 
@@ -140,7 +172,7 @@ test('partitions were added: what is left in the old one comes late, deletes inc
   await expect(t, POSTGRES, [first, gone, late], { rows: [], dropped: 1 })
 })
 
-test('without a sequence, and with the same one, the later offset wins', async (t) => {
+test('where positions tell nothing the timestamps do, and where these are equal the arrival', async (t) => {
   const unknown = { sequence: null, lsn: 99n }
   for (const [one, other] of [
     [lsn(5, 50), unknown],
@@ -148,33 +180,35 @@ test('without a sequence, and with the same one, the later offset wins', async (
     [unknown, unknown],
     [lsn(5, 50), lsn(5, 50)],
   ] as const) {
-    const changes: Change[] = [
-      { v: 'a', source: one },
-      { v: 'b', source: other },
+    const late: Change[] = [
+      { v: 'a', source: one, partition: 1, time: 20 },
+      { v: 'b', source: other, partition: 0, time: 10 },
     ]
-    await expect(t, POSTGRES, changes, { rows: ['1=b'], dropped: 0 })
+    await expect(t, POSTGRES, late, { rows: ['1=a'], dropped: 1 })
+    const tie: Change[] = [
+      { v: 'a', source: one, partition: 1, time: 20 },
+      { v: 'b', source: other, partition: 0, time: 20 },
+    ]
+    await expect(t, POSTGRES, tie, { rows: ['1=b'], dropped: 0 })
   }
 })
 
-test('a full snapshot clears what is remembered, an incremental one does not', async (t) => {
-  const changes = (snapshot: string): Change[] => [
-    { v: 'streamed', source: lsn(90, 100), partition: 1 },
-    { v: 'snapshot', op: 'r', source: { ...lsn(null, 110), snapshot }, partition: 1 },
-    { v: 'open across the snapshot', source: lsn(40, 50), partition: 0 },
-  ]
-  // In one commit, nothing tells whether the snapshot's row or the other partition's change came first.
-  const single = (snapshot: string) => changes(snapshot).map((change) => [change])
-  t.deepEqual(await apply(POSTGRES, single('true')), { rows: ['1=open across the snapshot'], dropped: 0 })
-  t.deepEqual(await apply(POSTGRES, single('incremental')), { rows: ['1=snapshot'], dropped: 1 })
+test('rows of snapshots have no position, whatever the event says', async (t) => {
+  for (const snapshot of ['true', 'incremental']) {
+    const changes: Change[] = [
+      { v: 'streamed', source: lsn(90, 100), partition: 1 },
+      { v: 'snapshot', op: 'r', source: { ...lsn(200, 210), snapshot }, partition: 1 },
+      { v: 'open across the snapshot', source: lsn(40, 50), partition: 0 },
+    ]
+    await expect(t, POSTGRES, changes, { rows: ['1=open across the snapshot'], dropped: 0 })
+  }
 })
 
-test('the guard off: only the order of arrival counts; lsn: snapshot rows count too', async (t) => {
+test('the guard off: only the order of arrival counts', async (t) => {
   const changes: Change[] = [
-    { v: 'snapshot', op: 'r', source: { ...lsn(null, 100), snapshot: 'true' }, partition: 1 },
-    { v: 'open', source: lsn(40, 50), partition: 0 },
+    { v: 'newer', source: lsn(90, 100), partition: 1 },
+    { v: 'older', source: lsn(40, 50), partition: 0, time: 1 },
   ]
-  for (const orderGuard of ['off', 'auto'] as const) {
-    await expect(t, POSTGRES, changes, { rows: ['1=open'], dropped: 0 }, { orderGuard })
-  }
-  await expect(t, POSTGRES, changes, { rows: ['1=snapshot'], dropped: 1 }, { orderGuard: 'lsn' })
+  await expect(t, POSTGRES, changes, { rows: ['1=older'], dropped: 0 }, { orderGuard: 'off' })
+  await expect(t, POSTGRES, changes, { rows: ['1=newer'], dropped: 1 })
 })

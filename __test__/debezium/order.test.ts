@@ -74,12 +74,14 @@ function events(fields: Field[], list: Event[], options: Partial<DecodeOptions> 
     }
     return { key: op === 't' || op === 'm' ? null : encode(1, KEY, { id }), value: encode(2, schema, value) }
   })
-  return decodeAll({ topic: 't', ...options }, { 1: KEY, 2: schema }, messages)
+  return decodeAll({ topic: 't', ...options }, { 1: KEY, 2: schema }, messages, 2)
 }
 
 const column = (rows: Row[], name: string) => rows.map((row) => row[name])
+/** Of each sequence the part that orders transactions. */
+const transactions = (rows: Row[]) => column(rows, '_seq').map((seq) => (seq as string | null)?.slice(0, 32) ?? null)
 
-test('Postgres: the last commit and the LSN; a snapshot has none, an incremental one says so', async (t) => {
+test('Postgres: the LSNs of the last commit and of the change; a snapshot and a first transaction have none', async (t) => {
   const fields: Field[] = [
     ['sequence', optional('string')],
     ['lsn', optional('long')],
@@ -98,7 +100,7 @@ test('Postgres: the last commit and the LSN; a snapshot has none, an incremental
   ])
   t.deepEqual(column(rows, '_op'), [
     Op.upsert,
-    Op.incremental,
+    Op.upsert,
     Op.upsert,
     Op.upsert,
     Op.delete,
@@ -110,7 +112,7 @@ test('Postgres: the last commit and the LSN; a snapshot has none, an incremental
   t.deepEqual(column(rows, '_seq'), [
     null,
     null,
-    words(0, 7, 0),
+    null,
     words(18446744073709551615n, 9007199254740993n, 0),
     words(8, 9, 0),
     null,
@@ -121,7 +123,7 @@ test('Postgres: the last commit and the LSN; a snapshot has none, an incremental
   t.is(new Set(column(rows, '_epoch').filter((epoch) => epoch !== null)).size, 1)
 })
 
-test('MySQL: file number, position and row; another server or base name is another epoch', async (t) => {
+test('MySQL: file number and position; another server or base name is another epoch', async (t) => {
   const fields: Field[] = [
     ['server_id', 'long'],
     ['file', 'string'],
@@ -138,12 +140,12 @@ test('MySQL: file number, position and row; another server or base name is anoth
     { op: 'u', source: at('binlog.000011') },
     { op: 'u', source: at('nonumber') },
   ])
-  t.deepEqual(column(rows, '_seq'), [
-    words(9, 2n ** 40n, 3),
-    words(10, 2n ** 40n, 3),
-    words(10, 2n ** 40n, 3),
-    words(10, 2n ** 40n, 3),
-    words(11, 2n ** 40n, 3),
+  t.deepEqual(transactions(rows), [
+    words(9, 2n ** 40n),
+    words(10, 2n ** 40n),
+    words(10, 2n ** 40n),
+    words(10, 2n ** 40n),
+    words(11, 2n ** 40n),
     null,
   ])
   const [a, b, c, d, e] = column(rows, '_epoch')
@@ -152,7 +154,48 @@ test('MySQL: file number, position and row; another server or base name is anoth
   t.is(new Set([a, c, d]).size, 3)
 })
 
-test('SQL Server: commit LSN, change LSN, serial number', async (t) => {
+test('MySQL and MariaDB: a GTID takes the place of file and position, and its server is the epoch', async (t) => {
+  const fields: Field[] = [
+    ['server_id', 'long'],
+    ['gtid', optional('string')],
+    ['file', 'string'],
+    ['pos', 'long'],
+    ['row', 'int'],
+  ]
+  const at = (gtid: string | null, pos: number, row = 0) => ({
+    server_id: 1n,
+    gtid,
+    file: 'b.1',
+    pos: BigInt(pos),
+    row,
+  })
+  const { rows } = await events(fields, [
+    { op: 'c', source: at('3e11fa47-71ca-11e1-9e33-c80aa9429562:23', 900) },
+    { op: 'u', source: at('3e11fa47-71ca-11e1-9e33-c80aa9429562:24', 10) },
+    { op: 'u', source: at('3e11fa47-71ca-11e1-9e33-c80aa9429562:24', 10, 1) },
+    { op: 'u', source: at('3e11fa47-71ca-11e1-9e33-c80aa9429563:25', 10) },
+    { op: 'u', source: at('0-1-77', 10) },
+    { op: 'u', source: at('0-2-78', 10) },
+    { op: 'u', source: at(null, 10) },
+  ])
+  const [before, after, beside] = column(rows, '_seq')
+  t.deepEqual(transactions(rows), [
+    words(23, 0),
+    words(24, 0),
+    words(24, 0),
+    words(25, 0),
+    words(77, 0),
+    words(78, 0),
+    words(1, 10),
+  ])
+  t.not(after, beside)
+  t.not(before, after)
+  const epochs = column(rows, '_epoch')
+  t.is(epochs[0], epochs[1])
+  t.is(new Set(epochs).size, 5)
+})
+
+test('SQL Server: the commit LSN orders transactions, change LSN and serial number tell changes apart', async (t) => {
   const fields: Field[] = [
     ['commit_lsn', optional('string')],
     ['change_lsn', optional('string')],
@@ -162,39 +205,48 @@ test('SQL Server: commit LSN, change LSN, serial number', async (t) => {
   const { rows } = await events(fields, [
     { op: 'u', source },
     { op: 'u', source: { ...source, change_lsn: null } },
+    { op: 'u', source: { ...source, event_serial_no: 3n } },
     { op: 'u', source: { ...source, commit_lsn: '00000027:00000ac0' } },
   ])
-  t.deepEqual(column(rows, '_seq'), ['0000002700000ac000020000002700000ab8000300000002', null, null])
+  const commit = '0000002700000ac00002000000000000'
+  t.deepEqual(transactions(rows), [commit, commit, commit, null])
+  t.is(new Set(column(rows, '_seq')).size, 4)
 })
 
-test('Oracle: SCN, record set id, SSN', async (t) => {
+test('Oracle: the commit SCN orders transactions, what else there is tells changes apart', async (t) => {
   const fields: Field[] = [
     ['scn', optional('string')],
+    ['commit_scn', optional('string')],
     ['rs_id', optional('string')],
     ['ssn', optional('int')],
   ]
-  const source = { scn: '2868546', rs_id: ' 0x000019.0000047f.0010 ', ssn: 1 }
+  const source = { scn: '2868546', commit_scn: '2868550', rs_id: ' 0x000019.0000047f.0010 ', ssn: 1 }
   const { rows } = await events(fields, [
     { op: 'u', source },
     { op: 'u', source: { ...source, rs_id: null } },
+    { op: 'u', source: { ...source, commit_scn: null } },
   ])
-  t.deepEqual(column(rows, '_seq'), [`00000000002bc542000000190000047f001000000001${'0000'}`, null])
+  t.deepEqual(transactions(rows), [words(2868550, 0), words(2868550, 0), null])
+  t.not(rows[0]?._seq, rows[1]?._seq)
 })
 
-test('without proof there is no sequence; the guard can be off, or the LSN alone', async (t) => {
-  const set = 'hard'
-  const messages = fixtureMessages(set, 'hard.public.openx')
-  const schemas = fixtureSchemas(set)
-  for (const orderGuard of ['auto', 'off'] as const) {
-    const { table } = await decodeAll({ topic: 't', orderGuard }, schemas, messages)
-    t.false(table?.schema.fields.some((field) => field.name === '_seq'))
+test('without proof there is no sequence; topics of one partition have no order at all', async (t) => {
+  const messages = fixtureMessages('hard', 'hard.public.openx')
+  const schemas = fixtureSchemas('hard')
+  const columns = async (options: Partial<DecodeOptions>, numPartitions: number) => {
+    const { table } = await decodeAll({ topic: 't', ...options }, schemas, messages, numPartitions)
+    return table?.schema.fields
+      .map(({ name }) => name)
+      .filter((name) => ['_seq', '_epoch', '_timestamp'].includes(name))
   }
-  const { rows } = await decodeAll({ topic: 't', orderGuard: 'lsn' }, schemas, messages)
-  t.is(rows[0]?._seq, words(23361040, 0, 0))
-  t.is(rows[4]?._op, Op.delete)
-  t.is(rows[4]?._seq, words(23286064, 0, 0))
-  const renamed = await decodeAll({ topic: 't', orderGuard: 'lsn', lsnColName: '__timestamp' }, schemas, messages)
-  t.is(renamed.rows[0]?._seq, words(1795455050569, 0, 0))
+  t.deepEqual(await columns({}, 2), ['_timestamp'])
+  t.deepEqual(await columns({}, 1), [])
+  t.deepEqual(await columns({ orderGuard: 'off' }, 2), [])
+  const { rows } = await decodeAll({ topic: 't' }, schemas, messages, 2)
+  t.deepEqual(
+    rows.map(({ _timestamp }) => String(_timestamp)),
+    messages.map(({ timestamp }) => timestamp),
+  )
 })
 
 test('flattened rows with op, snapshot and sequence', async (t) => {
@@ -202,34 +254,49 @@ test('flattened rows with op, snapshot and sequence', async (t) => {
     { topic: 't' },
     fixtureSchemas('hard-seq'),
     fixtureMessages('hard-seq', 'hseq.public.openx'),
+    2,
   )
   t.deepEqual(column(rows, '_seq'), [
     null,
     null,
     null,
-    words(0, 23285984, 0),
-    words(0, 23286064, 0),
-    words(0, 23286128, 0),
+    null,
+    null,
+    null,
     words(23381840, 23381840, 0),
     words(23381840, 23382080, 0),
   ])
   t.is(rows[0]?.__op, 'r')
 })
 
-test('a tombstone has the sequence of the delete before it, also from the batch before', async (t) => {
-  const messages = fixtureMessages('hard-env', 'henv.public.openx').filter((message) => message.partition === 2)
-  const schemas = fixtureSchemas('hard-env')
-  const whole = await decodeAll({ topic: 't' }, schemas, messages)
-  t.deepEqual(column(whole.rows, '_op'), [0, 1, 1, 2])
-  t.is(whole.rows[1]?._seq, whole.rows[2]?._seq)
+test('a tombstone stands where the delete before it stands, also from the batch before', async (t) => {
+  const schema = envelope([['sequence', optional('string')]])
+  const source = { connector: 'x', name: 'shop', db: 'd', snapshot: 'false', sequence: '["8","9"]' }
+  const event = { before: { id: 1, v: 'd' }, after: null, source, op: 'd', ts_ms: 5n }
+  const key = encode(1, KEY, { id: 1 })
+  const messages: TestMessage[] = [
+    { key, value: encode(2, schema, event), timestamp: '100' },
+    { key, value: null, timestamp: '101' },
+    { key, value: null, timestamp: '102' },
+    { key: encode(1, KEY, { id: 2 }), value: null, timestamp: '103' },
+  ]
+  const schemas = { 1: KEY, 2: schema }
+  const whole = await decodeAll({ topic: 't' }, schemas, messages, 2)
+  t.deepEqual(column(whole.rows, '_op'), [1, 1, 1, 1])
+  t.deepEqual(column(whole.rows, '_seq'), [words(8, 9, 0), words(8, 9, 0), words(8, 9, 0), null])
+  t.deepEqual(column(whole.rows, '_timestamp'), [100n, 100n, 100n, 103n])
   const decoder = new TableDecoder({ topic: 't' }, schemaSource(schemas))
   const rows: Row[] = []
-  for (const message of messages) rows.push(...(await decodeWith(decoder, batchOf('t', [message]))).rows)
-  t.is(rows[2]?._seq, rows[1]?._seq)
-  t.is(rows[2]?._epoch, rows[1]?._epoch)
-  t.is(typeof rows[2]?._seq, 'string')
-  const alone = await decodeAll({ topic: 't' }, schemas, messages.slice(2, 3))
+  for (const [i, message] of messages.slice(0, 2).entries()) {
+    const batch = batchOf('t', [{ ...message, offset: String(i) }], 2)
+    rows.push(...(await decodeWith(decoder, batch)).rows)
+  }
+  t.is(rows[1]?._seq, rows[0]?._seq)
+  t.is(rows[1]?._epoch, rows[0]?._epoch)
+  t.is(rows[1]?._timestamp, 100n)
+  const alone = await decodeAll({ topic: 't' }, schemas, messages.slice(1, 2), 2)
   t.is(alone.rows[0]?._seq, undefined)
+  t.is(alone.rows[0]?._timestamp, 101n)
 })
 
 test('metadata columns have the names that a flattened stream gives them', async (t) => {
@@ -257,6 +324,7 @@ test('metadata columns have the names that a flattened stream gives them', async
     __lsn: 9n,
     __source_db: 'd',
     _op: 0,
+    _timestamp: 0n,
     _seq: words(8, 9, 0),
     _epoch: rows[0]?._epoch,
   })

@@ -49,7 +49,8 @@ export function encode(id: number, schema: unknown, value: unknown): Buffer {
 
 export type TestMessage = Partial<RawMessage> & { partition?: number }
 
-export function batchOf(topic: string, messages: TestMessage[]): MicroBatch {
+/** @param atLeast partitions that the topic has, also where the messages are of fewer */
+export function batchOf(topic: string, messages: TestMessage[], atLeast = 1): MicroBatch {
   const ranges = new Map<number, OffsetRange>()
   for (const { partition = 0, ...message } of messages) {
     let range = ranges.get(partition)
@@ -61,7 +62,8 @@ export function batchOf(topic: string, messages: TestMessage[]): MicroBatch {
     range.messages.push({ offset, timestamp: '0', key: null, value: null, ...message })
     range.lastOffset = BigInt(offset)
   }
-  return { topic, ranges: [...ranges.values()], numMessages: messages.length, numBytes: 0 }
+  const numPartitions = Math.max(atLeast, ...messages.map(({ partition = 0 }) => partition + 1))
+  return { topic, ranges: [...ranges.values()], numMessages: messages.length, numPartitions, numBytes: 0 }
 }
 
 export interface Decoded {
@@ -76,9 +78,10 @@ export async function decodeAll(
   options: DecodeOptions,
   schemas: Record<number, unknown>,
   messages: TestMessage[],
+  numPartitions = 1,
 ): Promise<Decoded> {
   const decoder = new TableDecoder(options, schemaSource(schemas))
-  return decodeWith(decoder, batchOf(options.topic, messages))
+  return decodeWith(decoder, batchOf(options.topic, messages, numPartitions))
 }
 
 export async function decodeWith(decoder: TableDecoder, input: MicroBatch): Promise<Decoded> {

@@ -72,8 +72,6 @@ test('the addon gets complete options', async (t) => {
     writeMode: 'upsert',
     mergeMode: 'auto',
     schemaEvolution: 'add',
-    resetOrder: false,
-    orderGuard: 'auto',
     onMissingValue: 'null',
     targetFileSize: 128 * 2 ** 20,
     maxRewriteBytes: 10 * 2 ** 30,

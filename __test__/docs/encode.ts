@@ -79,6 +79,7 @@ export class Encoder {
   private readonly offsets = new Map<number, number>()
   private readonly placeholder: Placeholder
   private position = 1000
+  private sent = 1000
 
   constructor(private readonly example: Example) {
     const { unavailableValuePlaceholder } = example.options
@@ -109,7 +110,8 @@ export class Encoder {
     }
     return {
       offset: String(offset),
-      timestamp: '0',
+      // Later messages have later ones, unless the example says.
+      timestamp: String(about.time ?? this.sent++),
       key: message.key === null ? null : this.key(message, message.key),
       value: op === 'tombstone' ? null : op === 'raw' ? Buffer.from(String(message.row.raw)) : this.value(message),
       headers,

@@ -52,7 +52,20 @@ const HEADERS = ['options', 'form', 'source', 'add', 'key', 'value', 'batches', 
 const OPS = ['c', 'u', 'r', 'd', 't', 'm', 'tombstone', 'raw']
 export const COUNTERS = ['dropped as old', 'missing values', 'skipped', 'ignored'] as const
 const FACTS: readonly string[] = [...COUNTERS, 'error', 'table property', 'hidden columns']
-const ABOUT = ['lsn', 'commit', 'sequence', 'snapshot', 'newkey', 'oldkey', 'before', 'file', 'pos', 'server', 'db']
+const ABOUT = [
+  'time',
+  'lsn',
+  'commit',
+  'sequence',
+  'snapshot',
+  'newkey',
+  'oldkey',
+  'before',
+  'file',
+  'pos',
+  'server',
+  'db',
+]
 
 function fail(line: number, what: string): never {
   throw new Error(`docs/semantics.md, line ${line}: ${what}`)

@@ -93,7 +93,9 @@ class Replay {
       range.lastOffset = offset
       ranges.set(partition, range)
     }
-    return { topic: TOPIC, ranges: [...ranges.values()], numMessages: messages.length, numBytes: 0 }
+    const partitions = this.example.steps.map((step) => (step.kind === 'message' ? step.partition : 0))
+    const numPartitions = 1 + Math.max(...partitions)
+    return { topic: TOPIC, ranges: [...ranges.values()], numMessages: messages.length, numPartitions, numBytes: 0 }
   }
 
   async read(): Promise<Outcome> {

@@ -171,7 +171,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
 
   #cut(topic: string): MicroBatch | null {
     const positions = this.#positions.get(topic) as number[]
-    const batch: MicroBatch = { topic, ranges: [], numMessages: 0, numBytes: 0 }
+    const batch: MicroBatch = { topic, ranges: [], numMessages: 0, numPartitions: 1, numBytes: 0 }
     for (const [partition, messages] of (this.topics[topic] as (string | null)[][]).entries()) {
       const from = positions[partition] as number
       const to = Math.min(messages.length, from + this.#batchSize)

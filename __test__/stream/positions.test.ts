@@ -16,7 +16,13 @@ function range(first: number, last: number, at: [number, number][], resumedAt?: 
   return { ...found, messages, ...(resumedAt === undefined ? {} : { resumedAt: BigInt(resumedAt) }) }
 }
 
-const batch = (...ranges: OffsetRange[]) => ({ topic: 't', ranges, numMessages: 0, numBytes: 0 })
+const batch = (...ranges: OffsetRange[]) => ({
+  topic: 't',
+  ranges,
+  numMessages: 0,
+  numPartitions: 1,
+  numBytes: 0,
+})
 
 /** A table: what its commits hold, with the engine's fence. */
 class Table {

@@ -24,7 +24,6 @@ const openTable: OpenDeadLetterTable = ({ uri, storageOptions }) =>
     storageOptions,
     primaryKey: DEAD_LETTER_KEY,
     // A position is written again with the same content: nothing is ever older.
-    orderGuard: 'off',
     description: 'Records that kafka2delta could not apply',
   })
 

@@ -6,8 +6,6 @@ export const Op = {
   delete: 1,
   /** Removes rows, or marks them where deletes are soft; every other column of its row is null. */
   truncate: 2,
-  /** An upsert of an incremental snapshot: the sequence remembered of its key stays. */
-  incremental: 3,
   /** A delete whose row goes on under another key (`__debezium.newkey`): its values may still be needed. */
   moved: 4,
   /**
@@ -26,19 +24,30 @@ export function isDelete(op: number): boolean {
 }
 
 /**
- * Columns of the stream after the table's own. All but `_op` are left out where no row needs them.
+ * Columns of the stream after the table's own. All but `_op` are left out where no row needs them. The rows stand in the
+ * order in which they are applied.
  *
  * | column | Arrow type | meaning |
  * |---|---|---|
  * | `_op` | uint8, not null | see {@link Op} |
  * | `_part` | int32, not null | Kafka partition that the change came through (absent: all 0) |
- * | `_seq` | fixed_size_binary[24] | the ordering value as three unsigned 64-bit numbers, big endian, compared as a whole; null where it proves nothing |
+ * | `_seq` | fixed_size_binary[24] | the source's position as three unsigned 64-bit numbers, big endian: two that order transactions, and one that tells the changes of a transaction apart; null where it proves nothing |
  * | `_epoch` | uint64 | a 64-bit hash of the source epoch in which `_seq` compares |
+ * | `_timestamp` | int64 | timestamp of the Kafka message in milliseconds since 1970, by which changes of several partitions are ordered; null where it is not known |
  * | `_time` | int64 | microseconds since 1970 at which the source made the change, else Kafka took it; `writeMode: scd2` alone |
  * | `_old_key` | struct of the key columns | the key that this row had before a primary-key update; null otherwise |
  * | `_left_out` | struct of boolean columns, named as the table's | true where the change leaves that column as it is stored |
  */
-export const CONTROL_COLUMNS = ['_op', '_part', '_seq', '_epoch', '_time', '_old_key', '_left_out'] as const
+export const CONTROL_COLUMNS = [
+  '_op',
+  '_part',
+  '_seq',
+  '_epoch',
+  '_timestamp',
+  '_time',
+  '_old_key',
+  '_left_out',
+] as const
 
 /** A record that could not be decoded. */
 export interface BadRecord {

@@ -4,19 +4,19 @@ import type { Reader } from '../avro/compile.js'
 import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/schema.js'
 import { DecodeFault, fault, schemaIdOf } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
-import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
+import { interleave, type Run } from '../kafka/interleave.js'
+import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
 import { Notes, noteUnknownNames } from './ignored.js'
+import { KeyUpdates } from './key-updates.js'
 import { OLD_KEY_HEADER } from './keys.js'
 import { TableLayout } from './layout.js'
 import {
   BatchIds,
   deleteOf,
-  follows,
   headerBytes,
   isFault,
-  type LastDelete,
   NULL_PART,
   problemOf,
   readAll,
@@ -26,10 +26,11 @@ import {
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
 import { OldKeys } from './old-keys.js'
 import { type DecodeOptions, type ResolvedOptions, resolveOptions } from './options.js'
-import { provenanceOf, SEQ_SIZE } from './order.js'
+import { isStreamed } from './order.js'
 import { Placeholder } from './placeholder.js'
 import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
+import { Tombstones } from './tombstones.js'
 
 export interface ColumnDescription {
   name: string
@@ -70,7 +71,7 @@ export class TableDecoder {
   private readonly schemas = new Map<number, SchemaOf>()
   private readonly plans = new Map<number, Map<number, Plan>>()
   private readonly rowSet = new RowSet()
-  private readonly lastDeletes = new Map<number, LastDelete>()
+  private readonly tombstones = new Tombstones()
   private readonly oldKeys: OldKeys
   /** Whether a tombstone only follows a delete. */
   private deletesHaveValues = false
@@ -78,6 +79,7 @@ export class TableDecoder {
   constructor(
     options: DecodeOptions,
     private readonly source: SchemaSource,
+    private readonly keyUpdates = new KeyUpdates(source),
   ) {
     this.options = resolveOptions(options)
     this.layout = new TableLayout(this.options)
@@ -106,6 +108,7 @@ export class TableDecoder {
   async decode(batch: MicroBatch): Promise<ChangeBatch> {
     const ids = this.readHeaders(batch)
     const unknown = await this.loadSchemas(ids)
+    if (batch.numPartitions > 1) await this.keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
     // From here on nothing waits: the columns belong to this call.
     this.makePlans(ids, unknown)
     let result = this.decodeRows(batch, ids, unknown, false)
@@ -121,6 +124,7 @@ export class TableDecoder {
     const ids = new BatchIds(count)
     let at = 0
     for (const range of batch.ranges) {
+      ids.firsts.push(at)
       for (const message of range.messages) {
         const { key, value, headers } = message
         let keyId = key === null ? NULL_PART : schemaIdOf(key)
@@ -223,21 +227,18 @@ export class TableDecoder {
     const capacity = splits ? 2 * ids.count : ids.count
     layout.reset(capacity)
     this.messageColumns.prepare(batch.topic)
-    rowSet.reset(
-      capacity,
-      plansOf.some((plan) => plan?.shape?.guard.sequence != null),
-      this.options.writeMode === 'scd2',
-    )
+    const { orderGuard, writeMode } = this.options
+    const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || writeMode !== 'upsert')
+    rowSet.reset(capacity, isOrdered, writeMode === 'scd2')
+    this.tombstones.begin()
     const badRecords: BadRecord[] = []
-    const lastDeletes = new Map<number, LastDelete | null>()
     let numIgnored = 0
-    let at = 0
-    for (const { partition, messages } of batch.ranges) {
-      let deleted = (this.lastDeletes.get(partition) ?? null) as LastDelete | null
-      let deletedRow = -1
-      let deletedBy = null as RawMessage | null
-      for (const message of messages) {
-        const pair = ids.pairOf[at++] as number
+    for (const { range, from, to } of this.runs(batch)) {
+      const { partition, messages } = batch.ranges[range] as OffsetRange
+      const first = ids.firsts[range] as number
+      for (let at = from; at < to; at++) {
+        const message = messages[at] as RawMessage
+        const pair = ids.pairOf[first + at] as number
         const plan = plansOf[pair] ?? null
         const row = rowSet.rows
         try {
@@ -255,13 +256,7 @@ export class TableDecoder {
           const rows = movedOp === IGNORED ? 1 : 2
           const broken = strict ? layout.brokenTextSinceMark(row, row + rows) : null
           if (broken !== null) fault('a text is not valid UTF-8', broken)
-          if (plan.kind === 'tombstone' && message.key !== null) {
-            if (deletedRow >= 0 && deletedBy?.key?.equals(message.key)) this.copySequence(deletedRow, row)
-            else if (deleted !== null && follows(message, deleted)) {
-              if (rowSet.sequences.valid.length === 0) rowSet.sequences.reset(capacity)
-              rowSet.sequences.set(row, deleted.seq, deleted.epochLow, deleted.epochHigh)
-            }
-          }
+          if (isOrdered) this.writeOrder(plan, partition, message, row, rows, isDelete(op))
           this.writeMessageColumns(row, op, partition, message, operationOf(plan, op))
           if (rows === 2) this.writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
           if (rowSet.wantsTimes) {
@@ -269,10 +264,6 @@ export class TableDecoder {
             rowSet.setTime(row, time)
             if (rows === 2) rowSet.setTime(row + 1, time)
           }
-          deleted = null
-          const remembers = isDelete(op) && rowSet.sequences.valid[row] === 1
-          deletedRow = remembers ? row : -1
-          deletedBy = remembers ? message : null
           rowSet.add(op, partition)
           if (rows === 2) rowSet.add(movedOp, partition)
         } catch (error) {
@@ -284,15 +275,10 @@ export class TableDecoder {
           badRecords.push(bad)
         }
       }
-      if (deletedBy !== null) lastDeletes.set(partition, this.lastDelete(deletedBy, deletedRow))
-      else if (deleted === null) lastDeletes.set(partition, null)
     }
     const ipc = rowSet.rows === 0 ? null : rowSet.finish(layout)
     if (ipc === null && rowSet.rows > 0) return null
-    for (const [partition, last] of lastDeletes) {
-      if (last === null) this.lastDeletes.delete(partition)
-      else this.lastDeletes.set(partition, last)
-    }
+    this.tombstones.end(rowSet.sequences)
     const primaryKey = [...(layout.primaryKey ?? [])]
     return { ipc, numRows: rowSet.rows, primaryKey, numIgnored, badRecords, notes: this.notes.take() }
   }
@@ -310,22 +296,32 @@ export class TableDecoder {
     this.messageColumns.write(row, partition, message, operation, isDelete(op))
   }
 
-  private copySequence(from: number, to: number): void {
-    const { bytes, epochs } = this.rowSet.sequences
-    const seq = bytes.subarray(from * SEQ_SIZE, (from + 1) * SEQ_SIZE)
-    this.rowSet.sequences.set(to, seq, epochs[from * 2] as number, epochs[from * 2 + 1] as number)
+  /** The order in which the messages are applied. */
+  private runs({ ranges }: MicroBatch): Run[] {
+    if (this.options.orderGuard === 'auto') return interleave(ranges, this.keyUpdates.halfOf)
+    return ranges.map(({ messages }, range) => ({ range, from: 0, to: messages.length }))
   }
 
-  private lastDelete({ key, offset }: RawMessage, row: number): LastDelete | null {
-    if (key === null) return null
-    const { bytes, epochs } = this.rowSet.sequences
-    return {
-      key: Buffer.from(key),
-      offset: BigInt(offset),
-      seq: Buffer.from(bytes.subarray(row * SEQ_SIZE, (row + 1) * SEQ_SIZE)),
-      epochLow: epochs[row * 2] as number,
-      epochHigh: epochs[row * 2 + 1] as number,
+  /** Writes where the change stands among those of other partitions. */
+  private writeOrder(
+    plan: Plan,
+    partition: number,
+    message: RawMessage,
+    row: number,
+    rows: number,
+    isDeleted: boolean,
+  ): void {
+    const { sequences } = this.rowSet
+    sequences.setTimestamp(row, Number(message.timestamp))
+    if (plan.kind === 'tombstone') this.tombstones.copyOrder(partition, message, row, sequences)
+    else {
+      const { state, shape } = plan
+      const value = message.value as Buffer
+      const isProven = shape !== null && isStreamed(value, state, shape.guard.hasOp, shape.guard.hasSnapshot)
+      if (isProven) shape.guard.sequence?.read(value, state, sequences, row)
     }
+    if (rows === 2) sequences.copy(row, row + 1)
+    this.tombstones.follow(partition, message, row, isDeleted)
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
@@ -363,7 +359,7 @@ export class TableDecoder {
     if (state.deleted === 0 && state.op !== CHAR.d) {
       this.readKey(plan, message, row)
       this.oldKeys.read(plan, message, row)
-      return this.order(plan, value, row) ? Op.incremental : Op.upsert
+      return Op.upsert
     }
     if (this.options.deletes === 'ignore') {
       this.layout.clear(row)
@@ -371,7 +367,6 @@ export class TableDecoder {
     }
     if (this.options.writeMode !== 'append') this.leaveUnknown(plan, row)
     this.readKey(plan, message, row)
-    this.order(plan, value, row)
     return deleteOf(message, this.options.deletes === 'soft')
   }
 
@@ -398,7 +393,7 @@ export class TableDecoder {
           fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
         this.readKey(plan, message, row)
         this.oldKeys.read(plan, message, row)
-        return this.order(plan, value, row) ? Op.incremental : Op.upsert
+        return Op.upsert
       case CHAR.d:
         if (plan.reason !== '') fault(plan.reason)
         if (this.options.deletes === 'ignore') {
@@ -414,7 +409,6 @@ export class TableDecoder {
         this.layout.clear(row)
         if (this.options.deletes === 'ignore') return IGNORED
         if (this.options.shared) fault(SHARED_TRUNCATE)
-        this.order(plan, value, row)
         return Op.truncate
       case CHAR.m:
         this.layout.clear(row)
@@ -433,7 +427,6 @@ export class TableDecoder {
       plan.readBefore(value, plan.state.beforeAt, value.length, row)
     } else if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
     this.readKey(plan, message, row)
-    this.order(plan, value, row)
   }
 
   /**
@@ -463,20 +456,6 @@ export class TableDecoder {
     } catch (error) {
       throw isFault(error) ? new DecodeFault(`in the key, ${error.message}`, (error as DecodeFault).column) : error
     }
-  }
-
-  /** Writes `_seq` where it is proven. Returns whether the row is of an incremental snapshot. */
-  private order(plan: Plan, value: Buffer, row: number): boolean {
-    const guard = plan.shape?.guard
-    if (guard === undefined) return false
-    const { sequence } = guard
-    if (sequence?.kind === 'lsn') {
-      sequence.read(value, plan.state, this.rowSet.sequences, row)
-      return false
-    }
-    const provenance = provenanceOf(value, plan.state, guard.hasOp, guard.hasSnapshot)
-    if (sequence !== null && provenance === 'streaming') sequence.read(value, plan.state, this.rowSet.sequences, row)
-    return provenance === 'incremental'
   }
 
   /** By the option, the record to hand on, or the error that stops the batch. */

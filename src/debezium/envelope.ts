@@ -8,7 +8,7 @@ import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
 import { isMessagePath, type MetadataSpec } from './metadata.js'
 import { columnOptions, type ResolvedOptions } from './options.js'
-import { EPOCH_FIELDS, fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
+import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import type { Placeholder } from './placeholder.js'
 import { type Capture, canCapture, emitCapture, type RowState, recordOf } from './row-state.js'
 
@@ -56,13 +56,11 @@ export function envelopeShape(
   }
   let sequence: SequenceReader | null = null
   const hasSnapshot = take('snapshot', { text: 'snapshot' })
-  if (options.orderGuard === 'lsn') {
-    if (take(options.lsnColName ?? 'lsn', { number: 'lsn' })) sequence = new SequenceReader('lsn')
-  } else if (options.orderGuard === 'auto') {
+  if (options.orderGuard === 'auto') {
     const kind = sequenceKindOf((name) => has(name, captureOf(name)))
     if (kind !== null) {
       sequence = new SequenceReader(kind)
-      for (const name of [...fieldsOf(kind), ...EPOCH_FIELDS]) take(name, captureOf(name))
+      for (const name of fieldsOf(kind)) take(name, captureOf(name))
     }
   }
   if (options.writeMode === 'scd2') take('ts_ms', { number: 'ts_ms' })

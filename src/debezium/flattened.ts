@@ -4,7 +4,7 @@ import type { AvroField, AvroRecord } from '../avro/schema.js'
 import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
 import type { ResolvedOptions } from './options.js'
-import { EPOCH_FIELDS, fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
+import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import type { Placeholder } from './placeholder.js'
 import {
   type Capture,
@@ -16,7 +16,7 @@ import {
   type TextName,
 } from './row-state.js'
 
-/** What a value's schema offers to the order guard and to deletes. */
+/** What a value's schema tells of a change's order, and of deletes. */
 export interface Guard {
   /** By field name of the record that holds them. */
   captures: Map<string, Capture>
@@ -37,11 +37,7 @@ export function captureOf(name: TextName | NumberName): Capture {
 }
 
 /** Names that a field of the source may have in flattened rows, by the ways of writing `add.fields`. */
-function candidates(name: string, options: ResolvedOptions): string[] {
-  if (name === 'lsn') {
-    if (options.lsnColName !== undefined) return [options.lsnColName]
-    return ['__source_lsn', '__lsn', '__log_sequence_number']
-  }
+function candidates(name: string): string[] {
   if (name === 'ts_ms') return ['__source_ts_ms', '__ts_ms', '__timestamp']
   return [`__source_${name}`, `__${name}`]
 }
@@ -64,17 +60,15 @@ export function flattenedShape(record: AvroRecord, options: ResolvedOptions): Fl
   const hasOp = take({ flag: 'op' }, ['__op'])
   let sequence: SequenceReader | null = null
   let hasSnapshot = false
-  if (options.orderGuard === 'lsn') {
-    if (take({ number: 'lsn' }, candidates('lsn', options))) sequence = new SequenceReader('lsn')
-  } else if (options.orderGuard === 'auto') {
-    hasSnapshot = take({ text: 'snapshot' }, candidates('snapshot', options))
-    const kind = sequenceKindOf((name) => fieldFor(captureOf(name), candidates(name, options)) !== undefined)
+  if (options.orderGuard === 'auto') {
+    hasSnapshot = take({ text: 'snapshot' }, candidates('snapshot'))
+    const kind = sequenceKindOf((name) => fieldFor(captureOf(name), candidates(name)) !== undefined)
     if (kind !== null && (hasOp || hasSnapshot)) {
       sequence = new SequenceReader(kind)
-      for (const name of [...fieldsOf(kind), ...EPOCH_FIELDS]) take(captureOf(name), candidates(name, options))
+      for (const name of fieldsOf(kind)) take(captureOf(name), candidates(name))
     }
   }
-  if (options.writeMode === 'scd2') take({ number: 'ts_ms' }, candidates('ts_ms', options))
+  if (options.writeMode === 'scd2') take({ number: 'ts_ms' }, candidates('ts_ms'))
   const guard = { captures, sequence, hasOp, hasSnapshot }
   return { record, guard, companions: companionsOf(record, guard, options) }
 }

@@ -1,6 +1,6 @@
 /** Updates of a primary key: Debezium sends the delete of the old key and the new key's row, each with the other's key. */
 
-import type { AvroNode } from '../avro/schema.js'
+import type { AvroNode, AvroSchemaJson } from '../avro/schema.js'
 import { parseAvroSchema } from '../avro/schema.js'
 import { HEADER_SIZE, schemaIdOf } from '../avro/wire.js'
 import type { FindHalf, HalfOf } from '../kafka/halves.js'
@@ -21,6 +21,11 @@ export class KeyUpdates {
     if (headers === undefined) return null
     if (headers[OLD_KEY_HEADER] !== undefined) return this.#half(message, 'after', OLD_KEY_HEADER)
     return headers[NEW_KEY_HEADER] === undefined ? null : this.#half(message, 'before', NEW_KEY_HEADER)
+  }
+
+  /** Looks the schemas of keys up, so that all pairs are known. One that the registry does not know is left out. */
+  async load(ids: Iterable<number>): Promise<void> {
+    await Promise.all([...new Set(ids)].filter((id) => id > 0).map((id) => this.#find(id)))
   }
 
   #half(message: RawMessage, side: HalfOf['side'], header: string): HalfOf {
@@ -55,17 +60,24 @@ export class KeyUpdates {
     const known = this.#schemas.get(id)
     if (known !== undefined) return known
     this.#schemas.set(id, null)
-    this.registry.get(id).then(
-      (schema) => {
-        try {
-          this.#schemas.set(id, parseAvroSchema(schema))
-        } catch {
-          // The decoder says what is wrong with it.
-        }
-      },
-      // Asked for again by the next one.
-      () => this.#schemas.delete(id),
-    )
+    void this.#find(id)
     return null
+  }
+
+  async #find(id: number): Promise<void> {
+    if (this.#schemas.get(id)) return
+    let schema: AvroSchemaJson
+    try {
+      schema = await this.registry.get(id)
+    } catch {
+      // Asked for again by the next one.
+      this.#schemas.delete(id)
+      return
+    }
+    try {
+      this.#schemas.set(id, parseAvroSchema(schema))
+    } catch {
+      // The decoder says what is wrong with it.
+    }
   }
 }

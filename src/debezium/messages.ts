@@ -16,6 +16,8 @@ export class BatchIds {
   readonly pairs: [number, number][] = []
   /** By message: the index of its pair. */
   readonly pairOf: Uint32Array
+  /** By range: the index of its first message. */
+  readonly firsts: number[] = []
   readonly schemas = new Set<number>()
   hasOldKeys = false
   /** Ids of key schemas in headers. */
@@ -74,20 +76,6 @@ export function headerBytes(message: RawMessage, name: string): Buffer | null {
 export function deleteOf(message: RawMessage, soft: boolean): number {
   const moved = message.headers?.[NEW_KEY_HEADER] !== undefined
   return soft ? (moved ? Op.softMoved : Op.softDelete) : moved ? Op.moved : Op.delete
-}
-
-/** The last delete of a partition, for the tombstone that may follow it. */
-export interface LastDelete {
-  key: Buffer
-  offset: bigint
-  seq: Buffer
-  epochLow: number
-  epochHigh: number
-}
-
-/** Whether the tombstone is of that delete. Where the stream went back, it may be an older one's. */
-export function follows({ key, offset }: RawMessage, deleted: LastDelete): boolean {
-  return key !== null && deleted.key.equals(key) && BigInt(offset) > deleted.offset
 }
 
 const TS_MS = NUMBERS.indexOf('ts_ms')

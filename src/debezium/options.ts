@@ -44,10 +44,10 @@ export interface DecodeOptions {
    */
   metadataColumns?: string[]
   /**
-   * 'auto': `_seq` where the stream proves the order. 'off': none. 'lsn': the LSN alone, also of snapshot rows.
-   * Default 'auto'.
+   * 'auto': changes of several partitions are ordered by the source's positions and the messages' timestamps. 'off': by
+   * their arrival. Default 'auto'.
    */
-  orderGuard?: 'auto' | 'off' | 'lsn'
+  orderGuard?: 'auto' | 'off'
   /** Other topics are written to the same table: a truncate of this one cannot be applied. Default false. */
   shared?: boolean
   /** 'collect' keeps the raw key and value of bad records, 'skip' only their position. Default 'fail'. */

@@ -1,8 +1,9 @@
 /**
- * The ordering value `_seq` and its epoch: 24 bytes, compared as a whole, of a streaming change.
+ * The ordering value `_seq` and its epoch: where a streamed change stands among those of other partitions.
  *
- * It is given only where the stream proves that the change is streamed, not from a snapshot, and where the sequence is
- * complete. Otherwise the order of the offsets alone rules.
+ * The value has 24 bytes: 16 that order transactions, and 8 that tell the changes of a transaction apart and order
+ * nothing. It is given only where the stream proves that the change is streamed, not from a snapshot, and where the
+ * position is complete.
  */
 import { createHash } from 'node:crypto'
 import { NUMBERS, type NumberName, type RowState, TEXTS, type TextName } from './row-state.js'
@@ -10,37 +11,43 @@ import { NUMBERS, type NumberName, type RowState, TEXTS, type TextName } from '.
 export const SEQ_SIZE = 24
 
 /** How a source numbers its changes. */
-export type SequenceKind = 'postgres' | 'mysql' | 'sqlserver' | 'oracle' | 'lsn'
+export type SequenceKind = 'postgres' | 'mysql' | 'sqlserver' | 'oracle'
 
-/** The fields that each kind reads, in order of preference of the kinds. */
-const NEEDS: Record<Exclude<SequenceKind, 'lsn'>, (TextName | NumberName)[]> = {
+type FieldName = TextName | NumberName
+
+/** The fields that each kind must have. */
+const NEEDS: Record<SequenceKind, FieldName[]> = {
   postgres: ['sequence'],
   mysql: ['file', 'pos', 'row', 'server_id'],
-  sqlserver: ['commit_lsn', 'change_lsn', 'event_serial_no'],
+  sqlserver: ['commit_lsn'],
+  oracle: ['commit_scn'],
+}
+
+/** Fields that each kind reads where they are there. */
+const WANTS: Record<SequenceKind, FieldName[]> = {
+  postgres: [],
+  mysql: ['gtid'],
+  sqlserver: ['change_lsn', 'event_serial_no'],
   oracle: ['scn', 'rs_id', 'ssn'],
 }
 
-/** Fields that the guard can use, beside those of the kinds. */
-export const EPOCH_FIELDS: TextName[] = ['connector', 'name', 'db']
+/** Fields of the epoch. */
+const EPOCH_FIELDS: TextName[] = ['connector', 'name', 'db']
 
 /** The kind whose fields are all there, or null. MySQL's `sequence` is always null: its own fields decide first. */
-export function sequenceKindOf(has: (field: TextName | NumberName) => boolean): Exclude<SequenceKind, 'lsn'> | null {
+export function sequenceKindOf(has: (field: FieldName) => boolean): SequenceKind | null {
   for (const kind of ['mysql', 'sqlserver', 'oracle', 'postgres'] as const) if (NEEDS[kind].every(has)) return kind
   return null
 }
 
-export function fieldsOf(kind: SequenceKind): (TextName | NumberName)[] {
-  return kind === 'lsn' ? ['lsn'] : NEEDS[kind]
+export function fieldsOf(kind: SequenceKind): FieldName[] {
+  return [...NEEDS[kind], ...WANTS[kind], ...EPOCH_FIELDS]
 }
 
 const T = Object.fromEntries(TEXTS.map((name, i) => [name, i])) as Record<TextName, number>
 const N = Object.fromEntries(NUMBERS.map((name, i) => [name, i])) as Record<NumberName, number>
 
-/** Where a row comes from. */
-export type Provenance = 'unknown' | 'streaming' | 'snapshot' | 'incremental'
-
 const FALSE = Buffer.from('false')
-const INCREMENTAL = Buffer.from('incremental')
 const OP_READ = 'r'.charCodeAt(0)
 
 function textIs(bytes: Uint8Array, at: number, length: number, wanted: Uint8Array): boolean {
@@ -50,37 +57,38 @@ function textIs(bytes: Uint8Array, at: number, length: number, wanted: Uint8Arra
 }
 
 /**
- * Where the row comes from, by `op` and `source.snapshot`, as far as the schema has them. Debezium leaves `snapshot`
- * out of streamed rows, or says 'false'.
+ * Whether the change is proven to be streamed, by `op` and `source.snapshot`, as far as the schema has them. Debezium
+ * leaves `snapshot` out of streamed rows, or says 'false'. A streamed operation that says it is of a snapshot proves
+ * nothing.
  */
-export function provenanceOf(bytes: Uint8Array, state: RowState, hasOp: boolean, hasSnapshot: boolean): Provenance {
+export function isStreamed(bytes: Uint8Array, state: RowState, hasOp: boolean, hasSnapshot: boolean): boolean {
+  if (!hasOp && !hasSnapshot) return false
+  if (hasOp && (state.op === 0 || state.op === OP_READ)) return false
   const length = state.textLength[T.snapshot] as number
-  const at = state.textAt[T.snapshot] as number
-  const claimed = hasSnapshot && length >= 0 && !textIs(bytes, at, length, FALSE)
-  if (hasOp && state.op === 0) return 'unknown'
-  if (claimed && textIs(bytes, at, length, INCREMENTAL)) return 'incremental'
-  if (hasOp) {
-    if (state.op === OP_READ) return 'snapshot'
-    // A streamed operation that says it is of a snapshot proves nothing.
-    return claimed ? 'unknown' : 'streaming'
-  }
-  if (!hasSnapshot) return 'unknown'
-  return claimed ? 'snapshot' : 'streaming'
+  return !hasSnapshot || length < 0 || textIs(bytes, state.textAt[T.snapshot] as number, length, FALSE)
 }
 
-/** Collects `_seq` and `_epoch` of a batch. */
+/** Collects `_seq`, `_epoch` and `_timestamp` of a batch. */
 export class Sequences {
   bytes: Buffer = Buffer.alloc(0)
   valid: Uint8Array = new Uint8Array(0)
   /** Two words per row, the low one first. */
   epochs: Int32Array = new Int32Array(0)
+  /** Of the messages, in milliseconds since 1970; -1 where it is not known. */
+  timestamps: Float64Array = new Float64Array(0)
   any = false
 
   reset(rows: number): void {
     this.bytes = Buffer.alloc(rows * SEQ_SIZE)
     this.valid = new Uint8Array(rows)
     this.epochs = new Int32Array(rows * 2)
+    this.timestamps = new Float64Array(rows).fill(-1)
     this.any = false
+  }
+
+  /** Whether the batch has an order at all. */
+  get isKept(): boolean {
+    return this.valid.length > 0
   }
 
   clear(row: number): void {
@@ -89,7 +97,19 @@ export class Sequences {
     this.bytes.fill(0, row * SEQ_SIZE, (row + 1) * SEQ_SIZE)
   }
 
-  /** Gives `row` the given value: of another row, or a remembered one. */
+  setTimestamp(row: number, timestamp: number): void {
+    this.timestamps[row] = Number.isSafeInteger(timestamp) && timestamp >= 0 ? timestamp : -1
+  }
+
+  /** Gives the row `to` the order of the row `from`. */
+  copy(from: number, to: number): void {
+    this.timestamps[to] = this.timestamps[from] as number
+    if (this.valid[from] !== 1) return
+    const seq = this.bytes.subarray(from * SEQ_SIZE, (from + 1) * SEQ_SIZE)
+    this.set(to, seq, this.epochs[from * 2] as number, this.epochs[from * 2 + 1] as number)
+  }
+
+  /** Gives `row` a sequence. */
   set(row: number, seq: Uint8Array, low: number, high: number): void {
     this.bytes.set(seq, row * SEQ_SIZE)
     this.epochs[row * 2] = low
@@ -123,38 +143,69 @@ export class SequenceReader {
     switch (this.kind) {
       case 'postgres':
         return writeSequence(bytes, state.textAt[T.sequence] as number, state.textLength[T.sequence] as number, out, at)
-      case 'mysql': {
-        const end = (state.textAt[T.file] as number) + (state.textLength[T.file] as number)
-        if ((state.textLength[T.file] as number) <= 0) return false
-        let first = end
-        while (first > (state.textAt[T.file] as number) && isDigit(bytes[first - 1])) first--
-        return (
-          first < end &&
-          writeDecimal(bytes, first, end, out, at) &&
-          writeNumber(state, N.pos, out, at + 8) &&
-          writeNumber(state, N.row, out, at + 16) &&
-          state.hasNumber[N.server_id] === 1
-        )
-      }
+      case 'mysql':
+        return writeBinlog(bytes, state, out, at)
       case 'sqlserver':
-        return (
-          writeHex(bytes, state, T.commit_lsn, SQLSERVER_PARTS, 0x3a, out, at) &&
-          writeHex(bytes, state, T.change_lsn, SQLSERVER_PARTS, 0x3a, out, at + 10) &&
-          writeShort(state, N.event_serial_no, out, at + 20)
-        )
-      case 'oracle': {
-        const from = state.textAt[T.scn] as number
-        return (
-          (state.textLength[T.scn] as number) > 0 &&
-          writeDecimal(bytes, from, from + (state.textLength[T.scn] as number), out, at) &&
-          writeHex(bytes, state, T.rs_id, ORACLE_PARTS, 0x2e, out, at + 8) &&
-          writeShort(state, N.ssn, out, at + 18)
-        )
-      }
-      case 'lsn':
-        return writeNumber(state, N.lsn, out, at)
+        writeHash(bytes, state, [T.change_lsn], [N.event_serial_no], out, at + 16)
+        return writeHex(bytes, state, T.commit_lsn, SQLSERVER_PARTS, 0x3a, out, at)
+      case 'oracle':
+        writeHash(bytes, state, [T.scn, T.rs_id], [N.ssn], out, at + 16)
+        return writeText(bytes, state, T.commit_scn, out, at)
     }
   }
+}
+
+/** The number that ends a text field: where it begins, and where it ends. The same, where none does. */
+function lastNumber(bytes: Buffer, state: RowState, index: number): [number, number] {
+  const from = state.textAt[index] as number
+  const end = from + Math.max(state.textLength[index] as number, 0)
+  let first = end
+  while (first > from && isDigit(bytes[first - 1])) first--
+  return [first, end]
+}
+
+/**
+ * The binary log's file and position. A GTID orders the transactions of its server whichever server's log they are read
+ * from, where files and positions mean nothing on another one: so it takes their place.
+ */
+function writeBinlog(bytes: Buffer, state: RowState, out: Buffer, at: number): boolean {
+  if (state.hasNumber[N.server_id] !== 1) return false
+  const hasGtid = (state.textLength[T.gtid] as number) > 0
+  const [first, end] = lastNumber(bytes, state, hasGtid ? T.gtid : T.file)
+  if (first === end || !writeDecimal(bytes, first, end, out, at)) return false
+  writeHash(bytes, state, hasGtid ? [T.file] : [], hasGtid ? [N.pos, N.row] : [N.row], out, at + 16)
+  return hasGtid || writeNumber(state, N.pos, out, at + 8)
+}
+
+/** Eight bytes that differ where the fields do (FNV-1a, twice). */
+function writeHash(
+  bytes: Buffer,
+  state: RowState,
+  texts: readonly number[],
+  numbers: readonly number[],
+  out: Buffer,
+  at: number,
+): void {
+  let a = 0x811c9dc5
+  let b = 0x050c5d1f
+  const mix = (byte: number) => {
+    a = Math.imul(a ^ byte, 0x01000193)
+    b = Math.imul(b ^ byte, 0x01000193) ^ (a >>> 15)
+  }
+  for (const index of texts) {
+    const length = state.textLength[index] as number
+    const from = state.textAt[index] as number
+    for (let i = 0; i < length; i++) mix(bytes[from + i] as number)
+    mix(0xff)
+  }
+  for (const index of numbers) {
+    if (state.hasNumber[index] !== 1) continue
+    for (const word of [state.numberLow[index] as number, state.numberHigh[index] as number]) {
+      for (let shift = 0; shift < 32; shift += 8) mix((word >>> shift) & 0xff)
+    }
+  }
+  writeWord(out, at, a)
+  writeWord(out, at + 4, b)
 }
 
 function isDigit(byte: number | undefined): boolean {
@@ -199,16 +250,15 @@ function writeNumber(state: RowState, index: number, out: Buffer, at: number): b
   return true
 }
 
-/** A number of the state as unsigned 32 bits. */
-function writeShort(state: RowState, index: number, out: Buffer, at: number): boolean {
-  if (state.hasNumber[index] !== 1 || state.numberHigh[index] !== 0) return false
-  writeWord(out, at, state.numberLow[index] as number)
-  return true
+/** A text of digits as an unsigned 64-bit number. */
+function writeText(bytes: Buffer, state: RowState, index: number, out: Buffer, at: number): boolean {
+  const from = state.textAt[index] as number
+  return writeDecimal(bytes, from, from + (state.textLength[index] as number), out, at)
 }
 
 /**
- * Postgres' `sequence`, JSON text: the last commit's LSN, null before the first one, and the change's own LSN:
- * `["23376816","23377096"]`.
+ * Postgres' `sequence`, JSON text: the LSN of the last commit and the change's own, `["23376816","23377096"]`. The first
+ * is null before a connector's first commit: then the change is not proven to be newer than anything.
  */
 function writeSequence(bytes: Buffer, at: number, length: number, out: Buffer, outAt: number): boolean {
   if (length < 5 || bytes[at] !== 0x5b || bytes[at + length - 1] !== 0x5d) return false
@@ -216,16 +266,12 @@ function writeSequence(bytes: Buffer, at: number, length: number, out: Buffer, o
   let comma = at + 1
   while (comma < end && bytes[comma] !== 0x2c) comma++
   if (comma === end) return false
-  return writeItem(bytes, at + 1, comma, out, outAt, true) && writeItem(bytes, comma + 1, end, out, outAt + 8, false)
+  return writeItem(bytes, at + 1, comma, out, outAt) && writeItem(bytes, comma + 1, end, out, outAt + 8)
 }
 
-function writeItem(bytes: Buffer, from: number, to: number, out: Buffer, at: number, nullable: boolean): boolean {
+function writeItem(bytes: Buffer, from: number, to: number, out: Buffer, at: number): boolean {
   while (from < to && bytes[from] === 0x20) from++
   while (from < to && bytes[to - 1] === 0x20) to--
-  if (nullable && to - from === 4 && bytes[from] === 0x6e) {
-    out.fill(0, at, at + 8)
-    return true
-  }
   if (bytes[from] === 0x22 && bytes[to - 1] === 0x22) {
     from++
     to--
@@ -235,8 +281,6 @@ function writeItem(bytes: Buffer, from: number, to: number, out: Buffer, at: num
 
 /** Bytes of each part of an LSN `00000027:00000ac0:0002`. */
 const SQLSERVER_PARTS = [4, 4, 2]
-/** Bytes of each part of a record set id ` 0x000019.0000047f.0010 `. */
-const ORACLE_PARTS = [4, 4, 2]
 
 function writeHex(
   bytes: Buffer,
@@ -275,6 +319,7 @@ class Epoch {
   private known = false
   private low = 0
   private high = 0
+  private readonly span: [number, number] = [0, 0]
 
   constructor(private readonly kind: SequenceKind) {}
 
@@ -300,20 +345,23 @@ class Epoch {
     )
   }
 
-  private readonly span: [number, number] = [0, 0]
-
-  /** Position and length of a part: connector, name, database, the binary log's base name. */
+  /** Position and length of a part: connector, name, database; of MySQL what precedes the number of its GTID or file. */
   private part(bytes: Buffer, state: RowState, part: number): [number, number] {
     const { span } = this
     span[0] = 0
     span[1] = 0
-    if (this.kind === 'lsn' || (part === 3 && this.kind !== 'mysql')) return span
-    const index = part === 0 ? T.connector : part === 1 ? T.name : part === 2 ? T.db : T.file
+    if (part === 3) {
+      if (this.kind !== 'mysql') return span
+      const index = (state.textLength[T.gtid] as number) > 0 ? T.gtid : T.file
+      span[0] = state.textAt[index] as number
+      span[1] = lastNumber(bytes, state, index)[0] - span[0]
+      return span
+    }
+    const index = T[EPOCH_FIELDS[part] as TextName]
     const length = state.textLength[index] as number
     if (length < 0) return span
     span[0] = state.textAt[index] as number
     span[1] = length
-    if (part === 3) while (span[1] > 0 && isDigit(bytes[span[0] + span[1] - 1])) span[1]--
     return span
   }
 

@@ -57,7 +57,7 @@ export class RowSet {
       const data = numbers(new Int32(), this.partitions.subarray(0, rows), rows)
       columns.push({ name: '_part', data, nullable: false })
     }
-    if (this.sequences.any) columns.push(...this.sequenceColumns())
+    if (this.sequences.isKept) columns.push(...this.orderColumns())
     if (this.times !== null) {
       const data = makeData({
         type: new Int64(),
@@ -79,8 +79,20 @@ export class RowSet {
     return writeIpc(columns, rows)
   }
 
-  private sequenceColumns(): NamedData[] {
+  private orderColumns(): NamedData[] {
     const { rows, sequences } = this
+    const timestamps = sequences.timestamps.subarray(0, rows)
+    const timestamp = makeData({
+      type: new Int64(),
+      length: rows,
+      ...packValidity(
+        Uint8Array.from(timestamps, (time) => (time < 0 ? 0 : 1)),
+        rows,
+      ),
+      data: BigInt64Array.from(timestamps, BigInt),
+    } as never) as Data
+    const columns: NamedData[] = [{ name: '_timestamp', data: timestamp, nullable: true }]
+    if (!sequences.any) return columns
     const validity = packValidity(sequences.valid, rows)
     const seq = makeData({
       type: new FixedSizeBinary(SEQ_SIZE),
@@ -94,10 +106,8 @@ export class RowSet {
       ...validity,
       data: new BigUint64Array(sequences.epochs.buffer, 0, rows),
     } as never) as Data
-    return [
-      { name: '_seq', data: seq, nullable: true },
-      { name: '_epoch', data: epoch, nullable: true },
-    ]
+    columns.push({ name: '_seq', data: seq, nullable: true }, { name: '_epoch', data: epoch, nullable: true })
+    return columns
   }
 
   private leftOut(layout: TableLayout): Data {

@@ -13,10 +13,12 @@ export const TEXTS = [
   'commit_lsn',
   'change_lsn',
   'scn',
+  'commit_scn',
   'rs_id',
+  'gtid',
 ] as const
 /** Number fields. */
-export const NUMBERS = ['lsn', 'pos', 'row', 'server_id', 'event_serial_no', 'ssn', 'ts_ms'] as const
+export const NUMBERS = ['pos', 'row', 'server_id', 'event_serial_no', 'ssn', 'ts_ms'] as const
 
 export type TextName = (typeof TEXTS)[number]
 export type NumberName = (typeof NUMBERS)[number]

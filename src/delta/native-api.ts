@@ -18,11 +18,9 @@ export interface NativeTableOptions {
   versionColumns: string[] | null
   mergeMode: 'auto' | 'merge-on-read' | 'copy-on-write'
   schemaEvolution: 'add' | 'none' | 'fail'
-  orderGuard: 'auto' | 'off' | 'lsn'
   /** Boolean column that marks deleted rows, which stay; null: deleted rows go. */
   softDeleteColumn: string | null
   /** What is known of the order of changes up to now no longer counts. */
-  resetOrder: boolean
   onMissingValue: 'null' | 'fail'
   /** Bytes. */
   targetFileSize: number

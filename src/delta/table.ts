@@ -40,11 +40,8 @@ export interface DeltaTableOptions {
   scd2Columns?: Scd2Columns
   mergeMode?: 'auto' | 'merge-on-read' | 'copy-on-write'
   schemaEvolution?: 'add' | 'none' | 'fail'
-  orderGuard?: 'auto' | 'off' | 'lsn'
   /** Boolean column that marks deleted rows (`_op` 5), which stay. Default: none, and deleted rows go. */
   softDeleteColumn?: string
-  /** What is known of the order of changes up to now no longer counts: the source was restored or replaced. */
-  resetOrder?: boolean
   onMissingValue?: 'null' | 'fail'
   /** Bytes. */
   targetFileSize?: number
@@ -139,9 +136,7 @@ export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptio
     versionColumns: options.writeMode === 'scd2' ? versionColumns(options.scd2Columns) : null,
     mergeMode: options.mergeMode ?? TABLE_DEFAULTS.mergeMode,
     schemaEvolution: options.schemaEvolution ?? TABLE_DEFAULTS.schemaEvolution,
-    orderGuard: options.orderGuard ?? TABLE_DEFAULTS.orderGuard,
     softDeleteColumn: options.softDeleteColumn ?? null,
-    resetOrder: options.resetOrder ?? false,
     onMissingValue: options.onMissingValue ?? TABLE_DEFAULTS.onMissingValue,
     targetFileSize: options.targetFileSize ?? TABLE_DEFAULTS.targetFileSize,
     maxRewriteBytes: options.maxRewriteBytes ?? TABLE_DEFAULTS.maxRewriteBytes,

@@ -25,6 +25,31 @@ export interface Half extends HalfOf {
   blockedSince: number | null
 }
 
+/**
+ * The halves that go together, each with its other one. Those of a partition are given in the order of their offsets. Of
+ * several updates from one key to another, the first delete goes with the first row that was sent after it.
+ */
+export function matchHalves<T extends HalfOf & { time: number }>(halves: Iterable<T>): Map<T, T> {
+  const before = new Map<string, T[]>()
+  const after: [string, T][] = []
+  for (const half of halves) {
+    const pair = half.pair()
+    if (pair === null) continue
+    if (half.side === 'after') after.push([pair, half])
+    else if (before.has(pair)) before.get(pair)?.push(half)
+    else before.set(pair, [half])
+  }
+  const matches = new Map<T, T>()
+  for (const [pair, half] of after) {
+    const other = before.get(pair)?.[0]
+    if (other === undefined || other.time > half.time) continue
+    before.get(pair)?.shift()
+    matches.set(half, other)
+    matches.set(other, half)
+  }
+  return matches
+}
+
 /** What a micro-batch would take of a partition. */
 export interface Take {
   halves: readonly Half[]
@@ -67,21 +92,11 @@ export function findHolds(
   let isExpecting = false
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const takes = plan(holds)
-    const sides = { before: new Set<string>(), after: new Set<string>() }
-    for (const { halves } of takes.values()) {
-      for (const half of halves) {
-        const pair = half.pair()
-        if (pair !== null) sides[half.side].add(pair)
-      }
-    }
-    const isWhole = (half: Half) => {
-      const pair = half.pair()
-      return pair !== null && sides[half.side === 'before' ? 'after' : 'before'].has(pair)
-    }
+    const matches = matchHalves([...takes.values()].flatMap(({ halves }) => halves))
     let isSettled = true
     for (const [partition, { halves }] of takes) {
       for (const half of halves) {
-        const waits = isWhole(half) ? null : whatFor(half, partition, takes, reach, now)
+        const waits = matches.has(half) ? null : whatFor(half, partition, takes, reach, now)
         if (waits === null) continue
         isExpecting ||= waits === 'more'
         holds.set(partition, half.offset)

@@ -35,6 +35,8 @@ export interface MicroBatch {
   /** Ranges in order of arrival; at most one range for a partition. */
   ranges: OffsetRange[]
   numMessages: number
+  /** Partitions that the topic has. */
+  numPartitions: number
   /** Bytes of keys and values. */
   numBytes: number
 }

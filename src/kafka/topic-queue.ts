@@ -154,7 +154,8 @@ export class TopicQueue {
       ...range,
       messages: parts.length === 1 ? (parts[0] as RawMessage[]) : parts.flat(),
     }))
-    const batch: MicroBatch = { topic: this.topic, ranges: merged, numMessages, numBytes }
+    const numPartitions = Math.max(reach.size, 1)
+    const batch: MicroBatch = { topic: this.topic, ranges: merged, numMessages, numPartitions, numBytes }
     this.#inFlight.set(batch, { messages: numMessages, bytes: numBytes })
     this.#inFlightHeld += numBytes + numMessages * MESSAGE_OVERHEAD
     return batch

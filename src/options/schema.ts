@@ -279,8 +279,8 @@ const perTable = {
     'New columns: add them (default), ignore them, or stop the table.',
   ).optional(),
   orderGuard: choice(
-    ['auto', 'off', 'lsn'],
-    'When a change is dropped as old: where it is proven (auto), never, or always by the LSN.',
+    ['auto', 'off'],
+    'How changes of several partitions are ordered: by positions and timestamps (auto, the default), or as they arrive.',
   ).optional(),
   onMissingValue: choice(['null', 'fail'], 'A left-out value that has no stored value.').optional(),
   onBadRecord: choice(
@@ -347,9 +347,6 @@ const table = z
       )
       .meta({ description: 'Computed columns, as "YEAR(created_at) AS year", in Spark SQL.' })
       .optional(),
-    resetOrder: flag(
-      'The source was restored or replaced: the order of its changes up to now no longer counts. For one start: take it out again.',
-    ).optional(),
     partitionCols: optionalNames('The columns that the table is partitioned by.').optional(),
     columns: z
       .record(z.string(), namedColumn)

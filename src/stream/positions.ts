@@ -193,5 +193,5 @@ function withRanges(batch: MicroBatch, ranges: OffsetRange[]): MicroBatch {
     numMessages += messages.length
     for (const { key, value } of messages) numBytes += (key?.length ?? 0) + (value?.length ?? 0)
   }
-  return { topic: batch.topic, ranges, numMessages, numBytes }
+  return { ...batch, ranges, numMessages, numBytes }
 }

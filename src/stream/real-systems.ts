@@ -54,8 +54,6 @@ export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
     scd2Columns: table.scd2Columns,
     mergeMode: table.mergeMode,
     schemaEvolution: table.schemaEvolution,
-    orderGuard: table.orderGuard,
-    resetOrder: table.resetOrder,
     onMissingValue: table.onMissingValue,
     targetFileSize: table.targetFileSize,
     maxRewriteBytes: table.maxRewriteBytes,
@@ -121,6 +119,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     queryName: options.queryName,
     logger: logger.child({ part: 'dead-letter' }),
   })
+  const keyUpdates = new KeyUpdates(schemas)
   return {
     startingOffsets: fromCheckpoint,
     source: (given, storedOffsets) =>
@@ -135,12 +134,12 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
           limits: given.limits,
-          halfOf: new KeyUpdates(schemas).halfOf,
+          halfOf: keyUpdates.halfOf,
           logger: logger.child({ part: 'source' }),
         },
         storedOffsets,
       ),
-    decoder: (table) => new TableDecoder(decodeOptions(table), schemas),
+    decoder: (table) => new TableDecoder(decodeOptions(table), schemas, keyUpdates),
     table: openDeltaTable,
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
     check: async () => {

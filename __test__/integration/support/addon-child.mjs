@@ -22,8 +22,6 @@ async function look(who, uri) {
     writeMode: 'upsert',
     mergeMode: 'auto',
     schemaEvolution: 'add',
-    orderGuard: 'auto',
-    resetOrder: false,
     onMissingValue: 'null',
     targetFileSize: 1 << 20,
     maxRewriteBytes: 10 * 2 ** 30,

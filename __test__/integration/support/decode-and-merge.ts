@@ -33,11 +33,12 @@ export async function decodeAndMerge({
   const decoder = new TableDecoder({ topic, ...decode }, { get: async (id) => schemas.get(id) as never })
   const delta = await DeltaTable.open(table)
   const stored = new Map<number, bigint>()
+  const numPartitions = Math.max(1, ...messages.map(({ partition }) => partition + 1))
   try {
     for (let i = 0; i < messages.length; i += batchSize) {
       const ranges = rangesOf(messages.slice(i, i + batchSize))
       const numMessages = Math.min(batchSize, messages.length - i)
-      const { ipc, primaryKey } = await decoder.decode({ topic, ranges, numMessages, numBytes: 0 })
+      const { ipc, primaryKey } = await decoder.decode({ topic, ranges, numMessages, numPartitions, numBytes: 0 })
       const offsets = ranges.map(({ partition, lastOffset }) => {
         const expected = stored.get(partition) ?? null
         stored.set(partition, lastOffset)

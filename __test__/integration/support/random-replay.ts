@@ -85,7 +85,6 @@ export function randomOptions(topic: RandomTopic, random: Random): RandomOptions
   if (chance(0.1) && topic.partitions === 1 && !truncates) {
     // In one partition, the order only spares readers a stale moment.
     decode.orderGuard = 'off'
-    table.orderGuard = 'off'
   }
   if (chance(0.3)) table.targetFileSize = 20_000
   return { decode, table, job }
@@ -197,6 +196,7 @@ export async function replayRandom(
         topic: topic.topic,
         ranges,
         numMessages: batch.length,
+        numPartitions: topic.partitions,
         numBytes: 0,
       })
       const offsets = ranges.map(({ partition, lastOffset }) => {

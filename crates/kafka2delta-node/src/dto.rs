@@ -25,9 +25,7 @@ pub struct NativeTableOptions {
     pub version_columns: Option<Vec<String>>,
     pub merge_mode: String,
     pub schema_evolution: String,
-    pub order_guard: String,
     pub soft_delete_column: Option<String>,
-    pub reset_order: bool,
     pub on_missing_value: String,
     pub target_file_size: f64,
     pub max_rewrite_bytes: f64,
@@ -69,7 +67,7 @@ fn write_mode(name: &str, columns: Option<Vec<String>>) -> Result<engine::WriteM
 impl NativeTableOptions {
     /// The engine's options.
     pub fn into_engine(self) -> Result<TableOptions> {
-        use engine::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard};
+        use engine::{Compression, KeyIndexMode, MergeMode, OnMissingValue};
         Ok(TableOptions {
             uri: self.uri,
             storage_options: self.storage_options,
@@ -94,13 +92,7 @@ impl NativeTableOptions {
                 &self.schema_evolution,
                 &[("add", SchemaEvolution::Add), ("none", SchemaEvolution::None), ("fail", SchemaEvolution::Fail)],
             )?,
-            order_guard: choice(
-                "orderGuard",
-                &self.order_guard,
-                &[("auto", OrderGuard::On), ("lsn", OrderGuard::On), ("off", OrderGuard::Off)],
-            )?,
             soft_delete_column: self.soft_delete_column,
-            reset_order: self.reset_order,
             on_missing_value: choice(
                 "onMissingValue",
                 &self.on_missing_value,

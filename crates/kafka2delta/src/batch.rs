@@ -6,25 +6,9 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef,
 use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorCode, Result};
-
-/// The ordering value of a streaming change: it compares within its epoch only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sequence {
-    /// Which source's history it belongs to.
-    pub epoch: u64,
-    /// Three unsigned numbers, the most significant first.
-    pub value: [u64; 3],
-}
-
-impl Sequence {
-    /// Whether this change is proven to be older than `other`.
-    pub fn is_before(&self, other: &Self) -> bool {
-        self.epoch == other.epoch && self.value < other.value
-    }
-}
+use crate::order::{Order, Sequence};
 
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +19,13 @@ pub enum Op {
     Delete,
     /// Rows go, by design.md §4.3.
     Truncate,
-    /// An upsert of an incremental snapshot: what is remembered of the key stays.
-    Incremental,
     /// A delete whose row goes on under another key: its values may still be needed.
     Moved,
     /// The row, if there is one, is marked as deleted and stays.
     SoftDelete,
 }
 
-/// A change batch, parsed. All columns have the same number of rows.
+/// A change batch, parsed: changes in the order in which they are applied. All columns have the same number of rows.
 #[derive(Debug)]
 pub struct ChangeBatch {
     /// The table's columns that the batch has.
@@ -52,8 +34,8 @@ pub struct ChangeBatch {
     pub ops: Vec<Op>,
     /// Kafka partitions; none where all are 0.
     pub partitions: Option<Vec<i32>>,
-    /// Sequences; none where no change has one.
-    pub sequences: Option<Vec<Option<Sequence>>>,
+    /// The changes' places among those of other partitions; none where the batch tells nothing of them.
+    pub orders: Option<Vec<Order>>,
     /// The key before a primary-key update, by the key's columns; none where no change has one.
     pub old_keys: Option<StructArray>,
     /// When the source made the change, in microseconds since 1970; none where no change tells.
@@ -104,8 +86,8 @@ impl ChangeBatch {
         }
         let mut fields = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
-        let (mut ops, mut partitions, mut values, mut epochs, mut times, mut old_keys, mut left_out) =
-            (None, None, None, None, None, None, None);
+        let (mut ops, mut partitions, mut values, mut epochs, mut stamps, mut times, mut old_keys, mut left_out) =
+            (None, None, None, None, None, None, None, None);
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             let wrong =
                 || invalid(format!("column {} of the change batch has type {}", field.name(), field.data_type()));
@@ -128,6 +110,7 @@ impl ChangeBatch {
                     )
                 }
                 "_epoch" => epochs = Some(column.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?.clone()),
+                "_timestamp" => stamps = Some(column.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.clone()),
                 "_time" => times = Some(column.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.iter().collect()),
                 "_old_key" => old_keys = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 "_left_out" => left_out = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
@@ -139,14 +122,15 @@ impl ChangeBatch {
             }
         }
         let ops = ops.ok_or_else(|| invalid("the change batch has no column _op"))?;
-        let sequences = values.map(|values| {
-            (0..rows)
-                .map(|row| {
-                    let epoch = epochs.as_ref().map_or(0, |e| if e.is_null(row) { 0 } else { e.value(row) });
-                    (!values.is_null(row)).then(|| Sequence { epoch, value: parse_sequence(values.value(row)) })
-                })
-                .collect()
-        });
+        let order_of = |row: usize| {
+            let epoch = epochs.as_ref().map_or(0, |e| if e.is_null(row) { 0 } else { e.value(row) });
+            let value = values.as_ref().filter(|values| values.is_valid(row)).map(|v| parse_sequence(v.value(row)));
+            Order {
+                sequence: value.map(|value| Sequence { epoch, value }),
+                time: stamps.as_ref().filter(|stamps| stamps.is_valid(row)).map(|stamps| stamps.value(row)),
+            }
+        };
+        let orders = (values.is_some() || stamps.is_some()).then(|| (0..rows).map(order_of).collect());
         let schema = Arc::new(Schema::new(fields));
         let mut left = Vec::new();
         if let Some(left_out) = left_out {
@@ -161,22 +145,22 @@ impl ChangeBatch {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let data = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        Ok(Self { data, ops, partitions, sequences, old_keys, times, left_out: left })
-    }
-
-    /// Makes the sequences comparable only with those of one generation: how often the order was reset.
-    pub fn set_generation(&mut self, generation: u64) {
-        if generation > 0 {
-            let mixed = xxh3_64(&generation.to_le_bytes());
-            for sequence in self.sequences.iter_mut().flatten().flatten() {
-                sequence.epoch ^= mixed;
-            }
-        }
+        Ok(Self { data, ops, partitions, orders, old_keys, times, left_out: left })
     }
 
     /// Number of changes.
     pub fn num_rows(&self) -> usize {
         self.ops.len()
+    }
+
+    /// The Kafka partition that a change came through.
+    pub fn partition(&self, row: usize) -> i32 {
+        self.partitions.as_ref().map_or(0, |partitions| partitions[row])
+    }
+
+    /// A change's place among those of other partitions.
+    pub fn order(&self, row: usize) -> Order {
+        self.orders.as_ref().map_or(Order::default(), |orders| orders[row])
     }
 
     /// The columns named as the primary key.
@@ -203,7 +187,6 @@ fn parse_op(code: u8) -> Result<Op> {
         0 => Ok(Op::Upsert),
         1 => Ok(Op::Delete),
         2 => Ok(Op::Truncate),
-        3 => Ok(Op::Incremental),
         4 => Ok(Op::Moved),
         // The old key of a key update keeps its row: there is nothing more to do for the new one.
         5 | 6 => Ok(Op::SoftDelete),

@@ -10,8 +10,6 @@ pub enum ErrorCode {
     ConfigInvalid,
     /// The change of a column cannot be made without loss.
     SchemaIncompatible,
-    /// Nearly all changes are older than what the table holds.
-    OrderResetSuspected,
     /// A left-out value has no stored value.
     MissingValue,
     /// The table's path cannot be read or written; trying again may help.
@@ -44,7 +42,6 @@ impl ErrorCode {
         match self {
             Self::ConfigInvalid => "CONFIG_INVALID",
             Self::SchemaIncompatible => "SCHEMA_INCOMPATIBLE",
-            Self::OrderResetSuspected => "ORDER_RESET_SUSPECTED",
             Self::MissingValue => "MISSING_VALUE",
             Self::Storage => "STORAGE",
             Self::StorageDenied => "STORAGE_DENIED",

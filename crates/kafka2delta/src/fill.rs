@@ -93,13 +93,12 @@ pub struct Stored<'a> {
 
 /// The chosen rows of the batch with their left-out values filled in, and how many values were nowhere to be found.
 ///
-/// `left_out`: for columns by name, where a change leaves the value out. `previous`, `turns`: of the collapse.
+/// `left_out`: for columns by name, where a change leaves the value out. `previous`: of the collapse.
 pub async fn fill(
     batch: &RecordBatch,
     rows: &[u32],
     left_out: &[(String, BooleanArray)],
     previous: &[Previous],
-    turns: &[u32],
     stored: Stored<'_>,
 ) -> Result<(RecordBatch, u64)> {
     let schema = batch.schema();
@@ -121,7 +120,7 @@ pub async fn fill(
         }
         let sources = rows
             .iter()
-            .map(|row| stored.locate(resolve(previous, is_left_out, is_own, |key| stored.is_buried(key), turns, *row)))
+            .map(|row| stored.locate(resolve(previous, is_left_out, is_own, *row)))
             .inspect(|source| {
                 if let Source::Stored(place) | Source::Deleted(_, Some(place)) = source {
                     places.entry(place.file).or_default().push(place.row);
@@ -171,11 +170,6 @@ impl Stored<'_> {
     fn live(&self, key: &Fingerprint) -> Option<Place> {
         let state = self.state?;
         self.index.get(key).filter(|place| is_live(state, *place))
-    }
-
-    /// Whether the key has no row, but is known to have had one.
-    fn is_buried(&self, key: &Fingerprint) -> bool {
-        self.live(key).is_none() && (self.moved.find(key).is_some() || self.index.get(key).is_some())
     }
 
     fn locate(&self, found: Found) -> Source {

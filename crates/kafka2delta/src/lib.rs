@@ -23,7 +23,6 @@ pub mod merge;
 pub mod objects;
 pub mod options;
 pub mod order;
-pub mod order_watch;
 pub mod query;
 pub mod read;
 pub mod rewrite;
@@ -31,6 +30,7 @@ pub mod scan;
 pub mod schema;
 pub mod stats;
 pub mod table;
+pub mod truncate;
 pub mod write;
 
 pub use error::{Error, ErrorCode, Result};

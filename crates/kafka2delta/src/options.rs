@@ -54,15 +54,6 @@ pub struct VersionColumns {
     pub is_current: String,
 }
 
-/// When a change is dropped as older than what is known of its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OrderGuard {
-    /// Where the sequences prove it.
-    On,
-    /// Never: offset order alone.
-    Off,
-}
-
 /// What to do where a left-out value is nowhere to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissingValue {
@@ -115,19 +106,15 @@ pub struct TableOptions {
     pub merge_mode: MergeMode,
     /// See [`SchemaEvolution`].
     pub schema_evolution: SchemaEvolution,
-    /// See [`OrderGuard`].
-    pub order_guard: OrderGuard,
     /// Boolean column that marks deleted rows, which stay; none where they go.
     pub soft_delete_column: Option<String>,
-    /// What is known of the order of changes up to now no longer counts: the source was restored or replaced.
-    pub reset_order: bool,
     /// See [`OnMissingValue`].
     pub on_missing_value: OnMissingValue,
     /// Bytes that a data file aims at.
     pub target_file_size: u64,
     /// Bytes of data files up to which the table is rewritten for a wider column.
     pub max_rewrite_bytes: u64,
-    /// Keys whose deletes and sequences are remembered.
+    /// Keys whose deletes are remembered.
     pub remembered_keys: usize,
     /// See [`Compression`].
     pub compression: Compression,

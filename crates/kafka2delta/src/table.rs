@@ -10,7 +10,6 @@ use hashbrown::HashSet;
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
-use crate::batch::Sequence;
 use crate::duplicates;
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::{AdditionalColumn, CompiledColumns};
@@ -21,15 +20,13 @@ use crate::log::features;
 use crate::log::state::{FileId, TableState};
 use crate::maintenance::CheckpointClock;
 use crate::options::{KeyIndexMode, MergeMode, TableOptions, WriteMode};
-use crate::order_watch::OrderWatch;
 use crate::scan::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
 use crate::schema::{check_not_null, not_null, to_arrow};
 use crate::stats::StatsColumns;
+use crate::truncate::Floor;
 
-/// Table property that keeps the sequence of the last truncate: `<epoch>:<three numbers>`, hexadecimal.
+/// Table property that keeps what the last truncate holds back, as JSON of [`Floor`].
 pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
-/// Table property that counts how often the order of changes was reset.
-pub const GENERATION_PROPERTY: &str = "kafka2delta.orderGeneration";
 /// Table property that names the key's columns, as a JSON list.
 pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
 /// Table property that tells the [`WriteMode`] where it is another one than upsert.
@@ -58,9 +55,6 @@ pub struct KeyedTable {
     /// Whether the index stands for the state.
     pub(crate) indexed: bool,
     pub(crate) memory: Memory,
-    pub(crate) order_watch: OrderWatch,
-    /// Generation of the order, where a reset was asked for.
-    pub(crate) new_generation: Option<u64>,
     pub(crate) moved: MovedRows,
     pub(crate) compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
     /// After an error: others' commits, or our own, may stand in the log.
@@ -123,8 +117,6 @@ impl KeyedTable {
             not_null: Vec::new(),
             key: None,
             indexed: false,
-            order_watch: OrderWatch::default(),
-            new_generation: None,
             moved: MovedRows::default(),
             compiled: None,
             uncertain: false,
@@ -133,7 +125,6 @@ impl KeyedTable {
             stopped: None,
         };
         table.reload().await?;
-        table.new_generation = table.options.reset_order.then(|| table.generation() + 1);
         Ok(table)
     }
 
@@ -289,15 +280,9 @@ impl KeyedTable {
         }
     }
 
-    /// The sequence below which changes are older than the last truncate.
-    pub(crate) fn floor(&self) -> Option<Sequence> {
-        parse_floor(self.state.as_ref()?.property(FLOOR_PROPERTY)?)
-    }
-
-    /// How often the order was reset: sequences compare within one generation only.
-    pub(crate) fn generation(&self) -> u64 {
-        let stored = || self.state.as_ref()?.property(GENERATION_PROPERTY)?.parse().ok();
-        self.new_generation.or_else(stored).unwrap_or(0)
+    /// What the last truncate holds back.
+    pub(crate) fn floor(&self) -> Option<Floor> {
+        serde_json::from_str(self.state.as_ref()?.property(FLOOR_PROPERTY)?).ok()
     }
 
     /// Whether deleted rows stay, marked.
@@ -409,16 +394,4 @@ pub(crate) fn root_url(log_store: &LogStoreRef) -> url::Url {
         url.set_path(&format!("{}/", url.path()));
     }
     url
-}
-
-/// The text of [`FLOOR_PROPERTY`].
-pub(crate) fn floor_text(floor: Sequence) -> String {
-    let [a, b, c] = floor.value;
-    format!("{:x}:{a:x}:{b:x}:{c:x}", floor.epoch)
-}
-
-fn parse_floor(text: &str) -> Option<Sequence> {
-    let numbers: Vec<u64> = text.split(':').map(|n| u64::from_str_radix(n, 16).ok()).collect::<Option<_>>()?;
-    let [epoch, a, b, c] = numbers.try_into().ok()?;
-    Some(Sequence { epoch, value: [a, b, c] })
 }

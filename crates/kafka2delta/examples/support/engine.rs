@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Int64Array, RecordBatch};
-use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard, WriteMode};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, WriteMode};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, TableOptions};
 use rand::SeedableRng;
@@ -33,9 +33,7 @@ pub fn options(path: &Path) -> TableOptions {
         write_mode: WriteMode::Upsert,
         merge_mode: MergeMode::Auto,
         schema_evolution: SchemaEvolution::Add,
-        order_guard: OrderGuard::Off,
         soft_delete_column: None,
-        reset_order: false,
         on_missing_value: OnMissingValue::Null,
         target_file_size: 128 << 20,
         max_rewrite_bytes: 10 << 30,

@@ -1,26 +1,24 @@
-//! What is remembered of keys beyond their rows' places: the order of their last changes.
+//! Deleted keys: the order of their last changes, for changes of other partitions, and where their rows were.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::batch::Sequence;
 use crate::keys::Fingerprint;
+use crate::order::Order;
 
-/// What is remembered of a key beyond its row: the sequence of its last change, and that it was deleted.
+/// What is known of a key's last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
-    /// The last change's sequence, where one proves something.
-    pub sequence: Option<Sequence>,
-    /// Whether the last change deleted the row.
-    pub deleted: bool,
+    /// Its place among the changes of other partitions.
+    pub order: Order,
     /// Of a deleted row, whether its place in the index is the one that it was deleted from.
     pub placed: bool,
     /// The Kafka partition that the last change came through.
     pub partition: i32,
 }
 
-/// Remembers the order of the keys changed last, bounded by their number.
+/// Remembers the keys deleted last, bounded by their number.
 #[derive(Debug)]
 pub struct Memory {
     keys: HashMap<Fingerprint, (Remembered, u64)>,
@@ -36,28 +34,23 @@ impl Memory {
         Self { keys: HashMap::new(), queue: VecDeque::new(), clock: 0, limit: limit.max(1) }
     }
 
-    /// What is remembered of the key.
+    /// What is remembered of the key, where it is deleted.
     pub fn get(&self, key: &Fingerprint) -> Option<Remembered> {
         self.keys.get(key).map(|(remembered, _)| *remembered)
     }
 
-    /// Remembers a key's last change, and gives the keys that had to be forgotten for it.
-    pub fn set(&mut self, key: Fingerprint, remembered: Remembered) -> Vec<(Fingerprint, Remembered)> {
-        if remembered.sequence.is_none() && !remembered.deleted {
-            self.keys.remove(&key);
-        } else {
-            self.clock += 1;
-            self.keys.insert(key, (remembered, self.clock));
-            self.queue.push_back((key, self.clock));
-        }
+    /// Remembers a key's delete, and gives the keys that had to be forgotten for it.
+    pub fn set(&mut self, key: Fingerprint, remembered: Remembered) -> Vec<Fingerprint> {
+        self.clock += 1;
+        self.keys.insert(key, (remembered, self.clock));
+        self.queue.push_back((key, self.clock));
         let mut forgotten = Vec::new();
         // The queue may hold outdated entries: both are bounded.
         while self.keys.len() > self.limit || self.queue.len() > 4 * self.limit {
             let Some((key, time)) = self.queue.pop_front() else { break };
-            if self.keys.get(&key).is_some_and(|(_, t)| *t == time)
-                && let Some((remembered, _)) = self.keys.remove(&key)
-            {
-                forgotten.push((key, remembered));
+            if self.keys.get(&key).is_some_and(|(_, t)| *t == time) {
+                self.keys.remove(&key);
+                forgotten.push(key);
             }
         }
         forgotten
@@ -80,13 +73,13 @@ mod tests {
 
     #[test]
     fn memory_forgets_the_oldest_change_first() {
-        let deleted = Remembered { sequence: None, deleted: true, placed: false, partition: 0 };
+        let deleted = Remembered { order: Order::default(), placed: false, partition: 0 };
         let mut memory = Memory::new(2);
         assert!(memory.set([1, 1], deleted).is_empty());
         assert!(memory.set([2, 1], deleted).is_empty());
         assert!(memory.set([1, 1], deleted).is_empty());
         let forgotten = memory.set([3, 1], deleted);
-        assert_eq!(forgotten, [([2, 1], deleted)]);
+        assert_eq!(forgotten, [[2, 1]]);
         assert!(memory.get(&[1, 1]).is_some());
         for n in 0..1000 {
             memory.set([1, 1], deleted);

@@ -11,17 +11,17 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::run::{Run, RunWriter, Width, merge};
 use super::{KeyIndex, Limits, Memory, Place, Remembered, sources};
-use crate::batch::Sequence;
 use crate::error::Result;
 use crate::follow::replacement;
 use crate::keys::Fingerprint;
 use crate::log::actions::Commit;
 use crate::log::state::{FileId, TableState};
+use crate::order::{Order, Sequence};
 use crate::scan::KeyColumns;
 use crate::table::KeyedTable;
 
 /// Bytes of a remembered key.
-const MEMORY_BYTES: usize = 16 + 4 + 1 + 32;
+const MEMORY_BYTES: usize = 16 + 4 + 1 + 32 + 8;
 
 /// What a saved index stands for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,11 +44,13 @@ impl Note {
         for (key, known) in memory.iter() {
             bytes.extend(key.iter().flat_map(|word| word.to_le_bytes()));
             bytes.extend(known.partition.to_le_bytes());
-            let flags = [known.deleted, known.placed, known.sequence.is_some()];
+            let Order { sequence, time } = known.order;
+            let flags = [known.placed, sequence.is_some(), time.is_some()];
             bytes.push(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
-            let sequence = known.sequence.unwrap_or(Sequence { epoch: 0, value: [0; 3] });
+            let sequence = sequence.unwrap_or(Sequence { epoch: 0, value: [0; 3] });
             bytes.extend(sequence.epoch.to_le_bytes());
             bytes.extend(sequence.value.iter().flat_map(|word| word.to_le_bytes()));
+            bytes.extend(time.unwrap_or(0).to_le_bytes());
         }
         Ok(bytes)
     }
@@ -64,8 +66,9 @@ impl Note {
             let flag = |bit: u8| bytes[20] >> bit & 1 == 1;
             let sequence =
                 Sequence { epoch: word(bytes, 21)?, value: [word(bytes, 29)?, word(bytes, 37)?, word(bytes, 45)?] };
-            let sequence = flag(2).then_some(sequence);
-            Some((key, Remembered { sequence, deleted: flag(0), placed: flag(1), partition }))
+            let time = word(bytes, 53)? as i64;
+            let order = Order { sequence: flag(1).then_some(sequence), time: flag(2).then_some(time) };
+            Some((key, Remembered { order, placed: flag(0), partition }))
         });
         Some((serde_json::from_slice(json).ok()?, remembered.collect::<Option<_>>()?))
     }
@@ -256,8 +259,8 @@ mod tests {
         };
         let mut memory = Memory::new(10);
         let sequence = Some(Sequence { epoch: u64::MAX, value: [1, 2, u64::MAX] });
-        let first = Remembered { sequence, deleted: false, placed: true, partition: -1 };
-        let second = Remembered { sequence: None, deleted: true, placed: false, partition: 7 };
+        let first = Remembered { order: Order { sequence, time: None }, placed: true, partition: -1 };
+        let second = Remembered { order: Order { sequence: None, time: Some(-5) }, placed: false, partition: 7 };
         memory.set([1, 2], first);
         memory.set([3, 4], second);
         let bytes = note.encode(&memory).unwrap();

@@ -14,9 +14,8 @@ use super::actions::{Add, Commit, Line, Metadata, Protocol, Remove, Txn};
 use super::anchor;
 use super::commit::MERGE_MODE;
 use super::files::Files;
-use crate::batch::Sequence;
 use crate::error::Result;
-use crate::order;
+use crate::order::{self, Sequence};
 
 /// Commits for which a file that left the table is still known: deleted rows' values may be asked for.
 const COMMITS_KEPT: Version = 1000;

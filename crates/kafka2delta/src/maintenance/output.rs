@@ -103,7 +103,7 @@ impl Encoder {
             self.writer.flush()?;
         }
         self.summary.add(&rows);
-        order::sequences_of(&rows).into_iter().for_each(|sequence| self.sequences.add(sequence));
+        order::orders_of(&rows).into_iter().for_each(|order| self.sequences.add(order.sequence));
         self.rows += rows.num_rows() as u64;
         Ok(())
     }

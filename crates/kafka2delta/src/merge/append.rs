@@ -25,11 +25,9 @@ pub(super) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
 }
 
 impl KeyedTable {
-    /// All rows of the batch, as they are.
+    /// All rows of the batch, as they are, but for those that the changelog has already.
     pub(super) async fn prepare_append(&mut self, batch: &ChangeBatch, prepared: &mut Prepared) -> Result<()> {
         let rows = batch.num_rows();
-        prepared.collapsed =
-            Collapsed { upserts: (0..rows as u32).collect(), upsert_keys: vec![NO_KEY; rows], ..Collapsed::default() };
         if let Ok(at) = prepared.base.schema_ref().index_of(UNCHANGED) {
             let field = Arc::new(Field::new("element", DataType::Utf8, true));
             let mut names = ListBuilder::new(StringBuilder::new()).with_field(field);
@@ -46,6 +44,15 @@ impl KeyedTable {
             columns[at] = Arc::new(names.finish());
             prepared.base = RecordBatch::try_new(prepared.base.schema(), columns)?;
         }
+        let upserts = self.without_repeats(batch, &prepared.base).await?;
+        let orders = batch.orders.as_ref();
+        prepared.collapsed = Collapsed {
+            upsert_keys: vec![NO_KEY; upserts.len()],
+            upsert_orders: orders.map_or_else(Vec::new, |o| upserts.iter().map(|row| o[*row as usize]).collect()),
+            dropped_stale: (rows - upserts.len()) as u64,
+            upserts,
+            ..Collapsed::default()
+        };
         // The rows are written anew where a column grows: without those that are deleted.
         if !prepared.widened_columns.is_empty()
             && let Some(state) = &mut self.state

@@ -10,9 +10,8 @@ use super::files::Written;
 use super::locate::Located;
 use super::prepare::Prepared;
 use super::{MergeResult, Offset};
-use crate::batch::Sequence;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::{Place, Remembered};
+use crate::index::Place;
 use crate::keys::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
 use crate::log::commit::{MERGE_MODE, commit_info};
@@ -23,9 +22,8 @@ use crate::options::WriteMode;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
 use crate::schema::{canonical, to_delta};
-use crate::table::{
-    FLOOR_PROPERTY, GENERATION_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, floor_text, key_text,
-};
+use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, key_text};
+use crate::truncate::Floor;
 use crate::write::now_millis;
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
@@ -171,13 +169,11 @@ impl KeyedTable {
         Ok((commit, taken))
     }
 
-    /// Protocol and metadata where the table is new, its schema grew, or a truncate set its floor.
+    /// Protocol and metadata where the table is new, its schema grew, or a truncate's floor changed.
     pub(super) fn add_metadata(&self, prepared: &Prepared, commit: &mut Commit) -> Result<()> {
         let has_ntz = prepared.schema.fields().iter().any(|f| contains_ntz(f.data_type()));
-        // A truncate that came again does not lower the floor.
-        let floor = prepared.collapsed.truncates.iter().filter_map(|t| t.sequence).fold(self.floor(), |floor, new| {
-            if floor.is_some_and(|floor| new.is_before(&floor)) { floor } else { Some(new) }
-        });
+        let num_partitions = self.num_partitions(commit);
+        let floor = prepared.collapsed.floor.as_ref().filter(|floor| !floor.is_over(num_partitions));
         let Some(state) = &self.state else {
             let vectors = !self.copy_on_write();
             let mut configuration: BTreeMap<String, String> =
@@ -188,7 +184,7 @@ impl KeyedTable {
             for (name, value) in NEW_TABLE_PROPERTIES {
                 configuration.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
             }
-            self.set_own_properties(floor, &mut configuration);
+            self.set_own_properties(floor, &mut configuration)?;
             let mode = self.options.write_mode.name();
             configuration.extend(mode.map(|mode| (WRITE_MODE_PROPERTY.to_owned(), mode.to_owned())));
             let protocol = features::new_protocol(vectors, has_ntz, &configuration);
@@ -212,7 +208,7 @@ impl KeyedTable {
         if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
             metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
         }
-        self.set_own_properties(floor, &mut metadata.configuration);
+        self.set_own_properties(floor, &mut metadata.configuration)?;
         if !self.copy_on_write() && !state.deletion_vectors_enabled() {
             metadata.configuration.insert("delta.enableDeletionVectors".into(), "true".into());
             commit.protocol = features::with_feature(&state.protocol, "deletionVectors");
@@ -229,16 +225,22 @@ impl KeyedTable {
         Ok(())
     }
 
-    /// The properties that are ours: the key, the order's generation, the floor of truncates.
-    fn set_own_properties(&self, floor: Option<Sequence>, configuration: &mut BTreeMap<String, String>) {
-        let own = [
-            (KEY_PROPERTY, self.key.as_ref().map(|key| key_text(&key.names))),
-            (GENERATION_PROPERTY, self.new_generation.map(|generation| generation.to_string())),
-            (FLOOR_PROPERTY, floor.map(floor_text)),
-        ];
-        for (name, value) in own {
-            configuration.extend(value.map(|value| (name.to_owned(), value)));
-        }
+    /// The properties that are ours: the key, and what a truncate holds back.
+    fn set_own_properties(&self, floor: Option<&Floor>, configuration: &mut BTreeMap<String, String>) -> Result<()> {
+        configuration.extend(self.key.as_ref().map(|key| (KEY_PROPERTY.to_owned(), key_text(&key.names))));
+        match floor {
+            Some(floor) => configuration.insert(FLOOR_PROPERTY.to_owned(), serde_json::to_string(floor)?),
+            None => configuration.remove(FLOOR_PROPERTY),
+        };
+        Ok(())
+    }
+
+    /// How many partitions the topic of a commit has, by the offsets that the log and the commit store for it.
+    fn num_partitions(&self, commit: &Commit) -> usize {
+        let Some(topic) = commit.txns.iter().find_map(|txn| topic_of(&txn.app_id)) else { return 0 };
+        let stored = self.state.iter().flat_map(|state| state.txns.keys());
+        let ids = stored.chain(commit.txns.iter().map(|txn| &txn.app_id));
+        ids.filter(|id| topic_of(id) == Some(topic)).collect::<HashSet<_>>().len()
     }
 
     /// A commit's note on itself, with the time that tables with in-commit timestamps want: later than the last one's.
@@ -260,7 +262,6 @@ impl KeyedTable {
         taken: &Taken,
         prepared: Option<Prepared>,
         written: Option<(Located, Written)>,
-        sequences: Option<&[Option<Sequence>]>,
     ) -> Result<()> {
         let state = match (&mut self.state, &commit.metadata, &commit.protocol) {
             (Some(state), _, _) => state,
@@ -295,26 +296,29 @@ impl KeyedTable {
         // A copy: the batch's buffers are the caller's.
         let moved = arrow::compute::concat_batches(&written.moved.schema(), [&written.moved])?;
         self.moved.keep(moved, collapsed.moved.iter().map(|(_, key)| *key));
-        if let Some(sequences) = sequences {
-            self.order_watch.committed(sequences, prepared.observed);
-        }
-        for (key, mut remembered) in collapsed.remembered {
-            let known = || self.memory.get(&key).is_some_and(|known| known.placed);
-            remembered.placed = remembered.deleted && (deleted.contains(&key) || known());
-            for (forgotten, what) in self.memory.set(key, remembered) {
-                self.forget(&forgotten, what);
+        collapsed.upsert_keys.iter().for_each(|key| self.memory.forget(key));
+        for (key, mut remembered) in collapsed.deleted {
+            remembered.placed = deleted.contains(&key) || self.memory.get(&key).is_some_and(|known| known.placed);
+            for forgotten in self.memory.set(key, remembered) {
+                self.forget(&forgotten);
             }
         }
         Ok(())
     }
 
     /// A deleted key that is no longer remembered leaves the index too.
-    pub(super) fn forget(&mut self, key: &Fingerprint, remembered: Remembered) {
+    fn forget(&mut self, key: &Fingerprint) {
         let Some(state) = &self.state else { return };
-        if remembered.deleted && self.index.get(key).is_some_and(|place| !is_live(state, place)) {
+        if self.index.get(key).is_some_and(|place| !is_live(state, place)) {
             self.index.remove(key);
         }
     }
+}
+
+/// Query and topic of an offset's app id, `<query>:<topic>:<partition>`; none for what is stored beside an offset.
+fn topic_of(app_id: &str) -> Option<&str> {
+    let (topic, partition) = app_id.rsplit_once(':')?;
+    partition.parse::<u32>().is_ok().then_some(topic)
 }
 
 /// Adds fields to the schema's JSON and leaves the others as they are written.

@@ -59,8 +59,8 @@ impl KeyedTable {
         let collapsed = &prepared.collapsed;
         let rows: Vec<u32> =
             collapsed.upserts.iter().copied().chain(collapsed.moved.iter().map(|(row, _)| *row)).collect();
-        let (previous, turns) = (&collapsed.previous, &collapsed.turns);
-        let (filled, missing) = fill(&prepared.base, &rows, &prepared.left_out, previous, turns, self.stored()).await?;
+        let previous = &collapsed.previous;
+        let (filled, missing) = fill(&prepared.base, &rows, &prepared.left_out, previous, self.stored()).await?;
         let missing = missing + prepared.missing;
         if missing > 0 && self.options.on_missing_value == OnMissingValue::Fail {
             return Err(Error::new(
@@ -86,9 +86,9 @@ impl KeyedTable {
         };
         let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
         self.check_not_null(&complete)?;
-        let complete = match collapsed.upsert_sequences.is_empty() {
+        let complete = match collapsed.upsert_orders.is_empty() {
             true => complete,
-            false => order::append(&complete, &collapsed.upsert_sequences)?,
+            false => order::append(&complete, &collapsed.upsert_orders)?,
         };
         timings.fetch += millis(clock);
         let kafka: Option<Vec<i32>> =

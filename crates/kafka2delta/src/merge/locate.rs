@@ -1,8 +1,10 @@
 //! Where the rows are that a batch replaces, deletes or truncates.
 
+use std::cmp::Ordering;
+
 use roaring::RoaringBitmap;
 
-use crate::collapse::{Collapsed, Truncate};
+use crate::collapse::Collapsed;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
 use crate::keys::Fingerprint;
@@ -12,13 +14,13 @@ use crate::order;
 use crate::rewrite::{Deletions, num_records};
 use crate::scan::{is_live, row_number, vector_of};
 use crate::table::KeyedTable;
+use crate::truncate::Truncate;
 
 /// Where the keys' rows stand before the batch.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Located {
     pub(super) upserts: Vec<Option<Place>>,
     pub(super) deletes: Vec<Option<Place>>,
-    pub(super) below_floor: Vec<Option<Place>>,
     /// All of these, by file.
     pub(super) replaced: Deletions,
 }
@@ -37,13 +39,11 @@ impl KeyedTable {
         let Some(state) = &self.state else {
             let none = |keys: &[Fingerprint]| vec![None; keys.len()];
             let (upserts, deletes) = (none(&collapsed.upsert_keys), none(&collapsed.deletes));
-            return Ok(Located { upserts, deletes, below_floor: none(&collapsed.below_floor), ..Located::default() });
+            return Ok(Located { upserts, deletes, ..Located::default() });
         };
         let mut upserts = self.index.get_all(&collapsed.upsert_keys);
         let mut deletes = self.index.get_all(&collapsed.deletes);
-        let mut below_floor = self.index.get_all(&collapsed.below_floor);
-        below_floor.iter_mut().for_each(|place| *place = place.filter(|place| !self.is_above_floor(*place)));
-        let mut replaced = by_file(state, upserts.iter().chain(&deletes).chain(&below_floor).flatten())?;
+        let mut replaced = by_file(state, upserts.iter().chain(&deletes).flatten())?;
         // Few places are out of date, and bitmaps find them all at once.
         let mut stale = Deletions::new();
         for (id, rows) in &mut replaced {
@@ -61,19 +61,11 @@ impl KeyedTable {
         if !stale.is_empty() {
             replaced.retain(|_, rows| !rows.is_empty());
             let is_stale = |place: &Place| stale.get(&place.file).is_some_and(|rows| rows.contains(place.row));
-            for place in upserts.iter_mut().chain(&mut deletes).chain(&mut below_floor) {
+            for place in upserts.iter_mut().chain(&mut deletes) {
                 *place = place.filter(|place| !is_stale(place));
             }
         }
-        Ok(Located { upserts, deletes, below_floor, replaced })
-    }
-
-    /// Whether all rows of a place's file are newer than the last truncate.
-    pub(super) fn is_above_floor(&self, place: Place) -> bool {
-        let (Some(state), Some(floor)) = (&self.state, self.floor()) else { return false };
-        state.files[place.file as usize]
-            .sequences
-            .is_some_and(|(low, _)| low.epoch == floor.epoch && !low.is_before(&floor))
+        Ok(Located { upserts, deletes, replaced })
     }
 
     /// The stored rows that truncates remove.
@@ -98,12 +90,12 @@ impl KeyedTable {
         Ok(truncated)
     }
 
-    /// The rows of a file that a truncate removes, by each row's own sequence.
+    /// The rows of a file that a truncate removes, by each row's own order.
     async fn truncated_rows(&self, truncate: &Truncate, file: &FileEntry) -> Result<RoaringBitmap> {
         let partition = file.partition.unwrap_or(truncate.partition);
         let mut rows = RoaringBitmap::new();
-        for (row, sequence) in order::read(&self.store, &file.add, None).await?.into_iter().enumerate() {
-            if truncate.removes(sequence, partition) {
+        for (row, order) in order::read(&self.store, &file.add, None).await?.into_iter().enumerate() {
+            if truncate.removes(order, partition) {
                 rows.insert(row_number(row)?);
             }
         }
@@ -135,17 +127,13 @@ fn by_file<'a>(state: &TableState, places: impl Iterator<Item = &'a Place>) -> R
 
 /// Whether a truncate takes all of a file's rows, or none, as far as its tags tell.
 fn truncates_file(truncate: &Truncate, file: &FileEntry) -> Option<bool> {
-    let partition = file.partition.unwrap_or(truncate.partition);
-    match (truncate.sequence, file.sequences) {
-        (Some(floor), Some((low, high))) if low.epoch == floor.epoch => {
-            match (high.is_before(&floor), low.is_before(&floor)) {
-                (true, _) => Some(true),
-                (_, false) => Some(false),
-                _ => None,
-            }
-        }
-        (None, _) => Some(truncate.removes(None, partition)),
-        (Some(_), Some(_)) => Some(truncate.removes(None, partition)),
-        (Some(_), None) => None,
+    if file.partition.is_none_or(|partition| partition == truncate.partition) {
+        return Some(true);
+    }
+    let ((low, high), position) = (file.sequences?, truncate.order.sequence?);
+    match (low.compare(&position)?, high.compare(&position)?) {
+        (_, Ordering::Less) => Some(true),
+        (Ordering::Greater, _) => Some(false),
+        _ => None,
     }
 }

@@ -7,6 +7,7 @@ mod files;
 mod locate;
 mod prepare;
 mod recall;
+mod repeats;
 mod soft;
 mod versions;
 
@@ -78,7 +79,7 @@ pub struct MergeResult {
     pub updated: u64,
     /// Rows deleted.
     pub deleted: u64,
-    /// Changes dropped since a newer one is known.
+    /// Changes dropped since a newer one, of another partition, is known, and of histories those that they hold already.
     pub dropped_stale: u64,
     /// Left-out values that were nowhere to be found.
     pub missing_values: u64,
@@ -147,10 +148,7 @@ impl KeyedTable {
         let start = Instant::now();
         let mut clock = start;
         let mut result = MergeResult::default();
-        let mut batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
-        if let Some(batch) = &mut batch {
-            batch.set_generation(self.generation());
-        }
+        let batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
         let mut prepared: Option<Prepared> = None;
         let mut written: Option<(Located, Written)> = None;
         let mut taken_already: Option<Taken> = None;
@@ -211,8 +209,7 @@ impl KeyedTable {
             result.timings.commit += millis(&mut clock);
             match outcome {
                 Attempt::Won => {
-                    let sequences = batch.as_ref().and_then(|batch| batch.sequences.as_deref());
-                    self.committed(version, &commit, &taken, prepared, written, sequences)?;
+                    self.committed(version, &commit, &taken, prepared, written)?;
                     if let Some(state) = &mut self.state {
                         state.anchor = Some(anchor);
                     }
@@ -226,13 +223,14 @@ impl KeyedTable {
                     tracing::debug!(version, "another writer took the version");
                     delete_taken(self, &taken).await;
                     self.follow().await?;
-                    // Whether a soft delete marks a row, and which version a change ends, depends on what others did; a table read anew has no index yet;
-                    // without one, places are those of the files of before; and of one on disk, only what is staged is
-                    // known.
+                    // Whether a soft delete marks a row, which version a change ends, and what is older than a
+                    // stored row, depends on what others did; a table read anew has no index yet; without one, places
+                    // are those of the files of before; and of one on disk, only what is staged is known.
                     let no_index =
                         !self.indexed || self.options.key_index == KeyIndexMode::None || !self.index.is_in_memory();
+                    let ordered = batch.as_ref().is_some_and(|batch| batch.orders.is_some());
                     let by_stored_rows = match self.options.write_mode {
-                        WriteMode::Upsert => self.options.soft_delete_column.is_some() || no_index,
+                        WriteMode::Upsert => self.options.soft_delete_column.is_some() || no_index || ordered,
                         WriteMode::Append => false,
                         WriteMode::Scd2(_) => true,
                     };

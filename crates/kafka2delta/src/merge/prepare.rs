@@ -11,9 +11,8 @@ use crate::collapse::{Collapsed, Known, collapse};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::CompiledColumns;
 use crate::keys::Fingerprint;
-use crate::options::{OrderGuard, WriteMode};
+use crate::options::WriteMode;
 use crate::order;
-use crate::order_watch::Observation;
 use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve};
 use crate::table::KeyedTable;
 
@@ -31,7 +30,6 @@ pub(super) struct Prepared {
     pub(super) left_out: Vec<(String, BooleanArray)>,
     pub(super) partitions: Option<Vec<i32>>,
     pub(super) collapsed: Collapsed,
-    pub(super) observed: Observation,
     /// Left-out values that were nowhere to be found when `base` was made.
     pub(super) missing: u64,
 }
@@ -111,7 +109,6 @@ impl KeyedTable {
             left_out: Vec::new(),
             partitions: batch.partitions.clone(),
             collapsed: Collapsed::default(),
-            observed: Observation::default(),
             missing: 0,
         };
         if self.options.write_mode == WriteMode::Append {
@@ -142,14 +139,12 @@ impl KeyedTable {
             }
         };
         self.stage_keys(&keys, &old_keys).await?;
-        let guarded = self.options.order_guard == OrderGuard::On;
-        let floor = if guarded { self.floor() } else { None };
-        self.recall(batch, &keys, floor).await?;
+        let recalled = self.recall(batch, &keys).await?;
+        let last = |key: &Fingerprint| self.memory.get(key).or_else(|| recalled.get(key).copied());
         let is_stored = |key: &Fingerprint| self.live_place(key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
         let history = self.options.write_mode.version_columns().is_some();
-        let collapsed = collapse(batch, &keys, &old_keys, Known { memory: &self.memory, floor, soft, history });
-        prepared.observed = self.check_order(batch, &collapsed)?;
+        let collapsed = collapse(batch, &keys, &old_keys, Known { last: &last, floor: self.floor(), soft, history });
         let mut left_out: Vec<(String, BooleanArray)> = batch
             .left_out
             .iter()
@@ -165,24 +160,6 @@ impl KeyedTable {
         match &self.options.write_mode {
             WriteMode::Scd2(columns) => self.versions(batch, &keys, prepared, columns).await,
             _ => Ok(prepared),
-        }
-    }
-
-    /// Stops where nearly all changes would be dropped as old, of which none came before.
-    fn check_order(&self, batch: &ChangeBatch, collapsed: &Collapsed) -> Result<Observation> {
-        let Some(sequences) = &batch.sequences else { return Ok(Observation::default()) };
-        let observed = self.order_watch.observe(sequences, collapsed.compared, &collapsed.stale_in_partition);
-        match self.order_watch.suspects(observed) {
-            None => Ok(observed),
-            Some(dropped) => Err(Error::new(
-                ErrorCode::OrderResetSuspected,
-                format!(
-                    "nearly all changes are older than what the table holds ({dropped} of the last ones, which never came before): \
-                     the source was restored, or another server took its place. If so, start with resetOrder: true, \
-                     which forgets the old order, and take a snapshot anew, since earlier ones of these changes were \
-                     dropped. If not, orderGuard: off applies changes in the order of their offsets alone"
-                ),
-            )),
         }
     }
 

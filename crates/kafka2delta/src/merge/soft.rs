@@ -47,7 +47,7 @@ impl KeyedTable {
             if let Some(feed) = &mut feed {
                 feed.push(&complete, vec![ChangeType::UpdatePostimage; numbers.len()]).await?;
             }
-            let complete = order::append(&complete, &order::sequences_of(&found))?;
+            let complete = order::append(&complete, &order::orders_of(&found))?;
             let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
             for mut group in split(&complete, &partition_columns, Some(&kafka))? {
                 group.kafka_partition = file.partition;

@@ -2,8 +2,8 @@
 //! dimension of type 2).
 //!
 //! The key index knows the current versions alone. A change ends the current version of its key, which is written anew
-//! with its end, and begins one. A change that changes no value begins none: so what a source sends again, or a snapshot
-//! reads again, leaves the history as it is. Columns whose names begin with two underscores tell of the change and not of
+//! with its end, and begins one. A change that changes no value begins none: so what a snapshot reads again leaves the
+//! history as it is, and so does what a source sends again, as far as the history has it. Columns whose names begin with two underscores tell of the change and not of
 //! the row: they alone make no version.
 
 use std::collections::BTreeMap;
@@ -12,26 +12,24 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use arrow::row::{RowConverter, Rows, SortField};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use super::prepare::Prepared;
-use crate::batch::{ChangeBatch, Op, Sequence};
-use crate::collapse::{Collapsed, Truncate};
+use super::repeats::{Candidate, Changes, Sameness};
+use crate::batch::{ChangeBatch, Op};
+use crate::collapse::Collapsed;
 use crate::error::{Error, ErrorCode, Result};
 use crate::fill::fill;
 use crate::keys::{Fingerprint, NO_KEY};
 use crate::log::state::{FileId, TableState};
 use crate::options::VersionColumns;
-use crate::order;
+use crate::order::{self, Order};
 use crate::read::read_rows;
 use crate::rewrite::Deletions;
 use crate::table::KeyedTable;
+use crate::truncate::Truncate;
 use crate::write::now_millis;
-
-/// Begins the names of columns that tell of the change.
-const OF_THE_CHANGE: &str = "__";
 
 fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -92,7 +90,7 @@ type Source = (usize, usize);
 struct Version {
     source: Source,
     begin: i64,
-    sequence: Option<Sequence>,
+    order: Order,
     /// The Kafka partition that it came through; none where that is not known.
     partition: Option<i32>,
     /// Whether it is to be written: it is not stored, or not so.
@@ -101,7 +99,7 @@ struct Version {
 
 impl Version {
     fn goes(&self, truncate: &Truncate) -> bool {
-        truncate.removes(self.sequence, self.partition.unwrap_or(truncate.partition))
+        truncate.removes(self.order, self.partition.unwrap_or(truncate.partition))
     }
 }
 
@@ -116,6 +114,8 @@ struct Written {
 struct Chains {
     current: HashMap<Fingerprint, Option<Version>>,
     written: Vec<Written>,
+    /// Changes that the history held already.
+    repeats: u64,
 }
 
 impl Chains {
@@ -143,18 +143,46 @@ impl KeyedTable {
         columns: &VersionColumns,
     ) -> Result<Prepared> {
         let collapsed = std::mem::take(&mut prepared.collapsed);
-        let is_upsert = |row: &u32| matches!(batch.ops[*row as usize], Op::Upsert | Op::Incremental);
+        let is_upsert = |row: &u32| batch.ops[*row as usize] == Op::Upsert;
         let upserts: Vec<u32> = collapsed.history.iter().copied().filter(is_upsert).collect();
         let (filled, missing) =
-            fill(&prepared.base, &upserts, &prepared.left_out, &collapsed.previous, &collapsed.turns, self.stored())
-                .await?;
+            fill(&prepared.base, &upserts, &prepared.left_out, &collapsed.previous, self.stored()).await?;
         let filled_row: HashMap<u32, usize> = upserts.iter().enumerate().map(|(n, row)| (*row, n)).collect();
         let touched = collapsed.history.iter().filter(|row| batch.ops[**row as usize] != Op::Truncate);
-        let touched = touched.map(|row| keys[*row as usize]).chain(collapsed.below_floor.iter().copied());
+        let touched = touched.map(|row| keys[*row as usize]);
         let stored = self.current_rows(&prepared.base.schema(), touched.collect(), columns).await?;
-        let same = Sameness::new(&stored.rows, &filled, columns)?;
-        let chains = self.chains(batch, keys, &collapsed, &stored, &filled_row, &same)?;
+        let own = [&columns.valid_from, &columns.valid_to, &columns.is_current].map(String::as_str);
+        let leaves_out = |number: usize, column: &str| {
+            let mut masks = prepared.left_out.iter().filter(|(name, _)| name == column);
+            masks.any(|(_, mask)| mask.value(upserts[number] as usize))
+        };
+        let changes = Changes { rows: &filled, own_columns: &own, leaves_out: &leaves_out };
+        let repeats = self.repeated_versions(batch, keys, &upserts, &stored, changes).await?;
+        let same = Sameness::new(&stored.rows, changes)?;
+        let chains = self.chains(batch, keys, &collapsed, &stored, &filled_row, (&same, &repeats))?;
         self.as_prepared(prepared, collapsed, chains, (&stored.rows, &filled), &filled_row, (missing, columns))
+    }
+
+    /// Of the upserts, the numbers of those that the history may hold already: older than what is known of their key.
+    async fn repeated_versions(
+        &self,
+        batch: &ChangeBatch,
+        keys: &[Fingerprint],
+        upserts: &[u32],
+        stored: &StoredRows,
+        changes: Changes<'_>,
+    ) -> Result<HashSet<usize>> {
+        let mut candidates = Vec::new();
+        for (number, row) in upserts.iter().enumerate() {
+            let (at, key) = (*row as usize, &keys[*row as usize]);
+            let Some(sequence) = batch.order(at).sequence else { continue };
+            let current = stored.versions.get(key).map(|version| version.order);
+            let last = current.or_else(|| self.memory.get(key).map(|deleted| deleted.order));
+            if last.and_then(|order| order.sequence).is_some_and(|last| sequence.goes_back_from(&last)) {
+                candidates.push(Candidate { row: number, sequence, partition: batch.partition(at) });
+            }
+        }
+        self.repeats(changes, &candidates).await
     }
 
     /// What becomes of each key, change by change.
@@ -165,12 +193,15 @@ impl KeyedTable {
         collapsed: &Collapsed,
         stored: &StoredRows,
         filled_row: &HashMap<u32, usize>,
-        same: &Sameness,
+        (same, repeats): (&Sameness<'_>, &HashSet<usize>),
     ) -> Result<Chains> {
         let mut chains = Chains::default();
+        // Versions that began, or were current, in this batch.
+        let mut seen: HashMap<Fingerprint, Vec<Version>> = HashMap::new();
         let mut truncates = collapsed.truncates.iter();
         let mut gone: Vec<(&Truncate, i64)> = Vec::new();
         let now = now_micros();
+        let orders_count = self.meets_other_partitions(batch);
         for row in &collapsed.history {
             let at = *row as usize;
             let time = batch.times.as_ref().and_then(|times| times[at]).unwrap_or(now);
@@ -186,12 +217,13 @@ impl KeyedTable {
             if !chains.current.contains_key(&key) {
                 let before = stored.versions.get(&key).copied();
                 chains.current.insert(key, before);
+                seen.entry(key).or_default().extend(before);
                 let truncated = gone.iter().find(|(truncate, _)| before.is_some_and(|v| v.goes(truncate)));
                 if let Some((_, time)) = truncated {
                     chains.end(&key, *time);
                 }
             }
-            if !matches!(batch.ops[at], Op::Upsert | Op::Incremental) {
+            if batch.ops[at] != Op::Upsert {
                 chains.end(&key, time);
                 continue;
             }
@@ -199,32 +231,35 @@ impl KeyedTable {
                 .get(row)
                 .ok_or_else(|| Error::new(ErrorCode::Internal, "a change of the history was not filled"))?;
             let source = (1, *number);
-            let sequence = match batch.ops[at] {
-                // What an incremental snapshot reads keeps its place in the order.
-                Op::Incremental => None,
-                _ => batch.sequences.as_ref().and_then(|sequences| sequences[at]),
-            };
+            let order = batch.order(at);
             let current = chains.current.get_mut(&key).and_then(Option::as_mut);
+            let current_order = current.as_ref().map(|version| version.order);
             if let Some(version) = current
                 && same.same(version.source, source)
             {
-                // No new version. Its order goes on, for truncates that come late.
-                if sequence.is_some() && sequence != version.sequence {
-                    (version.sequence, version.is_new) = (sequence, true);
+                // No new version. Its order goes on, for truncates of other partitions.
+                if orders_count && order != version.order {
+                    (version.order, version.is_new) = (order, true);
                 }
                 continue;
             }
+            let last = current_order.or_else(|| self.memory.get(&key).map(|deleted| deleted.order));
+            let goes_back = order.sequence.zip(last.and_then(|last| last.sequence));
+            if goes_back.is_some_and(|(new, last)| new.goes_back_from(&last)) {
+                let is_it = |version: &Version| {
+                    version.order.sequence == order.sequence && same.has_given_values(version.source, *number)
+                };
+                if repeats.contains(number) || seen.get(&key).is_some_and(|versions| versions.iter().any(is_it)) {
+                    chains.repeats += 1;
+                    continue;
+                }
+            }
             let begin = chains.current.get(&key).copied().flatten().map_or(time, |before| time.max(before.begin));
             chains.end(&key, begin);
-            let partition = Some(batch.partitions.as_ref().map_or(0, |p| p[at]));
-            chains.current.insert(key, Some(Version { source, begin, sequence, partition, is_new: true }));
-        }
-        for key in &collapsed.below_floor {
-            let above = self.live_place(key).is_some_and(|place| self.is_above_floor(place));
-            if !above {
-                chains.current.entry(*key).or_insert_with(|| stored.versions.get(key).copied());
-                chains.end(key, now);
-            }
+            let partition = Some(batch.partition(at));
+            let version = Version { source, begin, order, partition, is_new: true };
+            seen.entry(key).or_default().push(version);
+            chains.current.insert(key, Some(version));
         }
         Ok(chains)
     }
@@ -239,7 +274,7 @@ impl KeyedTable {
         filled_row: &HashMap<u32, usize>,
         (missing, columns): (u64, &VersionColumns),
     ) -> Result<Prepared> {
-        let Chains { current, mut written } = chains;
+        let Chains { current, mut written, repeats } = chains;
         let mut deletes = Vec::new();
         for (key, version) in current {
             match version {
@@ -268,18 +303,17 @@ impl KeyedTable {
         prepared.partitions = Some(partitions);
         prepared.left_out = Vec::new();
         prepared.missing = missing;
-        let sequences: Vec<Option<Sequence>> = written.iter().map(|w| w.version.sequence).collect();
+        let orders: Vec<Order> = written.iter().map(|w| w.version.order).collect();
         prepared.collapsed = Collapsed {
             upserts: (0..count as u32).collect(),
             upsert_keys: written.iter().map(|w| w.key).collect(),
             deletes,
             moved: moved.iter().enumerate().map(|(n, (_, key))| ((count + n) as u32, *key)).collect(),
-            upsert_sequences: if sequences.iter().any(Option::is_some) { sequences } else { Vec::new() },
-            below_floor: Vec::new(),
+            upsert_orders: orders,
             previous: Vec::new(),
-            turns: Vec::new(),
             flagged: Vec::new(),
             history: Vec::new(),
+            dropped_stale: collapsed.dropped_stale + repeats,
             ..collapsed
         };
         Ok(prepared)
@@ -310,12 +344,12 @@ impl KeyedTable {
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
             let found = read_rows(&self.store, &entry.add, &read, &names, &numbers).await?;
-            let (sequences, begins) = (order::sequences_of(&found), times(&found, &columns.valid_from));
+            let (orders, begins) = (order::orders_of(&found), times(&found, &columns.valid_from));
             for (n, (_, key)) in rows.iter().enumerate() {
                 let version = Version {
                     source: (0, count + n),
                     begin: begins[n].unwrap_or(i64::MIN),
-                    sequence: sequences[n],
+                    order: orders[n],
                     partition: entry.partition,
                     is_new: false,
                 };
@@ -350,46 +384,5 @@ impl KeyedTable {
         }
         truncated.retain(|_, rows| !rows.is_empty());
         Ok(())
-    }
-}
-
-/// Whether rows have the same values, but for columns that tell of the change.
-struct Sameness {
-    rows: Option<[Rows; 2]>,
-    /// Columns of types that have no order: maps.
-    others: Vec<[ArrayRef; 2]>,
-}
-
-impl Sameness {
-    fn new(stored: &RecordBatch, filled: &RecordBatch, columns: &VersionColumns) -> Result<Self> {
-        let own = [&columns.valid_from, &columns.valid_to, &columns.is_current];
-        let mut fields = Vec::new();
-        let (mut left, mut right, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, field) in stored.schema_ref().fields().iter().enumerate() {
-            if field.name().starts_with(OF_THE_CHANGE) || own.contains(&field.name()) {
-                continue;
-            }
-            let sort = SortField::new(field.data_type().clone());
-            if RowConverter::supports_fields(std::slice::from_ref(&sort)) {
-                fields.push(sort);
-                left.push(stored.column(at).clone());
-                right.push(filled.column(at).clone());
-            } else {
-                others.push([stored.column(at).clone(), filled.column(at).clone()]);
-            }
-        }
-        let rows = match fields.is_empty() {
-            true => None,
-            false => {
-                let converter = RowConverter::new(fields)?;
-                Some([converter.convert_columns(&left)?, converter.convert_columns(&right)?])
-            }
-        };
-        Ok(Self { rows, others })
-    }
-
-    fn same(&self, a: Source, b: Source) -> bool {
-        let rows = self.rows.as_ref().is_none_or(|rows| rows[a.0].row(a.1) == rows[b.0].row(b.1));
-        rows && self.others.iter().all(|arrays| arrays[a.0].slice(a.1, 1) == arrays[b.0].slice(b.1, 1))
     }
 }

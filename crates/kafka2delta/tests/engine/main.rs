@@ -8,7 +8,6 @@ mod features;
 mod foreign;
 mod maintenance;
 mod model;
-mod order_reset;
 mod partitions;
 mod retention;
 mod support;

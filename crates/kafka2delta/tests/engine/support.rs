@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, OrderGuard, WriteMode};
+use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, WriteMode};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,6 @@ pub enum Change {
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub rows: BTreeMap<Key, Row>,
-    sequences: HashMap<Key, u64>,
     /// Rows of keys that were updated.
     last: HashMap<Key, Row>,
     /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
@@ -52,9 +51,8 @@ pub struct Model {
 
 impl Model {
     pub fn apply(&mut self, change: &Change) {
-        let (key, sequence) = match change {
-            Change::Upsert { key, sequence, .. } | Change::Delete { key, sequence } => (*key, *sequence),
-            Change::Moved { key } => (*key, None),
+        let key = match change {
+            Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => *key,
             Change::Truncate { .. } if self.soft => {
                 self.rows.values_mut().for_each(|row| row.deleted = Some(true));
                 return;
@@ -64,15 +62,6 @@ impl Model {
                 self.last.clear();
                 return;
             }
-        };
-        if let (Some(new), Some(known)) = (sequence, self.sequences.get(&key))
-            && new < *known
-        {
-            return;
-        }
-        match sequence {
-            Some(sequence) => self.sequences.insert(key, sequence),
-            None => self.sequences.remove(&key),
         };
         match change {
             Change::Upsert { row, leaves_big, old, .. } => {
@@ -181,7 +170,7 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
             match sequence_of(change) {
                 Some(sequence) => {
                     let mut bytes = [0; 24];
-                    bytes[8..16].copy_from_slice(&sequence.to_be_bytes());
+                    bytes[..8].copy_from_slice(&sequence.to_be_bytes());
                     builder.append_value(bytes).unwrap();
                 }
                 None => builder.append_null(),
@@ -224,11 +213,11 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
     writer.into_inner().unwrap().into()
 }
 
-/// The stream with the times of its changes.
-pub fn with_times(ipc: Bytes, times: &[i64]) -> Bytes {
+/// The stream with the times of its changes: those of the source in `_time`, those of the messages in `_timestamp`.
+pub fn with_times(ipc: Bytes, column: &str, times: &[i64]) -> Bytes {
     let batch = StreamReader::try_new(std::io::Cursor::new(ipc), None).unwrap().next().unwrap().unwrap();
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new("_time", DataType::Int64, true)));
+    fields.push(Arc::new(Field::new(column, DataType::Int64, true)));
     let mut columns = batch.columns().to_vec();
     columns.push(Arc::new(Int64Array::from(times.to_vec())));
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
@@ -250,9 +239,7 @@ pub fn options(uri: &str, mode: MergeMode) -> TableOptions {
         write_mode: WriteMode::Upsert,
         merge_mode: mode,
         schema_evolution: SchemaEvolution::Add,
-        order_guard: OrderGuard::On,
         soft_delete_column: None,
-        reset_order: false,
         on_missing_value: OnMissingValue::Null,
         target_file_size: 128 << 20,
         max_rewrite_bytes: 10 << 30,

@@ -1,0 +1,198 @@
+//! Repeats in histories: what Debezium sends again after a crash would show twice in a changelog, or among the versions of
+//! a row. A change is a repeat where a row of the history has both its position and its values.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::row::{RowConverter, Rows, SortField};
+use hashbrown::{HashMap, HashSet};
+
+use crate::batch::ChangeBatch;
+use crate::error::Result;
+use crate::log::state::{FileEntry, FileId};
+use crate::order::{self, Sequence};
+use crate::read::read_rows;
+use crate::scan::vector_of;
+use crate::table::KeyedTable;
+
+/// Begins the names of columns that tell of the change.
+const OF_THE_CHANGE: &str = "__";
+/// The one of these that a repeat must share.
+const OPERATION: &str = "__operation";
+
+/// A change that may be a repeat: its row among the rows that it is compared by.
+pub(super) struct Candidate {
+    pub(super) row: usize,
+    pub(super) sequence: Sequence,
+    pub(super) partition: i32,
+}
+
+/// The rows that changes are compared by.
+#[derive(Clone, Copy)]
+pub(super) struct Changes<'a> {
+    pub(super) rows: &'a RecordBatch,
+    /// Columns that do not count.
+    pub(super) own_columns: &'a [&'a str],
+    /// Whether a change leaves a column's value out: then any value is the same.
+    pub(super) leaves_out: &'a (dyn Fn(usize, &str) -> bool + Sync),
+}
+
+impl KeyedTable {
+    /// Of the candidates, the rows that the history holds already.
+    pub(super) async fn repeats(&self, changes: Changes<'_>, candidates: &[Candidate]) -> Result<HashSet<usize>> {
+        let mut repeats = HashSet::new();
+        let (Some(state), false) = (&self.state, candidates.is_empty()) else { return Ok(repeats) };
+        let mut by_sequence: HashMap<(i32, u64, [u64; 3]), Vec<usize>> = HashMap::new();
+        for Candidate { row, sequence, partition } in candidates {
+            by_sequence.entry((*partition, sequence.epoch, sequence.value)).or_default().push(*row);
+        }
+        let schema = changes.rows.schema();
+        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let files: Vec<FileId> = state
+            .live_files()
+            .filter(|(_, file)| candidates.iter().any(|candidate| may_hold(file, candidate)))
+            .map(|(id, _)| id)
+            .collect();
+        for id in files {
+            let entry = &state.files[id as usize];
+            let Some(partition) = entry.partition else { continue };
+            let gone = vector_of(state, id)?;
+            let mut found: BTreeMap<u32, &Vec<usize>> = BTreeMap::new();
+            for (number, order) in (0u32..).zip(order::read(&self.store, &entry.add, None).await?) {
+                let Some(sequence) = order.sequence.filter(|_| !gone.contains(number)) else { continue };
+                if let Some(rows) = by_sequence.get(&(partition, sequence.epoch, sequence.value)) {
+                    found.insert(number, rows);
+                }
+            }
+            if found.is_empty() {
+                continue;
+            }
+            let numbers: Vec<u32> = found.keys().copied().collect();
+            let stored = read_rows(&self.store, &entry.add, &schema, &names, &numbers).await?;
+            let same = Sameness::new(&stored, changes)?;
+            for (n, rows) in found.values().enumerate() {
+                repeats.extend(rows.iter().filter(|row| same.has_given_values((0, n), **row)));
+            }
+        }
+        Ok(repeats)
+    }
+
+    /// The rows of a changelog's batch that are no repeats.
+    pub(super) async fn without_repeats(&self, batch: &ChangeBatch, rows: &RecordBatch) -> Result<Vec<u32>> {
+        let all = 0..batch.num_rows() as u32;
+        if batch.orders.iter().flatten().all(|order| order.sequence.is_none()) {
+            return Ok(all.collect());
+        }
+        // Positions rise but where the stream goes back: only what is not above the highest one can be a repeat.
+        let mut highest: HashMap<(i32, u64), Sequence> = HashMap::new();
+        let mut rise = |partition: i32, new: Sequence| {
+            let known = highest.entry((partition, new.epoch)).or_insert(new);
+            let goes_back = new.goes_back_from(known);
+            if !goes_back && new.value > known.value {
+                *known = new;
+            }
+            goes_back
+        };
+        for (_, file) in self.state.iter().flat_map(|state| state.live_files()) {
+            if let (Some(partition), Some((_, high))) = (file.partition, file.sequences) {
+                rise(partition, high);
+            }
+        }
+        let mut candidates = Vec::new();
+        for row in all.clone() {
+            let (at, partition) = (row as usize, batch.partition(row as usize));
+            if let Some(sequence) = batch.order(at).sequence
+                && rise(partition, sequence)
+            {
+                candidates.push(Candidate { row: at, sequence, partition });
+            }
+        }
+        if candidates.is_empty() {
+            return Ok(all.collect());
+        }
+        let changes = Changes { rows, own_columns: &[], leaves_out: &|_, _| false };
+        let mut repeats = self.repeats(changes, &candidates).await?;
+        let same = Sameness::new(rows, changes)?;
+        let position = |row: usize| batch.order(row).sequence.map(|s| (batch.partition(row), s.epoch, s.value));
+        let mut by_position: HashMap<_, Vec<usize>> = HashMap::new();
+        for row in 0..batch.num_rows() {
+            by_position.entry(position(row)).or_default().push(row);
+        }
+        for Candidate { row, .. } in &candidates {
+            let beside = by_position.get(&position(*row)).into_iter().flatten();
+            if beside.take_while(|other| *other < row).any(|other| same.same((0, *other), (1, *row))) {
+                repeats.insert(*row);
+            }
+        }
+        Ok(all.filter(|row| !repeats.contains(&(*row as usize))).collect())
+    }
+}
+
+/// Whether a file may hold a row with the candidate's position, by its tags.
+fn may_hold(file: &FileEntry, candidate: &Candidate) -> bool {
+    let covers = |(low, high): (Sequence, Sequence)| {
+        low.epoch == candidate.sequence.epoch && (low.value..=high.value).contains(&candidate.sequence.value)
+    };
+    file.partition == Some(candidate.partition) && file.sequences.is_none_or(covers)
+}
+
+/// A row: its side, 0 for stored ones and 1 for changes, and its number there.
+type Side = (usize, usize);
+
+/// Whether rows have the same values, but for columns that tell of the change and those that are ours.
+pub(super) struct Sameness<'a> {
+    rows: Option<[Rows; 2]>,
+    /// Columns of types that have no order: maps.
+    others: Vec<[ArrayRef; 2]>,
+    /// All columns that count, by name.
+    columns: Vec<(String, [ArrayRef; 2])>,
+    leaves_out: &'a (dyn Fn(usize, &str) -> bool + Sync),
+}
+
+impl<'a> Sameness<'a> {
+    pub(super) fn new(stored: &RecordBatch, changes: Changes<'a>) -> Result<Self> {
+        let Changes { rows: changed, own_columns, leaves_out } = changes;
+        let mut fields = Vec::new();
+        let (mut lefts, mut rights, mut others, mut columns) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (at, field) in stored.schema_ref().fields().iter().enumerate() {
+            let name = field.name().as_str();
+            if (name.starts_with(OF_THE_CHANGE) && name != OPERATION) || own_columns.contains(&name) {
+                continue;
+            }
+            let both = [stored.column(at).clone(), changed.column(at).clone()];
+            columns.push((name.to_owned(), both.clone()));
+            let sort = SortField::new(field.data_type().clone());
+            if RowConverter::supports_fields(std::slice::from_ref(&sort)) {
+                let [left, right] = both;
+                fields.push(sort);
+                lefts.push(left);
+                rights.push(right);
+            } else {
+                others.push(both);
+            }
+        }
+        let rows = match fields.is_empty() {
+            true => None,
+            false => {
+                let converter = RowConverter::new(fields)?;
+                Some([converter.convert_columns(&lefts)?, converter.convert_columns(&rights)?])
+            }
+        };
+        Ok(Self { rows, others, columns, leaves_out })
+    }
+
+    pub(super) fn same(&self, a: Side, b: Side) -> bool {
+        let rows = self.rows.as_ref().is_none_or(|rows| rows[a.0].row(a.1) == rows[b.0].row(b.1));
+        rows && self.others.iter().all(|arrays| arrays[a.0].slice(a.1, 1) == arrays[b.0].slice(b.1, 1))
+    }
+
+    /// Whether a row has all values that a change gives.
+    pub(super) fn has_given_values(&self, row: Side, change: usize) -> bool {
+        let is_given = |(name, _): &&(String, [ArrayRef; 2])| !(self.leaves_out)(change, name);
+        let equal = |(_, arrays): &(String, [ArrayRef; 2])| arrays[row.0].slice(row.1, 1) == arrays[1].slice(change, 1);
+        match self.columns.iter().all(|column| is_given(&column)) {
+            true => self.same(row, (1, change)),
+            false => self.columns.iter().filter(is_given).all(equal),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+/**
+ * The order in which the messages of several partitions are applied: that of their timestamps, since Connect stamps them
+ * as it sends, in the source's order. Within a partition the order of the offsets stays.
+ *
+ * Both messages of a key update follow one another at the source, so they do here: all that precedes either of them in its
+ * partition comes before, all that follows comes after. Timestamps alone would not tell, since many changes share one.
+ */
+
+import { type FindHalf, type HalfOf, matchHalves } from './halves.js'
+import type { OffsetRange, RawMessage } from './micro-batch.js'
+
+/** Messages `from` to `to` (exclusive) of the range with the number `range`. */
+export interface Run {
+  range: number
+  from: number
+  to: number
+}
+
+/** How far the messages of a range are placed. */
+interface Head {
+  range: number
+  messages: readonly RawMessage[]
+  next: number
+  /** Of the next message. */
+  time: number
+  /** By index of a message: the message of another range that it goes with. */
+  partners: Map<number, Partner>
+}
+
+interface Partner {
+  head: Head
+  index: number
+  side: HalfOf['side']
+}
+
+const timeAt = (messages: readonly RawMessage[], index: number): number => Number(messages[index]?.timestamp)
+
+/** @param halfOf tells the messages that go together */
+export function interleave(ranges: readonly OffsetRange[], halfOf: FindHalf): Run[] {
+  const runs: Run[] = []
+  let heads: Head[] = ranges
+    .map(({ messages }, range) => ({ range, messages, next: 0, time: timeAt(messages, 0), partners: new Map() }))
+    .filter(({ messages }) => messages.length > 0)
+  if (heads.length > 1) findPartners(heads, halfOf)
+  const place = (head: Head) => {
+    const last = runs.at(-1)
+    if (last?.range === head.range) last.to++
+    else runs.push({ range: head.range, from: head.next, to: head.next + 1 })
+    head.next++
+    head.time = timeAt(head.messages, head.next)
+    if (head.next === head.messages.length) heads = heads.filter((other) => other !== head)
+  }
+  while (heads.length > 1) {
+    const head = earliest(heads, isFree) ?? parted(heads)
+    const partner = head.partners.get(head.next)
+    if (partner === undefined) place(head)
+    else if (partner.side === 'before') placePair(partner.head, head, place)
+    else placePair(head, partner.head, place)
+  }
+  for (const { range, next, messages } of heads) {
+    const last = runs.at(-1)
+    if (last?.range === range) last.to = messages.length
+    else runs.push({ range, from: next, to: messages.length })
+  }
+  return runs
+}
+
+/** The head with the lowest time, of those that are wanted; of several the first. */
+function earliest(heads: readonly Head[], isWanted: (head: Head) => boolean): Head | null {
+  let found: Head | null = null
+  for (const head of heads) {
+    if ((found === null || head.time < found.time) && isWanted(head)) found = head
+  }
+  return found
+}
+
+/** Whether nothing has to come before the head's next message. */
+function isFree(head: Head): boolean {
+  const partner = head.partners.get(head.next)
+  return partner === undefined || partner.head.next === partner.index
+}
+
+/** Pairs that wait for one another in a circle were no pairs: the earliest one is given up. */
+function parted(heads: readonly Head[]): Head {
+  const head = earliest(heads, () => true) as Head
+  const partner = head.partners.get(head.next)
+  partner?.head.partners.delete(partner.index)
+  head.partners.delete(head.next)
+  return head
+}
+
+/** The delete of the old key, its tombstone, and the row of the new one. */
+function placePair(before: Head, after: Head, place: (head: Head) => void): void {
+  const { key } = before.messages[before.next] as RawMessage
+  place(before)
+  const next = before.messages[before.next]
+  if (next?.value === null && key !== null && next.key?.equals(key)) place(before)
+  place(after)
+}
+
+/** Finds the messages of different ranges that go together. Within a partition the order of the offsets stays. */
+function findPartners(heads: readonly Head[], halfOf: FindHalf): void {
+  const halves: (HalfOf & { head: Head; index: number; time: number })[] = []
+  for (const head of heads) {
+    for (const [index, message] of head.messages.entries()) {
+      const half = message.headers === undefined ? null : halfOf(message)
+      if (half !== null) halves.push({ ...half, head, index, time: timeAt(head.messages, index) })
+    }
+  }
+  if (halves.length === 0) return
+  for (const [half, other] of matchHalves(halves)) {
+    if (half.head !== other.head) half.head.partners.set(half.index, other)
+  }
+}
