@@ -101,11 +101,16 @@ function schemaIdIn(bytes: Buffer | null): number | null {
 
 function headersOf({ headers = {} }: RawMessage): DeadLetterHeader[] {
   return Object.entries(headers).flatMap(([name, given]) =>
-    (Array.isArray(given) ? given : [given]).map((value) => ({
+    // Of a header named as a property of every object, kafkajs gives that property as the first value.
+    (Array.isArray(given) ? given.filter(isValue) : [given]).map((value) => ({
       name,
       value: typeof value === 'string' ? Buffer.from(value) : (value ?? null),
     })),
   )
+}
+
+function isValue(value: unknown): boolean {
+  return value === null || typeof value === 'string' || Buffer.isBuffer(value)
 }
 
 const LETTER_OVERHEAD = 200

@@ -33,8 +33,8 @@ export class BatchIds {
       const name = `${keyId},${valueId}`
       this.last = this.indexes.get(name) ?? this.pairs.push([keyId, valueId]) - 1
       this.indexes.set(name, this.last)
-      if (keyId > 0) this.schemas.add(keyId)
-      if (valueId > 0) this.schemas.add(valueId)
+      if (keyId >= 0) this.schemas.add(keyId)
+      if (valueId >= 0) this.schemas.add(valueId)
     }
     this.pairOf[at] = this.last
   }
@@ -63,8 +63,13 @@ export function problemOf(message: RawMessage, keyId: number, valueId: number, u
   return unknown.get(valueId) ?? unknown.get(keyId) ?? 'the message cannot be decoded'
 }
 
+/** A header by its name; the names are the message's own, and none is one of Object's. */
+export function headerOf({ headers }: RawMessage, name: string): NonNullable<RawMessage['headers']>[string] {
+  return headers !== undefined && Object.hasOwn(headers, name) ? headers[name] : undefined
+}
+
 export function headerBytes(message: RawMessage, name: string): Buffer | null {
-  const header = message.headers?.[name]
+  const header = headerOf(message, name)
   const value = Array.isArray(header) ? header[header.length - 1] : header
   if (value === undefined) return null
   return typeof value === 'string' ? Buffer.from(value) : value
@@ -72,7 +77,7 @@ export function headerBytes(message: RawMessage, name: string): Buffer | null {
 
 /** A key update deletes the old key, whose row goes on under the new one. */
 export function deleteOf(message: RawMessage, soft: boolean): number {
-  const moved = message.headers?.[NEW_KEY_HEADER] !== undefined
+  const moved = headerOf(message, NEW_KEY_HEADER) !== undefined
   return soft ? (moved ? Op.softMoved : Op.softDelete) : moved ? Op.moved : Op.delete
 }
 
