@@ -1,10 +1,11 @@
 /** A batch's messages before they are decoded: their schema ids, their headers, and what is wrong with them. */
 import type { Reader } from '../avro/compile.js'
-import { DecodeFault, fault, HEADER_SIZE, headerProblem } from '../avro/wire.js'
+import { DecodeFault, fault, headerProblem } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
 import { NEW_KEY_HEADER } from './keys.js'
 import { NUMBERS, type RowState } from './row-state.js'
+import { headerOf, idProblem } from './schema-ids.js'
 
 /** The id of a message part that is null. */
 export const NULL_PART = -1
@@ -45,10 +46,10 @@ export function isFault(error: unknown): error is Error {
   return error instanceof DecodeFault || (error instanceof RangeError && /call stack/i.test(error.message))
 }
 
-/** Reads a message's payload to its end. */
-export function readAll(read: Reader, bytes: Buffer, row: number): void {
+/** Reads a payload, which begins at `start`, to its end. */
+export function readAll(read: Reader, bytes: Buffer, start: number, row: number): void {
   const end = bytes.length
-  const pos = read(bytes, HEADER_SIZE, end, row)
+  const pos = read(bytes, start, end, row)
   if (pos !== end) {
     fault(
       pos > end ? 'the message ends before its value does' : `${end - pos} bytes are left over after the last field`,
@@ -58,21 +59,16 @@ export function readAll(read: Reader, bytes: Buffer, row: number): void {
 
 export function problemOf(message: RawMessage, keyId: number, valueId: number, unknown: Map<number, string>): string {
   const { key, value } = message
-  if (value !== null && valueId === UNUSABLE_PART) return headerProblem(value, 'value')
-  if (key !== null && keyId === UNUSABLE_PART) return headerProblem(key, 'key')
+  if (value !== null && valueId === UNUSABLE_PART) return idProblem(message, 'value')
+  if (key !== null && keyId === UNUSABLE_PART) return idProblem(message, 'key')
+  for (const [id, bytes, part] of [
+    [valueId, value, 'value'],
+    [keyId, key, 'key'],
+  ] as const) {
+    // An 8-byte id of Apicurio's looks like the id 0.
+    if (id === 0 && bytes !== null && unknown.has(0)) return `${unknown.get(0)}; or ${headerProblem(bytes, part)}`
+  }
   return unknown.get(valueId) ?? unknown.get(keyId) ?? 'the message cannot be decoded'
-}
-
-/** A header by its name; the names are the message's own, and none is one of Object's. */
-export function headerOf({ headers }: RawMessage, name: string): NonNullable<RawMessage['headers']>[string] {
-  return headers !== undefined && Object.hasOwn(headers, name) ? headers[name] : undefined
-}
-
-export function headerBytes(message: RawMessage, name: string): Buffer | null {
-  const header = headerOf(message, name)
-  const value = Array.isArray(header) ? header[header.length - 1] : header
-  if (value === undefined) return null
-  return typeof value === 'string' ? Buffer.from(value) : value
 }
 
 /** A key update deletes the old key, whose row goes on under the new one. */
