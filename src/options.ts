@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from './errors.js'
 import { withCertificates } from './options/certificates.js'
-import { checkDeadLetters, checkSharedPaths, checkWriteModes } from './options/checks.js'
-import { OptionsError, optionProblems, pathText } from './options/errors.js'
+import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './options/checks.js'
+import { OptionsError, optionProblems, pathText, prototypeKeys } from './options/errors.js'
 import {
   type DecimalChoice,
   type OptionsInput,
@@ -470,6 +470,8 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
   const instance = isKafka(given) ? given : null
   // An instance was checked by KafkaJS; a valid stand-in lets the schema check all else.
   const checked = instance ? { ...input, kafka: { brokers: ['instance:0'] } } : input
+  const hidden = prototypeKeys(checked)
+  if (hidden.length > 0) throw new OptionsError(hidden)
   const result = optionsSchema.safeParse(checked)
   if (!result.success) throw new OptionsError(optionProblems(result.error, optionsSchema, checked))
   const options = result.data
@@ -477,6 +479,7 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
   checkSharedPaths(tables)
   checkDeadLetters(tables, options)
   checkWriteModes(tables, options)
+  checkUnused(tables, options)
   return {
     queryName: options.queryName,
     kafka: instance ?? resolveKafka(options, baseDir),

@@ -120,3 +120,22 @@ test('a file that is not there', (t) => {
   t.is(error?.code, 'CONFIG_UNREADABLE')
   t.is(error?.exitCode, 2)
 })
+
+test('what the YAML parser says of a file does not repeat its texts, which may be passwords', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'k2d-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  for (const password of [
+    '*sw0rdfish',
+    '"\\sw0rdfish"',
+    '@sw0rdfish',
+    '!sw0rdfish x',
+    '"a" sw0rdfish',
+    "'sw0rdfish",
+    '${sw0rd fish}',
+  ]) {
+    const file = join(folder, 'c.yaml')
+    writeFileSync(file, `queryName: q\nkafka:\n  sasl:\n    password: ${password}\n`)
+    const error = t.throws(() => loadConfig(file, [], {}), { code: 'CONFIG_INVALID' })
+    t.notRegex(`${error?.message} ${String(error?.cause ?? '')}`, /sw0rd/, password)
+  }
+})

@@ -26,10 +26,10 @@ const resolved = (ssl: object, tls: object) =>
 test('names of files stand for what they hold, PEM texts for themselves', (t) => {
   const { kafka, schemaRegistry } = resolved(
     { ca: [PEM, 'ca.crt'], servername: 'kafka' },
-    { ca: join(folder, 'ca.crt'), key: PEM, passphrase: 'ca.crt' },
+    { ca: join(folder, 'ca.crt'), cert: PEM, key: PEM, passphrase: 'ca.crt' },
   )
   t.deepEqual((kafka as KafkaConfig).ssl, { ca: [PEM, PEM], servername: 'kafka' })
-  t.deepEqual(schemaRegistry.tls, { ca: PEM, key: PEM, passphrase: 'ca.crt' })
+  t.deepEqual(schemaRegistry.tls, { ca: PEM, cert: PEM, key: PEM, passphrase: 'ca.crt' })
 })
 
 test('a file that is not there, or holds something else', (t) => {

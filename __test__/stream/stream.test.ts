@@ -250,6 +250,44 @@ test('a failed table stops alone; the query tells, and rejects at the end', asyn
   t.is(error?.position.column, 'x')
 })
 
+test('processAllAvailable tells why a table failed while Kafka was asked, whatever Kafka’s client says of it', async (t) => {
+  const failing = (tables: Map<string, FakeTable>) => {
+    ;(tables.get('a') as FakeTable).beforeCommit = () => {
+      throw new KafkaToDeltaError('SCHEMA_INCOMPATIBLE', 'positions began anew')
+    }
+  }
+  const gone = () => new KafkaToDeltaError('KAFKA_UNREACHABLE', 'Topic metadata not loaded')
+  for (const topics of [{ a: [[]] }, { a: [[]], b: [[]] }] as Record<string, string[][]>[]) {
+    for (const answer of ['rejects', 'never'] as const) {
+      const { query, source } = await startFake({ topics, prepare: ({ tables }) => failing(tables as never) })
+      source.fetchEnds = () =>
+        new Promise((_, reject) => {
+          if (answer === 'rejects') query.on('tableFailed', () => reject(gone()))
+        })
+      const waiting = query.processAllAvailable()
+      source.produce('a', 0, 'k=1')
+      await t.throwsAsync(waiting, { code: 'SCHEMA_INCOMPATIBLE' })
+      await t.throwsAsync(query.processAllAvailable(), { code: 'SCHEMA_INCOMPATIBLE' })
+      await query.stop()
+      await t.throwsAsync(query.processAllAvailable(), { code: 'SCHEMA_INCOMPATIBLE' })
+    }
+  }
+  // Stopped by its user: nothing went wrong.
+  const { query, source } = await startFake({ topics: { a: [[]] } })
+  source.fetchEnds = async () => {
+    await query.stop()
+    throw gone()
+  }
+  await t.notThrowsAsync(query.processAllAvailable())
+  // Kafka does not answer, and no table has failed.
+  const running = await startFake({ topics: { a: [[]] } })
+  running.source.fetchEnds = async () => {
+    throw gone()
+  }
+  await t.throwsAsync(running.query.processAllAvailable(), { code: 'KAFKA_UNREACHABLE' })
+  await running.query.stop()
+})
+
 test('bad records: fail with the position and commit nothing of the batch, or skip', async (t) => {
   const topics = { a: [['k=1', 'k=bad', 'k=2']] }
   const failing = await startFake({ topics, options: availableNow })

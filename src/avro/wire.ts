@@ -22,12 +22,57 @@ export function fault(reason: string, column?: string): never {
 /** Bytes before the Avro payload: a zero byte and the schema id. */
 export const HEADER_SIZE = 5
 
+/** A byte 1 and a schema's GUID, in a record header or before the payload. */
+const GUID_SIZE = 17
+
+/** Schema ids have 32 bits; what stands for a GUID begins above. */
+const FIRST_GUID = 2 ** 32
+
+/** GUIDs that are told apart, so that bytes which are none do not fill the memory. */
+const MAX_GUIDS = 100_000
+
+const guidNumbers = new Map<string, number>()
+const guids: string[] = []
+
+/** The number that stands for a GUID in this process; -1 beyond {@link MAX_GUIDS}. */
+function numberOfGuid(bytes: Uint8Array): number {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset + 1, GUID_SIZE - 1).toString('hex')
+  const known = guidNumbers.get(hex)
+  if (known !== undefined) return known
+  if (guids.length >= MAX_GUIDS) return -1
+  const number = FIRST_GUID + guids.length
+  guidNumbers.set(hex, number)
+  guids.push(hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'))
+  return number
+}
+
+/** The GUID that {@link schemaIdOf} gave this number; null for a plain schema id. */
+export function guidOf(id: number): string | null {
+  return guids[id - FIRST_GUID] ?? null
+}
+
+/** A schema's id or GUID, for messages. */
+export function schemaName(id: number): string {
+  return guidOf(id) ?? String(id)
+}
+
+/** A schema's place in errors. A GUID is in their message alone. */
+export function schemaPosition(id: number): { schemaId?: number } {
+  return guidOf(id) === null ? { schemaId: id } : {}
+}
+
+/** Bytes before the Avro payload of a message that names its schema itself. */
+export function prefixSize(bytes: Uint8Array): number {
+  return bytes[0] === 1 ? GUID_SIZE : HEADER_SIZE
+}
+
 /** The schema id of a message, or -1 where it has no usable header ({@link headerProblem} says why). */
 export function schemaIdOf(bytes: Uint8Array): number {
+  if (bytes[0] === 1 && bytes.length >= GUID_SIZE) return numberOfGuid(bytes)
   if (bytes.length < HEADER_SIZE || bytes[0] !== 0) return -1
   const id =
     ((bytes[1] as number) << 24) | ((bytes[2] as number) << 16) | ((bytes[3] as number) << 8) | (bytes[4] as number)
-  return id > 0 ? id : -1
+  return id >= 0 ? id : -1
 }
 
 /** Why a message has no usable header, and the converter setting that mends it. `part` is `key` or `value`. */

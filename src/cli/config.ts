@@ -56,12 +56,9 @@ export function substitute(text: string, env: Environment, fail: (message: strin
   return text.replace(VARIABLE, (whole, escaped: string, inner: string) => {
     if (escaped) return whole.slice(1)
     const match = /^\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?::-([\s\S]*))?$/.exec(inner)
-    if (!match)
-      return fail(
-        `${JSON.stringify(whole)} is no variable; write \${NAME} or \${NAME:-default}, and $\${ for a plain \${`,
-      )
+    if (!match) return fail(`a \${…} is no variable; write \${NAME} or \${NAME:-default}, and $\${ for a plain \${`)
     const [, name, fallback] = match as unknown as [string, string, string | undefined]
-    const value = env[name]
+    const value = Object.hasOwn(env, name) ? env[name] : undefined
     // As in a shell, ":-" takes the default for an empty value too.
     if (fallback !== undefined) return value === undefined || value === '' ? fallback : value
     return value ?? fail(`the environment variable ${name} is not set; set it, or write \${${name}:-default}`)
@@ -93,7 +90,7 @@ export function parseConfig(text: string, file: string, env: Environment): Sourc
     const hint = /[[{,].*\$\{/.test(text.split('\n')[line - 1] ?? '')
       ? `; inside [ ] and { }, put quotes around "\${NAME}"`
       : ''
-    throw invalid(`${place(source, error.pos[0])}: ${error.message}${hint}`, error)
+    throw invalid(`${place(source, error.pos[0])}: ${withoutContent(error.message)}${hint}`)
   }
   visit(document, {
     Scalar(_key, node) {
@@ -107,6 +104,22 @@ export function parseConfig(text: string, file: string, env: Environment): Sourc
   if (document.contents === null) throw invalid(`${file} is empty`)
   if (!isMap(document.contents)) throw invalid(`${place(source, 0)}: expected options as "name: value"`)
   return source
+}
+
+/** A message of the YAML parser without the piece of the file that it repeats: that may be a password. */
+function withoutContent(message: string): string {
+  return message.replace(/(?:: | \\|["'`]).*$/s, '')
+}
+
+function valuesOf(source: Source): Record<string, unknown> {
+  try {
+    return source.document.toJS({ maxAliasCount: 1000 }) as Record<string, unknown>
+  } catch {
+    // The parser's message names the text that was taken for an alias, which may be a password.
+    throw invalid(
+      `${source.file}: a text that begins with * stands for an anchor (&name) that is not there; put quotes around it`,
+    )
+  }
 }
 
 /** Where a path stands in a document: its key or value, or the nearest thing above it. */
@@ -195,7 +208,7 @@ export function loadConfig(file: string, flags: Override[] = [], env: Environmen
     throw new KafkaToDeltaError('CONFIG_UNREADABLE', `${file}: ${reason}`, { cause: error })
   }
   const source = parseConfig(text, file, env)
-  const values = source.document.toJS({ maxAliasCount: 1000 }) as Record<string, unknown>
+  const values = valuesOf(source)
   const used = mergeOverrides(values, environmentOverrides(env), flags)
   try {
     return resolveOptions(values, dirname(resolve(file)))

@@ -1,7 +1,8 @@
 /** Records that could not be applied, with all that is needed to find, mend and send them again. */
 
-import { schemaIdOf } from '../avro/wire.js'
+import { guidOf } from '../avro/wire.js'
 import type { BadRecord } from '../debezium/change-batch.js'
+import { messageSchemaId } from '../debezium/schema-ids.js'
 import { type ErrorCode, KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
 
@@ -76,8 +77,8 @@ export function collectDeadLetters(
         reason,
         code: 'BAD_RECORD',
         queryName,
-        keySchemaId: schemaIdIn(key),
-        valueSchemaId: schemaIdIn(value),
+        keySchemaId: schemaIdIn(message, 'key'),
+        valueSchemaId: schemaIdIn(message, 'value'),
       })
     }
   }
@@ -94,18 +95,24 @@ function timeOf({ timestamp }: RawMessage): string | null {
   return /^\d+$/.test(timestamp) ? timestamp : null
 }
 
-function schemaIdIn(bytes: Buffer | null): number | null {
-  const id = bytes === null ? -1 : schemaIdOf(bytes)
-  return id > 0 ? id : null
+/** A GUID is no id: it stays in the letter's headers, or before its payload. */
+function schemaIdIn(message: RawMessage, part: 'key' | 'value'): number | null {
+  const id = message[part] === null ? -1 : messageSchemaId(message, part)
+  return id >= 0 && guidOf(id) === null ? id : null
 }
 
 function headersOf({ headers = {} }: RawMessage): DeadLetterHeader[] {
   return Object.entries(headers).flatMap(([name, given]) =>
-    (Array.isArray(given) ? given : [given]).map((value) => ({
+    // Of a header named as a property of every object, kafkajs gives that property as the first value.
+    (Array.isArray(given) ? given.filter(isValue) : [given]).map((value) => ({
       name,
       value: typeof value === 'string' ? Buffer.from(value) : (value ?? null),
     })),
   )
+}
+
+function isValue(value: unknown): boolean {
+  return value === null || typeof value === 'string' || Buffer.isBuffer(value)
 }
 
 const LETTER_OVERHEAD = 200

@@ -160,7 +160,8 @@ export class KafkaSession {
 
 /** Key, value and headers as they were, and where they were in headers of our own. */
 export function toMessage(letter: DeadLetter): Message {
-  const headers: IHeaders = {}
+  // The names are the message's own: none is one of Object's.
+  const headers: IHeaders = Object.create(null)
   const add = (name: string, value: Buffer | string) => {
     const known = headers[name]
     if (known === undefined) headers[name] = value

@@ -2,7 +2,7 @@
 import { deltaTypeName } from '../arrow/types.js'
 import type { Reader } from '../avro/compile.js'
 import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/schema.js'
-import { DecodeFault, fault, schemaIdOf } from '../avro/wire.js'
+import { DecodeFault, fault, schemaIdOf, schemaName, schemaPosition } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import { interleave, type Run } from '../kafka/interleave.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
@@ -15,7 +15,6 @@ import { TableLayout } from './layout.js'
 import {
   BatchIds,
   deleteOf,
-  headerBytes,
   isFault,
   NULL_PART,
   problemOf,
@@ -30,6 +29,7 @@ import { isStreamed } from './order.js'
 import { Placeholder } from './placeholder.js'
 import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
+import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
 import { Tombstones } from './tombstones.js'
 
 export interface ColumnDescription {
@@ -127,16 +127,16 @@ export class TableDecoder {
       ids.firsts.push(at)
       for (const message of range.messages) {
         const { key, value, headers } = message
-        let keyId = key === null ? NULL_PART : schemaIdOf(key)
+        let keyId = key === null ? NULL_PART : messageSchemaId(message, 'key')
         // A key that is not Avro does no harm where the option names key columns that the value has.
         if (keyId === -1 && key !== null) keyId = this.options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
-        let valueId = value === null ? NULL_PART : schemaIdOf(value)
+        let valueId = value === null ? NULL_PART : messageSchemaId(message, 'value')
         if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
         ids.set(at++, keyId, valueId)
         if (headers !== undefined && headers[OLD_KEY_HEADER] !== undefined) {
           ids.hasOldKeys = true
           const id = schemaIdOf(headerBytes(message, OLD_KEY_HEADER) ?? Buffer.alloc(0))
-          if (id > 0) {
+          if (id >= 0) {
             ids.schemas.add(id)
             ids.oldKeySchemas.add(id)
           }
@@ -160,7 +160,7 @@ export class TableDecoder {
             unknown.set(id, error.message)
             return
           }
-          throw asKafkaToDeltaError(error, 'REGISTRY_UNREACHABLE', { topic: this.options.topic, schemaId: id })
+          throw asKafkaToDeltaError(error, 'REGISTRY_UNREACHABLE', { topic: this.options.topic, ...schemaPosition(id) })
         }
         this.schemas.set(id, { id, node: this.parse(json, id) })
       }),
@@ -173,9 +173,9 @@ export class TableDecoder {
       return parseAvroSchema(json)
     } catch (error) {
       const { message } = error as Error
-      throw new KafkaToDeltaError('SCHEMA_UNSUPPORTED', `schema ${id}: ${message}`, {
+      throw new KafkaToDeltaError('SCHEMA_UNSUPPORTED', `schema ${schemaName(id)}: ${message}`, {
         topic: this.options.topic,
-        schemaId: id,
+        ...schemaPosition(id),
         cause: error,
       })
     }
@@ -347,13 +347,13 @@ export class TableDecoder {
     const value = message.value as Buffer
     state.reset()
     try {
-      readAll(plan.readValue as Reader, value, row)
+      readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
     } catch (error) {
       // Of a deleted row only the key counts: its other values may be made up.
       if (!isFault(error)) throw error
       this.layout.clear(row)
       state.reset()
-      readAll(plan.readDelete, value, row)
+      readAll(plan.readDelete, value, payloadStart(message, 'value'), row)
       if (state.deleted === 0 && state.op !== CHAR.d) throw error
     }
     if (state.deleted === 0 && state.op !== CHAR.d) {
@@ -383,7 +383,7 @@ export class TableDecoder {
     const { state } = plan
     const value = message.value as Buffer
     state.reset()
-    readAll(plan.readValue as Reader, value, row)
+    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
     switch (state.op) {
       case CHAR.c:
       case CHAR.r:
@@ -440,11 +440,11 @@ export class TableDecoder {
     const { before, after, readOldKey, readOldKeyOfKey } = movedKey
     if (before.find(value, state.beforeAt).equals(after.find(value, state.afterAt), value)) return IGNORED
     readOldKey(value, state.beforeAt, value.length, row)
-    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, row)
+    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, payloadStart(message, 'key'), row)
     this.layout.oldKeyBuilder().valid[row] = 1
     const { deletes } = this.options
     if (deletes === 'ignore') return IGNORED
-    readAll(plan.readValue as Reader, value, row + 1)
+    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row + 1)
     this.deleteBefore(plan, message, row + 1)
     return deletes === 'soft' ? Op.softMoved : Op.moved
   }
@@ -452,7 +452,7 @@ export class TableDecoder {
   private readKey(plan: Plan, message: RawMessage, row: number): void {
     if (plan.readKey === null) return
     try {
-      readAll(plan.readKey, message.key as Buffer, row)
+      readAll(plan.readKey, message.key as Buffer, payloadStart(message, 'key'), row)
     } catch (error) {
       throw isFault(error) ? new DecodeFault(`in the key, ${error.message}`, (error as DecodeFault).column) : error
     }

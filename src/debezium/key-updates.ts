@@ -2,12 +2,12 @@
 
 import type { AvroNode, AvroSchemaJson } from '../avro/schema.js'
 import { parseAvroSchema } from '../avro/schema.js'
-import { HEADER_SIZE, schemaIdOf } from '../avro/wire.js'
+import { prefixSize, schemaIdOf } from '../avro/wire.js'
 import type { FindHalf, HalfOf } from '../kafka/halves.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { jsonKeyToAvro, NEW_KEY_HEADER, OLD_KEY_HEADER } from './keys.js'
-import { headerBytes } from './messages.js'
+import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
 
 export class KeyUpdates {
   /** By id. Null: not there yet, or not to be had. */
@@ -25,7 +25,7 @@ export class KeyUpdates {
 
   /** Looks the schemas of keys up, so that all pairs are known. One that the registry does not know is left out. */
   async load(ids: Iterable<number>): Promise<void> {
-    await Promise.all([...new Set(ids)].filter((id) => id > 0).map((id) => this.#find(id)))
+    await Promise.all([...new Set(ids)].filter((id) => id >= 0).map((id) => this.#find(id)))
   }
 
   #half(message: RawMessage, side: HalfOf['side'], header: string): HalfOf {
@@ -34,9 +34,9 @@ export class KeyUpdates {
     const find = () => {
       if (pair !== null || message.key === null) return pair
       try {
-        const other = this.#otherKey(message.key, headerBytes(message, header))
+        const other = this.#otherKey(messageSchemaId(message, 'key'), headerBytes(message, header))
         if (other === null) return null
-        const keys = [message.key.subarray(HEADER_SIZE).toString('hex'), other.toString('hex')]
+        const keys = [message.key.subarray(payloadStart(message, 'key')).toString('hex'), other.toString('hex')]
         pair = (side === 'before' ? keys : keys.reverse()).join('>')
       } catch {
         // The decoder says what is wrong with it.
@@ -48,15 +48,15 @@ export class KeyUpdates {
   }
 
   /** The other key as Avro, without what names its schema; null where that is not known yet. */
-  #otherKey(own: Buffer, bytes: Buffer | null): Buffer | null {
+  #otherKey(ownId: number, bytes: Buffer | null): Buffer | null {
     if (bytes === null) return null
-    if (schemaIdOf(bytes) > 0) return bytes.subarray(HEADER_SIZE)
-    const node = this.#schema(schemaIdOf(own))
+    if (schemaIdOf(bytes) >= 0) return bytes.subarray(prefixSize(bytes))
+    const node = this.#schema(ownId)
     return node && jsonKeyToAvro(node, bytes.toString('utf8'))
   }
 
   #schema(id: number): AvroNode | null {
-    if (!(id > 0)) return null
+    if (id < 0) return null
     const known = this.#schemas.get(id)
     if (known !== undefined) return known
     this.#schemas.set(id, null)

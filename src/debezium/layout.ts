@@ -1,7 +1,9 @@
 /** The columns of one table: the union over all schemas seen, in the order of their first definition. */
+
 import { builderFor, type ColumnBuilder, StructBuilder } from '../arrow/builders.js'
 import { type ColumnType, deltaTypeName, sameType, widen } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
+import { schemaName, schemaPosition } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONTROL_COLUMNS } from './change-batch.js'
 import { columnOptions, keyColumnOptions, type ResolvedOptions } from './options.js'
@@ -10,7 +12,7 @@ import { type ColumnOptions, columnTypeOf } from './types.js'
 const CONTROL_NAMES = new Set<string>(CONTROL_COLUMNS)
 
 function origin(schemaId: number): string {
-  return schemaId > 0 ? `schema ${schemaId}` : 'of the options'
+  return schemaId >= 0 ? `schema ${schemaName(schemaId)}` : 'of the options'
 }
 
 export class LayoutColumn {
@@ -103,9 +105,9 @@ export class TableLayout {
     if (wider === null) {
       throw new KafkaToDeltaError(
         'SCHEMA_INCOMPATIBLE',
-        `${topic}: the column ${name} is ${deltaTypeName(known.type)} in schema ${known.schemaId} and ` +
-          `${deltaTypeName(type)} in schema ${schemaId}, and no type holds both`,
-        { topic, column: name, schemaId },
+        `${topic}: the column ${name} is ${deltaTypeName(known.type)} in schema ${schemaName(known.schemaId)} and ` +
+          `${deltaTypeName(type)} in schema ${schemaName(schemaId)}, and no type holds both`,
+        { topic, column: name, ...schemaPosition(schemaId) },
       )
     }
     if (!sameType(known.type, wider)) {
@@ -147,7 +149,7 @@ export class TableLayout {
       throw new KafkaToDeltaError(
         'SCHEMA_UNSUPPORTED',
         `${topic}: the column ${name} has a name that kafka2delta uses itself: ${remedy}`,
-        { topic, column: name, schemaId },
+        { topic, column: name, ...schemaPosition(schemaId) },
       )
     }
     const other = this.byLowerName.get(name.toLowerCase())
@@ -156,7 +158,7 @@ export class TableLayout {
         'SCHEMA_UNSUPPORTED',
         `${topic}: the columns ${other.name} (${origin(other.schemaId)}) and ${name} (${origin(schemaId)}) differ only ` +
           `in case, which Delta tables cannot hold: for one of them, ${remedy}`,
-        { topic, column: name, schemaId },
+        { topic, column: name, ...schemaPosition(schemaId) },
       )
     }
     const column = new LayoutColumn(name, type, source, schemaId)
@@ -188,10 +190,10 @@ export class TableLayout {
     const { topic } = this.options
     throw new KafkaToDeltaError(
       'SCHEMA_INCOMPATIBLE',
-      `${topic}: the primary key is (${known.join(', ')}) in schema ${this.keySchemaId} and (${names.join(', ')}) in ` +
-        `schema ${schemaId}: a table's key cannot change; where a key column was renamed, keep its name with ` +
+      `${topic}: the primary key is (${known.join(', ')}) in schema ${schemaName(this.keySchemaId)} and (${names.join(', ')}) in ` +
+        `schema ${schemaName(schemaId)}: a table's key cannot change; where a key column was renamed, keep its name with ` +
         'renameColumns (new name: old name), otherwise write to a new table, or name the key with primaryKey',
-      { topic, schemaId },
+      { topic, ...schemaPosition(schemaId) },
     )
   }
 

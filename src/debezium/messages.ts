@@ -1,10 +1,11 @@
 /** A batch's messages before they are decoded: their schema ids, their headers, and what is wrong with them. */
 import type { Reader } from '../avro/compile.js'
-import { DecodeFault, fault, HEADER_SIZE, headerProblem } from '../avro/wire.js'
+import { DecodeFault, fault, headerProblem } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
 import { NEW_KEY_HEADER } from './keys.js'
 import { NUMBERS, type RowState } from './row-state.js'
+import { headerOf, idProblem } from './schema-ids.js'
 
 /** The id of a message part that is null. */
 export const NULL_PART = -1
@@ -35,8 +36,8 @@ export class BatchIds {
       const name = `${keyId},${valueId}`
       this.last = this.indexes.get(name) ?? this.pairs.push([keyId, valueId]) - 1
       this.indexes.set(name, this.last)
-      if (keyId > 0) this.schemas.add(keyId)
-      if (valueId > 0) this.schemas.add(valueId)
+      if (keyId >= 0) this.schemas.add(keyId)
+      if (valueId >= 0) this.schemas.add(valueId)
     }
     this.pairOf[at] = this.last
   }
@@ -47,10 +48,10 @@ export function isFault(error: unknown): error is Error {
   return error instanceof DecodeFault || (error instanceof RangeError && /call stack/i.test(error.message))
 }
 
-/** Reads a message's payload to its end. */
-export function readAll(read: Reader, bytes: Buffer, row: number): void {
+/** Reads a payload, which begins at `start`, to its end. */
+export function readAll(read: Reader, bytes: Buffer, start: number, row: number): void {
   const end = bytes.length
-  const pos = read(bytes, HEADER_SIZE, end, row)
+  const pos = read(bytes, start, end, row)
   if (pos !== end) {
     fault(
       pos > end ? 'the message ends before its value does' : `${end - pos} bytes are left over after the last field`,
@@ -60,21 +61,21 @@ export function readAll(read: Reader, bytes: Buffer, row: number): void {
 
 export function problemOf(message: RawMessage, keyId: number, valueId: number, unknown: Map<number, string>): string {
   const { key, value } = message
-  if (value !== null && valueId === UNUSABLE_PART) return headerProblem(value, 'value')
-  if (key !== null && keyId === UNUSABLE_PART) return headerProblem(key, 'key')
+  if (value !== null && valueId === UNUSABLE_PART) return idProblem(message, 'value')
+  if (key !== null && keyId === UNUSABLE_PART) return idProblem(message, 'key')
+  for (const [id, bytes, part] of [
+    [valueId, value, 'value'],
+    [keyId, key, 'key'],
+  ] as const) {
+    // An 8-byte id of Apicurio's looks like the id 0.
+    if (id === 0 && bytes !== null && unknown.has(0)) return `${unknown.get(0)}; or ${headerProblem(bytes, part)}`
+  }
   return unknown.get(valueId) ?? unknown.get(keyId) ?? 'the message cannot be decoded'
-}
-
-export function headerBytes(message: RawMessage, name: string): Buffer | null {
-  const header = message.headers?.[name]
-  const value = Array.isArray(header) ? header[header.length - 1] : header
-  if (value === undefined) return null
-  return typeof value === 'string' ? Buffer.from(value) : value
 }
 
 /** A key update deletes the old key, whose row goes on under the new one. */
 export function deleteOf(message: RawMessage, soft: boolean): number {
-  const moved = message.headers?.[NEW_KEY_HEADER] !== undefined
+  const moved = headerOf(message, NEW_KEY_HEADER) !== undefined
   return soft ? (moved ? Op.softMoved : Op.softDelete) : moved ? Op.moved : Op.delete
 }
 

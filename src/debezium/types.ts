@@ -33,39 +33,42 @@ export interface ColumnOptions {
 const CONNECT = 'org.apache.kafka.connect.data.'
 const TIME = 'io.debezium.time.'
 
-const INT_MEANINGS: Record<string, Meaning> = {
-  [`${CONNECT}Date`]: { is: 'date' },
-  [`${TIME}Date`]: { is: 'date' },
-  [`${CONNECT}Time`]: { is: 'time', unit: 'ms' },
-  [`${TIME}Time`]: { is: 'time', unit: 'ms' },
-}
+const INT_MEANINGS = new Map<string, Meaning>([
+  [`${CONNECT}Date`, { is: 'date' }],
+  [`${TIME}Date`, { is: 'date' }],
+  [`${CONNECT}Time`, { is: 'time', unit: 'ms' }],
+  [`${TIME}Time`, { is: 'time', unit: 'ms' }],
+])
 
-const LONG_MEANINGS: Record<string, Meaning> = {
-  [`${CONNECT}Timestamp`]: { is: 'timestamp', unit: 'ms' },
-  [`${TIME}Timestamp`]: { is: 'timestamp', unit: 'ms' },
-  [`${TIME}MicroTimestamp`]: { is: 'timestamp', unit: 'us' },
-  [`${TIME}NanoTimestamp`]: { is: 'timestamp', unit: 'ns' },
-  [`${TIME}MicroTime`]: { is: 'time', unit: 'us' },
-  [`${TIME}NanoTime`]: { is: 'time', unit: 'ns' },
-}
+const LONG_MEANINGS = new Map<string, Meaning>([
+  [`${CONNECT}Timestamp`, { is: 'timestamp', unit: 'ms' }],
+  [`${TIME}Timestamp`, { is: 'timestamp', unit: 'ms' }],
+  [`${TIME}MicroTimestamp`, { is: 'timestamp', unit: 'us' }],
+  [`${TIME}NanoTimestamp`, { is: 'timestamp', unit: 'ns' }],
+  [`${TIME}MicroTime`, { is: 'time', unit: 'us' }],
+  [`${TIME}NanoTime`, { is: 'time', unit: 'ns' }],
+])
 
-const STRING_MEANINGS: Record<string, Meaning> = {
-  [`${TIME}IsoDate`]: { is: 'isoDate' },
-  [`${TIME}IsoTimestamp`]: { is: 'isoTimestamp' },
-  [`${TIME}ZonedTimestamp`]: { is: 'zonedTimestamp' },
-}
+const STRING_MEANINGS = new Map<string, Meaning>([
+  [`${TIME}IsoDate`, { is: 'isoDate' }],
+  [`${TIME}IsoTimestamp`, { is: 'isoTimestamp' }],
+  [`${TIME}ZonedTimestamp`, { is: 'zonedTimestamp' }],
+])
 
-const INT_LOGICAL: Record<string, Meaning> = { date: { is: 'date' }, 'time-millis': { is: 'time', unit: 'ms' } }
+const INT_LOGICAL = new Map<string, Meaning>([
+  ['date', { is: 'date' }],
+  ['time-millis', { is: 'time', unit: 'ms' }],
+])
 
-const LONG_LOGICAL: Record<string, Meaning> = {
-  'timestamp-millis': { is: 'timestamp', unit: 'ms' },
-  'timestamp-micros': { is: 'timestamp', unit: 'us' },
-  'timestamp-nanos': { is: 'timestamp', unit: 'ns' },
-  'local-timestamp-millis': { is: 'timestamp', unit: 'ms' },
-  'local-timestamp-micros': { is: 'timestamp', unit: 'us' },
-  'local-timestamp-nanos': { is: 'timestamp', unit: 'ns' },
-  'time-micros': { is: 'time', unit: 'us' },
-}
+const LONG_LOGICAL = new Map<string, Meaning>([
+  ['timestamp-millis', { is: 'timestamp', unit: 'ms' }],
+  ['timestamp-micros', { is: 'timestamp', unit: 'us' }],
+  ['timestamp-nanos', { is: 'timestamp', unit: 'ns' }],
+  ['local-timestamp-millis', { is: 'timestamp', unit: 'ms' }],
+  ['local-timestamp-micros', { is: 'timestamp', unit: 'us' }],
+  ['local-timestamp-nanos', { is: 'timestamp', unit: 'ns' }],
+  ['time-micros', { is: 'time', unit: 'us' }],
+])
 
 const PLAIN: Meaning = { is: 'plain' }
 
@@ -75,11 +78,11 @@ export function meaningOf(node: AvroNode): Meaning {
   const logical = node.logicalType ?? ''
   switch (node.kind) {
     case 'int':
-      return INT_MEANINGS[name] ?? (name === '' ? INT_LOGICAL[logical] : undefined) ?? PLAIN
+      return INT_MEANINGS.get(name) ?? (name === '' ? INT_LOGICAL.get(logical) : undefined) ?? PLAIN
     case 'long':
-      return LONG_MEANINGS[name] ?? (name === '' ? LONG_LOGICAL[logical] : undefined) ?? PLAIN
+      return LONG_MEANINGS.get(name) ?? (name === '' ? LONG_LOGICAL.get(logical) : undefined) ?? PLAIN
     case 'string':
-      return STRING_MEANINGS[name] ?? PLAIN
+      return STRING_MEANINGS.get(name) ?? PLAIN
     case 'bytes':
     case 'fixed':
       return decimalMeaning(node) ?? PLAIN

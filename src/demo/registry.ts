@@ -1,5 +1,6 @@
 /** A schema registry inside of the process, as far as Confluent's clients need it: for the demo and for tests. */
 
+import { createHash } from 'node:crypto'
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -193,6 +194,7 @@ export class EmbeddedRegistry {
       if (method === 'GET' && path.length === 0) return {}
       if (method === 'GET' && first === 'schemas') {
         if (second === 'types') return ['AVRO']
+        if (second === 'guids' && third !== undefined && fourth === undefined) return this.#schemaByGuid(third)
         if (second === 'ids' && third !== undefined) return this.#schemaById(third, fourth)
       }
       if (first === 'subjects') return this.#routeSubjects(method, path, body)
@@ -232,6 +234,18 @@ export class EmbeddedRegistry {
     if (own !== undefined) return { compatibilityLevel: own }
     if (query.get('defaultToGlobal') === 'true') return { compatibilityLevel: this.#compatibility.get(GLOBAL) }
     throw new RegistryError(404, 40408, `Subject '${subject}' does not have subject-level compatibility configured`)
+  }
+
+  /** The GUID of a schema's text, as `GET /schemas/guids/{guid}` knows it. */
+  static guidOf(schema: string): string {
+    const hex = createHash('md5').update(schema).digest('hex')
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  }
+
+  #schemaByGuid(guid: string): unknown {
+    const schema = [...this.#schemas.values()].find((text) => EmbeddedRegistry.guidOf(text) === guid)
+    if (schema === undefined) throw new RegistryError(404, 40403, `Schema ${guid} not found`)
+    return { schema, guid }
   }
 
   #schemaById(idText: string, detail: string | undefined): unknown {

@@ -86,24 +86,24 @@ const CONSUMER_KEYS = new Set<keyof ConsumerConfig>([
 ])
 
 /** Options that would break the delivery contract, and why. */
-const REFUSED: Record<string, string> = {
-  autoCommit: 'offsets are stored in the Delta tables; the group is only told of them after each commit',
-  autoCommitInterval: 'offsets are stored in the Delta tables; the group is only told of them after each commit',
-  autoCommitThreshold: 'offsets are stored in the Delta tables; the group is only told of them after each commit',
-  eachBatchAutoResolve: 'positions are resolved by kafka2delta',
-  eachBatch: 'messages go to the Delta tables',
-  eachMessage: 'messages go to the Delta tables',
-  fromBeginning: 'use startingOffsets',
-  partitionsConsumedConcurrently: 'tables are written side by side anyway',
-  partitionAssigners: 'one worker has all partitions',
-}
+const REFUSED = new Map([
+  ['autoCommit', 'offsets are stored in the Delta tables; the group is only told of them after each commit'],
+  ['autoCommitInterval', 'offsets are stored in the Delta tables; the group is only told of them after each commit'],
+  ['autoCommitThreshold', 'offsets are stored in the Delta tables; the group is only told of them after each commit'],
+  ['eachBatchAutoResolve', 'positions are resolved by kafka2delta'],
+  ['eachBatch', 'messages go to the Delta tables'],
+  ['eachMessage', 'messages go to the Delta tables'],
+  ['fromBeginning', 'use startingOffsets'],
+  ['partitionsConsumedConcurrently', 'tables are written side by side anyway'],
+  ['partitionAssigners', 'one worker has all partitions'],
+])
 
 const isFalse = (value: unknown): boolean => value === false || value === undefined
 
 function checkConsumerKeys(consumer: Record<string, unknown>): void {
   for (const [key, value] of Object.entries(consumer)) {
     if (value === undefined) continue
-    const reason = REFUSED[key]
+    const reason = REFUSED.get(key)
     if (reason !== undefined) {
       if ((key === 'autoCommit' || key === 'eachBatchAutoResolve') && isFalse(value)) continue
       throw invalid(`consumer.${key} cannot be set: ${reason}`)
@@ -155,9 +155,10 @@ export function isTimestamp(
   starting: Exclude<StartingOffsets, string>,
   topics: string[],
 ): starting is { timestamp: number | string } {
-  const value = (starting as { timestamp?: unknown }).timestamp
+  const value = Object.hasOwn(starting, 'timestamp') ? (starting as { timestamp?: unknown }).timestamp : undefined
   return (
-    (typeof value === 'number' || typeof value === 'string') && !topics.some((t) => t !== 'timestamp' && t in starting)
+    (typeof value === 'number' || typeof value === 'string') &&
+    !topics.some((t) => t !== 'timestamp' && Object.hasOwn(starting, t))
   )
 }
 

@@ -127,7 +127,8 @@ export async function startingPositions(
     const offsets = new Map(found.map(({ partition, offset }) => [partition, BigInt(offset)]))
     return (partition) => offsets.get(partition) ?? at(partition).high
   }
-  const configured = starting[topic] ?? {}
+  const configured: Record<string, bigint | number | string> =
+    (Object.hasOwn(starting, topic) ? starting[topic] : undefined) ?? {}
   return (partition) => {
     const value = configured[partition] ?? configured['*']
     if (value === undefined) {

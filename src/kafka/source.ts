@@ -268,7 +268,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const generation = ++this.#generation
     this.#onJoined()
     for (const feed of this.#feeds.values()) {
-      const ids = new Set(assignment[feed.topic] ?? [])
+      const ids = new Set(Object.hasOwn(assignment, feed.topic) ? assignment[feed.topic] : [])
       for (const id of feed.partitions.keys()) {
         if (ids.has(id)) continue
         feed.queue.dropPartition(id)

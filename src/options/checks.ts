@@ -2,7 +2,7 @@
 
 import type { ResolvedTable } from '../options.js'
 import { type OptionProblem, OptionsError } from './errors.js'
-import type { ParsedOptions } from './schema.js'
+import type { ParsedOptions, ParsedTable } from './schema.js'
 
 /** What tables at one path must have in common: the table has it once. */
 const COMMON = [
@@ -69,6 +69,65 @@ export function checkDeadLetters(tables: readonly ResolvedTable[], options: Pars
   if (distinct.size > 0) throw new OptionsError([...distinct.values()])
 }
 
+type Unused = readonly [
+  option: keyof ParsedTable & keyof ParsedOptions,
+  why: string,
+  uses: (table: ResolvedTable) => boolean,
+]
+
+const hasIndex = ({ keyIndex, writeMode }: ResolvedTable) => keyIndex !== 'none' && writeMode !== 'append'
+
+/** Options that need another one. */
+const UNUSED: readonly Unused[] = [
+  ['softDeleteColName', 'has no effect unless deletes is "soft"', ({ deletes }) => deletes === 'soft'],
+  ['scd2Columns', 'has no effect unless writeMode is "scd2"', ({ writeMode }) => writeMode === 'scd2'],
+  ['keyIndex', 'has no effect with writeMode "append", which has no key index', (t) => t.writeMode !== 'append'],
+  ['indexMemory', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
+  ['indexDir', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
+]
+
+/** A table's own option is of use to it; one of the query, to some table that does not say otherwise. */
+export function checkUnused(tables: readonly ResolvedTable[], options: ParsedOptions): void {
+  const problems: OptionProblem[] = []
+  for (const [option, message, uses] of UNUSED) {
+    const heirs = tables.filter(({ topic }) => options.tables[topic]?.[option] === undefined)
+    for (const table of tables) {
+      if (heirs.includes(table) || uses(table)) continue
+      problems.push({ path: ['tables', table.topic, option], message, atKey: false })
+    }
+    if (options[option] !== undefined && heirs.length > 0 && !heirs.some(uses)) {
+      problems.push({ path: [option], message, atKey: false })
+    }
+  }
+  problems.push(...unusedOfConnections(options))
+  if (problems.length > 0) throw new OptionsError(problems)
+}
+
+function unusedOfConnections({ kafka, schemaRegistry }: ParsedOptions): OptionProblem[] {
+  const problems: OptionProblem[] = []
+  const refuse = (path: string[], message: string) => problems.push({ path, message, atKey: false })
+  if (kafka.requestTimeout !== undefined && kafka.enforceRequestTimeout === false) {
+    refuse(['kafka', 'requestTimeout'], 'has no effect while enforceRequestTimeout is false')
+  }
+  for (const option of ['authenticationTimeout', 'reauthenticationThreshold'] as const) {
+    if (kafka[option] !== undefined && !kafka.sasl) refuse(['kafka', option], 'has no effect without kafka.sasl')
+  }
+  const urls = (schemaRegistry.urls ?? [schemaRegistry.url ?? '']).map((url) => new URL(url))
+  if (schemaRegistry.tls && urls.every(({ protocol }) => protocol !== 'https:')) {
+    refuse(['schemaRegistry', 'tls'], 'has no effect unless the url begins with https')
+  }
+  if (schemaRegistry.auth && urls.some(({ username }) => username !== '')) {
+    refuse(['schemaRegistry', 'auth'], 'is given beside the user in the url: leave one of them out')
+  }
+  const { cert, key, passphrase } = schemaRegistry.tls ?? {}
+  if ((cert === undefined) !== (key === undefined)) {
+    refuse(['schemaRegistry', 'tls', cert === undefined ? 'key' : 'cert'], 'has no effect alone: give cert and key')
+  } else if (passphrase !== undefined && key === undefined) {
+    refuse(['schemaRegistry', 'tls', 'passphrase'], 'has no effect without a key')
+  }
+  return problems
+}
+
 /** Options that a mode has no use for are a misunderstanding. */
 export function checkWriteModes(tables: readonly ResolvedTable[], options: ParsedOptions): void {
   const problems: OptionProblem[] = []
@@ -79,7 +138,6 @@ export function checkWriteModes(tables: readonly ResolvedTable[], options: Parse
     if (writeMode !== 'upsert' && deletes === 'soft') {
       refuse('deletes', `"soft" marks rows of a table that is kept equal; with writeMode ${writeMode} all rows stay`)
     }
-    if (own?.scd2Columns && writeMode !== 'scd2') refuse('scd2Columns', 'has no effect unless writeMode is "scd2"')
     const names = Object.values(scd2Columns).map((name) => name.toLowerCase())
     if (writeMode === 'scd2' && new Set(names).size < names.length) refuse('scd2Columns', 'names one column twice')
     if (writeMode === 'append' && (own?.mergeMode ?? options.mergeMode)) {

@@ -5,10 +5,10 @@ import { KafkaToDeltaError } from '../errors.js'
 import { suggest } from './suggest.js'
 
 /** Options and values that are known but come in a later version. */
-const NOT_AVAILABLE: Record<string, string> = {
-  topics: 'topic patterns',
-  catalog: 'registration in a metastore',
-}
+const NOT_AVAILABLE = new Map([
+  ['topics', 'topic patterns'],
+  ['catalog', 'registration in a metastore'],
+])
 
 /** One thing that is wrong. `path` are the keys and indexes to it. */
 export interface OptionProblem {
@@ -36,6 +36,9 @@ export class OptionsError extends KafkaToDeltaError {
   }
 }
 
+/** Options whose values, and all below them, may be secrets: no message repeats them. */
+const SECRET: ReadonlySet<string | number> = new Set(['storageOptions', 'sasl', 'ssl', 'auth', 'tls'])
+
 type SchemaWithParts = z.ZodType & {
   shape?: Record<string, z.ZodType>
   valueType?: z.ZodType
@@ -51,7 +54,8 @@ function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   }
   open()
   for (const part of path) {
-    const next = at.shape?.[String(part)] ?? at.valueType ?? at.element
+    const own = at.shape && Object.hasOwn(at.shape, part) ? at.shape[String(part)] : undefined
+    const next = own ?? at.valueType ?? at.element
     if (!next) return []
     at = next as SchemaWithParts
     open()
@@ -64,7 +68,7 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): O
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(schema, issue.path)
     return issue.keys.map((key) => {
-      const later = NOT_AVAILABLE[key]
+      const later = NOT_AVAILABLE.get(key)
       const meant = suggest(key, known)
       const message = later
         ? `not available in this version (${later})`
@@ -80,18 +84,24 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): O
     const message = issue.message.replace(/^Invalid input: |, (got|received) undefined$/g, '')
     return [{ path, message: message.startsWith('expected') ? `must be given: ${message}` : message, atKey: false }]
   }
-  return [{ path, message: issue.message, atKey: false }]
+  const hidden = path.some((part) => SECRET.has(part))
+  return [{ path, message: hidden ? issue.message.replace(/, got .*$/s, '') : issue.message, atKey: false }]
 }
 
 const LATER_VALUES: { option: string; value: string; what: string }[] = [
   { option: 'workers', value: 'many', what: 'several workers in one group' },
 ]
 
+function ownValue(value: unknown, name: PropertyKey): unknown {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
+  return (value as Record<PropertyKey, unknown>)[name]
+}
+
 /** The problems of an input that the schema refused. */
 export function optionProblems(error: z.ZodError, schema: z.ZodType, input: unknown): OptionProblem[] {
   return error.issues.flatMap((issue) => {
     let value: unknown = input
-    for (const part of issue.path) value = (value as Record<PropertyKey, unknown> | undefined)?.[part]
+    for (const part of issue.path) value = ownValue(value, part)
     const problems = describe(issue, schema, value)
     const last = issue.path.at(-1)
     const later = LATER_VALUES.find((entry) => entry.option === last && entry.value === value)
@@ -105,4 +115,16 @@ export function optionProblems(error: z.ZodError, schema: z.ZodType, input: unkn
     }
     return problems
   })
+}
+
+/** Keys named `__proto__`: objects made of such names lose them, so that they would have no effect. */
+export function prototypeKeys(value: unknown, path: (string | number)[] = []): OptionProblem[] {
+  if (typeof value !== 'object' || value === null || path.length > 8) return []
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null && !Array.isArray(value)) return []
+  return Object.entries(value).flatMap(([name, inner]) =>
+    name === '__proto__'
+      ? [{ path: [...path, name], message: 'cannot be used as a name here', atKey: true }]
+      : prototypeKeys(inner, [...path, name]),
+  )
 }

@@ -9,17 +9,33 @@ interface Shape {
   [keyword: string]: unknown
 }
 
-/** A field that `read` turns into its value; null means "not valid", and `expected` says what is. */
-export function field<In, Out>(read: (value: unknown) => Out | null, expected: string, shape: Shape) {
+/**
+ * A field that `read` turns into its value; null means "not valid", and `expected` says what is.
+ * @param secret the value may hold a secret: it is not shown
+ */
+export function field<In, Out>(
+  read: (value: unknown) => Out | null,
+  expected: string,
+  shape: Shape,
+  secret: 'secret' | 'shown' = 'shown',
+) {
   return z
     .unknown()
     .transform((value, context): Out => {
       const result = read(value)
       if (result !== null) return result
-      context.addIssue({ code: 'custom', message: `expected ${expected}, got ${show(value)}` })
+      context.addIssue({
+        code: 'custom',
+        message: `expected ${expected}, got ${secret === 'secret' ? kindOf(value) : show(value)}`,
+      })
       return z.NEVER
     })
     .meta(shape) as unknown as z.ZodType<Out, In>
+}
+
+/** What a value is, without any of its content. */
+function kindOf(value: unknown): string {
+  return typeof value === 'string' ? 'a text' : typeof value === 'number' ? 'a number' : show(value)
 }
 
 /** A value for a message: short, and without its content where it is no plain value. */
@@ -84,6 +100,23 @@ export const count = (description: string, minimum: number, maximum = Number.MAX
     },
   )
 
+/** A number. Text is taken too: values from the environment are text. */
+export const decimal = (description: string, above: number, maximum = Number.MAX_VALUE) =>
+  field<number | string, number>(
+    (value) => {
+      const number = typeof value === 'string' && /^\s*\d*\.?\d+\s*$/.test(value) ? Number(value) : value
+      return typeof number === 'number' && number > above && number <= maximum ? number : null
+    },
+    `a number above ${above}${maximum < Number.MAX_VALUE ? ` and at most ${maximum}` : ''}`,
+    {
+      description,
+      anyOf: [
+        { type: 'number', exclusiveMinimum: above, ...(maximum < Number.MAX_VALUE ? { maximum } : {}) },
+        { type: 'string', pattern: '^\\s*\\d*\\.?\\d+\\s*$' },
+      ],
+    },
+  )
+
 /** A truth value; the texts `true` and `false` are taken too. */
 export const flag = (description: string) =>
   field<boolean | 'true' | 'false', boolean>(
@@ -138,14 +171,9 @@ export const properties = (description: string) =>
     },
     'names with text values',
     { description, type: 'object', additionalProperties: { type: ['string', 'number', 'boolean'] } },
+    'secret',
   )
 
 /** A function, which only the API can give. */
 export const callback = <T>(description: string) =>
   z.custom<T>((value) => typeof value === 'function', 'expected a function').meta({ description, apiOnly: true })
-
-/** An object that is handed on as it is to the client that knows it. */
-export const passedOn = <T>(description: string) =>
-  z
-    .custom<T>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), 'expected an object')
-    .meta({ description, type: 'object' })

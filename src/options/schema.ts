@@ -6,21 +6,28 @@ import { z } from 'zod'
 import {
   callback,
   count,
+  decimal,
   duration,
   field,
   flag,
   names,
   optionalNames,
-  passedOn,
   properties,
   show,
   size,
   text,
 } from './fields.js'
+import { sasl } from './sasl.js'
 import { startingOffsets } from './starting-offsets.js'
 import { parseDuration } from './units.js'
 
-const TOPIC_NAME = /^[a-zA-Z0-9._-]{1,249}$/
+/** Names that every object has: KafkaJS keeps topics in plain objects, and takes what those names stand for as a topic's. */
+const topicName = z
+  .string()
+  .regex(/^[a-zA-Z0-9._-]{1,249}$/, 'is no topic name')
+  .refine((name) => !(name in {}), {
+    error: 'is a name that every JavaScript object has, and KafkaJS cannot read such a topic: give it another name',
+  })
 
 const choice = <const T extends readonly [string, ...string[]]>(values: T, description: string) =>
   z
@@ -33,8 +40,8 @@ const retry = z
   .strictObject({
     maxRetryTime: duration('The longest wait between two tries.').optional(),
     initialRetryTime: duration('The first wait.').optional(),
-    factor: z.number().optional(),
-    multiplier: z.number().optional(),
+    factor: decimal('How much a wait may differ from its length, as a share (0.2).', 0, 1).optional(),
+    multiplier: decimal('How much longer each wait is than the one before (2).', 0).optional(),
     retries: count('Tries of one request.', 0).optional(),
     restartOnFailure: callback<(error: Error) => Promise<boolean>>('Only from the API.').optional(),
   })
@@ -60,20 +67,26 @@ const kafka = z
           { type: 'string', description: 'several with commas between' },
         ],
       },
+      'secret',
     ),
     clientId: text('The name that brokers see.').optional(),
     ssl: field<boolean | ConnectionOptions, boolean | ConnectionOptions>(
       (value) =>
-        typeof value === 'boolean' ? value : typeof value === 'object' && value && !Array.isArray(value) ? value : null,
+        value === 'true' || value === 'false'
+          ? value === 'true'
+          : typeof value === 'boolean'
+            ? value
+            : typeof value === 'object' && value && !Array.isArray(value)
+              ? value
+              : null,
       'true, false or TLS options',
       {
         description: "TLS: true, or Node's TLS options: ca, cert, key… as PEM texts or names of files.",
-        type: ['boolean', 'object'],
+        anyOf: [{ enum: [true, false, 'true', 'false'] }, { type: 'object' }],
       },
+      'secret',
     ).optional(),
-    sasl: passedOn<NonNullable<KafkaConfig['sasl']>>(
-      'SASL: mechanism (plain, scram-sha-256, scram-sha-512, aws, oauthbearer), username, password.',
-    ).optional(),
+    sasl: sasl.optional(),
     connectionTimeout: duration('How long a connection may take.').optional(),
     authenticationTimeout: duration('How long authentication may take.').optional(),
     reauthenticationThreshold: duration('How long before its end a session is renewed.').optional(),
@@ -216,7 +229,7 @@ const deadLetter = z
   .strictObject({
     path: text('A Delta table for them alone: a folder, or s3://, gs://, az:// URL.').optional(),
     storageOptions: properties("Options of its object store, added to the query's.").optional(),
-    topic: z.string().regex(TOPIC_NAME, 'is no topic name').meta({ description: 'A Kafka topic for them.' }).optional(),
+    topic: topicName.meta({ description: 'A Kafka topic for them.' }).optional(),
   })
   .refine(({ path, topic }) => (path === undefined) !== (topic === undefined), { error: 'give either path or topic' })
   .refine(({ storageOptions, topic }) => topic === undefined || storageOptions === undefined, {
@@ -231,12 +244,7 @@ const maintenance = z
       2,
     ).optional(),
     maxBytes: size('Bytes that one step reads (default: 1 GB).', 1024 * 1024).optional(),
-    deletedShare: z
-      .number()
-      .gt(0)
-      .max(1)
-      .meta({ description: 'Share of deleted rows from which on a file is rewritten (default: 0.3).' })
-      .optional(),
+    deletedShare: decimal('Share of deleted rows from which on a file is rewritten (default: 0.3).', 0, 1).optional(),
     maxLag: count(
       'Lag in messages above which nothing is rewritten, for an hour at most (default: 1,000,000).',
       0,
@@ -313,7 +321,9 @@ const perTable = {
     'Local folder that keeps the key index between runs (default: none, and each start builds it anew).',
   ).optional(),
   maintenance: z
-    .union([flag('Compaction beside the stream (default: true).'), maintenance])
+    .union([flag('Compaction beside the stream (default: true).'), maintenance], {
+      error: 'expected true, false or options such as {minFiles: 8}',
+    })
     .meta({ description: 'Compaction beside the stream: true (default), false, or when files are rewritten.' })
     .optional(),
   columnDefaults: column
@@ -385,7 +395,7 @@ export const optionsSchema = z
     consumer: consumer.optional(),
     schemaRegistry,
     tables: z
-      .record(z.string().regex(TOPIC_NAME, 'is no topic name'), table)
+      .record(topicName, table)
       .refine((tables) => Object.keys(tables).length > 0, { error: 'name at least one topic' })
       .meta({ description: 'Topic to table.' }),
     startingOffsets: startingOffsets.optional(),

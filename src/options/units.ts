@@ -1,6 +1,6 @@
 /** Durations and sizes as people write them: `1 second`, `500ms`, `interval 2 minutes`, `128 MB`, `64 MiB`. */
 
-const DURATION_UNITS: Record<string, number> = {}
+const DURATION_UNITS = new Map<string, number>()
 for (const [names, ms] of [
   [['ms', 'milli', 'millis', 'millisecond', 'milliseconds'], 1],
   [['s', 'sec', 'secs', 'second', 'seconds'], 1000],
@@ -9,34 +9,34 @@ for (const [names, ms] of [
   [['d', 'day', 'days'], 86_400_000],
   [['w', 'week', 'weeks'], 604_800_000],
 ] as const) {
-  for (const name of names) DURATION_UNITS[name] = ms
+  for (const name of names) DURATION_UNITS.set(name, ms)
 }
 
-const SIZE_UNITS: Record<string, number> = {
-  b: 1,
-  byte: 1,
-  bytes: 1,
-  k: 1024,
-  kb: 1024,
-  kib: 1024,
-  m: 1024 ** 2,
-  mb: 1024 ** 2,
-  mib: 1024 ** 2,
-  g: 1024 ** 3,
-  gb: 1024 ** 3,
-  gib: 1024 ** 3,
-  t: 1024 ** 4,
-  tb: 1024 ** 4,
-  tib: 1024 ** 4,
-}
+const SIZE_UNITS = new Map([
+  ['b', 1],
+  ['byte', 1],
+  ['bytes', 1],
+  ['k', 1024],
+  ['kb', 1024],
+  ['kib', 1024],
+  ['m', 1024 ** 2],
+  ['mb', 1024 ** 2],
+  ['mib', 1024 ** 2],
+  ['g', 1024 ** 3],
+  ['gb', 1024 ** 3],
+  ['gib', 1024 ** 3],
+  ['t', 1024 ** 4],
+  ['tb', 1024 ** 4],
+  ['tib', 1024 ** 4],
+])
 
-function sumOfParts(text: string, units: Record<string, number>): number | null {
+function sumOfParts(text: string, units: ReadonlyMap<string, number>): number | null {
   const part = /\s*(\d+(?:\.\d+)?)\s*([a-z]+)/iy
   let total = 0
   let count = 0
   let end = 0
   for (let match = part.exec(text); match; match = part.exec(text)) {
-    const unit = units[(match[2] as string).toLowerCase()]
+    const unit = units.get((match[2] as string).toLowerCase())
     if (unit === undefined) return null
     total += Number(match[1]) * unit
     count++

@@ -11,6 +11,7 @@ import { type AgentOptions, Agent as HttpsAgent } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 import createApi, { type SchemaRegistryAPIClient } from '@kafkajs/confluent-schema-registry/dist/api/index.js'
 import type { AvroSchemaJson } from '../avro/schema.js'
+import { guidOf, schemaName, schemaPosition } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { inlineReferences, type SchemaReference } from './references.js'
 import type { SchemaSource } from './schema-source.js'
@@ -189,8 +190,11 @@ export class RegistrySchemaSource implements SchemaSource {
   }
 
   private async load(id: number): Promise<AvroSchemaJson> {
-    const what = `schema ${id}`
-    const answer = await this.request((api) => api.Schema.find({ id, timeout: this.timeout }), what, id)
+    const what = `schema ${schemaName(id)}`
+    const guid = guidOf(id)
+    // The client has no request of its own for GUIDs.
+    const query = guid === null ? { id } : ({ path: `/schemas/guids/${guid}` } as unknown as { id: number })
+    const answer = await this.request((api) => api.Schema.find({ ...query, timeout: this.timeout }), what, id)
     const { schema, references } = readAnswer(answer, what, id)
     if (references.length === 0) return schema
     return inlineReferences(schema, await this.loadReferences(references, id, new Map()))
@@ -204,7 +208,7 @@ export class RegistrySchemaSource implements SchemaSource {
   ): Promise<Map<string, AvroSchemaJson>> {
     for (const { name, subject, version } of references) {
       if (found.has(name)) continue
-      const what = `version ${version} of ${subject}, which schema ${id} refers to`
+      const what = `version ${version} of ${subject}, which schema ${schemaName(id)} refers to`
       const find = (api: SchemaRegistryAPIClient) => api.Subject.version({ subject, version, timeout: this.timeout })
       const referred = readAnswer(await this.request(find, what, id), what, id)
       found.set(name, referred.schema)
@@ -372,7 +376,11 @@ function isUnknown(error: unknown): boolean {
 /** BAD_RECORD: the registry has no such schema, or not yet. */
 class UnknownSchemaError extends KafkaToDeltaError {
   constructor(id: number, host: string, what: string) {
-    super('BAD_RECORD', `unknown schema id ${id}: the schema registry ${host} has no ${what}`, { schemaId: id })
+    super(
+      'BAD_RECORD',
+      `unknown schema id ${schemaName(id)}: the schema registry ${host} has no ${what}`,
+      schemaPosition(id),
+    )
   }
 }
 
@@ -402,25 +410,32 @@ class Slots {
 function errorOf(failure: Failure, host: string, what: string, id: number): KafkaToDeltaError {
   const { status, message } = failure
   if (failure.network) {
-    return new KafkaToDeltaError('REGISTRY_UNREACHABLE', `the schema registry ${host} does not answer: ${message}`, {
-      schemaId: id,
-    })
+    return new KafkaToDeltaError(
+      'REGISTRY_UNREACHABLE',
+      `the schema registry ${host} does not answer: ${message}`,
+      schemaPosition(id),
+    )
   }
   if (status === 401 || status === 403) {
     return new KafkaToDeltaError(
       'REGISTRY_AUTH',
       `the schema registry ${host} refuses us (status ${status}): check schemaRegistry.auth`,
-      { schemaId: id },
+      schemaPosition(id),
     )
   }
   if (status === 404 && failure.fromRegistry) {
     return new UnknownSchemaError(id, host, what)
   }
-  const hint = status === 404 ? ': is schemaRegistry.url the address of a schema registry?' : `: ${message}`
+  const hint =
+    status === 404 && guidOf(id) !== null
+      ? ': it does not look up schemas by GUID, as those of Confluent Platform 8 do'
+      : status === 404
+        ? ': is schemaRegistry.url the address of a schema registry?'
+        : `: ${message}`
   return new KafkaToDeltaError(
     'REGISTRY_UNREACHABLE',
     `the schema registry ${host} answers with status ${status} for ${what}${hint}`,
-    { schemaId: id },
+    schemaPosition(id),
   )
 }
 
@@ -437,7 +452,7 @@ function readAnswer(body: SchemaBody, what: string, id: number): SchemaAnswer {
       'BAD_RECORD',
       `${what} is a ${String(schemaType)} schema, not Avro: set key.converter and value.converter of the connector to ` +
         'io.confluent.connect.avro.AvroConverter',
-      { schemaId: id },
+      schemaPosition(id),
     )
   }
   let schema: AvroSchemaJson
@@ -447,7 +462,7 @@ function readAnswer(body: SchemaBody, what: string, id: number): SchemaAnswer {
     throw new KafkaToDeltaError(
       'SCHEMA_UNSUPPORTED',
       `${what}: its text is not JSON, so it is no Avro schema: register the schema anew`,
-      { schemaId: id, cause: error },
+      { ...schemaPosition(id), cause: error },
     )
   }
   return { schema, references: Array.isArray(references) ? (references as SchemaReference[]) : [] }

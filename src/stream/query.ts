@@ -87,6 +87,11 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   #isActive = true
   #stopping = false
   #exception: KafkaToDeltaError | null = null
+  #noteFailure: () => void = () => {}
+  /** Resolves with the first failure of a table or of the source. */
+  readonly #failed = new Promise<void>((resolve) => {
+    this.#noteFailure = resolve
+  })
 
   /** @internal */
   constructor(parts: QueryParts) {
@@ -159,11 +164,19 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
     if (this.#exception) throw this.#exception
     if (!this.#isActive) return
     const ends = new Map<string, Map<number, bigint>>()
-    await Promise.all(
+    const asked = Promise.all(
       loops.map(async ({ topic, state }) => {
         if (state !== 'ended') ends.set(topic, await source.fetchEnds(topic))
       }),
     )
+    try {
+      await Promise.race([asked, this.#failed])
+    } catch (error) {
+      // Kafka's client is let go of at the end: what the query ended with is said, not that.
+      if (!this.#isEnding) throw error
+      await this.#terminated
+    }
+    if (this.#exception) throw this.#exception
     const isThere = (loop: TableLoop) => loop.state === 'ended' || loop.hasReached(ends.get(loop.topic) ?? new Map())
     while (this.#isActive && !this.#exception && !loops.every(isThere)) await sleep(POLL_MS)
     if (this.#exception) throw this.#exception
@@ -210,8 +223,18 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   #failAll(error: KafkaToDeltaError): void {
-    this.#exception ??= error
+    this.#fail(error)
     for (const loop of this.#parts.loops) loop.stop()
+  }
+
+  #fail(error: KafkaToDeltaError): void {
+    this.#exception ??= error
+    this.#noteFailure()
+  }
+
+  /** Whether the source is let go of, or will be without anyone's doing. */
+  get #isEnding(): boolean {
+    return this.#stopping || !this.#isActive || this.#parts.loops.every(({ state }) => state === 'ended')
   }
 
   async #run(): Promise<void> {
@@ -222,7 +245,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
           await loop.run(source)
         } catch (thrown) {
           const error = asKafkaToDeltaError(thrown)
-          this.#exception ??= error
+          this.#fail(error)
           logger.error({ err: error, topic: loop.topic, table: loop.name }, 'a table stopped')
           source.close(loop.topic)
           this.#emit('tableFailed', { topic: loop.topic, table: loop.name, error })
