@@ -163,11 +163,9 @@ export class ReaderCompiler extends CodeWriter {
     this.length()
     if (options.leftOut !== undefined) {
       const { placeholder, onLeftOut } = options.leftOut
-      const forms = node.connectName === 'io.debezium.data.Json' ? ['text', 'json'] : ['text']
-      const tests = forms.map((form) => {
-        const bytes = placeholder[form as 'text' | 'json']
-        return `(n === ${bytes.length} && bytesEqual(buf, pos, ${this.constant(bytes)}))`
-      })
+      const tests = placeholder
+        .formsOf(node)
+        .map((bytes) => `(n === ${bytes.length} && bytesEqual(buf, pos, ${this.constant(bytes)}))`)
       this.emit(`if (${tests.join(' || ')}) ${this.constant(onLeftOut)}(${row})\nelse`)
     }
     store()
@@ -300,6 +298,12 @@ export class ReaderCompiler extends CodeWriter {
     const [count, i, item] = [this.fresh('c'), this.fresh('j'), this.fresh('i')]
     // Items of no bytes are taken for as many as the message has bytes: without a bound they could fill the memory.
     const width = node.kind === 'map' ? 1 + minWidth(node.values) : Math.max(1, minWidth(node.items))
+    const leftOut = options.leftOut?.placeholder.listsOf(node) ?? []
+    for (const bytes of leftOut) {
+      this.emit(`if (bytesEqual(buf, pos, ${this.constant(bytes)})) {
+${this.constant(options.leftOut?.onLeftOut)}(${row}); pos += ${bytes.length} } else`)
+    }
+    this.emit('{')
     this.emit(`${to}.start = ${to}.count; ${to}.startRow = ${row}
 for (;;) { r = readBlockCount(buf, pos, end, ${width})
 const ${count} = r.value; pos = r.next; if (${count} === 0) break
@@ -316,12 +320,7 @@ for (let ${i} = 0; ${i} < ${count}; ${i}++) { const ${item} = ${to}.count++`)
     } else this.read(node.items, builder.child, item, inner, true)
     this.emit('} }')
     if (node.kind === 'map') this.put('checkMapKeys', builder)
-    this.emit(`${to}.offsets[${row} + 1] = ${to}.count; ${to}.valid[${row}] = 1`)
-    if (options.leftOut === undefined) return
-    const { placeholder, onLeftOut } = options.leftOut
-    this.emit(
-      `if (${this.constant(placeholder)}.isIn(${to})) { ${to}.clear(${row}); ${this.constant(onLeftOut)}(${row}) }`,
-    )
+    this.emit(`${to}.offsets[${row} + 1] = ${to}.count; ${to}.valid[${row}] = 1 }`)
   }
 }
 
