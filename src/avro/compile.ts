@@ -8,7 +8,8 @@ import { CodeWriter, type Reader } from './code.js'
 import { decimalTarget, putDecimal, putDecimalDouble, putDecimalText, putWholeText } from './decimals.js'
 import { checkMapKeys } from './map-keys.js'
 import { putBytes, putDouble, putFloat, putFloatAsDouble } from './put.js'
-import { type AvroNode, minWidth } from './schema.js'
+import { type AvroNode, type AvroRecord, minWidth } from './schema.js'
+import { NUMBER_FIELDS, putStructured, StructuredParts } from './structured.js'
 import {
   putBooleanText,
   putDateText,
@@ -49,11 +50,14 @@ const RUNTIME = {
   putIsoDate,
   putIsoTimestamp,
   putLongText,
+  putStructured,
   putTimestamp,
   putTimestampText,
   putTimeText,
   putWholeText,
 }
+
+const PARTS = new StructuredParts()
 
 /** Adds values and their types to the code: each column's value goes into its builder. */
 export class ReaderCompiler extends CodeWriter {
@@ -105,6 +109,16 @@ export class ReaderCompiler extends CodeWriter {
         }
         this.put('putTimeText', builder, row, 'lo', 'hi', JSON.stringify(meaning.unit))
         return
+      case 'structured':
+        this.put(
+          'putStructured',
+          builder,
+          row,
+          this.structuredParts(node as AvroRecord),
+          JSON.stringify(meaning.kind),
+          JSON.stringify(options.outOfRange),
+        )
+        return
       case 'decimal':
         if (node.kind === 'fixed') {
           this.emit(`n = ${node.size}; if (n > end - pos) fault('the message ends before its value does')`)
@@ -126,6 +140,29 @@ export class ReaderCompiler extends CodeWriter {
 
   private put(name: keyof typeof RUNTIME, builder: ColumnBuilder, ...rest: string[]): void {
     this.emit(`${name}(${[this.constant(builder), ...rest].join(', ')})`)
+  }
+
+  /** Reads the fields of a structured date or time; returns the name of what holds them ({@link StructuredParts}). */
+  structuredParts(node: AvroRecord): string {
+    const parts = this.constant(PARTS)
+    const field = (name: string, type: AvroNode): void => {
+      const at = (NUMBER_FIELDS as readonly string[]).indexOf(name)
+      if (type.kind === 'union') this.union(type.branches, (branch) => field(name, branch), '')
+      else if (at >= 0 && type.kind === 'int') {
+        this.int()
+        this.emit(`${parts}.numbers[${at}] = n`)
+      } else if (name === 'specialValue' && type.kind === 'string') {
+        this.length()
+        this.emit(`${parts}.special = n === 0 ? 0 : buf[pos]; pos += n`)
+      } else this.skip(type)
+    }
+    this.emit(`${parts}.reset()`)
+    for (const { name, type } of node.fields) {
+      this.emit('{')
+      field(name, type)
+      this.emit('}')
+    }
+    return parts
   }
 
   private putDecimal(

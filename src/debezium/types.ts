@@ -1,6 +1,7 @@
 /** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
+import type { StructuredKind } from '../avro/structured.js'
 import { KafkaToDeltaError } from '../errors.js'
 
 export type TimeUnit = 'ms' | 'us' | 'ns'
@@ -8,6 +9,7 @@ export type TimeUnit = 'ms' | 'us' | 'ns'
 export type Meaning =
   | { is: 'plain' | 'date' | 'isoDate' | 'isoTimestamp' | 'zonedTimestamp' | 'variableDecimal' }
   | { is: 'timestamp' | 'time'; unit: TimeUnit }
+  | { is: 'structured'; kind: StructuredKind }
   /** `declared`: the precision is the source's own, not the converter's stand-in for none. */
   | { is: 'decimal'; precision: number; scale: number; declared: boolean }
 
@@ -53,6 +55,14 @@ const STRING_MEANINGS: Record<string, Meaning> = {
   [`${TIME}IsoDate`]: { is: 'isoDate' },
   [`${TIME}IsoTimestamp`]: { is: 'isoTimestamp' },
   [`${TIME}ZonedTimestamp`]: { is: 'zonedTimestamp' },
+}
+
+const STRUCTURED_MEANINGS: Record<string, Meaning> = {
+  [`${TIME}StructuredDate`]: { is: 'structured', kind: 'date' },
+  [`${TIME}StructuredTime`]: { is: 'structured', kind: 'time' },
+  [`${TIME}StructuredTimestamp`]: { is: 'structured', kind: 'timestamp' },
+  [`${TIME}StructuredZonedTime`]: { is: 'structured', kind: 'zonedTime' },
+  [`${TIME}StructuredZonedTimestamp`]: { is: 'structured', kind: 'zonedTimestamp' },
 }
 
 const INT_LOGICAL: Record<string, Meaning> = { date: { is: 'date' }, 'time-millis': { is: 'time', unit: 'ms' } }
@@ -143,12 +153,29 @@ export function columnTypeOf(
       return { kind: 'timestamp', utc: true }
     case 'time':
       return { kind: options.time === 'string' ? 'string' : node.kind === 'int' ? 'integer' : 'long' }
+    case 'structured':
+      return structuredType(meaning.kind, options)
     case 'decimal':
       return decimalType(meaning, options)
     case 'variableDecimal':
       return unboundedType(options)
     case 'plain':
       return plainType(node, options, path, within)
+  }
+}
+
+function structuredType(kind: StructuredKind, options: ColumnOptions): ColumnType {
+  switch (kind) {
+    case 'date':
+      return { kind: 'date' }
+    case 'timestamp':
+      return { kind: 'timestamp', utc: options.timestampNtz !== true }
+    case 'zonedTimestamp':
+      return { kind: 'timestamp', utc: true }
+    case 'time':
+      return { kind: options.time === 'string' ? 'string' : 'long' }
+    case 'zonedTime':
+      return { kind: 'string' }
   }
 }
 
