@@ -311,8 +311,9 @@ export class ReaderCompiler extends CodeWriter {
         branches,
         (branch) => {
           this.emit(`${to}.valid[${row}] = 1`)
-          const child = builder.children[others.indexOf(branch)] as ColumnBuilder
-          this.read(branch, child, row, { outOfRange: options.outOfRange }, nested)
+          // By its name: the struct may have fields of a record, or of a union with other members, before it.
+          const at = builder.names.indexOf(`member${others.indexOf(branch)}`)
+          this.read(branch, builder.children[at] as ColumnBuilder, row, { outOfRange: options.outOfRange }, nested)
         },
         onNull,
       )

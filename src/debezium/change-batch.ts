@@ -40,6 +40,12 @@ export function isDelete(op: number): boolean {
  */
 export const CONTROL_COLUMNS = ['_op', '_part', '_seq', '_epoch', '_time', '_old_key', '_left_out'] as const
 
+/**
+ * Metadata of the stream's schema: what the columns' types do not tell of their values (forms.ts), as JSON. The table
+ * remembers it as a property of the same name, and refuses batches that say otherwise.
+ */
+export const FORMS = 'kafka2delta.forms'
+
 /** A record that could not be decoded. */
 export interface BadRecord {
   topic: string

@@ -94,7 +94,8 @@ export function meaningOf(node: AvroNode): Meaning {
     case 'fixed':
       return decimalMeaning(node) ?? PLAIN
     case 'record':
-      return isVariableDecimal(node) ? { is: 'variableDecimal' } : PLAIN
+      if (isVariableDecimal(node)) return { is: 'variableDecimal' }
+      return STRUCTURED_MEANINGS[name] ?? PLAIN
     default:
       return PLAIN
   }
@@ -249,10 +250,16 @@ function unionType(branches: AvroNode[], options: ColumnOptions, path: string, w
   if (others.length === 0) unsupported(path, 'has the type null alone')
   const types = others.map((branch) => columnTypeOf(branch, options, path, within))
   if (types.length === 1) return types[0] as ColumnType
-  const kinds = others.map((branch) => (meaningOf(branch).is === 'plain' ? branch.kind : 'other')).sort()
-  if (kinds.join() === 'int,long') return { kind: 'long' }
-  if (kinds.join() === 'double,float') return { kind: 'double' }
+  const number = numberOfUnion(branches)
+  if (number !== null) return { kind: number }
   return { kind: 'struct', fields: types.map((type, i) => ({ name: `member${i}`, type })) }
+}
+
+/** The type that holds a union of two numbers, as Spark's Avro reader has it; null for other unions. */
+export function numberOfUnion(branches: AvroNode[]): 'long' | 'double' | null {
+  const others = branches.filter((branch) => branch.kind !== 'null')
+  const kinds = others.map((branch) => (meaningOf(branch).is === 'plain' ? branch.kind : 'other')).sort()
+  return kinds.join() === 'int,long' ? 'long' : kinds.join() === 'double,float' ? 'double' : null
 }
 
 /** Scales above this are negative ones that a reader took for 11 unsigned bits. */

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::forms;
 
 /// The ordering value of a streaming change: it compares within its epoch only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl ChangeBatch {
                 })
                 .collect()
         });
-        let schema = Arc::new(Schema::new(fields));
+        let schema = Arc::new(Schema::new_with_metadata(fields, forms::of_batch(batch.schema().metadata())));
         let mut left = Vec::new();
         if let Some(left_out) = left_out {
             for (field, column) in left_out.fields().iter().zip(left_out.columns()) {
