@@ -68,4 +68,7 @@ export const END = `## What the source has lost already
 - Timestamps before 1582 in a snapshot of Debezium's are days off (the Julian calendar); streamed ones are right.
 - NaN in a \`numeric\` is a value of the source's that Connect's decimals cannot hold: it arrives as \`null\`, or as text with
   \`decimal.handling.mode=string\`.
+- \`NanoTimestamp\` of Debezium 3.1 to 3.5 is another moment where the source's lies before 1677 or after 2262
+  (\`9999-12-31\` becomes 1816): take \`time.precision.mode=microseconds\`, or Debezium 3.6, which refuses it.
+- Large values that a change leaves out, of some types: see [debezium.md](debezium.md#values-that-a-change-leaves-out).
 `

@@ -54,6 +54,64 @@ const point = {
   ],
 }
 
+/** Debezium's structured dates and times: every field may be null. */
+const structured = (name: string, fields: string[]) => ({
+  type: 'record',
+  name,
+  'connect.name': `${TIME}${name}`,
+  fields: [...fields, 'specialValue'].map((field) => ({
+    name: field,
+    type: ['null', field === 'specialValue' ? 'string' : 'int'],
+    default: null,
+  })),
+})
+const DAY = ['year', 'month', 'day']
+const CLOCK = ['hour', 'minute', 'second', 'nanos']
+const structuredDate = structured('StructuredDate', DAY)
+const structuredTimestamp = structured('StructuredTimestamp', [...DAY, ...CLOCK])
+const structuredZonedTimestamp = structured('StructuredZonedTimestamp', [...DAY, ...CLOCK, 'offsetSeconds'])
+const structuredDuration = {
+  type: 'record',
+  name: 'StructuredDuration',
+  'connect.name': `${TIME}StructuredDuration`,
+  fields: ['years', 'months', 'days', 'hours', 'minutes', 'seconds', 'nanos', 'precision'].map((name) => ({
+    name,
+    type: ['null', name === 'seconds' ? 'long' : 'int'],
+  })),
+}
+const geometry = {
+  type: 'record',
+  name: 'Geometry',
+  'connect.name': `${DATA}geometry.Geometry`,
+  fields: [
+    { name: 'wkb', type: 'bytes' },
+    { name: 'srid', type: ['null', 'int'] },
+    { name: 'extensions', type: ['null', { type: 'map', values: 'string' }] },
+  ],
+}
+const sparse = {
+  type: 'record',
+  name: 'SparseDoubleVector',
+  'connect.name': `${DATA}SparseDoubleVector`,
+  fields: [
+    { name: 'dimensions', type: { type: 'int', 'connect.type': 'int16' } },
+    {
+      name: 'vector',
+      type: {
+        type: 'array',
+        items: {
+          type: 'record',
+          name: 'MapEntry',
+          fields: [
+            { name: 'key', type: { type: 'int', 'connect.type': 'int16' } },
+            { name: 'value', type: 'double' },
+          ],
+        },
+      },
+    },
+  ],
+}
+
 const GROUPS: { title: string; sources: Source[] }[] = [
   {
     title: 'Truth values and numbers',
@@ -92,6 +150,7 @@ const GROUPS: { title: string; sources: Source[] }[] = [
       { name: `\`${CONNECT}Date\``, schema: named('int', `${CONNECT}Date`) },
       { name: `\`${TIME}Date\`, Avro \`date\``, schema: named('int', `${TIME}Date`) },
       { name: `\`${TIME}IsoDate\``, schema: named('string', `${TIME}IsoDate`) },
+      { name: `\`${TIME}StructuredDate\``, schema: structuredDate },
       { name: `\`${CONNECT}Timestamp\``, schema: named('long', `${CONNECT}Timestamp`), remark: 'Milliseconds' },
       {
         name: `\`${TIME}Timestamp\`, Avro \`timestamp-millis\``,
@@ -115,6 +174,8 @@ const GROUPS: { title: string; sources: Source[] }[] = [
         schema: named('string', `${TIME}ZonedTimestamp`),
         remark: 'Any offset, any fraction; always an instant. As text, as it came',
       },
+      { name: `\`${TIME}StructuredTimestamp\``, schema: structuredTimestamp, remark: 'Rounded down to microseconds' },
+      { name: `\`${TIME}StructuredZonedTimestamp\``, schema: structuredZonedTimestamp, remark: 'Always an instant' },
       {
         name: `\`${CONNECT}Time\`, \`${TIME}Time\`, Avro \`time-millis\``,
         schema: named('int', `${TIME}Time`),
@@ -126,17 +187,31 @@ const GROUPS: { title: string; sources: Source[] }[] = [
         remark: "Microseconds; MySQL's may be negative or above a day",
       },
       { name: `\`${TIME}NanoTime\``, schema: named('long', `${TIME}NanoTime`), remark: 'Nanoseconds' },
+      {
+        name: `\`${TIME}StructuredTime\``,
+        schema: structured('StructuredTime', CLOCK),
+        remark: 'Nanoseconds since midnight',
+      },
       { name: `\`${TIME}IsoTime\`, \`${TIME}ZonedTime\``, schema: named('string', `${TIME}ZonedTime`) },
+      {
+        name: `\`${TIME}StructuredZonedTime\``,
+        schema: structured('StructuredZonedTime', [...CLOCK, 'offsetSeconds']),
+        remark: 'ISO 8601, `11:14:15.5+02:00`',
+      },
       { name: `\`${TIME}Year\``, schema: named('int', `${TIME}Year`) },
       { name: `\`${TIME}MicroDuration\`, \`${TIME}NanoDuration\``, schema: named('long', `${TIME}MicroDuration`) },
       { name: `\`${TIME}Interval\``, schema: named('string', `${TIME}Interval`), remark: 'ISO 8601, `P1Y2M3DT4H5M6S`' },
+      { name: `\`${TIME}StructuredDuration\``, schema: structuredDuration, remark: 'A record as any other' },
     ],
   },
   {
     title: 'Text and bytes',
     sources: [
       { name: '`string`', schema: 'string', remark: 'Must be UTF-8' },
-      { name: `\`${DATA}Json\`, \`Xml\`, \`Uuid\`, \`Enum\`, \`EnumSet\``, schema: named('string', `${DATA}Json`) },
+      {
+        name: `\`${DATA}Json\`, \`Xml\`, \`Uuid\`, \`Enum\`, \`EnumSet\`, \`Ltree\`, \`Tsvector\``,
+        schema: named('string', `${DATA}Json`),
+      },
       { name: 'Avro `enum`', schema: { type: 'enum', name: 'E', symbols: ['A', 'B'] } },
       { name: '`bytes`', schema: 'bytes' },
       { name: '`fixed`', schema: { type: 'fixed', name: 'F', size: 16 } },
@@ -163,7 +238,18 @@ const GROUPS: { title: string; sources: Source[] }[] = [
           ],
         },
       },
-      { name: `\`${DATA}geometry.Point\`, \`Geometry\``, schema: point, remark: 'A record as any other' },
+      { name: `\`${DATA}geometry.Point\``, schema: point, remark: 'A record as any other' },
+      {
+        name: `\`${DATA}geometry.Geometry\`, \`Geography\``,
+        schema: geometry,
+        remark: '`extensions` since Debezium 3.7; `Circle` and `Line` are records too',
+      },
+      {
+        name: `\`${DATA}DoubleVector\`, \`FloatVector\``,
+        schema: { ...named('array', `${DATA}DoubleVector`), items: 'double' },
+        remark: '`FloatVector`: `array<float>`',
+      },
+      { name: `\`${DATA}SparseDoubleVector\``, schema: sparse, remark: 'A record as any other' },
       {
         name: 'union of several types',
         schema: ['null', 'int', 'string'],
@@ -303,10 +389,13 @@ async function valuesTable(): Promise<string> {
 }
 
 const far: [string, unknown, unknown, ColumnOptions][] = [
-  ['date `infinity` of Postgres', named('int', `${TIME}Date`), 2147483647, {}],
+  ['date `infinity` of Postgres', named('int', `${TIME}Date`), -2147472692, {}],
   ['date 44 BC', named('int', `${TIME}Date`), -735160, {}],
   ['date 20000-07-05', named('int', `${TIME}Date`), 6585508, {}],
   ['timestamp `infinity` of Postgres', named('long', `${TIME}MicroTimestamp`), 9223372036825200000n, {}],
+  ['the same in nanoseconds', named('long', `${TIME}NanoTimestamp`), 9223372036854775807n, {}],
+  ['the same, structured', structuredTimestamp, { specialValue: 'POSITIVE_INFINITY' }, {}],
+  ['MySQL’s zero date, structured', structuredDate, { year: 0, month: 0, day: 0 }, {}],
   ['timestamptz `-infinity`', named('string', `${TIME}ZonedTimestamp`), '-infinity', {}],
   ['timestamptz 44 BC', named('string', `${TIME}ZonedTimestamp`), '-0043-03-15T10:00:00Z', {}],
   [

@@ -6,6 +6,7 @@ import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from './errors.js'
 import { withCertificates } from './options/certificates.js'
 import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './options/checks.js'
+import { checkColumnNames } from './options/column-names.js'
 import { OptionsError, optionProblems, pathText, prototypeKeys } from './options/errors.js'
 import {
   type DecimalChoice,
@@ -480,6 +481,7 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
   checkDeadLetters(tables, options)
   checkWriteModes(tables, options)
   checkUnused(tables, options)
+  checkColumnNames(tables, options)
   return {
     queryName: options.queryName,
     kafka: instance ?? resolveKafka(options, baseDir),

@@ -40,7 +40,17 @@ const text = (r: Random) => (r.below(200) === 0 ? r.pick(['z', 'ü']).repeat(70_
 const MIN_DAY = -719162
 const MAX_DAY = 2932896
 const DAYS = [MIN_DAY, MIN_DAY + 1, MAX_DAY, MAX_DAY - 1, 0, -1, 1, 11016, -141428, -25567, 59, 60]
-const DAYS_OUTSIDE = [MIN_DAY - 1, MAX_DAY + 1, -2147472692, 2147483647, -2147483648, 5_000_000]
+const DAYS_OUTSIDE = [
+  MIN_DAY - 1,
+  MAX_DAY + 1,
+  -2147472692,
+  -2147472691,
+  -622191234,
+  -625821272,
+  2147483647,
+  -2147483648,
+  5_000_000,
+]
 const day = ({ random: r, outside }: Values) =>
   r.below(100) < outside ? r.pick(DAYS_OUTSIDE) : r.below(2) ? r.pick(DAYS) : MIN_DAY + r.below(MAX_DAY - MIN_DAY + 1)
 
@@ -51,7 +61,7 @@ function moment(unit: 'ms' | 'us' | 'ns') {
   const low = BigInt(MIN_DAY) * 86_400n * per
   const high = (BigInt(MAX_DAY) + 1n) * 86_400n * per - 1n
   return ({ random: r, outside }: Values) => {
-    if (unit === 'ns') return long(r)
+    if (unit === 'ns') return r.below(100) < outside ? r.pick([-29575808000n, 22375808000n, ...LIMITS]) : long(r)
     if (r.below(100) < outside) return r.pick([low - 1n, high + 1n, 9223372036825200000n, ...LIMITS])
     const value = r.below(2) ? r.pick([low, high, 0n, -1n, 1n, 999n, -999n, -1000n, ...LONGS]) : r.signed(58)
     return value < low || value > high ? value % per : value

@@ -151,7 +151,7 @@ test('of a deleted row, values out of range do not matter', async (t) => {
   const error = await rejected(decode([row('false')], {}, { 1: KEY, 2: schema }))
   t.is(error.position.column, 'd')
   const clamped = await decode([row('false')], { columns: { d: { outOfRange: 'clamp' } } }, { 1: KEY, 2: schema })
-  t.is(clamped.rows[0]?.d, -719162)
+  t.is(clamped.rows[0]?.d, 2932896, 'what Debezium makes of the date infinity')
 })
 
 test('schema ids that alternate are one batch with the union of the columns', async (t) => {

@@ -167,7 +167,7 @@ test('placeholders that cannot be are refused', (t) => {
       message: /unavailableValuePlaceholder/,
     })
   }
-  t.is(new Placeholder('hex:5F5f').text.toString(), '__')
+  t.is(new Placeholder('hex:5F5f').bytes.toString(), '__')
 })
 
 test('tombstones before, between and after, of keys without a delete', async (t) => {

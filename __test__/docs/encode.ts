@@ -132,7 +132,7 @@ export class Encoder {
   private valueOf(value: unknown, type: string): unknown {
     if (value === null) return null
     const list = /^(.*)\[\]$/.exec(type)
-    const { text } = this.placeholder
+    const { bytes: text } = this.placeholder
     if (list !== null) {
       const items = value === LEFT_OUT ? (list[1] === 'string' ? [text.toString()] : [...text]) : (value as unknown[])
       return items.map((item) => this.valueOf(item, list[1] as string))

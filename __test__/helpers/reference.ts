@@ -47,6 +47,26 @@ function within(value: bigint, low: bigint, high: bigint, options: ReferenceOpti
   throw new Outside(String(value))
 }
 
+/** What Debezium writes for PostgreSQL's `infinity` and `-infinity`: numbers that are dates, but not the ones meant. */
+const INFINITE_DAYS: Record<string, string> = {
+  '-2147472692': 'infinity',
+  '-2147472691': '-infinity',
+  '-622191234': 'infinity',
+  '-622191233': 'infinity',
+  '-625821272': '-infinity',
+  '-625821271': '-infinity',
+}
+const INFINITE_NANOS: Record<string, string> = {
+  '9223372036854775807': 'infinity',
+  '-29575808000': 'infinity',
+  '-9223372036854775807': '-infinity',
+  '-9223372036854775808': '-infinity',
+  '22375808000': '-infinity',
+}
+
+/** A number beyond every range, in the direction of the infinity. */
+const farAway = (infinity: string) => (infinity === 'infinity' ? 1n : -1n) * 10n ** 30n
+
 /** Days since 1970, by JavaScript's calendar; 400 years are 146,097 days. */
 export function civilDays(year: number, month: number, day: number): bigint {
   const cycles = Math.floor(year / 400)
@@ -252,18 +272,30 @@ function scalar(shape: Shape, options: ReferenceOptions): Reference {
     case 'long': {
       const unit = TIME_UNITS[name] ?? ''
       if (shape.type === 'int' && DATES.includes(name)) {
-        if (text) return { type: 'string', convert: (v) => dayText(BigInt(v as number)) }
+        const infinity = (v: unknown) => INFINITE_DAYS[String(v)]
+        if (text) return { type: 'string', convert: (v) => infinity(v) ?? dayText(BigInt(v as number)) }
         const convert = (v: unknown) => {
-          const day = within(BigInt(v as number), MIN_DAY, MAX_DAY, options)
+          const infinite = infinity(v)
+          const day = within(
+            infinite === undefined ? BigInt(v as number) : farAway(infinite),
+            MIN_DAY,
+            MAX_DAY,
+            options,
+          )
           return day === null ? null : Number(day)
         }
         return { type: 'date', convert }
       }
       const moment = shape.type === 'long' ? TIMESTAMP_UNITS[name] : undefined
       if (moment !== undefined) {
-        if (text) return { type: 'string', convert: (v) => timestampText(v as bigint, moment) }
+        const infinity = (v: unknown) => (moment === 'ns' ? INFINITE_NANOS[String(v)] : undefined)
+        if (text) return { type: 'string', convert: (v) => infinity(v) ?? timestampText(v as bigint, moment) }
         const [times, per] = PER_MICRO[moment] as [bigint, bigint]
-        const convert = (v: unknown) => within(floorDiv((v as bigint) * times, per), MIN_MICROS, MAX_MICROS, options)
+        const convert = (v: unknown) => {
+          const infinite = infinity(v)
+          const micros = infinite === undefined ? floorDiv((v as bigint) * times, per) : farAway(infinite)
+          return within(micros, MIN_MICROS, MAX_MICROS, options)
+        }
         return { type: options.timestampNtz ? 'timestamp_ntz' : 'timestamp', convert }
       }
       if (unit !== '' && (text || options.time === 'string')) {

@@ -7,8 +7,8 @@ export interface NamedData {
   nullable: boolean
 }
 
-/** An Arrow IPC stream with exactly one record batch. */
-export function writeIpc(columns: NamedData[], rows: number): Uint8Array {
+/** An Arrow IPC stream with exactly one record batch, and `metadata` in its schema. */
+export function writeIpc(columns: NamedData[], rows: number, metadata?: Map<string, string>): Uint8Array {
   const fields = columns.map((column) => new Field(column.name, column.data.type, column.nullable))
   const data = makeData({
     type: new Struct(fields),
@@ -16,6 +16,6 @@ export function writeIpc(columns: NamedData[], rows: number): Uint8Array {
     nullCount: 0,
     children: columns.map((column) => column.data),
   })
-  const batch = new RecordBatch(new Schema(fields), data as never)
+  const batch = new RecordBatch(new Schema(fields, metadata), data as never)
   return RecordBatchStreamWriter.writeAll([batch]).toUint8Array(true)
 }

@@ -8,7 +8,8 @@ import { CodeWriter, type Reader } from './code.js'
 import { decimalTarget, putDecimal, putDecimalDouble, putDecimalText, putWholeText } from './decimals.js'
 import { checkMapKeys } from './map-keys.js'
 import { putBytes, putDouble, putFloat, putFloatAsDouble } from './put.js'
-import { type AvroNode, minWidth } from './schema.js'
+import { type AvroNode, type AvroRecord, minWidth } from './schema.js'
+import { NUMBER_FIELDS, putStructured, StructuredParts } from './structured.js'
 import {
   putBooleanText,
   putDateText,
@@ -49,11 +50,14 @@ const RUNTIME = {
   putIsoDate,
   putIsoTimestamp,
   putLongText,
+  putStructured,
   putTimestamp,
   putTimestampText,
   putTimeText,
   putWholeText,
 }
+
+const PARTS = new StructuredParts()
 
 /** Adds values and their types to the code: each column's value goes into its builder. */
 export class ReaderCompiler extends CodeWriter {
@@ -105,6 +109,16 @@ export class ReaderCompiler extends CodeWriter {
         }
         this.put('putTimeText', builder, row, 'lo', 'hi', JSON.stringify(meaning.unit))
         return
+      case 'structured':
+        this.put(
+          'putStructured',
+          builder,
+          row,
+          this.structuredParts(node as AvroRecord),
+          JSON.stringify(meaning.kind),
+          JSON.stringify(options.outOfRange),
+        )
+        return
       case 'decimal':
         if (node.kind === 'fixed') {
           this.emit(`n = ${node.size}; if (n > end - pos) fault('the message ends before its value does')`)
@@ -126,6 +140,29 @@ export class ReaderCompiler extends CodeWriter {
 
   private put(name: keyof typeof RUNTIME, builder: ColumnBuilder, ...rest: string[]): void {
     this.emit(`${name}(${[this.constant(builder), ...rest].join(', ')})`)
+  }
+
+  /** Reads the fields of a structured date or time; returns the name of what holds them ({@link StructuredParts}). */
+  structuredParts(node: AvroRecord): string {
+    const parts = this.constant(PARTS)
+    const field = (name: string, type: AvroNode): void => {
+      const at = (NUMBER_FIELDS as readonly string[]).indexOf(name)
+      if (type.kind === 'union') this.union(type.branches, (branch) => field(name, branch), '')
+      else if (at >= 0 && type.kind === 'int') {
+        this.int()
+        this.emit(`${parts}.numbers[${at}] = n`)
+      } else if (name === 'specialValue' && type.kind === 'string') {
+        this.length()
+        this.emit(`${parts}.special = n === 0 ? 0 : buf[pos]; pos += n`)
+      } else this.skip(type)
+    }
+    this.emit(`${parts}.reset()`)
+    for (const { name, type } of node.fields) {
+      this.emit('{')
+      field(name, type)
+      this.emit('}')
+    }
+    return parts
   }
 
   private putDecimal(
@@ -163,11 +200,9 @@ export class ReaderCompiler extends CodeWriter {
     this.length()
     if (options.leftOut !== undefined) {
       const { placeholder, onLeftOut } = options.leftOut
-      const forms = node.connectName === 'io.debezium.data.Json' ? ['text', 'json'] : ['text']
-      const tests = forms.map((form) => {
-        const bytes = placeholder[form as 'text' | 'json']
-        return `(n === ${bytes.length} && bytesEqual(buf, pos, ${this.constant(bytes)}))`
-      })
+      const tests = placeholder
+        .formsOf(node)
+        .map((bytes) => `(n === ${bytes.length} && bytesEqual(buf, pos, ${this.constant(bytes)}))`)
       this.emit(`if (${tests.join(' || ')}) ${this.constant(onLeftOut)}(${row})\nelse`)
     }
     store()
@@ -276,8 +311,9 @@ export class ReaderCompiler extends CodeWriter {
         branches,
         (branch) => {
           this.emit(`${to}.valid[${row}] = 1`)
-          const child = builder.children[others.indexOf(branch)] as ColumnBuilder
-          this.read(branch, child, row, { outOfRange: options.outOfRange }, nested)
+          // By its name: the struct may have fields of a record, or of a union with other members, before it.
+          const at = builder.names.indexOf(`member${others.indexOf(branch)}`)
+          this.read(branch, builder.children[at] as ColumnBuilder, row, { outOfRange: options.outOfRange }, nested)
         },
         onNull,
       )
@@ -300,6 +336,12 @@ export class ReaderCompiler extends CodeWriter {
     const [count, i, item] = [this.fresh('c'), this.fresh('j'), this.fresh('i')]
     // Items of no bytes are taken for as many as the message has bytes: without a bound they could fill the memory.
     const width = node.kind === 'map' ? 1 + minWidth(node.values) : Math.max(1, minWidth(node.items))
+    const leftOut = options.leftOut?.placeholder.listsOf(node) ?? []
+    for (const bytes of leftOut) {
+      this.emit(`if (bytesEqual(buf, pos, ${this.constant(bytes)})) {
+${this.constant(options.leftOut?.onLeftOut)}(${row}); pos += ${bytes.length} } else`)
+    }
+    this.emit('{')
     this.emit(`${to}.start = ${to}.count; ${to}.startRow = ${row}
 for (;;) { r = readBlockCount(buf, pos, end, ${width})
 const ${count} = r.value; pos = r.next; if (${count} === 0) break
@@ -316,12 +358,7 @@ for (let ${i} = 0; ${i} < ${count}; ${i}++) { const ${item} = ${to}.count++`)
     } else this.read(node.items, builder.child, item, inner, true)
     this.emit('} }')
     if (node.kind === 'map') this.put('checkMapKeys', builder)
-    this.emit(`${to}.offsets[${row} + 1] = ${to}.count; ${to}.valid[${row}] = 1`)
-    if (options.leftOut === undefined) return
-    const { placeholder, onLeftOut } = options.leftOut
-    this.emit(
-      `if (${this.constant(placeholder)}.isIn(${to})) { ${to}.clear(${row}); ${this.constant(onLeftOut)}(${row}) }`,
-    )
+    this.emit(`${to}.offsets[${row} + 1] = ${to}.count; ${to}.valid[${row}] = 1 }`)
   }
 }
 

@@ -1,6 +1,7 @@
 /** Values as their exact text, for columns that are stored as strings (`type: 'string'`). As Spark's cast in UTC. */
 import type { BytesBuilder } from '../arrow/builders.js'
 import type { TimeUnit } from '../debezium/types.js'
+import { infiniteDay, infiniteNanos } from './infinity.js'
 
 /** Stores a text that we made. */
 export function putText(to: BytesBuilder, row: number, text: string): void {
@@ -79,16 +80,22 @@ function dayText(days: number): string {
   const day = ofYear - Math.floor((153 * march + 2) / 5) + 1
   const month = march < 10 ? march + 3 : march - 9
   const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-  const sign = year < 0 ? '-' : year > 9999 ? '+' : ''
-  return `${sign}${String(Math.abs(year)).padStart(4, '0')}-${two(month)}-${two(day)}`
+  return `${signedYear(year)}-${two(month)}-${two(day)}`
 }
 
-function two(value: number): string {
+/** A year as ISO 8601 has it: `-0043`, `2024`, `+20000`. */
+export function signedYear(year: number): string {
+  const sign = year < 0 ? '-' : year > 9999 ? '+' : ''
+  return sign + String(Math.abs(year)).padStart(4, '0')
+}
+
+/** A number of two digits. */
+export function two(value: number): string {
   return String(value).padStart(2, '0')
 }
 
 export function putDateText(to: BytesBuilder, row: number, days: number): void {
-  putText(to, row, dayText(days))
+  putText(to, row, infiniteDay(days) ?? dayText(days))
 }
 
 const PER_SECOND = { ms: 1_000n, us: 1_000_000n, ns: 1_000_000_000n }
@@ -96,6 +103,11 @@ const DIGITS = { ms: 3, us: 6, ns: 9 }
 
 /** `2024-01-31 12:30:00.5`: UTC, as many digits of the second as are not zero, years as {@link putDateText}'s. */
 export function putTimestampText(to: BytesBuilder, row: number, low: number, high: number, unit: TimeUnit): void {
+  const infinite = unit === 'ns' ? infiniteNanos(low, high) : undefined
+  if (infinite !== undefined) {
+    putText(to, row, infinite)
+    return
+  }
   const value = longOf(low, high)
   const per = PER_SECOND[unit]
   const part = ((value % per) + per) % per

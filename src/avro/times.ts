@@ -1,6 +1,7 @@
 /** Dates and timestamps: range checks, and ISO 8601 text. */
 import type { FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange, TimeUnit } from '../debezium/types.js'
+import { infiniteDay, infiniteNanos } from './infinity.js'
 import { longOf } from './texts.js'
 import { fault } from './wire.js'
 
@@ -24,10 +25,11 @@ const WORD = 4294967296
 export function putDate(to: FixedBuilder, row: number, days: number, outOfRange: OutOfRange): void {
   if (days < MIN_DAY || days > MAX_DAY) {
     if (outOfRange === 'null') return
+    const infinite = infiniteDay(days)
     if (outOfRange === 'fail') {
-      fault(`the date ${days} (days since 1970-01-01) lies outside the years 1 to 9999`, to.path)
+      fault(`the date ${infinite ?? `${days} (days since 1970-01-01)`} lies outside the years 1 to 9999`, to.path)
     }
-    days = days < 0 ? MIN_DAY : MAX_DAY
+    days = (infinite === undefined ? days > 0 : infinite === 'infinity') ? MAX_DAY : MIN_DAY
   }
   to.i32[row] = days
   to.valid[row] = 1
@@ -64,7 +66,12 @@ export function putTimestamp(
     high = high * 1000 + carry
     low = product - carry * WORD
   } else {
-    // Every 64-bit number of nanoseconds lies between 1677 and 2262.
+    // Every other 64-bit number of nanoseconds lies between 1677 and 2262.
+    const infinite = infiniteNanos(low, high)
+    if (infinite !== undefined) {
+      putBeyond(to, row, infinite === '-infinity', outOfRange, () => `${infinite} (${longOf(low, high)} nanoseconds)`)
+      return
+    }
     const quotient = Math.floor(high / 1000)
     low = Math.floor(((high - quotient * 1000) * WORD + (low >>> 0)) / 1000)
     high = quotient
@@ -109,6 +116,12 @@ function isLeap(year: number): boolean {
 
 const MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 
+/** Whether the calendar has this day. */
+export function isDay(year: number, month: number, day: number): boolean {
+  if (month < 1 || month > 12 || day < 1) return false
+  return day <= (month === 2 && isLeap(year) ? 29 : (MONTH_DAYS[month - 1] as number))
+}
+
 /** Days since 1970 of a day in the Gregorian calendar, also before it began. */
 function daysOf(year: number, month: number, day: number): number {
   const y = month <= 2 ? year - 1 : year
@@ -140,8 +153,7 @@ function parseDay(bytes: Uint8Array, pos: number, end: number): Found {
   const year = digits(bytes, pos, yearDigits) * (negative ? -1 : 1)
   const month = digits(bytes, at + 1, 2)
   const day = digits(bytes, at + 4, 2)
-  if (bytes[at] !== 0x2d || bytes[at + 3] !== 0x2d || month < 1 || month > 12 || day < 1) return Found.malformed
-  if (day > (month === 2 && isLeap(year) ? 29 : (MONTH_DAYS[month - 1] as number))) return Found.malformed
+  if (bytes[at] !== 0x2d || bytes[at + 3] !== 0x2d || !isDay(year, month, day)) return Found.malformed
   parsed.days = daysOf(year, month, day)
   parsed.at = at + 6
   return Found.moment

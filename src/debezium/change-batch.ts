@@ -49,6 +49,12 @@ export const CONTROL_COLUMNS = [
   '_left_out',
 ] as const
 
+/**
+ * Metadata of the stream's schema: what the columns' types do not tell of their values (forms.ts), as JSON. The table
+ * remembers it as a property of the same name, and refuses batches that say otherwise.
+ */
+export const FORMS = 'kafka2delta.forms'
+
 /** A record that could not be decoded. */
 export interface BadRecord {
   topic: string

@@ -12,16 +12,7 @@ import { Notes, noteUnknownNames } from './ignored.js'
 import { KeyUpdates } from './key-updates.js'
 import { OLD_KEY_HEADER } from './keys.js'
 import { TableLayout } from './layout.js'
-import {
-  BatchIds,
-  deleteOf,
-  isFault,
-  NULL_PART,
-  problemOf,
-  readAll,
-  timeOf,
-  UNUSABLE_PART,
-} from './messages.js'
+import { BatchIds, deleteOf, isFault, NULL_PART, problemOf, readAll, timeOf, UNUSABLE_PART } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
 import { OldKeys } from './old-keys.js'
 import { type DecodeOptions, type ResolvedOptions, resolveOptions } from './options.js'

@@ -33,18 +33,54 @@ function fieldType(record: AvroRecord, name: string): AvroNode | undefined {
   return record.fields.find((field) => field.name === name)?.type
 }
 
-/** The envelope's parts, or null where the value is no envelope. */
+/** For a record that an envelope leaves out. */
+const NO_FIELDS: AvroRecord = { kind: 'record', name: '', fields: [] }
+
+/** Debezium's name of an envelope's record. */
+function isNamedEnvelope({ name, connectName }: AvroRecord): boolean {
+  return [name, connectName ?? ''].some((given) => /(^|\.)Envelope$/.test(given))
+}
+
+/** Why an envelope cannot be read, and what to do. */
+function unusableEnvelope(record: AvroRecord): string {
+  const has = (name: string) => fieldType(record, name) !== undefined
+  if (has('specversion')) {
+    return 'the value is a CloudEvent: set value.converter=io.confluent.connect.avro.AvroConverter in the connector'
+  }
+  const after = fieldType(record, 'after')
+  if (has('updateDescription') || (after !== undefined && withoutNull(after)?.kind === 'string')) {
+    return (
+      "the value is MongoDB's envelope, whose row is a JSON text: flatten it in the connector with the transform " +
+      'io.debezium.connector.mongodb.transforms.ExtractNewDocumentState'
+    )
+  }
+  const lacks = ['op', 'after'].filter((name) => !has(name)).join(' and ')
+  return (
+    `the value is the envelope ${record.name}, ` +
+    `${lacks === '' ? 'but its op, its after or its source is of another type than Debezium’s' : `which lacks ${lacks}`}: ` +
+    'leave envelopes as Debezium makes them, or flatten them with the transform ' +
+    'io.debezium.transforms.ExtractNewRecordState'
+  )
+}
+
+/** The envelope's parts; null where the value is no envelope, and the reason where it is one that cannot be read. */
 export function envelopeShape(
   record: AvroRecord,
   specs: MetadataSpec[],
   options: ResolvedOptions,
-): EnvelopeShape | null {
-  const before = recordOf(fieldType(record, 'before'))
+): EnvelopeShape | string | null {
   const after = recordOf(fieldType(record, 'after'))
-  const source = recordOf(fieldType(record, 'source'))
+  const given = { before: recordOf(fieldType(record, 'before')), source: recordOf(fieldType(record, 'source')) }
   const op = fieldType(record, 'op')
-  if (before === null || after === null || source === null || op === undefined) return null
-  if (withoutNull(op)?.kind !== 'string') return null
+  const hasOp = op !== undefined && withoutNull(op)?.kind === 'string'
+  if (after === null || !hasOp || (given.before === null && given.source === null)) {
+    const parts = ['before', 'after', 'op', 'source'].some((name) => fieldType(record, name) !== undefined)
+    return parts && isNamedEnvelope(record) ? unusableEnvelope(record) : null
+  }
+  const { before, source } = { before: given.before ?? NO_FIELDS, source: given.source ?? NO_FIELDS }
+  if (/cassandra|scylla/i.test(`${source.name} ${source.connectName ?? ''}`)) {
+    return 'the value is an event of Cassandra or ScyllaDB, which has only the columns that a statement set, not the row'
+  }
   const captures = new Map<string, Capture>()
   const has = (name: string, capture: Capture): boolean => {
     const type = fieldType(source, name)
@@ -143,7 +179,7 @@ export function compileEnvelope(
       if (type.kind === 'union') compiler.union(type.branches, () => read(inner as AvroRecord), '')
       else read(inner as AvroRecord)
     }
-    if (name === 'before') {
+    if (name === 'before' && inner !== null) {
       within((record) => {
         compiler.emit(`${x}.beforeAt = pos`)
         compiler.skip(record)

@@ -1,8 +1,9 @@
 /** Keys: which columns a key message gives, and keys in headers. */
 import type { ColumnBuilder } from '../arrow/builders.js'
 import type { ReaderCompiler } from '../avro/compile.js'
-import type { AvroNode } from '../avro/schema.js'
+import type { AvroNode, AvroRecord } from '../avro/schema.js'
 import { withoutNull } from '../avro/schema.js'
+import type { StructuredParts } from '../avro/structured.js'
 import { DecodeFault, fault } from '../avro/wire.js'
 import type { TableLayout } from './layout.js'
 import type { ResolvedOptions } from './options.js'
@@ -56,6 +57,10 @@ function checkFraction(bytes: Buffer, at: number, length: number, path: string):
   if (/\.\d{6}0*[1-9]/.test(bytes.toString('latin1', at, at + length))) fault(BEYOND_MICROS, path)
 }
 
+function checkParts(parts: StructuredParts, path: string): void {
+  if (parts.special === 0 && parts.get('nanos', path) % 1000 !== 0) fault(BEYOND_MICROS, path)
+}
+
 /** Emits a check, where keys that differ could be stored as the same: times are stored in microseconds. */
 export function emitExactness(compiler: ReaderCompiler, type: AvroNode, builder: ColumnBuilder): void {
   const meaning = withoutNull(type) === null ? null : meaningOf(withoutNull(type) as AvroNode)
@@ -63,12 +68,16 @@ export function emitExactness(compiler: ReaderCompiler, type: AvroNode, builder:
   if (builder.type.kind !== 'timestamp') return
   const nanos = meaning !== null && 'unit' in meaning && meaning.unit === 'ns'
   const text = meaning?.is === 'isoTimestamp' || meaning?.is === 'zonedTimestamp'
-  if (!nanos && !text) return
+  const structured = meaning?.is === 'structured'
+  if (!nanos && !text && !structured) return
   const path = JSON.stringify(builder.path)
   const check = (node: AvroNode) => {
     if (nanos) {
       compiler.long()
       compiler.emit(`${compiler.constant(checkNanos)}(lo, hi, ${path})`)
+    } else if (structured) {
+      const parts = compiler.structuredParts(node as AvroRecord)
+      compiler.emit(`${compiler.constant(checkParts)}(${parts}, ${path})`)
     } else {
       compiler.length()
       compiler.emit(`${compiler.constant(checkFraction)}(buf, pos, n, ${path}); pos += n`)

@@ -6,10 +6,15 @@ import { type AvroNode, describeAvro } from '../avro/schema.js'
 import { schemaName, schemaPosition } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONTROL_COLUMNS } from './change-batch.js'
+import { type Forms, formsOf, otherForm } from './forms.js'
 import { columnOptions, keyColumnOptions, type ResolvedOptions } from './options.js'
 import { type ColumnOptions, columnTypeOf } from './types.js'
 
 const CONTROL_NAMES = new Set<string>(CONTROL_COLUMNS)
+
+const FORM_REMEDY =
+  'set the connector (time.precision.mode) or the option back, or write to a new table; times of day as texts ' +
+  "(columns: {name: {time: 'string'}}) have no unit"
 
 function origin(schemaId: number): string {
   return schemaId >= 0 ? `schema ${schemaName(schemaId)}` : 'of the options'
@@ -28,6 +33,7 @@ export class LayoutColumn {
     readonly source: string,
     /** The schema that first had this type. */
     public schemaId: number,
+    readonly forms: Forms,
   ) {
     this.builder = builderFor(type, name)
   }
@@ -94,12 +100,15 @@ export class TableLayout {
    */
   add(field: string, node: AvroNode, schemaId: number, name: string = this.nameOf(field)): LayoutColumn {
     const { topic } = this.options
-    const type = columnTypeOf(node, this.optionsOf(field, name), field)
+    const options = this.optionsOf(field, name)
+    const type = columnTypeOf(node, options, field)
+    const forms = formsOf(node, options)
     const known = this.byName.get(name)
     if (known === undefined) {
       const source = field === name ? describeAvro(node) : `${field}: ${describeAvro(node)}`
-      return this.append(name, type, source, schemaId)
+      return this.append(name, type, source, schemaId, forms)
     }
+    this.checkForms(known, forms, schemaId)
     if (sameType(known.type, type)) return known
     const wider = widen(known.type, type)
     if (wider === null) {
@@ -117,6 +126,29 @@ export class TableLayout {
       this.changed()
     }
     return known
+  }
+
+  /** Values of one column must mean the same: numbers have one unit, and members of a union keep their places. */
+  private checkForms(known: LayoutColumn, forms: Forms, schemaId: number): void {
+    const { topic } = this.options
+    const other = otherForm(known.forms, forms)
+    if (other !== null) {
+      throw new KafkaToDeltaError(
+        'SCHEMA_INCOMPATIBLE',
+        `${topic}: the column ${known.name}${other.path} holds ${other.before} in schema ${known.schemaId} and ` +
+          `${other.now} in schema ${schemaId}, which one column cannot tell apart: ${FORM_REMEDY}`,
+        { topic, column: known.name, schemaId },
+      )
+    }
+    for (const [path, form] of forms) known.forms.set(path, form)
+  }
+
+  /** By column and path: the forms that a table must remember. */
+  forms(): Record<string, string> {
+    const all = this.columns.flatMap(({ name, forms }) =>
+      [...forms].map(([path, form]) => [`${name}${path}`, form] as const),
+    )
+    return Object.fromEntries(all.filter(([, form]) => form !== ''))
   }
 
   /** Adds a column that no schema defines; again: does nothing. */
@@ -142,7 +174,13 @@ export class TableLayout {
     return this.isKey(name) ? keyColumnOptions(this.options, field) : columnOptions(this.options, field)
   }
 
-  private append(name: string, type: ColumnType, source: string, schemaId: number): LayoutColumn {
+  private append(
+    name: string,
+    type: ColumnType,
+    source: string,
+    schemaId: number,
+    forms: Forms = new Map(),
+  ): LayoutColumn {
     const { topic } = this.options
     const remedy = `rename it with renameColumns or leave it out with excludeColumns`
     if (CONTROL_NAMES.has(name.toLowerCase())) {
@@ -161,7 +199,7 @@ export class TableLayout {
         { topic, column: name, ...schemaPosition(schemaId) },
       )
     }
-    const column = new LayoutColumn(name, type, source, schemaId)
+    const column = new LayoutColumn(name, type, source, schemaId, forms)
     this.columns.push(column)
     this.byName.set(name, column)
     this.byLowerName.set(name.toLowerCase(), column)

@@ -1,18 +1,16 @@
 /** Debezium's placeholder for values that a change leaves out (unchanged TOAST columns), in all its forms. */
 import { createHash } from 'node:crypto'
-import { BytesBuilder, type ColumnBuilder, FixedBuilder, type ListBuilder, StructBuilder } from '../arrow/builders.js'
+import { type AvroNode, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { meaningOf } from './types.js'
 
 export const DEFAULT_PLACEHOLDER = '__debezium_unavailable_value'
 
 /** The forms of one configured placeholder (`unavailable.value.placeholder`). */
 export class Placeholder {
-  /** As text, and as bytes. */
-  readonly text: Buffer
-  /** As the JSON text of a map that has it as its one key and value (hstore). */
-  readonly json: Buffer
-  /** As the text of a UUID. */
-  readonly uuid: Buffer
+  /** The placeholder itself, which is also its form in a field of bytes. */
+  readonly bytes: Buffer
+  private readonly uuid: Buffer
 
   /**
    * @param configured the connector's setting; `hex:` and hexadecimal digits stand for bytes
@@ -25,57 +23,102 @@ export class Placeholder {
         `unavailableValuePlaceholder is ${JSON.stringify(configured)}: give text, or "hex:" and pairs of hexadecimal digits`,
       )
     }
-    this.text = configured.startsWith('hex:') ? Buffer.from(configured.slice(4), 'hex') : Buffer.from(configured)
-    const text = this.text.toString()
-    this.json = Buffer.from(JSON.stringify({ [text]: text }))
-    this.uuid = Buffer.from(nameUuid(this.text))
+    this.bytes = configured.startsWith('hex:') ? Buffer.from(configured.slice(4), 'hex') : Buffer.from(configured)
+    this.uuid = Buffer.from(nameUuid(this.bytes))
   }
 
-  /** Whether the row's array or map, just appended to `list`, is the placeholder. */
-  isIn(list: ListBuilder): boolean {
-    const items = list.count - list.start
-    const child: ColumnBuilder = list.child
-    if (items === 1 && child instanceof BytesBuilder) {
-      return isItem(child, list.start, this.text) || isItem(child, list.start, this.uuid)
-    }
-    if (items === 1 && child instanceof StructBuilder && list.type.kind === 'map') {
-      const [key, value] = child.children
-      return (
-        key instanceof BytesBuilder &&
-        value instanceof BytesBuilder &&
-        isItem(key, list.start, this.text) &&
-        isItem(value, list.start, this.text)
-      )
-    }
-    return items === this.text.length && child instanceof FixedBuilder && this.areItems(child, list.start)
+  /**
+   * Its forms in a field of text or bytes. A text may hold bytes in the form that `binary.handling.mode` gives them,
+   * and a map (PostgreSQL's hstore) as JSON.
+   */
+  formsOf(node: AvroNode): Buffer[] {
+    const { bytes } = this
+    if (node.kind !== 'string') return [bytes]
+    const text = bytes.toString()
+    const forms = [text, bytes.toString('base64'), urlSafeBase64(bytes), bytes.toString('hex')]
+    if (node.connectName === 'io.debezium.data.Json') forms.push(JSON.stringify({ [text]: text }))
+    return [...new Set(forms)].map((form) => Buffer.from(form))
   }
 
-  /** Whether the numbers from `start` are the placeholder's bytes, signed as Java's are. */
-  private areItems(child: FixedBuilder, start: number): boolean {
-    const { kind } = child.type
-    const words = kind === 'long' ? 2 : kind === 'integer' || kind === 'date' ? 1 : 0
-    if (words === 0) return false
-    for (let i = 0; i < this.text.length; i++) {
-      const value = child.i32[(start + i) * words] as number
-      const high = words === 2 ? (child.i32[(start + i) * 2 + 1] as number) : value >> 31
-      const byte = this.text[i] as number
-      if (child.valid[start + i] !== 1 || high !== value >> 31) return false
-      if (value !== byte && value !== byte - 256) return false
+  /**
+   * Its forms as an array or map, in the bytes that Avro's Java library writes: one item with the text, or one item for
+   * each of its bytes. An array of truth values has no form: Debezium makes them all true, which may be a real value.
+   */
+  listsOf(node: AvroNode): Buffer[] {
+    const { bytes, uuid } = this
+    if (node.kind === 'map') {
+      const value = itemOfText(node.values, bytes)
+      return value === null ? [] : [listOf([Buffer.concat([prefixed(bytes), value])])]
     }
-    return true
+    if (node.kind !== 'array') return []
+    const ofTexts = [bytes, uuid].map((text) => itemOfText(node.items, text)).map((item) => [item])
+    const ofBytes = [...bytes].map((byte) => itemOfByte(node.items, (byte << 24) >> 24))
+    return [...ofTexts, ofBytes].filter((items) => items.every((item) => item !== null)).map(listOf)
   }
+}
+
+function urlSafeBase64(bytes: Buffer): string {
+  return bytes.toString('base64').replaceAll('+', '-').replaceAll('/', '_')
+}
+
+/** An Avro int or long. */
+function varint(value: number): Buffer {
+  let rest = ((value << 1) ^ (value >> 31)) >>> 0
+  const bytes: number[] = []
+  for (; rest > 127; rest >>>= 7) bytes.push((rest & 127) | 128)
+  return Buffer.from([...bytes, rest])
+}
+
+function prefixed(bytes: Buffer): Buffer {
+  return Buffer.concat([varint(bytes.length), bytes])
+}
+
+/** An array or map of one block. */
+function listOf(items: (Buffer | null)[]): Buffer {
+  return Buffer.concat([varint(items.length), ...(items as Buffer[]), varint(0)])
+}
+
+/** The item in the one branch of a union that is not null. */
+function inUnion(node: AvroNode, item: (branch: AvroNode) => Buffer | null): Buffer | null {
+  if (node.kind !== 'union') return item(node)
+  const only = withoutNull(node)
+  const encoded = only === null ? null : item(only)
+  return encoded && Buffer.concat([varint(node.branches.indexOf(only as AvroNode)), encoded])
+}
+
+function itemOfText(node: AvroNode, text: Buffer): Buffer | null {
+  return inUnion(node, (item) => {
+    const isText = item.kind === 'string' || (item.kind === 'bytes' && meaningOf(item).is === 'plain')
+    return isText ? prefixed(text) : null
+  })
+}
+
+/** One byte as an item; decimals have it as their digits. */
+function itemOfByte(node: AvroNode, byte: number): Buffer | null {
+  return inUnion(node, (item) => {
+    const unscaled = Buffer.from([2, byte & 255])
+    switch (item.kind) {
+      case 'int':
+      case 'long':
+        return varint(byte)
+      case 'float':
+        return Buffer.from(Float32Array.of(byte).buffer)
+      case 'double':
+        return Buffer.from(Float64Array.of(byte).buffer)
+      case 'bytes':
+        return meaningOf(item).is === 'decimal' ? unscaled : null
+      case 'record':
+        return meaningOf(item).is === 'variableDecimal' ? Buffer.concat([varint(0), unscaled]) : null
+      default:
+        return null
+    }
+  })
 }
 
 /** Whether the bytes at `pos` are `wanted`; the caller has compared the lengths. */
 export function bytesEqual(bytes: Uint8Array, pos: number, wanted: Uint8Array): boolean {
   for (let i = wanted.length - 1; i >= 0; i--) if (bytes[pos + i] !== wanted[i]) return false
   return true
-}
-
-/** Whether the last value of `builder`, the item `index`, is `wanted`. */
-function isItem(builder: BytesBuilder, index: number, wanted: Uint8Array): boolean {
-  const start = builder.length - wanted.length
-  return builder.valid[index] === 1 && start === builder.start && bytesEqual(builder.data, start, wanted)
 }
 
 /** Java's UUID.nameUUIDFromBytes. */

@@ -106,6 +106,10 @@ export class Plan {
     }
 
     const envelope = envelopeShape(record, metadata, options)
+    if (typeof envelope === 'string') {
+      this.reason = envelope
+      return
+    }
     const row = envelope?.after ?? record
     const problem = this.choosePrimaryKey(new Set(row.fields.map((field) => layout.nameOf(field.name))))
     if (problem !== null && envelope === null) {

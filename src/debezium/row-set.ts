@@ -2,6 +2,7 @@
 import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'
+import { FORMS } from './change-batch.js'
 import type { TableLayout } from './layout.js'
 import { SEQ_SIZE, Sequences } from './order.js'
 
@@ -76,7 +77,9 @@ export class RowSet {
     if (layout.columns.some((column) => column.leftOut !== null)) {
       columns.push({ name: '_left_out', data: this.leftOut(layout), nullable: false })
     }
-    return writeIpc(columns, rows)
+    const forms = layout.forms()
+    const metadata = Object.keys(forms).length === 0 ? undefined : new Map([[FORMS, JSON.stringify(forms)]])
+    return writeIpc(columns, rows, metadata)
   }
 
   private orderColumns(): NamedData[] {

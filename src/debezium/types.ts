@@ -1,6 +1,7 @@
 /** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
+import type { StructuredKind } from '../avro/structured.js'
 import { KafkaToDeltaError } from '../errors.js'
 
 export type TimeUnit = 'ms' | 'us' | 'ns'
@@ -8,6 +9,7 @@ export type TimeUnit = 'ms' | 'us' | 'ns'
 export type Meaning =
   | { is: 'plain' | 'date' | 'isoDate' | 'isoTimestamp' | 'zonedTimestamp' | 'variableDecimal' }
   | { is: 'timestamp' | 'time'; unit: TimeUnit }
+  | { is: 'structured'; kind: StructuredKind }
   /** `declared`: the precision is the source's own, not the converter's stand-in for none. */
   | { is: 'decimal'; precision: number; scale: number; declared: boolean }
 
@@ -55,6 +57,14 @@ const STRING_MEANINGS = new Map<string, Meaning>([
   [`${TIME}ZonedTimestamp`, { is: 'zonedTimestamp' }],
 ])
 
+const STRUCTURED_MEANINGS = new Map<string, Meaning>([
+  [`${TIME}StructuredDate`, { is: 'structured', kind: 'date' }],
+  [`${TIME}StructuredTime`, { is: 'structured', kind: 'time' }],
+  [`${TIME}StructuredTimestamp`, { is: 'structured', kind: 'timestamp' }],
+  [`${TIME}StructuredZonedTime`, { is: 'structured', kind: 'zonedTime' }],
+  [`${TIME}StructuredZonedTimestamp`, { is: 'structured', kind: 'zonedTimestamp' }],
+])
+
 const INT_LOGICAL = new Map<string, Meaning>([
   ['date', { is: 'date' }],
   ['time-millis', { is: 'time', unit: 'ms' }],
@@ -87,7 +97,8 @@ export function meaningOf(node: AvroNode): Meaning {
     case 'fixed':
       return decimalMeaning(node) ?? PLAIN
     case 'record':
-      return isVariableDecimal(node) ? { is: 'variableDecimal' } : PLAIN
+      if (isVariableDecimal(node)) return { is: 'variableDecimal' }
+      return STRUCTURED_MEANINGS.get(name) ?? PLAIN
     default:
       return PLAIN
   }
@@ -146,12 +157,29 @@ export function columnTypeOf(
       return { kind: 'timestamp', utc: true }
     case 'time':
       return { kind: options.time === 'string' ? 'string' : node.kind === 'int' ? 'integer' : 'long' }
+    case 'structured':
+      return structuredType(meaning.kind, options)
     case 'decimal':
       return decimalType(meaning, options)
     case 'variableDecimal':
       return unboundedType(options)
     case 'plain':
       return plainType(node, options, path, within)
+  }
+}
+
+function structuredType(kind: StructuredKind, options: ColumnOptions): ColumnType {
+  switch (kind) {
+    case 'date':
+      return { kind: 'date' }
+    case 'timestamp':
+      return { kind: 'timestamp', utc: options.timestampNtz !== true }
+    case 'zonedTimestamp':
+      return { kind: 'timestamp', utc: true }
+    case 'time':
+      return { kind: options.time === 'string' ? 'string' : 'long' }
+    case 'zonedTime':
+      return { kind: 'string' }
   }
 }
 
@@ -225,10 +253,16 @@ function unionType(branches: AvroNode[], options: ColumnOptions, path: string, w
   if (others.length === 0) unsupported(path, 'has the type null alone')
   const types = others.map((branch) => columnTypeOf(branch, options, path, within))
   if (types.length === 1) return types[0] as ColumnType
-  const kinds = others.map((branch) => (meaningOf(branch).is === 'plain' ? branch.kind : 'other')).sort()
-  if (kinds.join() === 'int,long') return { kind: 'long' }
-  if (kinds.join() === 'double,float') return { kind: 'double' }
+  const number = numberOfUnion(branches)
+  if (number !== null) return { kind: number }
   return { kind: 'struct', fields: types.map((type, i) => ({ name: `member${i}`, type })) }
+}
+
+/** The type that holds a union of two numbers, as Spark's Avro reader has it; null for other unions. */
+export function numberOfUnion(branches: AvroNode[]): 'long' | 'double' | null {
+  const others = branches.filter((branch) => branch.kind !== 'null')
+  const kinds = others.map((branch) => (meaningOf(branch).is === 'plain' ? branch.kind : 'other')).sort()
+  return kinds.join() === 'int,long' ? 'long' : kinds.join() === 'double,float' ? 'double' : null
 }
 
 /** Scales above this are negative ones that a reader took for 11 unsigned bits. */

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::forms;
 use crate::order::{Order, Sequence};
 
 /// What a change does.
@@ -131,7 +132,7 @@ impl ChangeBatch {
             }
         };
         let orders = (values.is_some() || stamps.is_some()).then(|| (0..rows).map(order_of).collect());
-        let schema = Arc::new(Schema::new(fields));
+        let schema = Arc::new(Schema::new_with_metadata(fields, forms::of_batch(batch.schema().metadata())));
         let mut left = Vec::new();
         if let Some(left_out) = left_out {
             for (field, column) in left_out.fields().iter().zip(left_out.columns()) {

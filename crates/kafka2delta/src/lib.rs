@@ -14,6 +14,7 @@ pub mod error;
 pub mod expr;
 pub mod fill;
 mod follow;
+pub mod forms;
 pub mod index;
 pub mod keys;
 pub mod log;

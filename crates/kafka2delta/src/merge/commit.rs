@@ -11,6 +11,7 @@ use super::locate::Located;
 use super::prepare::Prepared;
 use super::{MergeResult, Offset};
 use crate::error::{Error, ErrorCode, Result};
+use crate::forms;
 use crate::index::Place;
 use crate::keys::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
@@ -185,6 +186,7 @@ impl KeyedTable {
                 configuration.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
             }
             self.set_own_properties(floor, &mut configuration)?;
+            forms::remember(&prepared.forms, &mut configuration)?;
             let mode = self.options.write_mode.name();
             configuration.extend(mode.map(|mode| (WRITE_MODE_PROPERTY.to_owned(), mode.to_owned())));
             let protocol = features::new_protocol(vectors, has_ntz, &configuration);
@@ -209,6 +211,7 @@ impl KeyedTable {
             metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
         }
         self.set_own_properties(floor, &mut metadata.configuration)?;
+        forms::remember(&prepared.forms, &mut metadata.configuration)?;
         if !self.copy_on_write() && !state.deletion_vectors_enabled() {
             metadata.configuration.insert("delta.enableDeletionVectors".into(), "true".into());
             commit.protocol = features::with_feature(&state.protocol, "deletionVectors");

@@ -10,6 +10,7 @@ use crate::batch::{ChangeBatch, Op};
 use crate::collapse::{Collapsed, Known, collapse};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::CompiledColumns;
+use crate::forms::{self, FORMS, Forms};
 use crate::keys::Fingerprint;
 use crate::options::WriteMode;
 use crate::order;
@@ -27,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) compiled: Arc<CompiledColumns>,
     /// The batch in the table's types, without additional columns.
     pub(super) base: RecordBatch,
+    /// What the types of the batch's columns do not tell.
+    pub(super) forms: Forms,
     pub(super) left_out: Vec<(String, BooleanArray)>,
     pub(super) partitions: Option<Vec<i32>>,
     pub(super) collapsed: Collapsed,
@@ -72,6 +75,9 @@ impl KeyedTable {
         let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
         let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
             evolve(&self.schema, &fields, evolution)?;
+        let known = forms::parse(self.property(FORMS))?;
+        let batch_forms = forms::of_columns(&batch.schema(), &with_batch)?;
+        forms::check(&known, &self.schema, &batch_forms, &batch.schema())?;
         let base_fields: Vec<Field> = with_batch
             .fields()
             .iter()
@@ -106,6 +112,7 @@ impl KeyedTable {
             widened_columns,
             compiled,
             base: conform_batch(&batch.data, &base_schema)?,
+            forms: batch_forms,
             left_out: Vec::new(),
             partitions: batch.partitions.clone(),
             collapsed: Collapsed::default(),

@@ -6,6 +6,7 @@ mod change_feed;
 mod expressions;
 mod features;
 mod foreign;
+mod forms;
 mod maintenance;
 mod model;
 mod partitions;
