@@ -76,7 +76,8 @@ export class FakeTable implements StreamTable {
     if (changes === null && !storage.exists) throw new Error('no table to commit offsets to')
     const rows = changes === null ? [] : (JSON.parse(Buffer.from(changes).toString()) as [string, string][])
     for (const [key, value] of rows) {
-      storage.rows.set(key, value)
+      if (value === 'gone') storage.rows.delete(key)
+      else storage.rows.set(key, value)
       storage.applied.push(`${key}=${value}`)
     }
     for (const { appId, last } of offsets) storage.offsets.set(appId, last)
@@ -225,7 +226,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
   }
 }
 
-/** Values: `bad` is a bad record, `ignore` no change. */
+/** Values: `bad` is a bad record, `ignore` no change, `gone` a delete. */
 export class FakeDecoder implements StreamDecoder {
   decoded = 0
   beforeDecode: (() => Promise<void> | void) | null = null
@@ -245,6 +246,7 @@ export class FakeDecoder implements StreamDecoder {
       }
     }
     result.numRows = rows.length
+    result.onlyRemoves = rows.every(([, value]) => value === 'gone')
     if (rows.length > 0) result.ipc = Buffer.from(JSON.stringify(rows))
     return result
   }

@@ -332,6 +332,26 @@ test('positions that only ignored messages moved are committed with the next row
   t.is(empty.tables.get('a')?.merges.length, 0)
 })
 
+test('changes that only remove rows make no table: their positions go with the first rows', async (t) => {
+  const storages = new Map([['a', new FakeStorage()]])
+  const start = async (topics: Record<string, (string | null)[][]>) => {
+    const { query, tables } = await startFake({ topics, storages, options: availableNow })
+    await query.awaitTermination()
+    return (tables.get('a') as FakeTable).merges
+  }
+  const removals = ['k=gone', 'h=gone']
+  t.is((await start({ a: [removals, ['m=gone']] })).length, 0)
+  const merges = await start({ a: [[...removals, 'k=1', 'h=2', 'h=gone'], ['m=gone']] })
+  t.is(merges.length, 1)
+  const storage = storages.get('a') as FakeStorage
+  t.deepEqual([...storage.rows], [['k', '1']])
+  t.is(storage.offsets.get('q:a:0'), 4n)
+  t.is(storage.offsets.get('q:a:1'), 0n)
+  // Where there is a table they are applied.
+  t.is((await start({ a: [[...removals, 'k=1', 'h=2', 'h=gone', 'k=gone'], ['m=gone']] })).length, 1)
+  t.is(storage.rows.size, 0)
+})
+
 test('a consumer that breaks down ends the query with its error', async (t) => {
   const { query, source } = await startFake({ topics: { a: [[]], b: [[]] } })
   source.emit('failed', new KafkaToDeltaError('KAFKA_CONSUMER_CRASHED', 'gone'))

@@ -119,17 +119,23 @@ export function widen(a: ColumnType, b: ColumnType): ColumnType | null {
   }
   if (a.kind === 'struct' && b.kind === 'struct') {
     const fields = [...a.fields]
+    // A struct that shares no field with the other is another one, as the engine has it.
+    let shared = 0
     for (const field of b.fields) {
-      const at = fields.findIndex((f) => f.name === field.name)
+      const at = fields.findIndex((f) => f.name.toLowerCase() === field.name.toLowerCase())
       const known = fields[at]
       if (known === undefined) {
         fields.push(field)
         continue
       }
+      // Delta does not tell names apart that differ only in case.
+      if (known.name !== field.name) return null
+      shared++
       const type = widen(known.type, field.type)
       if (type === null) return null
       fields[at] = { name: field.name, type }
     }
+    if (shared === 0) return null
     return { kind: 'struct', fields }
   }
   return a

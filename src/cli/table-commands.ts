@@ -143,13 +143,21 @@ export interface CompactFlags extends TableFlags {
   clusterBy?: string
 }
 
+/** A stream's table may get a column of `clusterBy` later; what is named by hand must be there. */
+function mustHaveColumns(names: readonly string[], schemaJson: string | null): void {
+  const { fields } = JSON.parse(schemaJson ?? '{"fields":[]}') as { fields: { name: string }[] }
+  const missing = names.find((name) => !fields.some((field) => field.name === name))
+  if (missing !== undefined) throw invalid(`--cluster-by names ${missing}, which is no column of the table`)
+}
+
 /** `kafka2delta compact`: steps until nothing is due. */
 export async function compact(path: string, flags: CompactFlags, output: Output): Promise<number> {
   const maxBytes = flags.maxBytes === undefined ? undefined : parseSize(flags.maxBytes)
   if (maxBytes === null) throw invalid(`--max-bytes: expected a size such as "1 GB", got ${flags.maxBytes}`)
   const more = flags.clusterBy === undefined ? {} : { clusterBy: flags.clusterBy.split(',').map((name) => name.trim()) }
   const total = { steps: 0, filesRemoved: 0, filesAdded: 0, bytesRead: 0, bytesWritten: 0, duration: 0 }
-  return withTable(path, flags, more, async (table) => {
+  return withTable(path, flags, more, async (table, { schemaJson }) => {
+    mustHaveColumns(more.clusterBy ?? [], schemaJson)
     for (;;) {
       const result = await table.compact({
         full: flags.full ?? false,

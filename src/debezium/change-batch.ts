@@ -69,6 +69,8 @@ export interface ChangeBatch {
   /** An Arrow IPC stream with exactly one record batch; null when no message is a change. */
   ipc: Uint8Array | null
   numRows: number
+  /** Whether no change leaves a row: deletes, tombstones and truncates alone. Such a batch makes no table. */
+  onlyRemoves?: boolean
   /** Names of the key columns, in the order of the key's schema. */
   primaryKey: string[]
   /** Messages that are no change of a row: heartbeats, transaction markers, schema changes, logical messages. */

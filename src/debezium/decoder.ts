@@ -271,7 +271,10 @@ export class TableDecoder {
     if (ipc === null && rowSet.rows > 0) return null
     this.tombstones.end(rowSet.sequences)
     const primaryKey = [...(layout.primaryKey ?? [])]
-    return { ipc, numRows: rowSet.rows, primaryKey, numIgnored, badRecords, notes: this.notes.take() }
+    // In a changelog a delete is a row, too.
+    const onlyRemoves = !rowSet.hasUpserts && this.options.writeMode !== 'append'
+    const notes = this.notes.take()
+    return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
   }
 
   /** Of changes whose row stays, or is one of a changelog. */

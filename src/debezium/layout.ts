@@ -20,6 +20,27 @@ function origin(schemaId: number): string {
   return schemaId >= 0 ? `schema ${schemaName(schemaId)}` : 'of the options'
 }
 
+/** Which option lets the stream go on with the same table. */
+function remedyFor(known: ColumnType, type: ColumnType, field: string, name: string): string {
+  const quoted = JSON.stringify(field)
+  const otherColumn =
+    `renameColumns: { ${quoted}: <other than ${name}> } stores the values in a column of their own, and excludeColumns ` +
+    'leaves them out'
+  const option = columnOptionFor(known, type)
+  if (option === null) return otherColumn
+  return `if the source’s values are still of that kind, columns: { ${quoted}: { ${option} } } stores them as before; otherwise ${otherColumn}`
+}
+
+/** The option of a column that gives values of `type` the type that is known, which the table has most likely. */
+function columnOptionFor(known: ColumnType, type: ColumnType): string | null {
+  // A numeric without precision and scale is a text, exact as it is.
+  if (known.kind === 'decimal' && type.kind === 'string') return `decimal: "${deltaTypeName(known)}"`
+  if (known.kind === 'double' && (type.kind === 'string' || type.kind === 'decimal')) return 'decimal: "double"'
+  if (known.kind === 'timestamp' && type.kind === 'timestamp') return `timestampNtz: ${!known.utc}`
+  const isSingle = !['binary', 'array', 'map', 'struct'].includes(type.kind)
+  return known.kind === 'string' && isSingle ? 'type: "string"' : null
+}
+
 export class LayoutColumn {
   builder: ColumnBuilder
   /** 1 where a row leaves the column as it is stored; made when first needed in a batch. */
@@ -115,7 +136,8 @@ export class TableLayout {
       throw new KafkaToDeltaError(
         'SCHEMA_INCOMPATIBLE',
         `${topic}: the column ${name} is ${deltaTypeName(known.type)} in schema ${schemaName(known.schemaId)} and ` +
-          `${deltaTypeName(type)} in schema ${schemaName(schemaId)}, and no type holds both`,
+          `${deltaTypeName(type)} in schema ${schemaName(schemaId)}, and no type holds both: ` +
+          remedyFor(known.type, type, field, name),
         { topic, column: name, ...schemaPosition(schemaId) },
       )
     }

@@ -2,12 +2,14 @@
 import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'
-import { FORMS } from './change-batch.js'
+import { FORMS, Op } from './change-batch.js'
 import type { TableLayout } from './layout.js'
 import { SEQ_SIZE, Sequences } from './order.js'
 
 export class RowSet {
   rows = 0
+  /** Whether a change is an upsert. */
+  hasUpserts = false
   readonly sequences = new Sequences()
   private ops: Uint8Array = new Uint8Array(0)
   private partitions: Int32Array = new Int32Array(0)
@@ -20,6 +22,7 @@ export class RowSet {
     this.times = withTimes ? new BigInt64Array(capacity) : null
     this.hasTime = new Uint8Array(withTimes ? capacity : 0)
     this.rows = 0
+    this.hasUpserts = false
     this.ops = new Uint8Array(capacity)
     this.partitions = new Int32Array(capacity)
     this.otherPartitions = false
@@ -41,6 +44,7 @@ export class RowSet {
     this.ops[this.rows] = op
     this.partitions[this.rows] = partition
     if (partition !== 0) this.otherPartitions = true
+    if (op === Op.upsert) this.hasUpserts = true
     this.rows++
   }
 

@@ -64,9 +64,12 @@ export interface NativeMergeResult {
   numFilesRemoved: number
   numFilesTouched: number
   bytesWritten: number
+  /** Columns, and nested fields by their paths (`address.zip`, `tags.element.name`), that are new. */
   addedColumns: string[]
-  /** Columns whose type grew: the table was rewritten. */
+  /** Those whose type grew: the table was rewritten. */
   widenedColumns: string[]
+  /** What the user should know, each said once as long as the table is open. */
+  notes?: string[]
   /** Milliseconds. */
   timings: { collapse: number; locate: number; fetch: number; write: number; commit: number; total: number }
 }

@@ -298,8 +298,7 @@ export class TableLoop {
     const offsets = this.#positions.offsetsFor(ranges)
     // Before the commit: a crash between the two repeats the letters, which are stored once, and loses none.
     const written = await this.#writeDeadLetters(letters, offsets)
-    // Without a key there are truncates alone, which no table has rows for yet.
-    const changesNothing = changes.ipc === null || (!this.#exists && changes.primaryKey.length === 0)
+    const changesNothing = changes.ipc === null || (changes.onlyRemoves === true && !(await this.#tableExists()))
     if (written === 'written' && changesNothing && !this.#mustCommit(decoded)) {
       this.#numBadRecords += changes.badRecords.length
       await this.#keep(decoded, begun)
@@ -345,6 +344,16 @@ export class TableLoop {
     )
     this.#lastBegun = begun
     this.#compaction?.noteCommit()
+  }
+
+  /**
+   * Whether there is a table to remove rows from. Until there is one, changes that only remove rows make none: they do
+   * not tell all columns. Their positions are kept with those of the first rows; a start before that reads them again.
+   */
+  async #tableExists(): Promise<boolean> {
+    // Another loop may have made it, where tables share a path.
+    if (!this.#exists) this.#exists = (await this.#retried(() => this.#options.delta.refresh())).exists
+    return this.#exists
   }
 
   /** A batch is in the table, or dropped. */
@@ -436,6 +445,7 @@ export class TableLoop {
       const result = await this.#retried(() => this.#options.delta.merge(ipc, { primaryKey, offsets, transfer: true }))
       this.#positions.committed(offsets)
       this.#exists = true
+      for (const note of result.notes ?? []) this.#options.logger.warn({ topic: this.topic, table: this.name }, note)
       const { numMissingValues } = result
       if (numMissingValues > 0) {
         const note = 'changes left out values that are stored nowhere: they are null'

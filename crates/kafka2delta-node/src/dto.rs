@@ -172,6 +172,7 @@ pub struct NativeMergeResult {
     pub bytes_written: i64,
     pub added_columns: Vec<String>,
     pub widened_columns: Vec<String>,
+    pub notes: Vec<String>,
     pub timings: NativeTimings,
 }
 
@@ -196,6 +197,7 @@ impl From<MergeResult> for NativeMergeResult {
             bytes_written: number(result.bytes_written),
             added_columns: result.added_columns,
             widened_columns: result.widened_columns,
+            notes: result.notes,
             timings: NativeTimings {
                 collapse: t.collapse,
                 locate: t.locate,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorCode, Result};
 use crate::forms;
 use crate::order::{Order, Sequence};
+use crate::write::empty_to_null;
 
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +148,27 @@ impl ChangeBatch {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let data = RecordBatch::try_new_with_options(schema, columns, &options)?;
         Ok(Self { data, ops, partitions, orders, old_keys, times, left_out: left })
+    }
+
+    /// Makes empty texts null in partition columns, also in old keys, and gives the columns that had some: see
+    /// [`empty_to_null`].
+    pub fn clear_empty_partition_values(&mut self, partition_columns: &[String]) -> Result<Vec<String>> {
+        if partition_columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (data, found) = empty_to_null(&self.data, partition_columns)?;
+        self.data = data;
+        if let Some(old) = &self.old_keys {
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(old.len()));
+            let schema = Arc::new(Schema::new(old.fields().clone()));
+            let parts = RecordBatch::try_new_with_options(schema, old.columns().to_vec(), &options)?;
+            let (parts, in_old) = empty_to_null(&parts, partition_columns)?;
+            if !in_old.is_empty() {
+                let (fields, nulls) = (old.fields().clone(), old.nulls().cloned());
+                self.old_keys = Some(StructArray::try_new(fields, parts.columns().to_vec(), nulls)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Number of changes.

@@ -17,6 +17,7 @@ use crate::log::state::{FileId, TableState};
 use crate::lookback::{History, deleted_rows};
 use crate::read::read_rows;
 use crate::scan::is_live;
+use crate::schema::conform;
 
 /// Bytes of rows kept for keys that were updated before their row was stored.
 const MAX_MOVED_BYTES: usize = 64 << 20;
@@ -286,12 +287,10 @@ fn gather(
     for source in sources {
         let mut find_kept = |rows: &MovedRows, key: &Fingerprint| {
             let (batch, row) = rows.find(key)?;
-            let array = batch.column_by_name(name)?;
-            let fits = array.data_type() == schema.field(column).data_type();
-            fits.then(|| {
-                arrays.push(array.clone());
-                (arrays.len() - 1, row)
-            })
+            // The row may have been kept before the column grew.
+            let value = batch.column_by_name(name)?.slice(row, 1);
+            arrays.push(conform(&value, schema.field(column).data_type()).ok()?);
+            Some((arrays.len() - 1, 0))
         };
         let (kept, place) = match source {
             Source::Batch(row) => (Some((0, *row as usize)), None),

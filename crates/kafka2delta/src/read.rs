@@ -190,7 +190,8 @@ fn in_table_types(batch: &RecordBatch, add: &Add, schema: &Schema, columns: &[St
 }
 
 fn partition_column(values: &StringMap, field: &arrow::datatypes::Field, num_rows: usize) -> Result<ArrayRef> {
-    let Some(Some(text)) = values.get(field.name()) else {
+    // Delta has no empty partition value: an empty text is null, and some writers put it for null.
+    let Some(text) = values.get(field.name()).and_then(Option::as_ref).filter(|text| !text.is_empty()) else {
         return Ok(new_null_array(field.data_type(), num_rows));
     };
     let text = arrow::array::StringArray::new_repeated(text, num_rows);

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
+};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use delta_kernel::engine::arrow_conversion::{TryFromArrow, TryIntoArrow};
 use delta_kernel::schema::StructType;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::expr::type_name;
 
 /// What to do with columns that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,65 +84,207 @@ fn incompatible(message: String) -> Error {
 pub struct Evolved {
     /// All columns, the new ones at the end.
     pub schema: SchemaRef,
-    /// Names of the new ones.
+    /// Paths of the new columns and nested fields: `address.zip`, `tags.element.name`, `prices.value`.
     pub added: Vec<String>,
-    /// Names of those whose type grew: the table's files are to be rewritten.
+    /// Paths of those whose type grew: the table's files are to be rewritten.
     pub widened: Vec<String>,
 }
 
 /// The table's schema after a batch with these fields.
 ///
 /// A column that the batch lacks stays. A type stays the table's where the batch's values fit it, and grows where both
-/// fit a wider one.
+/// fit a wider one. The fields of structs, also within arrays and maps, follow the same rules as columns.
 pub fn evolve(table: &Schema, batch: &[Field], evolution: SchemaEvolution) -> Result<Evolved> {
-    let mut fields: Vec<Arc<Field>> = table.fields().to_vec();
-    let (mut added, mut widened) = (Vec::new(), Vec::new());
-    for field in batch {
-        let Some(known) = fields.iter_mut().find(|f| f.name().eq_ignore_ascii_case(field.name())) else {
-            match evolution {
-                SchemaEvolution::Add => {
-                    added.push(field.name().clone());
-                    fields.push(Arc::new(canonical(field)?));
-                }
-                SchemaEvolution::None => {}
-                SchemaEvolution::Fail => {
-                    return Err(incompatible(format!(
-                        "the changes have a new column '{}' of type {}, and schemaEvolution is 'fail'",
-                        field.name(),
-                        field.data_type()
-                    )));
-                }
+    Growth::new(evolution).evolve(table, batch)
+}
+
+/// The same, for the columns that expressions make.
+pub fn evolve_additional(table: &Schema, columns: &[Field]) -> Result<Evolved> {
+    Growth { additional: true, ..Growth::new(SchemaEvolution::Add) }.evolve(table, columns)
+}
+
+/// What the schema of a batch adds to the table's.
+struct Growth {
+    evolution: SchemaEvolution,
+    /// Whether the columns are those that expressions make.
+    additional: bool,
+    /// The column that is looked at.
+    column: String,
+    added: Vec<String>,
+    widened: Vec<String>,
+}
+
+impl Growth {
+    fn new(evolution: SchemaEvolution) -> Self {
+        Self { evolution, additional: false, column: String::new(), added: Vec::new(), widened: Vec::new() }
+    }
+
+    fn evolve(mut self, table: &Schema, batch: &[Field]) -> Result<Evolved> {
+        let fields = self.fields(table.fields(), batch.iter(), "")?;
+        Ok(Evolved { schema: Arc::new(Schema::new(fields)), added: self.added, widened: self.widened })
+    }
+
+    /// The table's columns, or a struct's fields, with those of the batch: the new ones at the end.
+    fn fields<'a>(
+        &mut self,
+        table: &Fields,
+        batch: impl Iterator<Item = &'a Field>,
+        parent: &str,
+    ) -> Result<Vec<FieldRef>> {
+        let mut fields = table.to_vec();
+        for field in batch {
+            let path = if parent.is_empty() { field.name().clone() } else { format!("{parent}.{}", field.name()) };
+            if parent.is_empty() {
+                self.column.clone_from(field.name());
             }
-            continue;
-        };
-        if known.name() != field.name() {
-            return Err(incompatible(format!(
-                "columns '{}' and '{}' differ only in case, and Delta does not tell them apart: rename one \
-                 (renameColumns)",
-                known.name(),
-                field.name()
-            )));
-        }
-        if fits(field.data_type(), known.data_type()) {
-            continue;
-        }
-        match widen(known.data_type(), field.data_type()).filter(|_| evolution == SchemaEvolution::Add) {
-            Some(wider) => {
-                widened.push(field.name().clone());
+            let Some(known) = fields.iter_mut().find(|f| f.name().eq_ignore_ascii_case(field.name())) else {
+                match self.evolution {
+                    SchemaEvolution::Add => {
+                        self.added.push(path);
+                        fields.push(Arc::new(canonical(field)?));
+                    }
+                    SchemaEvolution::None => {}
+                    SchemaEvolution::Fail => {
+                        return Err(incompatible(format!(
+                            "the changes have a new {} '{path}' of type {}, and schemaEvolution is 'fail': set it to \
+                             'add' to store it, or to 'none' to ignore it",
+                            if parent.is_empty() { "column" } else { "nested field" },
+                            type_name(field.data_type())
+                        )));
+                    }
+                }
+                continue;
+            };
+            if known.name() != field.name() {
+                return Err(incompatible(differ_in_case(parent, known.name(), field.name())));
+            }
+            let wider = self.data_type(known.data_type(), field.data_type(), &path)?;
+            if wider != *known.data_type() {
                 *known = Arc::new(known.as_ref().clone().with_data_type(wider));
             }
-            None => {
-                return Err(incompatible(format!(
-                    "column '{}' has type {} in the table and {} in the changes: the values do not fit. Write to a new \
-                     table, or change the table's column",
-                    field.name(),
-                    known.data_type(),
-                    field.data_type()
-                )));
+        }
+        Ok(fields)
+    }
+
+    /// The type that a column or nested field has after the batch.
+    fn data_type(&mut self, table: &DataType, batch: &DataType, path: &str) -> Result<DataType> {
+        use DataType as T;
+        match (table, batch) {
+            // A struct that shares no field with the table's is another one: a record in a column that had another.
+            (T::Struct(known), T::Struct(fields)) if share_a_field(known, fields) => {
+                Ok(T::Struct(self.fields(known, fields.iter().map(AsRef::as_ref), path)?.into()))
             }
+            (T::List(known), T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _)) => {
+                Ok(T::List(self.item(known, item, &format!("{path}.element"))?))
+            }
+            (T::Map(known, sorted), T::Map(entries, _)) => {
+                let (T::Struct(known_parts), T::Struct(parts)) = (known.data_type(), entries.data_type()) else {
+                    return Err(self.does_not_fit(table, batch, path));
+                };
+                let ([known_key, known_value], [key, value]) = (known_parts.as_ref(), parts.as_ref()) else {
+                    return Err(self.does_not_fit(table, batch, path));
+                };
+                let added = self.added.len();
+                let key = self.item(known_key, key, &format!("{path}.key"))?;
+                let value = self.item(known_value, value, &format!("{path}.value"))?;
+                // delta-rs reads no file whose maps lack a field of the table's: the files are to be rewritten.
+                if self.added.len() > added {
+                    self.widened.push(path.to_owned());
+                }
+                let entries = known.as_ref().clone().with_data_type(T::Struct([key, value].into_iter().collect()));
+                Ok(T::Map(Arc::new(entries), *sorted))
+            }
+            _ if fits(batch, table) => Ok(table.clone()),
+            _ => match widen(table, batch).filter(|_| self.evolution == SchemaEvolution::Add) {
+                Some(wider) => {
+                    self.widened.push(path.to_owned());
+                    Ok(wider)
+                }
+                None => Err(self.does_not_fit(table, batch, path)),
+            },
         }
     }
-    Ok(Evolved { schema: Arc::new(Schema::new(fields)), added, widened })
+
+    fn item(&mut self, table: &FieldRef, batch: &FieldRef, path: &str) -> Result<FieldRef> {
+        let wider = self.data_type(table.data_type(), batch.data_type(), path)?;
+        Ok(match wider == *table.data_type() {
+            true => table.clone(),
+            false => Arc::new(table.as_ref().clone().with_data_type(wider)),
+        })
+    }
+
+    fn does_not_fit(&self, table: &DataType, batch: &DataType, path: &str) -> Error {
+        incompatible(format!(
+            "{} '{path}' has type {} in the table and {} in the changes: the values do not fit. {}",
+            if path == self.column { "column" } else { "the nested field" },
+            type_name(table),
+            type_name(batch),
+            self.remedy(table, batch, path == self.column)
+        ))
+    }
+
+    /// Which option lets the stream go on with the same table.
+    fn remedy(&self, table: &DataType, batch: &DataType, whole_column: bool) -> String {
+        if self.additional {
+            return format!(
+                "CAST the expression of this additional column to {}, or give the column another name",
+                type_name(table)
+            );
+        }
+        let column = serde_json::Value::from(self.column.as_str());
+        let other_column = format!(
+            "renameColumns: {{ {column}: <new name> }} stores the values in a column of their own beside the old one, \
+             and excludeColumns leaves them out"
+        );
+        if widen(table, batch).is_some() {
+            return format!("schemaEvolution: 'add' makes the column wider. Otherwise, {other_column}");
+        }
+        match column_option(table, batch, whole_column) {
+            Some(option) => format!(
+                "If the source's values are still of that kind, columns: {{ {column}: {{ {option} }} }} stores them in \
+                 the table's type. Otherwise, {other_column}"
+            ),
+            None => format!("The option {other_column}"),
+        }
+    }
+}
+
+/// The option of a column by which its values are stored in the type that the table has.
+fn column_option(table: &DataType, batch: &DataType, whole_column: bool) -> Option<String> {
+    use DataType as T;
+    Some(match (table, batch) {
+        (T::Decimal128(..), T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Float64) => {
+            format!("decimal: '{}'", type_name(table))
+        }
+        (T::Float64, T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Decimal128(..)) => "decimal: 'double'".to_owned(),
+        (T::Int32 | T::Int64, T::Utf8 | T::LargeUtf8 | T::Utf8View) => "time: 'number'".to_owned(),
+        (T::Timestamp(_, None), T::Timestamp(_, Some(_))) => "timestampNtz: true".to_owned(),
+        (T::Timestamp(_, Some(_)), T::Timestamp(_, None)) => "timestampNtz: false".to_owned(),
+        (T::Utf8, other) if whole_column && !other.is_nested() && !is_binary(other) => "type: 'string'".to_owned(),
+        _ => return None,
+    })
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    use DataType as T;
+    matches!(data_type, T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_))
+}
+
+fn share_a_field(table: &Fields, batch: &Fields) -> bool {
+    batch.iter().any(|b| table.iter().any(|t| t.name().eq_ignore_ascii_case(b.name())))
+}
+
+fn differ_in_case(parent: &str, one: &str, other: &str) -> String {
+    match parent.is_empty() {
+        true => format!(
+            "columns '{one}' and '{other}' differ only in case, and Delta does not tell them apart: rename one \
+             (renameColumns)"
+        ),
+        false => format!(
+            "the nested fields '{one}' and '{other}' of '{parent}' differ only in case, and Delta does not tell them \
+             apart: leave the column out (excludeColumns), or give it another name from now on (renameColumns)"
+        ),
+    }
 }
 
 /// The type that holds the values of both exactly: a longer integer, a double, or a decimal with more digits.
@@ -159,7 +305,7 @@ fn widen(table: &DataType, batch: &DataType) -> Option<DataType> {
     }
 }
 
-/// Whether every value of `from` has an exact one in `to`.
+/// Whether every value of `from`, a type that is not nested, has an exact one in `to`.
 pub fn fits(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
     if from == to {
@@ -183,29 +329,56 @@ pub fn fits(from: &DataType, to: &DataType) -> bool {
         (T::Int16, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 5,
         (T::Int32, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 10,
         (T::Int64, T::Decimal128(p, s)) => i16::from(*p) - i16::from(*s) >= 19,
-        (T::List(a) | T::LargeList(a), T::List(b) | T::LargeList(b)) => fits(a.data_type(), b.data_type()),
-        (T::Map(a, _), T::Map(b, _)) => match (a.data_type(), b.data_type()) {
-            (T::Struct(a), T::Struct(b)) => {
-                a.len() == 2 && b.len() == 2 && a.iter().zip(b).all(|(a, b)| fits(a.data_type(), b.data_type()))
-            }
-            _ => false,
-        },
-        (T::Struct(a), T::Struct(b)) => {
-            a.len() == b.len()
-                && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && fits(a.data_type(), b.data_type()))
-        }
         _ => false,
     }
 }
 
-/// Casts a column to the table's type. Call only where [`fits`] holds.
+/// Casts a column to the table's type. The fields of structs are found by their names: those that the values lack are
+/// null, and those that the type lacks are left out. Call it only for types that [`evolve`] lets pass.
 pub fn conform(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    use DataType as T;
     if column.data_type() == to {
         return Ok(column.clone());
     }
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(column, to, &options)
-        .map_err(|e| Error::with_source(ErrorCode::SchemaIncompatible, format!("a value does not fit {to}"), e))
+    let wrong = |e| {
+        let message = format!("a value of type {} does not fit {}", type_name(column.data_type()), type_name(to));
+        Error::with_source(ErrorCode::SchemaIncompatible, message, e)
+    };
+    Ok(match (column.data_type(), to) {
+        (T::Struct(_), T::Struct(fields)) => {
+            let from = column.as_struct();
+            let part = |field: &FieldRef| match from.column_by_name(field.name()) {
+                Some(part) => conform(part, field.data_type()),
+                None => Ok(new_null_array(field.data_type(), from.len())),
+            };
+            let parts = fields.iter().map(part).collect::<Result<Vec<_>>>()?;
+            let nulls = from.nulls().cloned();
+            Arc::new(StructArray::try_new_with_length(fields.clone(), parts, nulls, from.len()).map_err(wrong)?)
+        }
+        (T::List(_), T::List(item)) => {
+            let from = column.as_list::<i32>();
+            let values = conform(from.values(), item.data_type())?;
+            let (offsets, nulls) = (from.offsets().clone(), from.nulls().cloned());
+            Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls).map_err(wrong)?)
+        }
+        (T::LargeList(item) | T::FixedSizeList(item, _), T::List(_)) => {
+            conform(&cast_exactly(column, &T::List(item.clone())).map_err(wrong)?, to)?
+        }
+        (T::Map(_, _), T::Map(entries, sorted)) if matches!(entries.data_type(), T::Struct(f) if f.len() == 2) => {
+            let from = column.as_map();
+            let T::Struct(fields) = entries.data_type() else { return Ok(column.clone()) };
+            let parts =
+                vec![conform(from.keys(), fields[0].data_type())?, conform(from.values(), fields[1].data_type())?];
+            let parts = StructArray::try_new(fields.clone(), parts, None).map_err(wrong)?;
+            let (offsets, nulls) = (from.offsets().clone(), from.nulls().cloned());
+            Arc::new(MapArray::try_new(entries.clone(), offsets, parts, nulls, *sorted).map_err(wrong)?)
+        }
+        _ => cast_exactly(column, to).map_err(wrong)?,
+    })
+}
+
+fn cast_exactly(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
 /// The batch in the layout of `schema`: columns by name, missing ones null.

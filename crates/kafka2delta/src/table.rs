@@ -65,6 +65,27 @@ pub struct KeyedTable {
     pub(crate) log_cleaned: Arc<Mutex<Option<Instant>>>,
     /// Why the table is not to be written to any more.
     pub(crate) stopped: Option<String>,
+    pub(crate) notes: Notes,
+}
+
+/// What the user should know, each said once as long as the table is open.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    said: HashSet<String>,
+    waiting: Vec<String>,
+}
+
+impl Notes {
+    pub(crate) fn add(&mut self, note: String) {
+        if self.said.insert(note.clone()) {
+            self.waiting.push(note);
+        }
+    }
+
+    /// Those that were not said yet.
+    pub(crate) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.waiting)
+    }
 }
 
 /// What is known of a table without reading its data.
@@ -123,6 +144,7 @@ impl KeyedTable {
             checkpoints: Arc::default(),
             log_cleaned: Arc::default(),
             stopped: None,
+            notes: Notes::default(),
         };
         table.reload().await?;
         Ok(table)
@@ -146,7 +168,8 @@ impl KeyedTable {
                 return Err(Error::new(
                     ErrorCode::ConfigInvalid,
                     format!(
-                        "the table is partitioned by [{}], the options say [{}]: a table's partitioning cannot be changed",
+                        "the table is partitioned by [{}], the options say [{}]: a table's partitioning cannot be \
+                         changed. Leave partitionCols out, or set it to what the table has",
                         partitions.join(", "),
                         self.options.partition_columns.join(", ")
                     ),
@@ -179,8 +202,9 @@ impl KeyedTable {
             return Err(Error::new(
                 ErrorCode::SchemaIncompatible,
                 format!(
-                    "the table's rows are keyed by {stored}, and the changes by {}: name the table's key with the option \
-                     primaryKey if it still tells rows apart, otherwise write to a new table",
+                    "the table's rows are keyed by {stored}, and the changes by {}: where a key column was renamed, keep \
+                     its name (renameColumns); name the table's key with the option primaryKey if it still tells rows \
+                     apart, otherwise write to a new table",
                     key_text(&names)
                 ),
             ));
@@ -312,9 +336,10 @@ impl KeyedTable {
             return Err(Error::new(
                 ErrorCode::SchemaIncompatible,
                 format!(
-                    "the table was written with writeMode {}, and the options say {}: write to a new table",
-                    stored.unwrap_or("upsert"),
+                    "the table was written with writeMode {stored}, and the options say {}: set writeMode to \
+                     '{stored}', or write to a new table",
                     mode.name().unwrap_or("upsert"),
+                    stored = stored.unwrap_or("upsert"),
                 ),
             ));
         }
@@ -323,7 +348,11 @@ impl KeyedTable {
             None => Ok(()),
             Some(name) => Err(Error::new(
                 ErrorCode::SchemaIncompatible,
-                format!("the table lacks the column '{name}' of its versions: scd2Columns had other names before"),
+                format!(
+                    "the table lacks the column '{name}' of its versions: scd2Columns had other names before. Give it \
+                     those; the table's columns are {}",
+                    self.schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+                ),
             )),
         }
     }

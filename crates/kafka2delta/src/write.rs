@@ -1,6 +1,7 @@
 //! Data files: Parquet with statistics, one for each partition value.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
@@ -134,6 +135,37 @@ pub(crate) fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<Str
     Ok((!text.is_empty()).then_some(text))
 }
 
+/// The rows with null for each empty text in a partition column, which Delta reads back as null; and the columns that had
+/// some. Keys and values are compared as the table will hold them.
+pub fn empty_to_null(rows: &RecordBatch, partition_columns: &[String]) -> Result<(RecordBatch, Vec<String>)> {
+    let mut columns = rows.columns().to_vec();
+    let mut found = Vec::new();
+    for (column, field) in columns.iter_mut().zip(rows.schema_ref().fields()) {
+        if partition_columns.contains(field.name())
+            && let Some(changed) = without_empty_texts(column)?
+        {
+            found.push(field.name().clone());
+            *column = changed;
+        }
+    }
+    if found.is_empty() {
+        return Ok((rows.clone(), found));
+    }
+    Ok((RecordBatch::try_new(rows.schema(), columns)?, found))
+}
+
+/// The texts with null for each empty one; none where there is no empty one.
+fn without_empty_texts(column: &ArrayRef) -> Result<Option<ArrayRef>> {
+    let is_empty = |text: Option<&str>| Some(text == Some(""));
+    let empty: BooleanArray = match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().iter().map(is_empty).collect(),
+        DataType::LargeUtf8 => column.as_string::<i64>().iter().map(is_empty).collect(),
+        DataType::Utf8View => column.as_string_view().iter().map(is_empty).collect(),
+        _ => return Ok(None),
+    };
+    Ok(if empty.true_count() > 0 { Some(nullif(column, &empty)?) } else { None })
+}
+
 /// Settings of the Parquet writer.
 pub fn writer_properties(compression: Compression) -> WriterProperties {
     let codec = match compression {
@@ -175,6 +207,9 @@ const MAX_FOLDER: usize = 200;
 /// them, it would miss the files' deletion vectors and read deleted rows.
 const VALUES_IN_LOG: &str = "partition_values_in_log=1";
 
+/// What stands for null in a folder's name.
+const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
+
 /// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
 pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
     let suffix = match compression {
@@ -194,9 +229,11 @@ pub(crate) fn partition_folder(partition_values: &StringMap) -> Option<String> {
     let folders: Option<Vec<String>> = partition_values
         .iter()
         .map(|(name, value)| {
-            let value = value.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__");
+            // A text of this name would be taken for null by those who look at the folders.
+            let is_clear = value.as_deref() != Some(NULL_FOLDER);
+            let value = value.as_deref().unwrap_or(NULL_FOLDER);
             let folder = format!("{name}={value}");
-            (plain(name) && plain(value) && folder.len() <= MAX_FOLDER).then_some(folder)
+            (is_clear && plain(name) && plain(value) && folder.len() <= MAX_FOLDER).then_some(folder)
         })
         .collect();
     let folder = folders.map_or_else(|| VALUES_IN_LOG.to_owned(), |folders| folders.join("/"));
@@ -251,7 +288,7 @@ mod tests {
         };
         assert!(path_of(Some("2024-01.5")).starts_with("p=2024-01.5/part-"));
         assert!(path_of(None).starts_with("p=__HIVE_DEFAULT_PARTITION__/part-"));
-        for odd in ["ü", "%", "a/b", "a b", "", &"x".repeat(250)] {
+        for odd in ["ü", "%", "a/b", "a b", "", "__HIVE_DEFAULT_PARTITION__", &"x".repeat(250)] {
             assert!(path_of(Some(odd)).starts_with("partition_values_in_log=1/part-"), "{odd}");
         }
     }

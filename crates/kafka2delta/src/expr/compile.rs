@@ -17,20 +17,28 @@ use super::{
     arithmetic, condition, datetime, format, functions, hash, json, math, nested, regex, strings, strings_more,
 };
 
-/// Compiles an expression over the columns of `schema`.
-pub(super) fn compile(expr: &Ast, schema: &SchemaRef) -> Res<Node> {
+/// Compiles an expression over the columns of `schema`. Columns and nested fields that are not there count as null, and
+/// are entered in `missing`: the topic's rows may get them later.
+pub(super) fn compile(expr: &Ast, schema: &SchemaRef, missing: &mut Vec<String>) -> Res<Node> {
     match expr {
         Ast::Null => Ok(Node::null(&T::Null)),
         Ast::Bool(value) => Ok(Node::constant(Arc::new(BooleanArray::from(vec![*value])))),
         Ast::Number(text) => number(text),
         Ast::Text(text) => Ok(Node::text(text)),
         Ast::Typed(kind, text) => typed(kind, text),
-        Ast::Name(name) => column(name, schema),
-        Ast::Field(base, field) => nested::field(compile(base, schema)?, field),
-        Ast::Cast(value, to) => cast(compile(value, schema)?, to),
-        Ast::TryCast(value, to) => try_cast(compile(value, schema)?, to),
+        Ast::Name(name) => column(name, schema, missing),
+        Ast::Field(base, field) => {
+            let base = compile(base, schema, missing)?;
+            if base.data_type == T::Null || nested::lacks(&base.data_type, field) {
+                missing.push(field.clone());
+                return Ok(Node::null(&T::Null));
+            }
+            nested::field(base, field)
+        }
+        Ast::Cast(value, to) => cast(compile(value, schema, missing)?, to),
+        Ast::TryCast(value, to) => try_cast(compile(value, schema, missing)?, to),
         Ast::Call(function, args) => {
-            let args = args.iter().map(|a| compile(a, schema)).collect::<Res<Vec<_>>>()?;
+            let args = args.iter().map(|a| compile(a, schema, missing)).collect::<Res<Vec<_>>>()?;
             call(function, args)
         }
     }
@@ -61,14 +69,14 @@ pub(super) fn call(function: &str, mut args: Vec<Node>) -> Res<Node> {
 }
 
 /// A column by its name, without case as Spark's.
-fn column(wanted: &str, schema: &Schema) -> Res<Node> {
+fn column(wanted: &str, schema: &Schema, missing: &mut Vec<String>) -> Res<Node> {
     let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name().eq_ignore_ascii_case(wanted));
     match (found.next(), found.next()) {
         (Some((index, field)), None) => Ok(Node::column(index, types::plain(field.data_type()))),
         (Some(_), Some(_)) => Err(format!("there are several columns '{wanted}' that differ in case").into()),
         _ => {
-            let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-            Err(format!("there is no column '{wanted}'; there are {}", names.join(", ")).into())
+            missing.push(wanted.to_owned());
+            Ok(Node::null(&T::Null))
         }
     }
 }

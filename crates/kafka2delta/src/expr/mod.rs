@@ -12,6 +12,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use crate::error::{Error, ErrorCode, Result};
 use node::Node;
 
+pub(crate) use types::name as type_name;
+
 mod arithmetic;
 mod calendar;
 mod cast;
@@ -64,6 +66,16 @@ impl AdditionalColumn {
 /// Additional columns compiled for one schema.
 pub struct CompiledColumns {
     columns: Vec<(Field, Node)>,
+    missing: Vec<MissingColumn>,
+}
+
+/// A column or nested field that an additional column needs and that is not there: it counts as null.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingColumn {
+    /// The additional column.
+    pub additional: String,
+    /// What it needs.
+    pub name: String,
 }
 
 impl std::fmt::Debug for CompiledColumns {
@@ -76,10 +88,20 @@ impl CompiledColumns {
     /// Compiles expressions over the columns of `schema`.
     pub fn compile(columns: &[AdditionalColumn], schema: &SchemaRef) -> Result<Self> {
         let mut compiled = Vec::with_capacity(columns.len());
+        let mut missing = Vec::new();
         for column in columns {
             let wrong = |e: node::Fault| invalid(&column.sql, e.0);
             let (expr, _) = parse::parse_column(&column.sql).map_err(wrong)?;
-            let node = compile::compile(&expr, schema).map_err(wrong)?;
+            let mut lacks = Vec::new();
+            let node = compile::compile(&expr, schema, &mut lacks);
+            let lacks_some = !lacks.is_empty();
+            let entry = |name| MissingColumn { additional: column.name.clone(), name };
+            missing.extend(lacks.into_iter().map(entry));
+            let node = match node {
+                // Without the columns that it needs, an expression may have no type: it gets one when they come.
+                Ok(Node { data_type: DataType::Null, .. }) | Err(_) if lacks_some => continue,
+                node => node.map_err(wrong)?,
+            };
             let data_type = match &node.data_type {
                 // NULL alone has no type that a table could hold.
                 DataType::Null => return Err(invalid(&column.sql, "it is always null: give it a type with CAST")),
@@ -88,7 +110,12 @@ impl CompiledColumns {
             let field = crate::schema::canonical(&Field::new(&column.name, data_type, true))?;
             compiled.push((field, node));
         }
-        Ok(Self { columns: compiled })
+        Ok(Self { columns: compiled, missing })
+    }
+
+    /// What the expressions need and `schema` did not have.
+    pub fn missing(&self) -> &[MissingColumn] {
+        &self.missing
     }
 
     /// The columns that are made.

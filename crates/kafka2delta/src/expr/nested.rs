@@ -11,6 +11,11 @@ use super::compile::truth;
 use super::node::{Arg, Node, Res, bools, prims, texts};
 use super::types::{self, T, arity, is_atomic, is_integral, name};
 
+/// Whether a struct has no field of this name.
+pub(super) fn lacks(base: &DataType, wanted: &str) -> bool {
+    matches!(base, T::Struct(fields) if !fields.iter().any(|f| f.name().eq_ignore_ascii_case(wanted)))
+}
+
 /// `base.field`, without case; of an array of structs, the fields of all.
 pub(super) fn field(base: Node, wanted: &str) -> Res<Node> {
     let T::Struct(fields) = &base.data_type else {

@@ -9,7 +9,7 @@ use super::parse::{ntz_type, timestamp_type};
 pub(super) use arrow::datatypes::DataType as T;
 
 /// The type's name in Spark's SQL.
-pub(super) fn name(data_type: &DataType) -> String {
+pub(crate) fn name(data_type: &DataType) -> String {
     match data_type {
         T::Null => "void".into(),
         T::Boolean => "boolean".into(),
@@ -20,12 +20,14 @@ pub(super) fn name(data_type: &DataType) -> String {
         T::Float32 => "float".into(),
         T::Float64 => "double".into(),
         T::Decimal128(p, s) => format!("decimal({p},{s})"),
-        T::Utf8 => "string".into(),
-        T::Binary => "binary".into(),
+        T::Utf8 | T::LargeUtf8 | T::Utf8View => "string".into(),
+        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => "binary".into(),
         T::Date32 => "date".into(),
         T::Timestamp(_, Some(_)) => "timestamp".into(),
         T::Timestamp(_, None) => "timestamp_ntz".into(),
-        T::List(item) => format!("array<{}>", name(item.data_type())),
+        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
+            format!("array<{}>", name(item.data_type()))
+        }
         T::Struct(fields) => {
             let fields: Vec<_> = fields.iter().map(|f| format!("{}:{}", f.name(), name(f.data_type()))).collect();
             format!("struct<{}>", fields.join(","))

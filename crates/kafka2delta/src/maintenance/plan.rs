@@ -102,11 +102,15 @@ impl KeyedTable {
             return Err(Error::new(ErrorCode::TableReplaced, reason.clone()));
         }
         let Some(state) = &self.state else { return Ok(None) };
-        for name in &self.options.cluster_by {
-            let wrong = |what: &str| Error::new(ErrorCode::ConfigInvalid, format!("clusterBy names '{name}', {what}"));
-            let field = self.schema.field_with_name(name).map_err(|_| wrong("which is no column of the table"))?;
-            if field.data_type().is_nested() {
-                return Err(wrong("which is a nested column: rows cannot be sorted by it"));
+        // A column that is not there yet has no values to sort by; merges tell the user of it.
+        let mut cluster_by = self.options.cluster_by.clone();
+        cluster_by.retain(|name| self.schema.field_with_name(name).is_ok());
+        for name in &cluster_by {
+            if self.schema.field_with_name(name)?.data_type().is_nested() {
+                return Err(Error::new(
+                    ErrorCode::ConfigInvalid,
+                    format!("clusterBy names '{name}', which is a nested column: rows cannot be sorted by it"),
+                ));
             }
         }
         let groups = select(state, options, self.options.target_file_size);
@@ -119,7 +123,7 @@ impl KeyedTable {
             schema_string: state.metadata.schema_string.clone(),
             partition_columns: state.metadata.partition_columns.clone(),
             key: self.key.clone().filter(|_| self.keeps_index()),
-            cluster_by: self.options.cluster_by.clone(),
+            cluster_by,
             compression: self.options.compression,
             stats: self.stats_columns(),
             target_file_size: self.options.target_file_size,

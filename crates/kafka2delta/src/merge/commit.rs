@@ -22,7 +22,7 @@ use crate::lookback;
 use crate::options::WriteMode;
 use crate::rewrite::{self, Layout, Taken};
 use crate::scan::{is_live, row_number};
-use crate::schema::{canonical, to_delta};
+use crate::schema::to_delta;
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, key_text};
 use crate::truncate::Floor;
 use crate::write::now_millis;
@@ -208,7 +208,7 @@ impl KeyedTable {
         };
         let mut metadata = state.metadata.clone();
         if !prepared.added_columns.is_empty() || !prepared.widened_columns.is_empty() {
-            metadata.schema_string = grown_schema(&metadata.schema_string, prepared)?;
+            metadata.schema_string = grown_schema(&metadata.schema_string, &prepared.schema)?;
         }
         self.set_own_properties(floor, &mut metadata.configuration)?;
         forms::remember(&prepared.forms, &mut metadata.configuration)?;
@@ -324,19 +324,43 @@ fn topic_of(app_id: &str) -> Option<&str> {
     partition.parse::<u32>().is_ok().then_some(topic)
 }
 
-/// Adds fields to the schema's JSON and leaves the others as they are written.
-pub(super) fn grown_schema(json: &str, prepared: &Prepared) -> Result<String> {
-    let mut schema: serde_json::Value = serde_json::from_str(json)?;
-    for name in prepared.added_columns.iter().chain(&prepared.widened_columns) {
-        let field = canonical(prepared.schema.field_with_name(name)?)?;
-        let one: serde_json::Value = serde_json::to_value(to_delta(&Schema::new(vec![field]))?)?;
-        let (Some(fields), Some(field)) = (schema["fields"].as_array_mut(), one["fields"].get(0)) else { continue };
-        match fields.iter_mut().find(|f| f["name"] == field["name"]) {
-            Some(known) => known["type"] = field["type"].clone(),
-            None => fields.push(field.clone()),
+/// Brings the schema's JSON up to the table's new schema. What is there already stays as it is written, with its metadata.
+pub(super) fn grown_schema(json: &str, schema: &Schema) -> Result<String> {
+    let mut known: serde_json::Value = serde_json::from_str(json)?;
+    grow(&mut known, &serde_json::to_value(to_delta(schema)?)?);
+    Ok(known.to_string())
+}
+
+/// Adds what a type lacks of another: new fields of structs, and wider types.
+fn grow(known: &mut serde_json::Value, wanted: &serde_json::Value) {
+    let mut part = |name: &str| {
+        if let (Some(known), Some(wanted)) = (known.get_mut(name), wanted.get(name)) {
+            grow(known, wanted);
         }
+    };
+    match wanted.get("type").and_then(|kind| kind.as_str()) {
+        Some("array") => part("elementType"),
+        Some("map") => ["keyType", "valueType"].into_iter().for_each(part),
+        Some("struct") => {
+            let fields = known.get_mut("fields").and_then(|fields| fields.as_array_mut());
+            let (Some(fields), Some(wanted)) = (fields, wanted["fields"].as_array()) else { return };
+            for field in wanted {
+                match fields.iter_mut().find(|f| f["name"] == field["name"]).and_then(|f| f.get_mut("type")) {
+                    Some(known) => grow(known, &field["type"]),
+                    None => fields.push(field.clone()),
+                }
+            }
+        }
+        _ if is_same_type(known, wanted) => {}
+        _ => *known = wanted.clone(),
     }
-    Ok(schema.to_string())
+}
+
+/// Whether two types that are not nested are the same, however they are written.
+fn is_same_type(one: &serde_json::Value, other: &serde_json::Value) -> bool {
+    let parsed =
+        |value: &serde_json::Value| serde_json::from_value::<delta_kernel::schema::DataType>(value.clone()).ok();
+    one == other || parsed(one).is_some_and(|one| parsed(other) == Some(one))
 }
 
 pub(super) fn contains_ntz(data_type: &DataType) -> bool {

@@ -20,12 +20,14 @@ use crate::options::{KeyIndexMode, OnMissingValue};
 use crate::order;
 use crate::rewrite::Taken;
 use crate::table::KeyedTable;
-use crate::write::{FileRows, split, split_by_size, writer_properties};
+use crate::write::{FileRows, empty_to_null, split, split_by_size, writer_properties};
 
 /// Data files of the batch, stored but not committed.
 pub(super) struct Written {
     pub(super) files: Vec<(DataFile, FileRows)>,
     pub(super) missing: u64,
+    /// Partition columns in which additional columns had empty texts.
+    pub(super) empty_partition_values: Vec<String>,
     /// Filled rows of keys that were updated before they were stored.
     pub(super) moved: RecordBatch,
     /// Their file, which the table never holds: after a restart they are found in the log.
@@ -75,7 +77,7 @@ impl KeyedTable {
             timings.fetch += millis(clock);
             return Ok(Storing {
                 puts: Vec::new(),
-                written: Written { files: Vec::new(), missing, moved, moved_file },
+                written: Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_file },
             });
         }
         let upserts = match &self.options.soft_delete_column {
@@ -84,7 +86,9 @@ impl KeyedTable {
             }
             None => upserts,
         };
+        let partition_columns = self.partition_columns();
         let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
+        let (complete, empty_partition_values) = empty_to_null(&complete, &partition_columns)?;
         self.check_not_null(&complete)?;
         let complete = match collapsed.upsert_orders.is_empty() {
             true => complete,
@@ -93,7 +97,6 @@ impl KeyedTable {
         timings.fetch += millis(clock);
         let kafka: Option<Vec<i32>> =
             prepared.partitions.as_ref().map(|p| collapsed.upserts.iter().map(|row| p[*row as usize]).collect());
-        let partition_columns = self.partition_columns();
         let compression = self.options.compression;
         let groups = split(&complete, &partition_columns, kafka.as_deref())?;
         let groups = split_by_size(groups, &complete, self.options.target_file_size);
@@ -113,7 +116,7 @@ impl KeyedTable {
         }
         let store = |file: &DataFile| tokio::spawn(put(self.store.clone(), file.path.clone(), file.bytes.clone()));
         let puts = files.iter().map(|(file, _)| store(file)).collect();
-        Ok(Storing { puts, written: Written { files, missing, moved, moved_file } })
+        Ok(Storing { puts, written: Written { files, missing, empty_partition_values, moved, moved_file } })
     }
 
     /// What left-out values are filled from.

@@ -5,6 +5,7 @@ mod change_feed;
 mod commit;
 mod files;
 mod locate;
+mod missing;
 mod prepare;
 mod recall;
 mod repeats;
@@ -91,10 +92,12 @@ pub struct MergeResult {
     pub files_touched: u64,
     /// Bytes of files and vectors.
     pub bytes_written: u64,
-    /// Columns that are new.
+    /// Columns, and nested fields by their paths, that are new.
     pub added_columns: Vec<String>,
-    /// Columns whose type grew: the table was rewritten.
+    /// Those whose type grew: the table was rewritten.
     pub widened_columns: Vec<String>,
+    /// What the user should know, each said once as long as the table is open.
+    pub notes: Vec<String>,
     /// See [`Timings`].
     pub timings: Timings,
 }
@@ -148,7 +151,7 @@ impl KeyedTable {
         let start = Instant::now();
         let mut clock = start;
         let mut result = MergeResult::default();
-        let batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
+        let mut batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|b| b.num_rows() > 0);
         let mut prepared: Option<Prepared> = None;
         let mut written: Option<(Located, Written)> = None;
         let mut taken_already: Option<Taken> = None;
@@ -157,10 +160,12 @@ impl KeyedTable {
             check_cancelled(cancel)?;
             self.check_fence(offsets)?;
             self.check_write_mode()?;
-            if let Some(batch) = &batch
+            if let Some(batch) = &mut batch
                 && prepared.as_ref().is_none_or(|p| p.based_on != self.schema)
             {
                 discard(self, written.take()).await;
+                let empty = batch.clear_empty_partition_values(&self.partition_columns())?;
+                self.note_empty_partition_values(&empty, primary_key);
                 prepared = Some(self.prepare(batch, primary_key).await?);
             }
             result.timings.collapse += millis(&mut clock);
@@ -209,6 +214,10 @@ impl KeyedTable {
             result.timings.commit += millis(&mut clock);
             match outcome {
                 Attempt::Won => {
+                    if let Some((_, written)) = &written {
+                        self.note_empty_partition_values(&written.empty_partition_values, primary_key);
+                    }
+                    result.notes = self.notes.take();
                     self.committed(version, &commit, &taken, prepared, written)?;
                     if let Some(state) = &mut self.state {
                         state.anchor = Some(anchor);

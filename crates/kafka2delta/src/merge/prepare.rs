@@ -14,7 +14,7 @@ use crate::forms::{self, FORMS, Forms};
 use crate::keys::Fingerprint;
 use crate::options::WriteMode;
 use crate::order;
-use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve};
+use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve, evolve_additional};
 use crate::table::KeyedTable;
 
 /// A batch made ready for the table's schema.
@@ -48,8 +48,10 @@ impl KeyedTable {
                 return Err(Error::new(
                     ErrorCode::ConfigInvalid,
                     format!(
-                        "the additional column '{}' has the name of a column of the topic: name it otherwise",
-                        field.name()
+                        "the additional column '{name}' has the name of a column of the topic: give it another name, or \
+                         the topic's column (renameColumns: {{ '{name}': <new name> }}), or leave that one out \
+                         (excludeColumns)",
+                        name = field.name()
                     ),
                 ));
             }
@@ -68,16 +70,21 @@ impl KeyedTable {
         if let Some(taken) = own.iter().find(|own| fields.iter().any(|f| f.name().eq_ignore_ascii_case(own.name()))) {
             return Err(Error::new(
                 ErrorCode::ConfigInvalid,
-                format!("the topic has a column '{}', which this writeMode adds itself: rename one", taken.name()),
+                format!(
+                    "the topic has a column '{}', which this writeMode adds itself: rename the topic's (renameColumns), \
+                     or the own ones of scd2 (scd2Columns)",
+                    taken.name()
+                ),
             ));
         }
         fields.extend(own);
         let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
+        let (known, mut typed_columns) = self.with_partition_types(&self.schema, &fields)?;
         let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
-            evolve(&self.schema, &fields, evolution)?;
-        let known = forms::parse(self.property(FORMS))?;
+            evolve(&known, &fields, evolution)?;
+        let known_forms = forms::parse(self.property(FORMS))?;
         let batch_forms = forms::of_columns(&batch.schema(), &with_batch)?;
-        forms::check(&known, &self.schema, &batch_forms, &batch.schema())?;
+        forms::check(&known_forms, &self.schema, &batch_forms, &batch.schema())?;
         let base_fields: Vec<Field> = with_batch
             .fields()
             .iter()
@@ -86,22 +93,17 @@ impl KeyedTable {
             .collect();
         let base_schema: SchemaRef = Arc::new(Schema::new(base_fields));
         let compiled = self.compile(&base_schema)?;
-        let complete = evolve(&with_batch, &compiled.fields(), SchemaEvolution::Add)?;
-        let schema = complete.schema;
+        self.note_missing(&compiled, &fields)?;
+        let (with_batch, typed) = self.with_partition_types(&with_batch, &compiled.fields())?;
+        typed_columns.extend(typed);
+        let complete = evolve_additional(&with_batch, &compiled.fields())?;
+        let schema = self.with_partition_columns(complete.schema)?;
+        self.note_missing_clusters(&schema);
         added_columns.extend(complete.added);
+        added_columns.extend(typed_columns);
         widened_columns.extend(complete.widened);
         self.check_rewrite(&widened_columns)?;
         self.check_feed_names(&schema)?;
-        if self.state.is_none() {
-            for name in &self.options.partition_columns {
-                if schema.field_with_name(name).is_err() {
-                    return Err(Error::new(
-                        ErrorCode::ConfigInvalid,
-                        format!("there is no column '{name}' to partition by"),
-                    ));
-                }
-            }
-        }
         if self.schema.fields().is_empty() && self.state.is_none() {
             self.schema = schema.clone();
         }
@@ -183,7 +185,7 @@ impl KeyedTable {
             ErrorCode::SchemaIncompatible,
             format!(
                 "column {} needs a wider type, and the table's {size} bytes would be rewritten, more than \
-                 maxRewriteBytes ({}): raise it, or write to a new table",
+                 maxRewriteBytes ({}): raise it, or store the values from now on in another column (renameColumns)",
                 widened.join(", "),
                 self.options.max_rewrite_bytes
             ),

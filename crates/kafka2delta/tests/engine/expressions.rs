@@ -285,6 +285,23 @@ fn what_is_not_supported_is_refused_when_compiled() {
 }
 
 #[test]
+fn columns_and_nested_fields_that_are_not_there_are_null_and_named() {
+    let table = table();
+    let rows = rows(&table);
+    let columns: Vec<_> = ["coalesce(absent, 3) AS a", "absent AS b", "year(absent.inner) AS c"]
+        .into_iter()
+        .map(|sql| AdditionalColumn::parse(sql).unwrap())
+        .collect();
+    let compiled = CompiledColumns::compile(&columns, &rows.schema()).unwrap();
+    let missing: Vec<_> = compiled.missing().iter().map(|m| (m.additional.as_str(), m.name.as_str())).collect();
+    assert_eq!(missing, [("a", "absent"), ("b", "absent"), ("c", "absent"), ("c", "inner")]);
+    let values = compiled.evaluate(&rows).unwrap();
+    assert_eq!(text(&values["a"], 0).as_deref(), Some("3"));
+    assert_eq!(text(&values["c"], 0), None);
+    assert!(!values.contains_key("b"), "it has no type yet");
+}
+
+#[test]
 fn long_and_deep_expressions_do_no_harm() {
     let table = table();
     let rows = rows(&table);

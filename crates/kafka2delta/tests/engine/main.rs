@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 mod change_feed;
+mod empty_partition_values;
 mod expressions;
 mod features;
 mod foreign;
 mod forms;
 mod maintenance;
+mod missing_columns;
 mod model;
+mod nested;
 mod partitions;
 mod retention;
+mod rows;
 mod support;
 mod widening;
 mod write_modes;
