@@ -8,12 +8,15 @@ const number = (name, fallback) => Number(env[name] ?? fallback)
 
 export const HOST = '127.0.0.1'
 
+/** The last one of Kafka 3. */
+const KAFKA_3 = env.KAFKA_3_VERSION ?? '3.9.2'
+
 export const VERSIONS = {
   kafka: env.KAFKA_VERSION ?? '4.3.1',
   // The tests' other broker.
-  kafka3: env.KAFKA_3_VERSION ?? '3.9.2',
+  kafka3: KAFKA_3,
   // Debezium 2.7 calls what Kafka 4 has no more: a connector with a schema history would not start a second time.
-  connect: env.CONNECT_VERSION ?? env.KAFKA_3_VERSION ?? '3.9.2',
+  connect: env.CONNECT_VERSION ?? KAFKA_3,
   registry: env.APICURIO_VERSION ?? '2.6.13.Final',
   debeziumPostgres: env.DEBEZIUM_VERSION ?? '2.7.4.Final',
   debeziumMariadb: env.DEBEZIUM_MARIADB_VERSION ?? '2.7.0.Final',
