@@ -71,6 +71,8 @@ export const ENDPOINTS = {
   MARIADB_USER: 'cdc',
   MARIADB_PASSWORD: 'cdc',
   MARIADB_DB: 'shop',
+  // The connector passes the word to its driver, which is another one since Debezium 3.
+  MARIADB_SSL_MODE: isDebezium2 ? 'disabled' : 'disable',
   S3_ENDPOINT: `http://${HOST}:${PORTS.s3}`,
   S3_ACCESS_KEY: 'test',
   S3_SECRET_KEY: 'testtest',
