@@ -12,7 +12,7 @@ import { ROOT } from '../lib/paths.mjs'
 import { main, Problem } from '../lib/process.mjs'
 import { connectorOf, connectorStatus, deleteConnector, putConnector } from '../stack/connectors.mjs'
 import { ENDPOINTS, HOST, PORTS } from '../stack/settings.mjs'
-import { capture, untilQuiet } from './topics.mjs'
+import { capture, untilQuiet, writeSource } from './topics.mjs'
 
 const { POSTGRES_USER: user, POSTGRES_PASSWORD: password } = ENDPOINTS
 const STACK = `postgres://${user}:${password}@${HOST}:${PORTS.postgres}`
@@ -50,8 +50,17 @@ const SETS = {
   },
 }
 
+/** Columns of which no value is lost on the way, whatever the mode. Flattened topics carry no truncate. */
+const SOURCE = {
+  flattened: { moved: ['id', 'n', 'big', 'bin', 'j', 'ta'] },
+  envelope: { moved: ['id', 'n', 'big', 'bin', 'j', 'ta'], far_nanos: ['id', 'what'] },
+}
+
+/** Values as the text that the database writes. */
+const texts = { getTypeParser: () => (value) => value }
+
 async function opened(url, database) {
-  const client = new pg.Client({ connectionString: `${url}/${database}` })
+  const client = new pg.Client({ connectionString: `${url}/${database}`, types: texts })
   await client.connect()
   await client.query("SET TimeZone = 'UTC'")
   return client
@@ -95,12 +104,18 @@ async function captureFrom(script, server, sets) {
   await untilQuiet(all)
   for (const sql of after) await db.query(sql).catch((error) => console.log(`${error.message}: ${sql.slice(0, 200)}`))
   await untilQuiet(all)
-  for (const { name, prefix } of sets) {
+  for (const { name, prefix, shape, tables = TABLES } of sets) {
     const connector = `${database}_${prefix}`
     const [task] = (await connectorStatus(connector)).tasks
     console.log(`${name}: ${task.state} ${task.trace?.slice(0, 1500) ?? ''}`)
     await deleteConnector(connector)
-    await capture(new RegExp(`^${prefix}\\.`), join(ROOT, '__test__', 'fixtures', name))
+    const folder = join(ROOT, '__test__', 'fixtures', name)
+    await capture(new RegExp(`^${prefix}\\.`), folder)
+    for (const [table, columns] of Object.entries(SOURCE[shape])) {
+      if (!tables.includes(table)) continue
+      const { rows } = await db.query(`SELECT * FROM ${table} ORDER BY 1`)
+      writeSource(folder, table, columns, rows)
+    }
   }
   await db.end()
   await sleep(2000)

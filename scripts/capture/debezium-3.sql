@@ -26,8 +26,8 @@ ALTER TABLE moved SET (toast_tuple_target = 128);
 ALTER TABLE places SET (toast_tuple_target = 128);
 INSERT INTO times (id, what, d, t, ts, tz) VALUES (1, 'of the snapshot', '2024-02-29', '13:14:15.123456', '2024-02-29 13:14:15.123456', '2024-02-29 13:14:15.123456+02');
 INSERT INTO by_time VALUES ('2024-02-29', '13:14:15.123456', '2024-02-29 13:14:15.123456', '2024-02-29 13:14:15.123456+02', 'snapshot');
-INSERT INTO far VALUES (1, 'of the snapshot', '2024-01-01', '2024-01-01', '2024-01-01');
-INSERT INTO far_nanos VALUES (1, 'of the snapshot', '2024-01-01');
+INSERT INTO far VALUES (1, 'of the snapshot', '2024-01-01', '2024-01-01', '2024-01-01'), (20, 'infinity', 'infinity', 'infinity', 'infinity'), (21, '-infinity', '-infinity', '-infinity', '-infinity');
+INSERT INTO far_nanos VALUES (1, 'of the snapshot', '2024-01-01'), (20, 'infinity', 'infinity'), (21, '-infinity', '-infinity');
 INSERT INTO arrays SELECT i, 0, array_fill(7::smallint, ARRAY[200]), array_fill(7, ARRAY[100]), array_fill(8::bigint, ARRAY[100]),
   array_fill(1.5::real, ARRAY[100]), array_fill(2.25::double precision, ARRAY[100]), array_fill(1.25::numeric(10,2), ARRAY[50]),
   array_fill(1.123456789::numeric, ARRAY[50]), array_fill(true, ARRAY[300]), array_fill('text'::text, ARRAY[60]), array_fill('varchar'::varchar, ARRAY[60]),

@@ -104,6 +104,15 @@ async function readAll(kafka, topics, ends) {
   return found
 }
 
+const cell = (value) => (value === null ? '\\N' : /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value)
+
+/** Writes the source's rows at the end, given as texts, where the tests look for them: SET/source/TABLE.csv. */
+export function writeSource(folder, table, columns, rows) {
+  mkdirSync(join(folder, 'source'), { recursive: true })
+  const lines = [columns, ...rows.map((row) => columns.map((column) => cell(row[column])))]
+  writeFileSync(join(folder, 'source', `${table}.csv`), `${lines.map((line) => line.join(',')).join('\n')}\n`)
+}
+
 const base64 = (data) => data && Buffer.from(data).toString('base64')
 
 /** Reads the topics that match to their ends and writes `folder`/TOPIC.jsonl, `folder`/schemas.json and `folder`.txt. */
