@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import heapq
 import json
@@ -94,6 +95,31 @@ def left_out_forms() -> list:
 
 
 LEFT_OUT = left_out_forms()
+
+BARE_MOMENT = re.compile(r'"(\w+)":((?:(\d{4}-\d\d-\d\d)T?)?(?:(\d\d):(\d\d):(\d\d)\.(\d{3})Z)?)(?=[,}])')
+
+
+def simple_header(text: str, key_schema: dict) -> dict | None:
+    """JSON, or what Connect's SimpleHeaderConverter makes of a key: Connect's dates and times are not quoted there.
+
+    It takes what is within a day of 1970, or before, for a time of day: nobody can tell then what it was.
+    """
+    names = {f["name"]: (f["type"] if isinstance(f["type"], dict) else {}).get("connect.name", "") for f in key_schema["fields"]}
+    unknown = False
+
+    def number(m: re.Match) -> str:
+        nonlocal unknown
+        kind = names[m[1]].rsplit(".", 1)[-1]
+        has = (m[3] is not None, m[4] is not None)
+        if has == (False, False):
+            return m[0]
+        unknown |= has != {"Date": (True, False), "Time": (False, True), "Timestamp": (True, True)}.get(kind)
+        days = (datetime.date.fromisoformat(m[3]) - datetime.date(1970, 1, 1)).days if m[3] else 0
+        ms = ((int(m[4]) * 60 + int(m[5])) * 60 + int(m[6])) * 1000 + int(m[7]) if m[4] else 0
+        return f'"{m[1]}":{days if kind == "Date" else days * 86_400_000 + ms}'
+
+    parsed = json.loads(BARE_MOMENT.sub(number, text))
+    return None if unknown else parsed
 
 
 def is_left_out(value) -> bool:
@@ -219,7 +245,9 @@ class Replay:
         if raw[:1] == b"\x00" and self.schemas is not None:
             old, _ = self.schemas.decode(raw)
         else:
-            old = json.loads(raw)
+            old = simple_header(raw.decode(), m.key_schema)
+            if old is None:
+                return None
             old = old.get("payload", old)
         columns = self.columns_of(m.key_schema)
         return tuple(columns[k].convert(old[k]) for k in self.primary_key)
