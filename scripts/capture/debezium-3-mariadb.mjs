@@ -32,7 +32,7 @@ const SETS = {
   },
   // From MariaDB 11.4, where the position stands still within a transaction.
   'debezium-3-mariadb-11': { prefix: 'd3my11', shape: 'envelope', config: PARTITIONS },
-  // Takes a MariaDB 11.4 that calls itself MySQL (--version=8.0.36) for one.
+  // Connect with DEBEZIUM_MYSQL_VERSION=3.6.1.Final, and a MariaDB 11.4 that calls itself MySQL (--version=8.0.36).
   'debezium-3-mysql': { prefix: 'd3mysql', shape: 'envelope', config: { ...PARTITIONS, ...MYSQL } },
 }
 

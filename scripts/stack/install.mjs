@@ -119,7 +119,7 @@ export async function connectPlugins() {
     path,
     await connector('postgres', VERSIONS.debeziumPostgres),
     await connector('mariadb', VERSIONS.debeziumMariadb),
-    await connector('mysql', VERSIONS.debeziumMysql),
+    ...(VERSIONS.debeziumMysql ? [await connector('mysql', VERSIONS.debeziumMysql)] : []),
   ]
 }
 
