@@ -37,7 +37,10 @@ export async function up(names = DEFAULT_PARTS) {
   mkdirSync(DATA, { recursive: true })
   const started = []
   for (const name of wanted(names)) {
-    if (runningPid(name) !== null) continue
+    if (runningPid(name) !== null) {
+      await PARTS[name].mustFit?.()
+      continue
+    }
     if (!(await isFree(PARTS[name].port))) {
       throw new Problem(`${name}: port ${PARTS[name].port} is taken by another program; see scripts/stack/settings.mjs`)
     }
