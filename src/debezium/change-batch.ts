@@ -55,6 +55,9 @@ export const CONTROL_COLUMNS = [
  */
 export const FORMS = 'kafka2delta.forms'
 
+/** In the stream's metadata, the topic's number of partitions, beside `_timestamp`. */
+export const PARTITIONS = 'kafka2delta.partitions'
+
 /** A record that could not be decoded. */
 export interface BadRecord {
   topic: string
@@ -69,7 +72,7 @@ export interface ChangeBatch {
   /** An Arrow IPC stream with exactly one record batch; null when no message is a change. */
   ipc: Uint8Array | null
   numRows: number
-  /** Whether no change leaves a row: deletes, tombstones and truncates alone. Such a batch makes no table. */
+  /** Whether no change leaves a row, nor anything to be remembered. Such a batch makes no table. */
   onlyRemoves?: boolean
   /** Names of the key columns, in the order of the key's schema. */
   primaryKey: string[]

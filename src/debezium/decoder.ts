@@ -220,7 +220,7 @@ export class TableDecoder {
     this.messageColumns.prepare(batch.topic)
     const { orderGuard, writeMode } = this.options
     const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || writeMode !== 'upsert')
-    rowSet.reset(capacity, isOrdered, writeMode === 'scd2')
+    rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, writeMode === 'scd2')
     this.tombstones.begin()
     const badRecords: BadRecord[] = []
     let numIgnored = 0
@@ -272,7 +272,9 @@ export class TableDecoder {
     this.tombstones.end(rowSet.sequences)
     const primaryKey = [...(layout.primaryKey ?? [])]
     // In a changelog a delete is a row, too.
-    const onlyRemoves = !rowSet.hasUpserts && this.options.writeMode !== 'append'
+    // What a truncate holds back in other partitions is kept in the table.
+    const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
+    const onlyRemoves = !rowSet.hasUpserts && !holdsBack && writeMode !== 'append'
     const notes = this.notes.take()
     return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
   }

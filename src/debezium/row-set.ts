@@ -2,7 +2,7 @@
 import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'
-import { FORMS, Op } from './change-batch.js'
+import { FORMS, Op, PARTITIONS } from './change-batch.js'
 import type { TableLayout } from './layout.js'
 import { SEQ_SIZE, Sequences } from './order.js'
 
@@ -10,6 +10,8 @@ export class RowSet {
   rows = 0
   /** Whether a change is an upsert. */
   hasUpserts = false
+  hasTruncates = false
+  private numPartitions = 1
   readonly sequences = new Sequences()
   private ops: Uint8Array = new Uint8Array(0)
   private partitions: Int32Array = new Int32Array(0)
@@ -18,15 +20,18 @@ export class RowSet {
   private times: BigInt64Array | null = null
   private hasTime: Uint8Array = new Uint8Array(0)
 
-  reset(capacity: number, withSequences: boolean, withTimes: boolean): void {
+  /** @param numPartitions of the topic, where changes of several are ordered; null where they are not */
+  reset(capacity: number, numPartitions: number | null, withTimes: boolean): void {
     this.times = withTimes ? new BigInt64Array(capacity) : null
     this.hasTime = new Uint8Array(withTimes ? capacity : 0)
     this.rows = 0
     this.hasUpserts = false
+    this.hasTruncates = false
+    this.numPartitions = numPartitions ?? 1
     this.ops = new Uint8Array(capacity)
     this.partitions = new Int32Array(capacity)
     this.otherPartitions = false
-    this.sequences.reset(withSequences ? capacity : 0)
+    this.sequences.reset(numPartitions === null ? 0 : capacity)
   }
 
   get wantsTimes(): boolean {
@@ -45,6 +50,7 @@ export class RowSet {
     this.partitions[this.rows] = partition
     if (partition !== 0) this.otherPartitions = true
     if (op === Op.upsert) this.hasUpserts = true
+    if (op === Op.truncate) this.hasTruncates = true
     this.rows++
   }
 
@@ -82,7 +88,9 @@ export class RowSet {
       columns.push({ name: '_left_out', data: this.leftOut(layout), nullable: false })
     }
     const forms = layout.forms()
-    const metadata = Object.keys(forms).length === 0 ? undefined : new Map([[FORMS, JSON.stringify(forms)]])
+    const metadata = new Map<string, string>()
+    if (Object.keys(forms).length > 0) metadata.set(FORMS, JSON.stringify(forms))
+    if (this.sequences.isKept) metadata.set(PARTITIONS, String(this.numPartitions))
     return writeIpc(columns, rows, metadata)
   }
 

@@ -12,6 +12,9 @@ use crate::forms;
 use crate::order::{Order, Sequence};
 use crate::write::empty_to_null;
 
+/// Names the topic's number of partitions in the stream's metadata.
+const PARTITIONS: &str = "kafka2delta.partitions";
+
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -38,6 +41,8 @@ pub struct ChangeBatch {
     pub partitions: Option<Vec<i32>>,
     /// The changes' places among those of other partitions; none where the batch tells nothing of them.
     pub orders: Option<Vec<Order>>,
+    /// Partitions that the topic has, where the batch tells.
+    pub num_partitions: Option<usize>,
     /// The key before a primary-key update, by the key's columns; none where no change has one.
     pub old_keys: Option<StructArray>,
     /// When the source made the change, in microseconds since 1970; none where no change tells.
@@ -147,7 +152,8 @@ impl ChangeBatch {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let data = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        Ok(Self { data, ops, partitions, orders, old_keys, times, left_out: left })
+        let num_partitions = batch.schema().metadata().get(PARTITIONS).and_then(|number| number.parse().ok());
+        Ok(Self { data, ops, partitions, orders, num_partitions, old_keys, times, left_out: left })
     }
 
     /// Makes empty texts null in partition columns, also in old keys, and gives the columns that had some: see

@@ -212,7 +212,7 @@ pub fn collapse(
         });
         (state.order, state.partition) = (order, partition);
     }
-    out.floor = floor;
+    out.floor = floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
     finish(&mut out, batch, &states);
     out
 }
@@ -329,6 +329,7 @@ mod tests {
             ops: ops.iter().map(|o| o.0).collect(),
             partitions: Some(ops.iter().map(|o| o.3).collect()),
             orders: Some((0..).zip(ops).map(order).collect()),
+            num_partitions: None,
             old_keys: None,
             times: None,
             left_out: vec![],

@@ -61,10 +61,9 @@ impl Floor {
         order.is_before(&self.order) && !self.passed.contains(&partition)
     }
 
-    /// Whether the floor holds back nothing any more, in a topic of so many partitions. Topics of one partition leave no
-    /// floor: where only one is known, there are others.
+    /// Whether the floor holds back nothing any more, in a topic of so many partitions.
     pub fn is_over(&self, num_partitions: usize) -> bool {
-        num_partitions > 1 && self.passed.len() + 1 >= num_partitions
+        self.passed.len() + 1 >= num_partitions
     }
 }
 
@@ -101,7 +100,7 @@ mod tests {
         assert!(!floor.holds_back(at(Some(60), 90), 1));
         assert!(!floor.holds_back(at(Some(10), 101), 1));
         assert!(!floor.holds_back(at(Some(10), 95), 1));
-        assert!(floor.is_over(2) && !floor.is_over(3) && !floor.is_over(1));
+        assert!(floor.is_over(2) && !floor.is_over(3));
         assert!(floor.holds_back(at(None, 99), 2));
     }
 

@@ -173,8 +173,7 @@ impl KeyedTable {
     /// Protocol and metadata where the table is new, its schema grew, or a truncate's floor changed.
     pub(super) fn add_metadata(&self, prepared: &Prepared, commit: &mut Commit) -> Result<()> {
         let has_ntz = prepared.schema.fields().iter().any(|f| contains_ntz(f.data_type()));
-        let num_partitions = self.num_partitions(commit);
-        let floor = prepared.collapsed.floor.as_ref().filter(|floor| !floor.is_over(num_partitions));
+        let floor = prepared.collapsed.floor.as_ref();
         let Some(state) = &self.state else {
             let vectors = !self.copy_on_write();
             let mut configuration: BTreeMap<String, String> =
@@ -236,14 +235,6 @@ impl KeyedTable {
             None => configuration.remove(FLOOR_PROPERTY),
         };
         Ok(())
-    }
-
-    /// How many partitions the topic of a commit has, by the offsets that the log and the commit store for it.
-    fn num_partitions(&self, commit: &Commit) -> usize {
-        let Some(topic) = commit.txns.iter().find_map(|txn| topic_of(&txn.app_id)) else { return 0 };
-        let stored = self.state.iter().flat_map(|state| state.txns.keys());
-        let ids = stored.chain(commit.txns.iter().map(|txn| &txn.app_id));
-        ids.filter(|id| topic_of(id) == Some(topic)).collect::<HashSet<_>>().len()
     }
 
     /// A commit's note on itself, with the time that tables with in-commit timestamps want: later than the last one's.
@@ -316,12 +307,6 @@ impl KeyedTable {
             self.index.remove(key);
         }
     }
-}
-
-/// Query and topic of an offset's app id, `<query>:<topic>:<partition>`; none for what is stored beside an offset.
-fn topic_of(app_id: &str) -> Option<&str> {
-    let (topic, partition) = app_id.rsplit_once(':')?;
-    partition.parse::<u32>().is_ok().then_some(topic)
 }
 
 /// Brings the schema's JSON up to the table's new schema. What is there already stays as it is written, with its metadata.
