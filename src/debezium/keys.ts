@@ -24,8 +24,8 @@ export interface KeyShape {
 }
 
 /**
- * What a key of this schema gives. A key that is one value, not a record, needs the option `primaryKey` to name it.
- * Text where it cannot be used: the reason.
+ * What a key of this schema gives. A key that is one value, not a record, needs the option `primaryKey` to name it; where
+ * that names several columns, the key gives none. Text where it cannot be used: the reason.
  */
 export function keyShapeOf(
   node: AvroNode,
@@ -35,14 +35,15 @@ export function keyShapeOf(
 ): KeyShape | string {
   const record = withoutNull(node)
   if (record?.kind === 'record') {
-    if (record.fields.length === 0) return 'the key is a record without fields'
+    if (record.fields.length === 0 && options.primaryKey === undefined) return 'the key is a record without fields'
     const fields = record.fields.map(({ name, type }) => ({ field: name, column: layout.nameOf(name), type }))
     return { schemaId, node, fields }
   }
   const [only, ...more] = options.primaryKey ?? []
-  if (only === undefined || more.length > 0) {
+  if (only === undefined) {
     return `the key is a single ${node.kind}, not a record: name its column with the option primaryKey`
   }
+  if (more.length > 0) return { schemaId, node, fields: [] }
   return { schemaId, node, fields: [{ field: only, column: layout.nameOf(only), type: node }] }
 }
 
