@@ -64,7 +64,7 @@ async function follow(batches: TestMessage[][], options: Partial<DecodeOptions> 
     for (const messages of batches) {
       const decoded = await decodeWith(decoder, batchOf('t', messages))
       rows.push(...decoded.rows)
-      notes.push(...decoded.batch.notes)
+      notes.push(...(decoded.batch.notes ?? []))
       ignored += decoded.batch.numIgnored
     }
   } catch (error) {

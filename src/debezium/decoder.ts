@@ -8,9 +8,9 @@ import { interleave, type Run } from '../kafka/interleave.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
+import { OLD_KEY_HEADER } from './header-keys.js'
 import { Notes, noteUnknownNames } from './ignored.js'
 import { KeyUpdates } from './key-updates.js'
-import { OLD_KEY_HEADER } from './keys.js'
 import { TableLayout } from './layout.js'
 import { BatchIds, deleteOf, isFault, NULL_PART, problemOf, readAll, timeOf, UNUSABLE_PART } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
@@ -80,7 +80,7 @@ export class TableDecoder {
     const metadata = parseMetadataColumns(this.options)
     this.messageColumns = new MessageColumns(metadata, this.layout, this.options)
     this.unkeyed = new UnkeyedTombstones(options.topic, this.notes)
-    this.oldKeys = new OldKeys(this.layout, this.plans)
+    this.oldKeys = new OldKeys(this.layout, this.plans, this.options, this.notes)
     const { layout, messageColumns } = this
     this.context = { layout, options: this.options, placeholder, metadata, messageColumns }
   }
