@@ -46,26 +46,36 @@ interface Change {
 
 let tables = 0
 
-/** Applies the batches, each one commit; returns what the table holds and how many changes were dropped as old. */
-async function apply(source: Field[], batches: Change[][], options: Partial<DecodeOptions> = {}) {
+/**
+ * Applies the batches, each one commit; returns what the table holds and how many changes were dropped as old.
+ * @param restarts whether table and decoder are opened anew for each batch
+ */
+async function apply(source: Field[], batches: Change[][], options: Partial<DecodeOptions> = {}, restarts = false) {
   const schema = envelope(source)
-  const decoder = new TableDecoder({ topic: 't', ...options }, schemaSource({ 1: KEY, 2: schema }))
+  const newDecoder = () => new TableDecoder({ topic: 't', ...options }, schemaSource({ 1: KEY, 2: schema }))
   const path = join(folder, String(tables++))
-  const table = await DeltaTable.open({ path })
+  let decoder = newDecoder()
+  let table = await DeltaTable.open({ path })
   let dropped = 0
   let sent = 1000
   try {
     for (const batch of batches) {
+      if (restarts) {
+        await table.close()
+        table = await DeltaTable.open({ path })
+        decoder = newDecoder()
+      }
       const messages = batch.map(({ id = 1, v, op = 'u', partition = 0, time = sent++, source: own }): TestMessage => {
         const row = { id, v }
         const event = {
           before: op === 'd' ? row : null,
-          after: op === 'd' ? null : row,
+          after: op === 'd' || op === 't' ? null : row,
           source: { connector: 'x', snapshot: null, ...own },
           op,
         }
         const timestamp = String(time)
-        return { partition, timestamp, key: encode(1, KEY, { id }), value: encode(2, schema, event) }
+        const key = op === 't' ? null : encode(1, KEY, { id })
+        return { partition, timestamp, key, value: encode(2, schema, event) }
       })
       const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages, 4))
       dropped += (await table.merge(ipc, { primaryKey })).numDroppedStale
@@ -201,6 +211,24 @@ test('rows of snapshots have no position, whatever the event says', async (t) =>
       { v: 'open across the snapshot', source: lsn(40, 50), partition: 0 },
     ]
     await expect(t, POSTGRES, changes, { rows: ['1=open across the snapshot'], dropped: 0 })
+  }
+})
+
+test('after a truncate, a source whose positions begin anew is applied as it comes', async (t) => {
+  const ids = [1, 2, 3, 4, 5, 6]
+  const of = (v: string, at: number, list: number[]): Change[] =>
+    list.map((id, i) => ({ id, v, op: 'c', source: lsn(at + i, at + i), partition: id % 2 }))
+  const before = of('before', 5000, ids)
+  const truncate: Change = { v: '', op: 't', source: lsn(6000, 6000), partition: 0 }
+  const after = of('after', 7000, [1, 2])
+  const anew = of('anew', 100, ids)
+  for (const restarts of [false, true]) {
+    for (const move of [(change: Change) => ({ ...change, partition: 0 }), (change: Change) => change]) {
+      const batches = [before, [truncate], after, anew].map((batch) => batch.map(move))
+      const wanted = { rows: ids.map((id) => `${id}=anew`), dropped: 0 }
+      t.deepEqual(await apply(POSTGRES, batches, {}, restarts), wanted)
+      t.deepEqual(await apply(POSTGRES, [batches.flat()], {}, restarts), wanted)
+    }
   }
 })
 

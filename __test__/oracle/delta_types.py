@@ -52,14 +52,94 @@ def in_range(value: int, low: int, high: int, policy: str) -> int | None:
     raise OutOfRange(str(value))
 
 
+#: beyond all dates, whatever the number is that stands for it
+FUTURE, PAST = MAX_US + 1, MIN_US - 1
+
+#: PostgreSQL's dates infinity and -infinity, as captured: streamed, of a snapshot, of a snapshot as text
+INFINITE_DAYS = {
+    -2147472692: FUTURE,
+    -2147472691: PAST,
+    -622191234: FUTURE,
+    -622191233: FUTURE,
+    -625821272: PAST,
+    -625821271: PAST,
+    106748361128: PAST,
+    106748361129: PAST,
+}
+
+
 def date(policy: str) -> Column:
-    return Column("date", lambda v: in_range(v, MIN_DAY, MAX_DAY, policy))
+    return Column("date", lambda v: in_range(INFINITE_DAYS.get(v, v), MIN_DAY, MAX_DAY, policy))
 
 
 def timestamp(policy: str, num: int, den: int) -> Column:
     """From a number of units of num/den microseconds; a fraction of a microsecond is cut downwards."""
-    return Column("timestamp", lambda v: in_range(v * num // den, MIN_US, MAX_US, policy))
 
+    def convert(v: int):
+        if den == 1000 and v in (2**63 - 1, -(2**63)):
+            # Infinity: the ends of 64 bits are moments that nanoseconds could be
+            return in_range(FUTURE if v > 0 else PAST, MIN_US, MAX_US, policy)
+        return in_range(v * num // den, MIN_US, MAX_US, policy)
+
+    return Column("timestamp", convert)
+
+
+ISO_DAY = re.compile(r"([+-]?\d{4,})-(\d\d)-(\d\d)Z?")
+
+
+def iso_date(policy: str) -> Column:
+    def convert(text: str):
+        m = ISO_DAY.fullmatch(text)
+        if not m:
+            raise ValueError(f"not a date: {text!r}")
+        days = days_from_civil(int(m[1]), int(m[2]), int(m[3]))
+        return in_range(INFINITE_DAYS.get(days, days), MIN_DAY, MAX_DAY, policy)
+
+    return Column("date", convert)
+
+
+def seconds_of_day(v: dict) -> int:
+    return (v["hour"] * 60 + v["minute"]) * 60 + v["second"]
+
+
+def structured_date(policy: str) -> Column:
+    def convert(v: dict):
+        if v["specialValue"] is not None:
+            days = FUTURE if v["specialValue"] == "POSITIVE_INFINITY" else PAST
+        else:
+            days = days_from_civil(v["year"], v["month"], v["day"])
+        return in_range(days, MIN_DAY, MAX_DAY, policy)
+
+    return Column("date", convert)
+
+
+def structured_timestamp(policy: str) -> Column:
+    def convert(v: dict):
+        if v["specialValue"] is not None:
+            return in_range(FUTURE if v["specialValue"] == "POSITIVE_INFINITY" else PAST, MIN_US, MAX_US, policy)
+        seconds = days_from_civil(v["year"], v["month"], v["day"]) * 86400 + seconds_of_day(v)
+        # of a zoned timestamp only: its clock is that of the zone
+        seconds -= v.get("offsetSeconds") or 0
+        return in_range(seconds * 1_000_000 + v["nanos"] // 1000, MIN_US, MAX_US, policy)
+
+    return Column("timestamp", convert)
+
+
+def zoned_time_text(v: dict) -> str:
+    """ISO 8601, as short as it can be without losing a digit of the fraction."""
+    text = "%02d:%02d:%02d" % (v["hour"], v["minute"], v["second"])
+    if v["nanos"]:
+        text += ("." + str(v["nanos"]).rjust(9, "0")).rstrip("0")
+    offset = v["offsetSeconds"]
+    if offset == 0:
+        return text + "Z"
+    minutes, seconds = divmod(abs(offset), 60)
+    zone = "%s%02d:%02d" % ("-" if offset < 0 else "+", *divmod(minutes, 60))
+    return text + zone + (":%02d" % seconds if seconds else "")
+
+
+STRUCTURED_TIME = Column("long", lambda v: seconds_of_day(v) * 1_000_000_000 + v["nanos"])
+STRUCTURED_ZONED_TIME = Column("string", zoned_time_text)
 
 ISO = re.compile(r"([+-]?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:(Z)|([+-])(\d\d):?(\d\d)(?::?(\d\d))?)")
 
@@ -67,8 +147,7 @@ ISO = re.compile(r"([+-]?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d+)
 def zoned_timestamp(policy: str) -> Column:
     def convert(text: str):
         if text in ("infinity", "-infinity"):
-            far = MAX_US + 1 if text == "infinity" else MIN_US - 1
-            return in_range(far, MIN_US, MAX_US, policy)
+            return in_range(FUTURE if text == "infinity" else PAST, MIN_US, MAX_US, policy)
         m = ISO.fullmatch(text)
         if not m:
             raise ValueError(f"not a timestamp: {text!r}")
@@ -148,6 +227,13 @@ class TypeMapper:
             "io.debezium.time.MicroTimestamp": lambda: timestamp(p, 1, 1),
             "io.debezium.time.NanoTimestamp": lambda: timestamp(p, 1, 1000),
             "io.debezium.time.ZonedTimestamp": lambda: zoned_timestamp(p),
+            "io.debezium.time.IsoDate": lambda: iso_date(p),
+            "io.debezium.time.IsoTimestamp": lambda: zoned_timestamp(p),
+            "io.debezium.time.StructuredDate": lambda: structured_date(p),
+            "io.debezium.time.StructuredTimestamp": lambda: structured_timestamp(p),
+            "io.debezium.time.StructuredZonedTimestamp": lambda: structured_timestamp(p),
+            "io.debezium.time.StructuredTime": lambda: STRUCTURED_TIME,
+            "io.debezium.time.StructuredZonedTime": lambda: STRUCTURED_ZONED_TIME,
         }
 
     def nullable(self, schema) -> Column:

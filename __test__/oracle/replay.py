@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import heapq
 import json
@@ -19,7 +20,7 @@ PLACEHOLDER = "__debezium_unavailable_value"
 
 #: the names under which the flattening transform adds the source's metadata
 OP, SNAPSHOT, SEQUENCE = "__op", "__source_snapshot", "__source_sequence"
-MYSQL_FIELDS = tuple(f"__source_{name}" for name in ("server_id", "file", "pos", "row"))
+MYSQL_FIELDS = tuple(f"__source_{name}" for name in ("server_id", "file", "pos"))
 OLD_KEY_HEADER = "__debezium.oldkey"
 
 
@@ -95,6 +96,31 @@ def left_out_forms() -> list:
 
 LEFT_OUT = left_out_forms()
 
+BARE_MOMENT = re.compile(r'"(\w+)":((?:(\d{4}-\d\d-\d\d)T?)?(?:(\d\d):(\d\d):(\d\d)\.(\d{3})Z)?)(?=[,}])')
+
+
+def simple_header(text: str, key_schema: dict) -> dict | None:
+    """JSON, or what Connect's SimpleHeaderConverter makes of a key: Connect's dates and times are not quoted there.
+
+    It takes what is within a day of 1970, or before, for a time of day: nobody can tell then what it was.
+    """
+    names = {f["name"]: (f["type"] if isinstance(f["type"], dict) else {}).get("connect.name", "") for f in key_schema["fields"]}
+    unknown = False
+
+    def number(m: re.Match) -> str:
+        nonlocal unknown
+        kind = names[m[1]].rsplit(".", 1)[-1]
+        has = (m[3] is not None, m[4] is not None)
+        if has == (False, False):
+            return m[0]
+        unknown |= has != {"Date": (True, False), "Time": (False, True), "Timestamp": (True, True)}.get(kind)
+        days = (datetime.date.fromisoformat(m[3]) - datetime.date(1970, 1, 1)).days if m[3] else 0
+        ms = ((int(m[4]) * 60 + int(m[5])) * 60 + int(m[6])) * 1000 + int(m[7]) if m[4] else 0
+        return f'"{m[1]}":{days if kind == "Date" else days * 86_400_000 + ms}'
+
+    parsed = json.loads(BARE_MOMENT.sub(number, text))
+    return None if unknown else parsed
+
 
 def is_left_out(value) -> bool:
     if isinstance(value, str) and value.startswith("{"):
@@ -156,11 +182,14 @@ class Replay:
         self.rows: dict[tuple, dict] = {}
         #: the last row of keys that are deleted: key updates take left-out values from there
         self.buried: dict[tuple, dict] = {}
-        #: (seq, epoch) remembered of a key, deletes included
+        #: (seq, epoch, partition) of the last change of a key, deletes included, where it was a streaming one
         self.remembered: dict[tuple, tuple] = {}
-        #: the sequence of a live row, for truncates, and its partition
+        #: (seq, epoch, partition, timestamp) of a live row, for truncates
         self.row_origin: dict[tuple, tuple] = {}
-        self.floor: tuple | None = None
+        #: truncates, their times, and the partitions that have been read past them
+        self.floors: list[tuple[Change, int, set[int]]] = []
+        #: of the message that is applied
+        self.time = 0
         #: by partition, key of the delete that came last, and whether it stood
         self.last_delete: dict[int, tuple] = {}
         self.missing = 0
@@ -219,7 +248,9 @@ class Replay:
         if raw[:1] == b"\x00" and self.schemas is not None:
             old, _ = self.schemas.decode(raw)
         else:
-            old = json.loads(raw)
+            old = simple_header(raw.decode(), m.key_schema)
+            if old is None:
+                return None
             old = old.get("payload", old)
         columns = self.columns_of(m.key_schema)
         return tuple(columns[k].convert(old[k]) for k in self.primary_key)
@@ -264,7 +295,7 @@ class Replay:
             kind = "full"
         else:
             kind = "no"
-        seq, epoch = postgres_sequence(sequence, None), ("flattened",)
+        seq, epoch = postgres_sequence(sequence), ("flattened",)
         if all(value.get(name) is not None for name in MYSQL_FIELDS):
             seq, epoch = mysql_sequence(*(value[name] for name in MYSQL_FIELDS))
         if kind != "no":
@@ -327,9 +358,9 @@ class Replay:
     def envelope_sequence(self, source: dict) -> tuple[tuple | None, tuple | None]:
         connector = source["connector"]
         if connector == "postgresql":
-            return postgres_sequence(source.get("sequence"), source.get("lsn")), (connector, source["db"])
+            return postgres_sequence(source.get("sequence")), (connector, source["db"])
         if connector in ("mysql", "mariadb"):
-            return mysql_sequence(source["server_id"], source["file"], source["pos"], source["row"])
+            return mysql_sequence(source["server_id"], source["file"], source["pos"])
         return None, None
 
     def is_stored(self, name: str) -> bool:
@@ -377,6 +408,8 @@ class Replay:
         self.last_offsets[m.partition] = m.offset
         if self.options.soft_delete:
             self.types[self.options.soft_delete] = "boolean"
+        self.time = m.timestamp
+        self.read_past(m)
         change = self.changes(m)
         if change is None:
             return
@@ -411,31 +444,44 @@ class Replay:
             if self.options.soft_delete:
                 row = {**row, self.options.soft_delete: self.is_below_floor(change)}
             self.rows[key] = row
-            origin = (change.seq, change.epoch)
-            if change.snapshot == "incremental":
-                # it keeps what is remembered of its key
-                origin = self.remembered.get(key, origin)
-            self.row_origin[key] = (*origin, change.partition)
-        if change.snapshot == "full":
+            self.row_origin[key] = (change.seq, change.epoch, change.partition, self.time)
+        if change.snapshot == "no" and change.seq is not None:
+            self.remembered[key] = (change.seq, change.epoch, change.partition)
+        else:
             self.remembered.pop(key, None)
-        elif change.snapshot == "no" and change.seq is not None:
-            self.remembered[key] = (change.seq, change.epoch)
+
+    def read_past(self, m: Message) -> None:
+        """Truncates say nothing about what a partition brings once it has been read past them."""
+        for _, time, past in self.floors:
+            if m.timestamp > time:
+                past.add(m.partition)
+
+    @staticmethod
+    def is_before(truncate: Change, truncate_time: int, seq, epoch, partition: int, time: int) -> bool:
+        """Whether a change came before the truncate: in its partition it did; positions prove it, otherwise times do."""
+        if partition == truncate.partition:
+            return True
+        if seq is not None and truncate.seq is not None and epoch == truncate.epoch:
+            return seq < truncate.seq
+        return time < truncate_time
 
     def is_below_floor(self, change: Change) -> bool:
         """Whether a truncate has removed it, or with soft deletes marked it, that came through another partition."""
-        return change.seq is not None and self.floor is not None and self.floor[1] == change.epoch and change.seq < self.floor[0]
+        return any(
+            change.partition != truncate.partition
+            and change.partition not in past
+            and self.is_before(truncate, time, change.seq, change.epoch, change.partition, self.time)
+            for truncate, time, past in self.floors
+        )
 
     def is_stale(self, change: Change) -> bool:
-        if change.snapshot != "no" or change.seq is None:
-            return False
         if self.is_below_floor(change) and not self.options.soft_delete:
-            # what the truncate has removed comes late: no trace of the key from before it may stay
-            origin = self.row_origin.get(change.key)
-            if change.key in self.rows and (origin[0] is None or origin[0] < self.floor[0]):
-                self.remove(change.key)
             return True
         known = self.remembered.get(change.key)
-        return known is not None and known[1] == change.epoch and change.seq < known[0]
+        if change.snapshot != "no" or change.seq is None or known is None:
+            return False
+        # within a partition nothing is dropped for its position
+        return known[2] != change.partition and known[1] == change.epoch and change.seq < known[0]
 
     def filled(self, change: Change) -> dict:
         """The row with left-out values taken from the stored row, or from the old key's."""
@@ -468,17 +514,10 @@ class Replay:
             self.buried[key] = row
 
     def truncate(self, change: Change) -> None:
-        for key, (seq, epoch, partition) in list(self.row_origin.items()):
-            if seq is None or change.seq is None or epoch != change.epoch:
-                gone = partition == change.partition
-            else:
-                gone = seq < change.seq
-            if gone:
+        for key, (seq, epoch, partition, time) in list(self.row_origin.items()):
+            if self.is_before(change, self.time, seq, epoch, partition, time):
                 self.remove(key)
-        if change.seq is not None and (
-            self.floor is None or self.floor[1] != change.epoch or self.floor[0] < change.seq
-        ):
-            self.floor = (change.seq, change.epoch)
+        self.floors.append((change, self.time, set()))
 
     def result(self) -> Truth:
         names = list(self.types)

@@ -12,7 +12,6 @@ import test from 'ava'
 import { ENDPOINTS } from '../../scripts/stack/settings.mjs'
 import { down, type Part, up } from '../../scripts/stack/stack.mjs'
 import { DeltaTable, readTable, tableHistory } from '../../src/index.js'
-import { oraclePython } from '../integration/support/oracle.js'
 import { race } from './support/race.js'
 import { SourceOracle } from './support/source-oracle.js'
 
@@ -52,10 +51,8 @@ let oracle: SourceOracle
 
 test.before(async (t) => {
   t.timeout(600_000)
-  const python = oraclePython()
-  if (python === null) throw new Error('needs Python: run it with `npm run test:stack`')
+  oracle = SourceOracle.start()
   started = await up(['azure', 'gcs'])
-  oracle = new SourceOracle(python)
 })
 
 test.after.always(async () => {

@@ -18,10 +18,10 @@ import { stop } from '../../scripts/stack/processes.mjs'
 import { ENDPOINTS } from '../../scripts/stack/settings.mjs'
 import { up } from '../../scripts/stack/stack.mjs'
 import { DeltaTable } from '../../src/index.js'
-import { oraclePython } from '../integration/support/oracle.js'
 import { Commands, remove, tamper, told } from './support/commands.js'
-import { createDatabase, dropDatabase, openDatabase, POSTGRES } from './support/postgres.js'
+import { createDatabase, dropDatabase, openDatabase, postgresUrl } from './support/postgres.js'
 import { Replica, S3_OPTIONS, type SourceTable } from './support/replica.js'
+import { SourceComparison } from './support/source-comparison.js'
 import { SourceOracle, type SourceRow } from './support/source-oracle.js'
 
 const id = `k2d_${process.pid}_${Date.now().toString(36)}`
@@ -82,28 +82,21 @@ INSERT INTO inc SELECT i, 'v' || i FROM generate_series(1, 25) i;
 INSERT INTO marker VALUES (0);
 `
 
-const newClient = () => openDatabase(id)
-
 let db: pg.Client
 let other: pg.Client
 let oracle: SourceOracle
 let replicas: Replica[]
 let otherWriter: ChildProcess
 let otherWriterSays: Promise<string>
-let marker = 0
-let compared = 0
-/** Tables that flattened topics cannot keep equal any more. */
-const lost = new Set<string>()
+let comparison: SourceComparison
 
 test.before(async (t) => {
   t.timeout(600_000)
-  const python = oraclePython()
-  if (python === null) throw new Error('needs Python: run it with `npm run test:stack`')
+  oracle = SourceOracle.start()
   await up(['kafka', 'registry', 'postgres', 's3', 'connect'])
-  oracle = new SourceOracle(python)
   await createDatabase(id)
-  db = await newClient()
-  other = await newClient()
+  db = await openDatabase(id)
+  other = await openDatabase(id)
   await db.query(SCHEMA)
   const connector = (shape: string, prefix: string, config: Record<string, string>) =>
     connectorOf(
@@ -133,6 +126,14 @@ test.before(async (t) => {
       TABLES,
     ),
   ]
+  comparison = new SourceComparison({
+    query: async (statement) => (await db.query(statement)).rows,
+    oracle,
+    replicas,
+    tables: TABLES.map(({ name }) => name),
+    marker: 'public.marker',
+    folder,
+  })
   // The flattening connector finds its slot; a transaction that began after it is open across the snapshot.
   await db.query(`CREATE PUBLICATION ${flat} FOR TABLE ${TABLES.map(({ name }) => name).join(', ')}, public.signals`)
   await db.query(`SELECT pg_create_logical_replication_slot('${flat}', 'pgoutput')`)
@@ -165,39 +166,12 @@ test.after.always(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-async function sourceRows(table: string): Promise<SourceRow[]> {
-  return (await db.query(`SELECT * FROM ${table}`)).rows
-}
-
-async function untilThrough(): Promise<void> {
-  marker++
-  await db.query(`INSERT INTO marker VALUES (${marker})`)
-  await Promise.all(replicas.map((replica) => replica.untilMarked('public.marker', marker)))
-}
-
-/** Waits until everything has gone through, and compares all tables of both streams with the source. */
-async function equal(t: ExecutionContext): Promise<void> {
-  await untilThrough()
-  let rows = 0
-  for (const { name } of TABLES) {
-    const source = await sourceRows(name)
-    for (const replica of replicas) {
-      if (replica === replicas[0] && lost.has(name)) continue
-      const result = await replica.compare(oracle, name, source, join(folder, 'rows.jsonl'))
-      t.deepEqual(result.differences, [])
-      rows += result.rows
-    }
-  }
-  compared += rows
-  t.log(`${rows} rows compared`)
-}
-
 /** A step: changes, then the comparison. */
 function step(title: string, change: (t: ExecutionContext) => Promise<unknown>, after?: typeof change): void {
   test.serial(title, async (t) => {
     t.timeout(240_000)
     await change(t)
-    await equal(t)
+    await comparison.equal(t)
     await after?.(t)
   })
 }
@@ -251,18 +225,7 @@ step(
     'ALTER TABLE users DROP COLUMN phone',
     "INSERT INTO users (name, email, created_at) VALUES ('Henry', 'henry@example.com', '2024-02-08')",
   ),
-  async (t) => {
-    for (const replica of replicas) {
-      const rows = await replica.select(
-        'public.users',
-        "SELECT phone, name FROM t WHERE name IN ('Henry', 'Frank') ORDER BY name",
-      )
-      t.deepEqual(rows, [
-        { phone: '123', name: 'Frank' },
-        { phone: null, name: 'Henry' },
-      ])
-    }
-  },
+  (t) => comparison.phoneIsKept(t, 'public.users'),
 )
 
 step(
@@ -271,17 +234,7 @@ step(
     "INSERT INTO orders (total_amount, created_at) SELECT i, date '1969-11-15' + i * 20 FROM generate_series(1, 30) i",
     "UPDATE orders SET created_at = created_at + interval '1 year' WHERE id % 5 = 0",
   ),
-  async (t) => {
-    for (const replica of replicas) {
-      const wrong = 'year <> extract(year FROM created_at) OR month <> extract(month FROM created_at)'
-      const [row] = await replica.select(
-        'public.orders',
-        `SELECT count(*) FILTER (WHERE ${wrong}) AS wrong, count(DISTINCT year * 100 + month) AS parts FROM t`,
-      )
-      t.is(Number(row?.wrong), 0)
-      t.true(Number(row?.parts) > 10)
-    }
-  },
+  (t) => comparison.areByMonth(t, 'public.orders'),
 )
 
 step('a transaction of several rows, some of them twice', async () => {
@@ -370,10 +323,7 @@ step('an incremental snapshot beside changes', async () => {
   await sleep(3000)
 })
 
-const commands = new Commands(
-  `postgres://${POSTGRES.user}:${POSTGRES.password}@${POSTGRES.host}:${POSTGRES.port}/${id}`,
-  folder,
-)
+const commands = new Commands(postgresUrl(id), folder)
 
 test.serial('verify finds nothing', async (t) => {
   t.timeout(240_000)
@@ -405,7 +355,7 @@ test.serial('verify finds a changed row, a removed one and an added one', async 
   }
   // The source's next changes of these rows mend them, or a repair does.
   await db.query("UPDATE copied SET v = v || ' again' WHERE id IN (777, 50000)")
-  await untilThrough()
+  await comparison.untilThrough()
 })
 
 test.serial('verify --repair: one commit beside the stream', async (t) => {
@@ -435,15 +385,15 @@ test.serial('verify --repair: one commit beside the stream', async (t) => {
   } finally {
     clearInterval(beside)
   }
-  await equal(t)
+  await comparison.equal(t)
 })
 
 test.serial('a truncate: envelopes carry it, flattened topics cannot', async (t) => {
   t.timeout(120_000)
   await db.query("TRUNCATE truncated; INSERT INTO truncated VALUES (2, 'after'), (70, 'after')")
-  lost.add('public.truncated')
-  await equal(t)
-  const source = await sourceRows('public.truncated')
+  comparison.lost.add('public.truncated')
+  await comparison.equal(t)
+  const source = (await db.query('SELECT * FROM truncated')).rows as SourceRow[]
   const result = await replicas[0]?.compare(oracle, 'public.truncated', source, join(folder, 'rows.jsonl'))
   const verdict = await commands.verified(replicas[0] as Replica, 'public.truncated')
   t.is(verdict.result.differences.filter(({ kind }) => kind === 'extra').length, 19)
@@ -453,11 +403,11 @@ test.serial('a truncate: envelopes carry it, flattened topics cannot', async (t)
   const signal = { 'data-collections': ['public.truncated'], type: 'blocking' }
   await db.query("INSERT INTO signals VALUES ('s2', 'execute-snapshot', $1)", [JSON.stringify(signal)])
   await sleep(2000)
-  await untilThrough()
+  await comparison.untilThrough()
   const removed = await commands.resynced(replicas[0] as Replica, 'public.truncated')
   t.like(removed, { upserted: 0, deleted: 19, rows: 2 })
-  lost.delete('public.truncated')
-  await equal(t)
+  comparison.lost.delete('public.truncated')
+  await comparison.equal(t)
 })
 
 step('Connect is killed: changes are sent again', async () => {
@@ -484,10 +434,10 @@ test.serial('the second process lost no commit, and took none', async (t) => {
   t.true(sum.positions > 100)
   t.true(sum.compactions > 20)
   t.log(`${sum.positions} commits of positions and ${sum.compactions} compactions by a second process`)
-  await equal(t)
+  await comparison.equal(t)
 })
 
 test.serial('all rows compared', (t) => {
-  t.true(compared > 400_000)
-  t.log(`${compared} rows compared`)
+  t.true(comparison.rows > 400_000)
+  t.log(`${comparison.rows} rows compared`)
 })

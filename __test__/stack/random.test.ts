@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import type pg from 'pg'
 import { connectorOf, restartConnector } from '../../scripts/stack/connectors.mjs'
 import { stop } from '../../scripts/stack/processes.mjs'
@@ -16,11 +16,11 @@ import { ENDPOINTS } from '../../scripts/stack/settings.mjs'
 import { type Part, up } from '../../scripts/stack/stack.mjs'
 import type { TableOptions } from '../../src/index.js'
 import { generator, type Random, ROUNDS, SEED } from '../helpers/random.js'
-import { oraclePython } from '../integration/support/oracle.js'
 import { createDatabase, dropDatabase, openDatabase } from './support/postgres.js'
 import { RandomTable } from './support/random-tables.js'
 import { Replica, type SourceTable } from './support/replica.js'
-import { SourceOracle, type SourceRow } from './support/source-oracle.js'
+import { SourceComparison } from './support/source-comparison.js'
+import { SourceOracle } from './support/source-oracle.js'
 import { StreamProcess } from './support/stream-process.js'
 
 const random = generator(SEED)
@@ -36,7 +36,7 @@ const EXPECTED = new Set(['40P01', '40001', '42703', '55P03'])
 let sessions: pg.Client[]
 let oracle: SourceOracle
 let replicas: Replica[]
-let marker = 0
+let comparison: SourceComparison
 
 /** Ways to keep a table that make no difference to its rows. */
 function randomOptions(table: RandomTable): Partial<TableOptions> {
@@ -59,10 +59,8 @@ const sources = (): SourceTable[] => [
 
 test.before(async (t) => {
   t.timeout(600_000)
-  const python = oraclePython()
-  if (python === null) throw new Error('needs Python: run it with `npm run test:stack`')
+  oracle = SourceOracle.start()
   await up(['kafka', 'registry', 'postgres', 's3', 'connect'])
-  oracle = new SourceOracle(python)
   await createDatabase(id)
   sessions = await Promise.all(Array.from({ length: SESSIONS }, () => openDatabase(id)))
   const [db] = sessions as [pg.Client]
@@ -98,6 +96,15 @@ test.before(async (t) => {
       StreamProcess.start,
     ),
   ]
+  comparison = new SourceComparison({
+    query: async (statement) => (await db.query(statement)).rows,
+    oracle,
+    replicas,
+    tables: tables.map(({ name }) => `public.${name}`),
+    marker: 'public.marker',
+    folder,
+    note: `SEED=${SEED}`,
+  })
   for (const replica of replicas) await replica.connect()
   for (const replica of replicas) await replica.start()
 })
@@ -171,26 +178,9 @@ async function killed(part: Part): Promise<void> {
   await up([part])
 }
 
-async function equal(t: ExecutionContext): Promise<void> {
-  const [db] = sessions as [pg.Client]
-  marker++
-  await db.query(`INSERT INTO marker VALUES (${marker})`)
-  await Promise.all(replicas.map((replica) => replica.untilMarked('public.marker', marker)))
-  let rows = 0
-  for (const { name } of tables) {
-    const source = (await db.query(`SELECT * FROM ${name}`)).rows as SourceRow[]
-    for (const replica of replicas) {
-      const result = await replica.compare(oracle, `public.${name}`, source, join(folder, 'rows.jsonl'))
-      t.deepEqual(result.differences, [], `SEED=${SEED}`)
-      rows += result.rows
-    }
-  }
-  t.log(`${rows} rows compared`)
-}
-
 test.serial(`snapshot (SEED=${SEED})`, async (t) => {
   t.timeout(240_000)
-  await equal(t)
+  await comparison.equal(t)
 })
 
 const events = [
@@ -208,6 +198,6 @@ events.forEach((event, round) => {
       for (let n = 0; n < 25; n++) await transaction(session, chances[i] as Random)
     })
     await Promise.all([...changes, EVENTS[event]?.()])
-    await equal(t)
+    await comparison.equal(t)
   })
 })

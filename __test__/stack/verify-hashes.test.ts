@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Connection, createConnection } from 'mysql2/promise'
-import pg from 'pg'
+import type pg from 'pg'
 import { ENDPOINTS, HOST, PORTS } from '../../scripts/stack/settings.mjs'
 import { up } from '../../scripts/stack/stack.mjs'
 import type { SourceRow } from '../../src/verify/source.js'
@@ -14,13 +14,12 @@ import type { DeltaType } from '../../src/verify/values.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
 import { HashedPair, type Row, short } from './support/hashed-pair.js'
 import { MARIADB, MARIADB_TYPES, POSTGRES, POSTGRES_TYPES } from './support/hashed-tables.js'
+import { createDatabase, dropDatabase, openDatabase, postgresUrl } from './support/postgres.js'
 
 const id = `k2d_${process.pid}_${Date.now().toString(36)}`
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-hashes-'))
-const postgres = `postgres://${ENDPOINTS.POSTGRES_USER}:${ENDPOINTS.POSTGRES_PASSWORD}@${HOST}:${PORTS.postgres}`
 const mariadb = `mysql://${ENDPOINTS.MARIADB_USER}:${ENDPOINTS.MARIADB_PASSWORD}@${HOST}:${PORTS.mariadb}`
 
-let admin: pg.Client
 let db: pg.Client
 let other: Connection
 const pairs: HashedPair[] = []
@@ -28,11 +27,8 @@ const pairs: HashedPair[] = []
 test.before(async (t) => {
   t.timeout(600_000)
   await up(['postgres', 'mariadb'])
-  admin = new pg.Client({ connectionString: `${postgres}/postgres` })
-  await admin.connect()
-  await admin.query(`CREATE DATABASE ${id}`)
-  db = new pg.Client({ connectionString: `${postgres}/${id}` })
-  await db.connect()
+  await createDatabase(id)
+  db = await openDatabase(id)
   for (const statement of POSTGRES) await db.query(statement)
   other = await createConnection({ uri: mariadb, timezone: 'Z', charset: 'utf8mb4' })
   await other.query(`CREATE DATABASE ${id} CHARACTER SET utf8mb4`)
@@ -43,8 +39,7 @@ test.before(async (t) => {
 test.after.always(async () => {
   for (const { source } of pairs) await source.close()
   await db?.end()
-  await admin?.query(`DROP DATABASE ${id} WITH (FORCE)`)
-  await admin?.end()
+  await dropDatabase(id)
   await other?.query(`DROP DATABASE ${id}`)
   await other?.end()
   rmSync(folder, { recursive: true, force: true })
@@ -59,7 +54,7 @@ async function pairOf(
   key: string[],
 ): Promise<HashedPair> {
   const source = await (system === 'PostgreSQL'
-    ? openSource(`${postgres}/${id}`, `public.${table}`)
+    ? openSource(postgresUrl(id), `public.${table}`)
     : openSource(`${mariadb}/${id}`, `${id}.${table}`))
   const pair = new HashedPair(source, join(folder, String(++folders)), types, key)
   pairs.push(pair)

@@ -119,6 +119,7 @@ export async function connectPlugins() {
     path,
     await connector('postgres', VERSIONS.debeziumPostgres),
     await connector('mariadb', VERSIONS.debeziumMariadb),
+    ...(VERSIONS.debeziumMysql ? [await connector('mysql', VERSIONS.debeziumMysql)] : []),
   ]
 }
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { must, version } from '../lib/process.mjs'
+import { must, Problem, version } from '../lib/process.mjs'
 import { createAzureContainer, createGcsBucket } from './buckets.mjs'
 import {
   azurite,
@@ -141,6 +141,17 @@ async function startConnect() {
   await untilReady('connect', () => answersHttp(`${ENDPOINTS.CONNECT_URL}/connectors`), 240)
 }
 
+/** A worker that runs already may have other connectors than those that are asked for. */
+async function connectMustFit() {
+  const plugins = await (await fetch(`${ENDPOINTS.CONNECT_URL}/connector-plugins`)).json()
+  const { version } = plugins.find((plugin) => plugin.class.endsWith('.PostgresConnector')) ?? {}
+  if (version !== VERSIONS.debeziumPostgres) {
+    throw new Problem(
+      `connect runs with Debezium ${version}, not ${VERSIONS.debeziumPostgres}: npm run stack -- down connect`,
+    )
+  }
+}
+
 /** How databases' programs run: as nobody, where this is root, who may not even look into root's folders. */
 function databaseUser() {
   const cwd = '/'
@@ -247,7 +258,7 @@ async function startGcs() {
   await untilReady('gcs', () => answersHttp(`${ENDPOINTS.GCS_ENDPOINT}/${ENDPOINTS.GCS_BUCKET}`), 30)
 }
 
-/** In the order of starting. `onlyNamed`: not started where no part is named. */
+/** In the order of starting. `onlyNamed`: not started where no part is named. `mustFit` throws where a running one is another. */
 export const PARTS = {
   kafka: { start: startKafka, port: PORTS.kafka, where: ENDPOINTS.KAFKA_BOOTSTRAP },
   registry: { start: startRegistry, port: PORTS.registry, where: ENDPOINTS.REGISTRY_URL },
@@ -276,5 +287,5 @@ export const PARTS = {
     where: `${ENDPOINTS.GCS_ENDPOINT}, bucket ${ENDPOINTS.GCS_BUCKET}`,
     onlyNamed: true,
   },
-  connect: { start: startConnect, port: PORTS.connect, where: ENDPOINTS.CONNECT_URL },
+  connect: { start: startConnect, port: PORTS.connect, where: ENDPOINTS.CONNECT_URL, mustFit: connectMustFit },
 }

@@ -8,15 +8,25 @@ const number = (name, fallback) => Number(env[name] ?? fallback)
 
 export const HOST = '127.0.0.1'
 
+const KAFKA = env.KAFKA_VERSION ?? '4.3.1'
+/** The last one of Kafka 3. */
+const KAFKA_3 = env.KAFKA_3_VERSION ?? '3.9.2'
+
+const DEBEZIUM = env.DEBEZIUM_VERSION ?? '3.6.1.Final'
+const isDebezium2 = DEBEZIUM.startsWith('2.')
+
 export const VERSIONS = {
-  kafka: env.KAFKA_VERSION ?? '4.3.1',
+  kafka: KAFKA,
   // The tests' other broker.
-  kafka3: env.KAFKA_3_VERSION ?? '3.9.2',
+  kafka3: KAFKA_3,
   // Debezium 2.7 calls what Kafka 4 has no more: a connector with a schema history would not start a second time.
-  connect: env.CONNECT_VERSION ?? env.KAFKA_3_VERSION ?? '3.9.2',
+  connect: env.CONNECT_VERSION ?? (isDebezium2 ? KAFKA_3 : KAFKA),
   registry: env.APICURIO_VERSION ?? '2.6.13.Final',
-  debeziumPostgres: env.DEBEZIUM_VERSION ?? '2.7.4.Final',
-  debeziumMariadb: env.DEBEZIUM_MARIADB_VERSION ?? '2.7.0.Final',
+  debeziumPostgres: DEBEZIUM,
+  // Only where it is named: no test needs it.
+  debeziumMysql: env.DEBEZIUM_MYSQL_VERSION ?? null,
+  // Maven has not got every release of this connector: these are the last ones of 2.7 and of 3 that it has.
+  debeziumMariadb: env.DEBEZIUM_MARIADB_VERSION ?? (isDebezium2 ? '2.7.0.Final' : '3.5.0.Final'),
   versitygw: env.VERSITYGW_VERSION ?? 'v1.8.0',
   // The last one for Node.js 20.
   azurite: env.AZURITE_VERSION ?? '3.35.0',
@@ -62,6 +72,8 @@ export const ENDPOINTS = {
   MARIADB_USER: 'cdc',
   MARIADB_PASSWORD: 'cdc',
   MARIADB_DB: 'shop',
+  // The connector passes the word to its driver, which is another one since Debezium 3.
+  MARIADB_SSL_MODE: isDebezium2 ? 'disabled' : 'disable',
   S3_ENDPOINT: `http://${HOST}:${PORTS.s3}`,
   S3_ACCESS_KEY: 'test',
   S3_SECRET_KEY: 'testtest',

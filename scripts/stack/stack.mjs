@@ -1,6 +1,7 @@
 /** The local stack: Kafka, registry, Connect with Debezium, PostgreSQL, MariaDB and object stores, without containers. */
 
 import { mkdirSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { elapsed, Problem, say } from '../lib/process.mjs'
 import { PARTS } from './parts.mjs'
 import { portOpen, runningPid, stop } from './processes.mjs'
@@ -21,14 +22,26 @@ function wanted(names) {
   return ALL_PARTS.filter((name) => all.has(name))
 }
 
+/** Whether nobody listens on the port. On a busy machine a killed process may hold it a moment longer than its id. */
+async function isFree(port) {
+  for (let tries = 0; await portOpen(port); tries++) {
+    if (tries === 20) return false
+    await sleep(500)
+  }
+  return true
+}
+
 /** Starts what does not run yet, installing what is missing. Returns the parts that it started. */
 export async function up(names = DEFAULT_PARTS) {
   mkdirSync(LOGS, { recursive: true })
   mkdirSync(DATA, { recursive: true })
   const started = []
   for (const name of wanted(names)) {
-    if (runningPid(name) !== null) continue
-    if (await portOpen(PARTS[name].port)) {
+    if (runningPid(name) !== null) {
+      await PARTS[name].mustFit?.()
+      continue
+    }
+    if (!(await isFree(PARTS[name].port))) {
       throw new Problem(`${name}: port ${PARTS[name].port} is taken by another program; see scripts/stack/settings.mjs`)
     }
     const began = Date.now()

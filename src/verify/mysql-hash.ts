@@ -77,7 +77,7 @@ export function hashedColumn(name: string, type: DeltaType, source: string): Has
   return { sql: `IFNULL(CONCAT(${sql}, '${END}'), '${END}')`, cells: plain(text) }
 }
 
-export interface HashedTable {
+export interface ChunkQuery {
   /** Quoted, with its database. */
   table: string
   /** Quoted, with the expressions that the rows are ordered by. */
@@ -90,7 +90,7 @@ export interface HashedTable {
  * The query of all chunks in the key's order: of each the key of its last row where it is full, the number of rows and
  * the sums of both halves of their hashes.
  */
-export function hashesSql({ table, key, columns, chunkRows }: HashedTable): string {
+export function hashesSql({ table, key, columns, chunkRows }: ChunkQuery): string {
   // No column has such names.
   const half = (from: number) => `SUM(CAST(CONV(SUBSTR(\`#hash\`, ${from}, 16), 16, 10) AS UNSIGNED))`
   const names = key.map(({ name }) => name).join(', ')

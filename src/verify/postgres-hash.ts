@@ -112,7 +112,7 @@ function concat(parts: readonly string[]): string {
   return concat(groups)
 }
 
-export interface HashedTable {
+export interface ChunkQuery {
   /** Quoted, with its schema. */
   table: string
   key: readonly { name: string; order(name: string): string }[]
@@ -125,7 +125,7 @@ export interface HashedTable {
  * the sums of both halves of their hashes. Sums that go on from chunk to chunk are given out while the table is still
  * read. `OFFSET 0` keeps a hash from being computed twice.
  */
-export function hashesSql({ table, key, columns, chunkRows }: HashedTable): string {
+export function hashesSql({ table, key, columns, chunkRows }: ChunkQuery): string {
   const keys = key.map((_, i) => `k${i}`)
   const order = key.map(({ order }, i) => order(`k${i}`)).join(', ')
   const inner = key.map(({ name, order }) => order(name)).join(', ')

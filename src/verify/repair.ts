@@ -1,7 +1,7 @@
 /**
  * Makes a Delta table equal to its source where they differ, in one commit. The commit is fenced by the offsets that the
- * table held before the rows were looked at: a source's row is as new as those at least, and what the stream applies
- * afterwards comes later. Where the stream was faster, the rows are looked at again.
+ * table held before the source's rows were looked at: a source's row is as new as those at least, and what the stream
+ * applies afterwards comes later. Where the stream was faster, the rows are looked at again.
  */
 
 import { Bool, type Data, Field, makeData, Struct, Uint8 } from 'apache-arrow'
@@ -42,13 +42,17 @@ export async function repair(
 ): Promise<RepairResult> {
   const until = Date.now() + MIN_TIME_MS
   for (let tries = 1; ; tries++) {
-    const stored = await table.offsets()
+    let stored: Awaited<ReturnType<DeltaTable['offsets']>> = new Map()
+    // Reading the table takes longest, and the stream must not commit between the offsets and the repair: rows of the
+    // table from before the offsets do no harm, since what is written is the source's.
+    const { columns, found } = await verification.differencesNow(async () => {
+      stored = await table.offsets()
+    })
     const offsets = [...stored]
       .filter(([appId]) => isOffset(appId))
       .map(([appId, last]) => ({ appId, expected: last, last }))
     // The table is whole again, whatever was lost.
     const lost = lostEntries(stored)
-    const { columns, found } = await verification.differencesNow()
     const rows = [...found]
     const deleted = rows.filter(([, { kind }]) => kind === 'extra').length
     if (deleted < rows.length) mustKnowAll(options)

@@ -197,13 +197,18 @@ export class Verification {
     }
   }
 
-  async #lookAgain(found: Map<string, Found>): Promise<void> {
+  /** @param between is called when the table has been read, and the source not yet */
+  async #lookAgain(found: Map<string, Found>, between?: () => Promise<unknown>): Promise<void> {
     const keys = [...found.entries()]
+    const looks: { some: typeof keys; values: (readonly string[])[]; stored: Table }[] = []
+    // The table first: what it has got by then, the source has, too.
     for (let i = 0; i < keys.length; i += KEYS_OF_ONE_QUERY) {
       const some = keys.slice(i, i + KEYS_OF_ONE_QUERY)
       const values = some.map(([, { key, kind }]) => (kind === 'extra' ? this.#sourceForm(key) : key))
-      // The table first: what it has got by then, the source has, too.
-      const stored = await this.#table.readKeys(values)
+      looks.push({ some, values, stored: await this.#table.readKeys(values) })
+    }
+    await between?.()
+    for (const { some, values, stored } of looks) {
       const rows = await this.source.rowsOf(this.options.primaryKey, values)
       for (const [text] of some) found.delete(text)
       this.#compare(rows, stored, found)
@@ -213,10 +218,15 @@ export class Verification {
   /**
    * Looks once more at what {@link run} found: what differs now, by the key's values as the table has them. The columns
    * say what {@link Found.values} hold.
+   *
+   * @param between is called when the table has been read, and the source not yet: the source's rows are as new as what
+   *   is read there
    */
-  async differencesNow(): Promise<{ columns: readonly string[]; found: ReadonlyMap<string, Found> }> {
+  async differencesNow(
+    between?: () => Promise<unknown>,
+  ): Promise<{ columns: readonly string[]; found: ReadonlyMap<string, Found> }> {
     await this.source.refresh?.()
-    await this.#lookAgain(this.#found)
+    await this.#lookAgain(this.#found, between)
     return { columns: this.#columns.map(({ name }) => name), found: this.#found }
   }
 

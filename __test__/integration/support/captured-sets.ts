@@ -20,6 +20,16 @@ export const SETS = [
   'mariadb-flat',
   'mariadb-flat-adaptive',
   'mariadb-envelope',
+  'debezium-3',
+  'debezium-3-connect',
+  'debezium-3-isostring',
+  'debezium-3-nanoseconds',
+  'debezium-3-structured',
+  'debezium-3-vectors',
+  'debezium-3-mariadb',
+  'debezium-3-mariadb-envelope',
+  'debezium-3-mariadb-11',
+  'debezium-3-mysql',
 ] as const
 
 /** Topics of a set that hold a table: MariaDB's connector also writes one of schema changes. */
@@ -72,7 +82,7 @@ export function needs(
   job: Partial<OracleJob>
 } {
   if (topic.endsWith('.nopk')) return { table: { primaryKey: 'x' }, job: { primary_key: ['x'] } }
-  if (topic.endsWith('.specials')) {
+  if (/\.(specials|far|far_nanos)$/.test(topic)) {
     const columns = Object.fromEntries(OUT_OF_RANGE_COLUMNS.map((name) => [name, { outOfRange }]))
     return { table: { columns }, job: { out_of_range: outOfRange } }
   }

@@ -62,9 +62,9 @@ export function testsOnBroker(jars: string | null): OnBroker {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  const replayAndCheck = async (t: ExecutionContext, set: string, topic: string): Promise<void> => {
-    const { dir, registry } = await serve(set)
-    const path = join(folder, 'tables', topic)
+  /** Applies what is in a topic to a table. Returns the number of messages. */
+  const replay = async (set: string, topic: string, path: string): Promise<number> => {
+    const { registry } = await serve(set)
     const query = await streamToDelta({
       queryName: QUERY_NAME,
       kafka: { brokers: kafka.brokers },
@@ -72,8 +72,19 @@ export function testsOnBroker(jars: string | null): OnBroker {
       tables: { [topic]: { path, ...needs(topic).table } },
       trigger: { availableNow: true },
     })
+    let read = 0
+    query.on('progress', ({ numInputRows }) => {
+      read += numInputRows
+    })
     await query.awaitTermination()
-    const job = { set: dir, topic, table: path, query_name: QUERY_NAME, source_rows: true, ...needs(topic).job }
+    return read
+  }
+
+  const replayAndCheck = async (t: ExecutionContext, set: string, topic: string): Promise<void> => {
+    const table = join(folder, 'tables', topic)
+    await replay(set, topic, table)
+    const { dir } = await serve(set)
+    const job = { set: dir, topic, table, query_name: QUERY_NAME, source_rows: true, ...needs(topic).job }
     t.deepEqual(await oracle.differences(job), [])
   }
 
@@ -130,24 +141,8 @@ export function testsOnBroker(jars: string | null): OnBroker {
     await admin.connect()
     const [{ high = '0' } = {}] = await admin.fetchTopicOffsets(topic)
     t.is(Number(high), messages.length * 3)
-    const { registry } = await serve(set)
-    const replay = async (path: string) => {
-      const query = await streamToDelta({
-        queryName: QUERY_NAME,
-        kafka: { brokers: kafka.brokers },
-        schemaRegistry: { url: registry.url },
-        tables: { [topic]: { path, ...needs(topic).table } },
-        trigger: { availableNow: true },
-      })
-      let read = 0
-      query.on('progress', ({ numInputRows }) => {
-        read += numInputRows
-      })
-      await query.awaitTermination()
-      return read
-    }
     const before = join(folder, 'tables', 'before')
-    await replay(before)
+    await replay(set, topic, before)
     // Columns that only messages had which were compacted away are in the table before alone.
     const columns = 'id, name, email, created_at, phone_number, __log_sequence_number'
     // Segments are closed by a later message; these are the topic's last ones again, so that the rows stay.
@@ -158,7 +153,7 @@ export function testsOnBroker(jars: string | null): OnBroker {
       await producer.send({ topic, messages: messages.slice(-1).map((message) => ({ ...message, partition: 0 })) })
       await producer.disconnect()
       await sleep(500)
-      read = await replay(join(folder, 'tables', `compacted-${tries}`))
+      read = await replay(set, topic, join(folder, 'tables', `compacted-${tries}`))
       const rows = async (path: string) =>
         tableFromIPC(await readTable(path, { sql: `SELECT ${columns} FROM t ORDER BY 1` }))
           .toArray()

@@ -7,15 +7,13 @@ import { ENDPOINTS, HOST, PORTS } from '../../../scripts/stack/settings.mjs'
 /** Values as the text that the database writes. */
 const raw = { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig
 
-export const POSTGRES = {
-  host: HOST,
-  port: PORTS.postgres,
-  user: ENDPOINTS.POSTGRES_USER,
-  password: ENDPOINTS.POSTGRES_PASSWORD,
-}
+const { POSTGRES_USER: user, POSTGRES_PASSWORD: password } = ENDPOINTS
+
+/** A database's address. */
+export const postgresUrl = (database: string) => `postgres://${user}:${password}@${HOST}:${PORTS.postgres}/${database}`
 
 export async function openDatabase(database: string): Promise<pg.Client> {
-  const client = new pg.Client({ ...POSTGRES, database, types: raw })
+  const client = new pg.Client({ connectionString: postgresUrl(database), types: raw })
   await client.connect()
   await client.query("SET TimeZone = 'UTC'")
   return client

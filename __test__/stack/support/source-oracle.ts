@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { oraclePython } from '../../integration/support/oracle.js'
 
 /** A row of the source: what the database writes as text. */
 export type SourceRow = Record<string, string | null>
@@ -22,7 +23,14 @@ export class SourceOracle {
   readonly #lines: Interface
   readonly #answers: AsyncIterator<string>
 
-  constructor(python: string) {
+  /** Starts it, with the Python that `npm test` has made. */
+  static start(): SourceOracle {
+    const python = oraclePython()
+    if (python === null) throw new Error('needs Python: run it with `npm run test:stack`')
+    return new SourceOracle(python)
+  }
+
+  private constructor(python: string) {
     this.#child = spawn(python, [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })
     this.#answers = this.#lines[Symbol.asyncIterator]()
