@@ -402,30 +402,38 @@ test('both messages of a key update are known as a pair in each form', async (t)
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-old-keys-'))
 test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 
+/** Applies batches, each one commit; returns the values and how many were missing. */
+async function apply(schemas: Record<number, unknown>, batches: TestMessage[][], options: Partial<DecodeOptions> = {}) {
+  const decoder = new TableDecoder({ topic: 't', ...options }, schemaSource(schemas))
+  const path = mkdtempSync(join(folder, 't'))
+  const table = await DeltaTable.open({ path })
+  let missing = 0
+  try {
+    for (const messages of batches) {
+      const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages))
+      missing += (await table.merge(ipc, { primaryKey })).numMissingValues
+    }
+  } finally {
+    await table.close()
+  }
+  return { values: rowsOf(tableFromIPC(await readTable(path))).map(({ v }) => v), missing }
+}
+
 test('a table keeps left-out values through updates of keys in the form of the default header converter', async (t) => {
   const moves: [unknown, unknown, unknown, string][] = [
     ['string', 'a\nb', 'c', '{"k":"a\nb"}'],
     [decimalOf(2), Buffer.from([0, 150]), Buffer.from([1, 44]), '{"k":1.50}'],
     [connect('int', 'Date'), 19723, 19724, '{"k":2024-01-01}'],
   ]
-  for (const [i, [type, old, own, header]] of moves.entries()) {
+  for (const [type, old, own, header] of moves) {
     const { schemas, message } = moved(type, own, header, false)
     const insert = { key: encode(1, schemas[1], { k: old }), value: encode(2, schemas[2], { v: 'long text' }) }
     const gone = { key: insert.key, value: null, headers: { '__debezium.newkey': 'any' } }
-    const decoder = new TableDecoder({ topic: 't' }, schemaSource(schemas))
-    const path = join(folder, String(i))
-    const table = await DeltaTable.open({ path })
-    try {
-      for (const messages of [[insert], [gone], [message]]) {
-        const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages))
-        await table.merge(ipc, { primaryKey })
-      }
-    } finally {
-      await table.close()
+    for (const batches of [[[insert], [gone], [message]], [[insert, gone, message]]]) {
+      t.deepEqual(await apply(schemas, batches), { values: ['long text'], missing: 0 })
     }
-    t.deepEqual(
-      rowsOf(tableFromIPC(await readTable(path))).map((row) => row.v),
-      ['long text'],
-    )
+    const unreadable = { ...message, headers: { '__debezium.oldkey': 'a key' } }
+    const skipped = await apply(schemas, [[insert], [gone], [unreadable]], { onBadRecord: 'skip' })
+    t.deepEqual(skipped, { values: [null], missing: 1 }, 'the row is there all the same')
   }
 })
