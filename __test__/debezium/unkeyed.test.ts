@@ -127,6 +127,8 @@ for (const [name, key] of KEYS) {
     t.deepEqual([first.ignored, first.bad, first.notes.length], [1, null, 1])
     t.regex(first.notes[0] ?? '', /first message is a tombstone.*delete that was applied before/)
     t.regex((await follow([[tombstone(key, 5n), tombstone(key, 6n)]])).bad ?? '', /message\.key\.columns/)
+    const wrong = await follow([[tombstone(key, 5n)], [plain(key, 1, 5n)]])
+    t.regex(wrong.notes[1] ?? '', /came first was a delete.*verify --repair/)
     // What the batch has later counts, too.
     const known = await follow([[tombstone(key, 5n), flat(key, 1, 5n)]])
     t.deepEqual([known.ignored, known.bad, known.notes], [1, null, []])

@@ -14,6 +14,9 @@ export class UnkeyedTombstones {
   /** Whether there are schemas of values that tell of deletes, and such that do not. */
   #tells = false
   #lacks = false
+  /** Whether a tombstone of a batch before was taken to follow a delete, while nothing was known. */
+  #hasPassed = false
+  #passes = false
   /** By partition, before the batch. */
   readonly #past = new Map<number, Last>()
   readonly #last = new Map<number, Last>()
@@ -26,11 +29,17 @@ export class UnkeyedTombstones {
   learn(plan: Plan): void {
     if (plan.deletesHaveValues) this.#tells = true
     else if (plan.kind === 'flattened') this.#lacks = true
+    if (!this.#lacks || !this.#hasPassed) return
+    this.notes.add(
+      `${this.topic}: the tombstone that came first was a delete, as the values now show: its row may still be in the table ` +
+        '(kafka2delta verify --repair removes it)',
+    )
   }
 
   /** Begins a batch, or the same one again. */
   begin(): void {
     this.#last.clear()
+    this.#passes = false
   }
 
   /** Notes a message that is no such tombstone. */
@@ -49,6 +58,7 @@ export class UnkeyedTombstones {
           'delete that was applied before',
       )
       this.#last.set(partition, 'no delete')
+      this.#passes = true
       return
     }
     const follows = last !== undefined && last !== 'no delete' && sameKey(last.deleted, key)
@@ -57,6 +67,7 @@ export class UnkeyedTombstones {
 
   /** Ends a batch: what it noted goes over to the next one. */
   end(): void {
+    this.#hasPassed ||= this.#passes
     for (const [partition, last] of this.#last) {
       const copy = last !== 'no delete' && last.deleted !== null ? { deleted: Buffer.from(last.deleted) } : last
       this.#past.set(partition, copy)
