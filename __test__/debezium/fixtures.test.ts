@@ -209,7 +209,7 @@ for (const set of SETS) {
           const moved = rows[at++] as Record<string, unknown>
           t.is(moved._op, Op.moved)
           for (const name of fields.keys()) t.deepEqual(moved[name], wanted[name] ?? null, `${name} of the old row`)
-        } else if (oldKey !== undefined && !deleted) {
+        } else if (oldKey !== undefined && Object.values(leftOut).includes(true)) {
           t.deepEqual(row._old_key, JSON.parse(String(oldKey)), 'the old key')
         } else t.is(row._old_key ?? null, null)
       }

@@ -8,9 +8,9 @@ import { interleave, type Run } from '../kafka/interleave.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
+import { OLD_KEY_HEADER } from './header-keys.js'
 import { Notes, noteUnknownNames } from './ignored.js'
 import { KeyUpdates } from './key-updates.js'
-import { OLD_KEY_HEADER } from './keys.js'
 import { TableLayout } from './layout.js'
 import { BatchIds, deleteOf, isFault, NULL_PART, problemOf, readAll, timeOf, UNUSABLE_PART } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
@@ -22,6 +22,7 @@ import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
 import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
 import { Tombstones } from './tombstones.js'
+import { UnkeyedTombstones } from './unkeyed.js'
 
 export interface ColumnDescription {
   name: string
@@ -63,6 +64,7 @@ export class TableDecoder {
   private readonly plans = new Map<number, Map<number, Plan>>()
   private readonly rowSet = new RowSet()
   private readonly tombstones = new Tombstones()
+  private readonly unkeyed: UnkeyedTombstones
   private readonly oldKeys: OldKeys
   /** Whether a tombstone only follows a delete. */
   private deletesHaveValues = false
@@ -77,7 +79,8 @@ export class TableDecoder {
     const placeholder = new Placeholder(this.options.unavailableValuePlaceholder)
     const metadata = parseMetadataColumns(this.options)
     this.messageColumns = new MessageColumns(metadata, this.layout, this.options)
-    this.oldKeys = new OldKeys(this.layout, this.plans)
+    this.unkeyed = new UnkeyedTombstones(options.topic, this.notes)
+    this.oldKeys = new OldKeys(this.layout, this.plans, this.options, this.notes)
     const { layout, messageColumns } = this
     this.context = { layout, options: this.options, placeholder, metadata, messageColumns }
   }
@@ -182,6 +185,7 @@ export class TableDecoder {
       const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.context)
       this.note(plan)
       this.deletesHaveValues ||= plan.deletesHaveValues
+      this.unkeyed.learn(plan)
       if (known === undefined) this.plans.set(keyId, new Map([[valueId, plan]]))
       else known.set(valueId, plan)
     }
@@ -222,6 +226,7 @@ export class TableDecoder {
     const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || writeMode !== 'upsert')
     rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, writeMode === 'scd2')
     this.tombstones.begin()
+    this.unkeyed.begin()
     const badRecords: BadRecord[] = []
     let numIgnored = 0
     for (const { range, from, to } of this.runs(batch)) {
@@ -238,7 +243,8 @@ export class TableDecoder {
             fault(plan?.reason ?? problemOf(message, keyId, valueId, unknown))
           }
           if (strict) layout.mark()
-          const op = this.decodeMessage(plan, message, row)
+          const op = this.decodeMessage(plan, partition, message, row)
+          if (plan.kind !== 'tombstone') this.unkeyed.follow(partition, message, isDelete(op))
           if (op === IGNORED) {
             numIgnored++
             continue
@@ -270,6 +276,7 @@ export class TableDecoder {
     const ipc = rowSet.rows === 0 ? null : rowSet.finish(layout)
     if (ipc === null && rowSet.rows > 0) return null
     this.tombstones.end(rowSet.sequences)
+    this.unkeyed.end()
     const primaryKey = [...(layout.primaryKey ?? [])]
     // In a changelog a delete is a row, too.
     // What a truncate holds back in other partitions is kept in the table.
@@ -321,7 +328,7 @@ export class TableDecoder {
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
-  private decodeMessage(plan: Plan, message: RawMessage, row: number): number {
+  private decodeMessage(plan: Plan, partition: number, message: RawMessage, row: number): number {
     switch (plan.kind) {
       case 'flattened':
         return this.decodeFlattened(plan, message, row)
@@ -330,6 +337,10 @@ export class TableDecoder {
       case 'tombstone':
         if (this.options.deletes === 'ignore') return IGNORED
         if (this.options.writeMode === 'append' && this.deletesHaveValues) return IGNORED
+        if (plan.reason !== '') {
+          this.unkeyed.check(plan, partition, message)
+          return IGNORED
+        }
         this.leaveUnknown(plan, row)
         this.readKey(plan, message, row)
         return deleteOf(message, this.options.deletes === 'soft')

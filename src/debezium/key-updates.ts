@@ -6,7 +6,7 @@ import { prefixSize, schemaIdOf } from '../avro/wire.js'
 import type { FindHalf, HalfOf } from '../kafka/halves.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
-import { jsonKeyToAvro, NEW_KEY_HEADER, OLD_KEY_HEADER } from './keys.js'
+import { NEW_KEY_HEADER, OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
 import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
 
 export class KeyUpdates {
@@ -52,7 +52,7 @@ export class KeyUpdates {
     if (bytes === null) return null
     if (schemaIdOf(bytes) >= 0) return bytes.subarray(prefixSize(bytes))
     const node = this.#schema(ownId)
-    return node && jsonKeyToAvro(node, bytes.toString('utf8'))
+    return node && textKeyToAvro(node, bytes)
   }
 
   #schema(id: number): AvroNode | null {

@@ -261,6 +261,11 @@ export class TableLayout {
     return this.primaryKey?.includes(name) ?? false
   }
 
+  /** Whether the row leaves any column as it is stored. */
+  leavesOut(row: number): boolean {
+    return this.columns.some(({ leftOut }) => leftOut !== null && leftOut[row] === 1)
+  }
+
   /** The builder of `_old_key`, made when first needed. */
   oldKeyBuilder(): StructBuilder {
     if (this.oldKey !== null) return this.oldKey

@@ -3,7 +3,7 @@ import type { Reader } from '../avro/compile.js'
 import { DecodeFault, fault, headerProblem } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
-import { NEW_KEY_HEADER } from './keys.js'
+import { NEW_KEY_HEADER } from './header-keys.js'
 import { NUMBERS, type RowState } from './row-state.js'
 import { headerOf, idProblem } from './schema-ids.js'
 

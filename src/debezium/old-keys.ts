@@ -1,12 +1,18 @@
-/** The keys that rows had before an update of their key, from the header that Debezium adds: Avro, or JSON. */
+/** The keys that rows had before an update of their key, from the header that Debezium adds. */
 import type { Reader } from '../avro/compile.js'
-import { fault, prefixSize, schemaIdOf, schemaName } from '../avro/wire.js'
+import { DecodeFault, fault, prefixSize, schemaIdOf, schemaName } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
-import { jsonKeyToAvro, OLD_KEY_HEADER } from './keys.js'
+import { OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
+import type { Notes } from './ignored.js'
 import type { TableLayout } from './layout.js'
-import { NULL_PART, readAll } from './messages.js'
+import { isFault, NULL_PART, readAll } from './messages.js'
+import type { ResolvedOptions } from './options.js'
 import type { Plan } from './plan.js'
 import { headerBytes } from './schema-ids.js'
+
+const REMEDY =
+  'set header.converter=org.apache.kafka.connect.json.JsonConverter, or io.confluent.connect.avro.AvroConverter, in the ' +
+  'connector'
 
 export class OldKeys {
   /** By schema id; null where such keys do not give all key columns. */
@@ -16,40 +22,53 @@ export class OldKeys {
   constructor(
     private readonly layout: TableLayout,
     private readonly plans: ReadonlyMap<number, ReadonlyMap<number, Plan>>,
+    private readonly options: ResolvedOptions,
+    private readonly notes: Notes,
   ) {}
 
-  /** Reads the header into `_old_key`, where the message has it. */
+  /** Reads the header into `_old_key` where the row, which was read before, leaves values out. */
   read(plan: Plan, message: RawMessage, row: number): void {
-    if (message.headers === undefined || message.headers[OLD_KEY_HEADER] === undefined) return
+    if (message.headers === undefined || !this.layout.leavesOut(row)) return
     const bytes = headerBytes(message, OLD_KEY_HEADER)
     if (bytes === null) return
+    try {
+      this.readKey(plan, bytes, row)
+    } catch (error) {
+      if (!isFault(error)) throw error
+      const { topic, onBadRecord } = this.options
+      const reason = `the old key in the header ${OLD_KEY_HEADER} cannot be read: ${error.message}`
+      if (onBadRecord === 'fail') {
+        throw new DecodeFault(`${reason}; the values that the row leaves out are in the row of that key: ${REMEDY}`)
+      }
+      this.layout.oldKeyBuilder().clear(row)
+      this.notes.add(`${topic}: values that rows leave out are missing, since ${reason}: ${REMEDY}`)
+    }
+  }
+
+  private readKey(plan: Plan, bytes: Buffer, row: number): void {
+    const id = schemaIdOf(bytes)
+    const reader = this.readerOf(plan, id)
+    if (reader === null) return
+    if (id >= 0) readAll(reader, bytes, prefixSize(bytes), row)
+    else if (plan.key !== null) readAll(reader, textKeyToAvro(plan.key.node, bytes, plan.key.fields[0]?.field), 0, row)
+    this.layout.oldKeyBuilder().valid[row] = 1
+  }
+
+  /** @param id -1 for keys as text, which have the schema of the message's own key */
+  private readerOf(plan: Plan, id: number): Reader | null {
     if (this.version !== this.layout.version) {
       this.readers = new Map()
       this.version = this.layout.version
     }
-    const avroId = schemaIdOf(bytes)
-    let from = plan
-    let payload = bytes
-    let start = prefixSize(bytes)
-    if (avroId >= 0) {
-      if (avroId !== plan.key?.schemaId) {
-        const known = this.plans.get(avroId)?.get(NULL_PART)
-        from = known ?? fault(`the old key in the header has the unknown schema id ${schemaName(avroId)}`)
-      }
-    } else {
-      if (plan.key === null) return
-      const avro = jsonKeyToAvro(plan.key.node, bytes.toString('utf8'))
-      payload = avro
-      start = 0
-    }
-    const cacheId = avroId >= 0 ? avroId : (plan.key?.schemaId ?? NULL_PART)
-    let reader = this.readers.get(cacheId)
+    if (id < 0 && plan.key === null) return null
+    const ownId = plan.key?.schemaId ?? NULL_PART
+    const keyId = id >= 0 ? id : ownId
+    let reader = this.readers.get(keyId)
     if (reader === undefined) {
-      reader = from.oldKeyReader()
-      this.readers.set(cacheId, reader)
+      const from = keyId === ownId ? plan : this.plans.get(keyId)?.get(NULL_PART)
+      reader = (from ?? fault(`its schema id ${schemaName(keyId)} is not known`)).oldKeyReader()
+      this.readers.set(keyId, reader)
     }
-    if (reader === null) return
-    readAll(reader, payload, start, row)
-    this.layout.oldKeyBuilder().valid[row] = 1
+    return reader
   }
 }

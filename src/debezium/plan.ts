@@ -42,7 +42,7 @@ export interface PlanContext {
 /** The plan for one pair of schemas. Readers are compiled when the layout is complete, and again when it changes. */
 export class Plan {
   kind: PlanKind = 'bad'
-  /** Why messages of this pair are bad, for `bad`; for envelopes, why those are that need a key. */
+  /** Why messages of this pair are bad, for `bad`; for envelopes and tombstones, why those are that need a key. */
   reason = ''
   /** What the messages are, for those of the connector's own topics. */
   ownTopic: string | null = null
@@ -178,10 +178,15 @@ export class Plan {
   }
 
   private classifyTombstone(): void {
-    // Without a usable key nothing says which row is meant; a delete came before it.
-    this.kind = 'ignored'
-    if (this.key === null || this.choosePrimaryKey(new Set()) !== null) return
     this.kind = 'tombstone'
+    this.reason = this.choosePrimaryKey(new Set()) ?? ''
+    if (this.reason !== '') {
+      this.reason =
+        `a tombstone tells alone of a delete here, but of which row it does not say (${this.reason}): make the key wider ` +
+        '(message.key.columns in the connector), or let deletes keep their values (delete.tombstone.handling.mode=rewrite ' +
+        'in the transform ExtractNewRecordState)'
+      return
+    }
     this.checkKeyColumnsKept(null)
     this.addKeyColumns()
     this.context.messageColumns.register()
@@ -201,7 +206,7 @@ export class Plan {
     const names = options.primaryKey.map((name) => layout.nameOf(name))
     const missing = names.find((name) => !this.fromKey.has(name) && !inValue.has(name))
     if (missing !== undefined)
-      return `the key column ${missing} (option primaryKey) is neither in the key nor in the value`
+      return `the key column ${missing} (option primaryKey) is ${this.valueSchema === null ? 'not in the key' : 'neither in the key nor in the value'}`
     layout.setPrimaryKey(names, this.valueSchema?.id ?? this.key?.schemaId ?? -1)
     return null
   }
@@ -233,6 +238,7 @@ export class Plan {
     const { shape } = this
     const { layout, options, placeholder, messageColumns } = this.context
     if (this.compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
+    if (this.kind === 'tombstone' && this.reason !== '') return
     this.compiledVersion = layout.version
     const keepsRow = options.deletes === 'soft' || options.writeMode === 'append'
     this.unknownToDelete = layout.columns.filter(({ name }) => {
@@ -320,8 +326,9 @@ export class Plan {
     }
     const record = withoutNull(key.node)
     if (record?.kind !== 'record') {
-      const only = key.fields[0] as KeyField
-      read(only.field, key.node)
+      const [only] = key.fields
+      if (only === undefined) compiler.skip(key.node)
+      else read(only.field, key.node)
     } else if (key.node.kind === 'union') {
       compiler.union(
         key.node.branches,

@@ -1,0 +1,80 @@
+/**
+ * Tombstones whose key does not give the primary key: which row they delete is not known. They do no harm where deletes
+ * are messages with values, which such a tombstone only follows.
+ */
+import { fault } from '../avro/wire.js'
+import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Notes } from './ignored.js'
+import type { Plan } from './plan.js'
+
+/** What a partition's last change was. */
+type Last = { deleted: Buffer | null } | 'no delete'
+
+export class UnkeyedTombstones {
+  /** Whether there are schemas of values that tell of deletes, and such that do not. */
+  #tells = false
+  #lacks = false
+  /** Whether a tombstone of a batch before was taken to follow a delete, while nothing was known. */
+  #hasPassed = false
+  #passes = false
+  /** By partition, before the batch. */
+  readonly #past = new Map<number, Last>()
+  readonly #last = new Map<number, Last>()
+
+  constructor(
+    private readonly topic: string,
+    private readonly notes: Notes,
+  ) {}
+
+  learn(plan: Plan): void {
+    if (plan.deletesHaveValues) this.#tells = true
+    else if (plan.kind === 'flattened') this.#lacks = true
+    if (!this.#lacks || !this.#hasPassed) return
+    this.notes.add(
+      `${this.topic}: the tombstone that came first was a delete, as the values now show: its row may still be in the table ` +
+        '(kafka2delta verify --repair removes it)',
+    )
+  }
+
+  /** Begins a batch, or the same one again. */
+  begin(): void {
+    this.#last.clear()
+    this.#passes = false
+  }
+
+  /** Notes a message that is no such tombstone. */
+  follow(partition: number, { key }: RawMessage, isDelete: boolean): void {
+    this.#last.set(partition, isDelete ? { deleted: key } : 'no delete')
+  }
+
+  /** @throws DecodeFault where the tombstone may be the only delete of a row */
+  check(plan: Plan, partition: number, { key }: RawMessage): void {
+    if (this.#tells && !this.#lacks) return
+    const last = this.#last.get(partition) ?? this.#past.get(partition)
+    if (last === undefined && !this.#lacks) {
+      // Its delete may have been applied before a restart.
+      this.notes.add(
+        `${this.topic}: the first message is a tombstone whose key does not give the primary key: it is taken to follow a ` +
+          'delete that was applied before',
+      )
+      this.#last.set(partition, 'no delete')
+      this.#passes = true
+      return
+    }
+    const follows = last !== undefined && last !== 'no delete' && sameKey(last.deleted, key)
+    if (!follows) fault(plan.reason)
+  }
+
+  /** Ends a batch: what it noted goes over to the next one. */
+  end(): void {
+    this.#hasPassed ||= this.#passes
+    for (const [partition, last] of this.#last) {
+      const copy = last !== 'no delete' && last.deleted !== null ? { deleted: Buffer.from(last.deleted) } : last
+      this.#past.set(partition, copy)
+    }
+  }
+}
+
+function sameKey(one: Buffer | null, other: Buffer | null): boolean {
+  return one === null || other === null ? one === other : one.equals(other)
+}
