@@ -133,7 +133,9 @@ impl KeyedTable {
     /// Saves the index, where it is to be saved and stands for the state. What cannot be saved is built anew at the
     /// next start: that is logged, and no error.
     pub(crate) async fn save_index(&mut self) {
-        if !self.indexed || self.uncertain || self.index.is_empty() {
+        // Deleted keys are remembered also where no row is left.
+        let is_empty = self.index.is_empty() && self.memory.iter().next().is_none();
+        if !self.indexed || self.uncertain || is_empty {
             return;
         }
         let (Some(state), Some(key)) = (&self.state, &self.key) else { return };
