@@ -25,7 +25,7 @@ import {
 
 /** How the headers of key updates are written. */
 export type HeaderForm = 'simple' | 'json' | 'json with schema' | 'avro'
-export const HEADER_FORMS: readonly HeaderForm[] = ['json', 'json with schema', 'avro']
+export const HEADER_FORMS: readonly HeaderForm[] = ['simple', 'json', 'json with schema', 'avro']
 
 export interface KeyType extends ColumnType {
   /** The value as Connect's JsonConverter writes it. */

@@ -59,7 +59,7 @@ export function randomOptions(topic: RandomTopic, random: Random): RandomOptions
   const history = [...topic.columnHistory]
   const isSteady = ([name, versions]: (typeof history)[number]) =>
     topic.firstColumns.has(name) && new Set(versions.map(({ type }) => type.kind)).size === 1
-  const steady = topic.beginsWithoutRow ? [] : history.filter(isSteady)
+  const steady = history.filter(isSteady)
   const dates = steady.filter(([, [column]]) => column?.type.isDate)
   const plain = steady.filter(([, [column]]) =>
     /^(boolean|int|short|long|date|uuid|enum|json)$/.test(column?.type.kind ?? ''),

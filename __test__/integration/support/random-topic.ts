@@ -134,11 +134,6 @@ export class RandomTopic {
     return this.keys.map(({ name, type }) => [name, type.kind])
   }
 
-  /** The first message tells nothing of the table's columns but the key. */
-  get beginsWithoutRow(): boolean {
-    return this.messages.some(({ what }, i) => i < 8 && /^(tombstone|t|m)$/.test(what.op))
-  }
-
   /** Names of the columns that the table had from the start. */
   get firstColumns(): Set<string> {
     return new Set(this.versions[0]?.map(({ name }) => name))
@@ -391,10 +386,10 @@ export class RandomTopic {
     else if (what === 'null') columns[at] = { ...column, null: random.pick(['never', 'first', 'last']) }
     else if (what === 'order') columns.sort(() => random.next() - 0.5)
     else if (what === 'widen') {
-      const able = columns.filter(({ type }) => type.wider !== undefined)
+      const able = columns.filter(({ type }) => type.wider !== undefined || type.grow !== undefined)
       const chosen = able.length > 0 ? random.pick(able) : null
       if (chosen !== null) {
-        const type = chosen.type.wider?.() ?? chosen.type
+        const type = chosen.type.grow?.(random) ?? chosen.type.wider?.() ?? chosen.type
         columns[columns.indexOf(chosen)] = { ...chosen, type }
       }
     } else if (what === 'rename') {
