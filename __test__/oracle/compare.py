@@ -52,3 +52,10 @@ def compare_rows(truth: Truth, found: dict[tuple, dict], twice: list[tuple]) -> 
                 out.append(f"key {shown(key)} column {name}: is {shown(other[name])}, should be {shown(value)}")
     out += [f"key {shown(k)}: should not be there" for k in found if k not in truth.rows]
     return out
+
+
+def changes_of_differing_keys(truth: Truth, found: dict[tuple, dict], twice: list[tuple], most: int = 2) -> list[str]:
+    """Every change of the first keys that differ, for whoever looks for the cause."""
+    keys = [*truth.rows, *(k for k in found if k not in truth.rows)]
+    differing = [k for k in keys if k in twice or not same(truth.rows.get(k), found.get(k))]
+    return [f"  change of {shown(k)}: {line}" for k in differing[:most] for line in truth.changes.get(k, [])]

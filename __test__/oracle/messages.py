@@ -22,6 +22,8 @@ class Message:
     value_schema: dict | None
     key_schema: dict | None
     headers: dict[str, bytes] = field(default_factory=dict)
+    #: what it does, in words, if whoever made the set knows it
+    what: str = ""
 
 
 def without_logical_types(schema):
@@ -66,11 +68,15 @@ def read_topic(folder: Path, topic: str) -> list[Message]:
         key = value = key_schema = value_schema = None
         if raw["key_b64"] is not None:
             key, key_schema = schemas.decode(base64.b64decode(raw["key_b64"]))
-        if raw["value_b64"] is not None:
-            value, value_schema = schemas.decode(base64.b64decode(raw["value_b64"]))
+        # where the change leaves values out: the same value with all of them, if whoever made the set knows it
+        whole = raw.get("full_b64") or raw["value_b64"]
+        if whole is not None:
+            value, value_schema = schemas.decode(base64.b64decode(whole))
         headers = {k: base64.b64decode(v) for k, v in (raw.get("headers") or {}).items() if isinstance(v, str)}
         messages.append(
-            Message(raw["partition"], raw["offset"], raw["timestamp"], key, value, value_schema, key_schema, headers)
+            Message(
+                raw["partition"], raw["offset"], raw["timestamp"], key, value, value_schema, key_schema, headers, raw.get("what", "")
+            )
         )
     return messages
 

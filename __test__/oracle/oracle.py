@@ -38,6 +38,7 @@ def truth_of(job: dict) -> Truth:
         topic=job["topic"],
         soft_delete=job.get("soft_delete") or None,
         exclude=job.get("exclude") or [],
+        source_order=job.get("source_order") or False,
     )
     truth = replay(messages, options, SchemaSet(folder / "schemas.json"))
     for expression in job.get("additional") or []:
@@ -55,7 +56,10 @@ def check(job: dict) -> dict:
     for name in used:
         table = readers.READERS[name](uri)
         found, twice = readers.rows_by_key(table, truth.primary_key)
-        differences += [f"{name}: {d}" for d in compare.compare_rows(truth, found, twice)]
+        differing = compare.compare_rows(truth, found, twice)
+        differences += [f"{name}: {d}" for d in differing]
+        if differing and job.get("source_order"):
+            differences += compare.changes_of_differing_keys(truth, found, twice)
         if job.get("source_rows"):
             differences += [f"{name}: {d}" for d in source_rows.differences(Path(job["set"]), job["topic"], found)]
     if job.get("query_name"):

@@ -39,6 +39,8 @@ class Options:
     exclude: list[str] = field(default_factory=list)
     #: names of topics' partitions interleaved by this seed instead of by timestamp
     interleave_seed: int | None = None
+    #: the messages stand in the order in which the source made the changes, and leave nothing out: no rule is needed
+    source_order: bool = False
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Truth:
     missing_values: int = 0
     dropped_stale: int = 0
     last_offsets: dict[int, int] = field(default_factory=dict)
+    #: by key, its changes in words
+    changes: dict[tuple, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -163,6 +167,17 @@ WIDENINGS = {frozenset(("integer", "long")): "long", frozenset(("float", "double
 
 def common_type(a: Any, b: Any) -> Any | None:
     """The type that holds both exactly, where a column was widened; it stays wide when an older schema comes back."""
+    if a == b:
+        return a
+    if isinstance(a, dict) and isinstance(b, dict):
+        (kind, first), (other, second) = *a.items(), *b.items()
+        if kind != other:
+            return None
+        if kind != "struct":
+            inner = common_type(first, second)
+            return inner and {kind: inner}
+        fields = {n: common_type(first.get(n, t), second.get(n, t)) for n, t in {**second, **first}.items()}
+        return {kind: fields} if all(fields.values()) else None
     if not isinstance(a, str) or not isinstance(b, str):
         return None
     first, second = DECIMAL.fullmatch(a), DECIMAL.fullmatch(b)
@@ -171,6 +186,17 @@ def common_type(a: Any, b: Any) -> Any | None:
         digits = max(int(first[1]) - int(first[2]), int(second[1]) - int(second[2]))
         return f"decimal({digits + scale},{scale})" if digits + scale <= 38 else None
     return WIDENINGS.get(frozenset((a, b)))
+
+
+def completed(value: Any, type_: Any) -> Any:
+    """The value with the fields that its type has got since."""
+    if value is None or not isinstance(type_, dict):
+        return value
+    if "struct" in type_:
+        return {n: completed(value.get(n), t) for n, t in type_["struct"].items()}
+    if "array" in type_:
+        return [completed(item, type_["array"]) for item in value]
+    return {k: completed(item, type_["map"]) for k, item in value.items()}
 
 
 class Replay:
@@ -195,6 +221,7 @@ class Replay:
         self.missing = 0
         self.dropped = 0
         self.last_offsets: dict[int, int] = {}
+        self.told: dict[tuple, list[str]] = {}
         self._columns: dict[int, dict[str, Column]] = {}
         self._kept_alive: list = []
 
@@ -243,7 +270,7 @@ class Replay:
 
     def old_key(self, m: Message) -> tuple | None:
         raw = m.headers.get(OLD_KEY_HEADER)
-        if raw is None or self.primary_key is None or m.key_schema is None:
+        if raw is None or self.primary_key is None or m.key_schema is None or self.options.source_order:
             return None
         if raw[:1] == b"\x00" and self.schemas is not None:
             old, _ = self.schemas.decode(raw)
@@ -295,8 +322,10 @@ class Replay:
             kind = "full"
         else:
             kind = "no"
+        if self.options.source_order:
+            sequence = None
         seq, epoch = postgres_sequence(sequence), ("flattened",)
-        if all(value.get(name) is not None for name in MYSQL_FIELDS):
+        if not self.options.source_order and all(value.get(name) is not None for name in MYSQL_FIELDS):
             seq, epoch = mysql_sequence(*(value[name] for name in MYSQL_FIELDS))
         if kind != "no":
             seq = None
@@ -329,7 +358,7 @@ class Replay:
         else:
             kind = "no"
         seq, epoch = None, None
-        if kind == "no":
+        if kind == "no" and not self.options.source_order:
             seq, epoch = self.envelope_sequence(source)
         if op == "t":
             return Change("truncate", None, {}, set(), None, seq, epoch, kind, m.partition)
@@ -413,12 +442,32 @@ class Replay:
         change = self.changes(m)
         if change is None:
             return
-        if change.op == "truncate":
+        if self.options.source_order:
+            self.apply_in_order(m, change)
+        elif change.op == "truncate":
             self.truncate(change)
+        else:
+            self.apply_change(change)
+            if change.also:
+                self.apply_change(change.also)
+
+    def apply_in_order(self, m: Message, change: Change) -> None:
+        """Applies a change that comes after all that came before it."""
+        line = f"{m.partition}/{m.offset} at {m.timestamp}: {m.what or change.op}"
+        if change.op == "truncate":
+            for key in list(self.rows):
+                self.told.setdefault(key, []).append(line)
+                self.remove(key)
             return
-        self.apply_change(change)
-        if change.also:
-            self.apply_change(change.also)
+        for one in (change, change.also):
+            if one is None:
+                continue
+            self.told.setdefault(one.key, []).append(line)
+            if one.op == "upsert":
+                flag = {self.options.soft_delete: False} if self.options.soft_delete else {}
+                self.rows[one.key] = {**one.row, **flag}
+            else:
+                self.remove(one.key, one.known)
 
     def apply_change(self, change: Change) -> None:
         key = change.key
@@ -521,12 +570,12 @@ class Replay:
 
     def result(self) -> Truth:
         names = list(self.types)
-        rows = {k: {n: r.get(n) for n in names} for k, r in self.rows.items()}
-        return Truth(self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets)
+        rows = {k: {n: completed(r.get(n), self.types[n]) for n in names} for k, r in self.rows.items()}
+        return Truth(self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets, self.told)
 
 
 def replay(messages: list[Message], options: Options, schemas: SchemaSet | None = None) -> Truth:
     machine = Replay(options, schemas)
-    for m in interleaved(messages, options.interleave_seed):
+    for m in messages if options.source_order else interleaved(messages, options.interleave_seed):
         machine.apply(m)
     return machine.result()

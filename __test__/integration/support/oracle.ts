@@ -24,6 +24,10 @@ export interface OracleJob {
   exclude?: string[]
   /** Checks the stored offsets, too. */
   query_name?: string
+  /** The messages stand in the order of the source, whatever their timestamps and positions say. */
+  source_order?: boolean
+  /** Names of the readers; by default all that are there. */
+  readers?: string[]
   /** Compares with the source's own rows, too. */
   source_rows?: boolean
 }

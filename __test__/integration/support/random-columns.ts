@@ -2,9 +2,11 @@
 
 import { createHash } from 'node:crypto'
 import type { Random } from '../../helpers/random.js'
+import { nested } from './random-nested.js'
+import type { Flavour } from './random-source.js'
 
 export const PLACEHOLDER = '__debezium_unavailable_value'
-const RAW = Buffer.from(PLACEHOLDER)
+export const RAW = Buffer.from(PLACEHOLDER)
 
 /** A type of columns. Values are kept in a form that a wider type understands, too. */
 export interface ColumnType {
@@ -25,13 +27,18 @@ export interface ColumnType {
   wider?: () => ColumnType
   /** The column that `YEAR(…)` can be taken of. */
   isDate?: boolean
-  /** The key's form in a JSON header. */
-  json?(value: unknown): unknown
+  /** The same column with other fields within it, or wider ones. */
+  grow?: (random: Random) => ColumnType
 }
 
-const same = (value: unknown) => value
+export const same = (value: unknown) => value
 const always = () => true
-const plain = (kind: string, schema: unknown, make: (random: Random) => unknown, madeUp: unknown): ColumnType => ({
+export const plain = (
+  kind: string,
+  schema: unknown,
+  make: (random: Random) => unknown,
+  madeUp: unknown,
+): ColumnType => ({
   kind,
   schema,
   make,
@@ -40,14 +47,14 @@ const plain = (kind: string, schema: unknown, make: (random: Random) => unknown,
   madeUp,
 })
 
-const named = (type: string, name: string, more: object = {}) => ({
+export const named = (type: string, name: string, more: object = {}) => ({
   type,
   'connect.version': 1,
   'connect.name': name,
   ...more,
 })
-const TIME = 'io.debezium.time.'
-const CONNECT = 'org.apache.kafka.connect.data.'
+export const TIME = 'io.debezium.time.'
+export const CONNECT = 'org.apache.kafka.connect.data.'
 
 const WORDS = [
   '',
@@ -81,18 +88,18 @@ function nameUuid(): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }
 
-function long(): ColumnType {
+export function long(): ColumnType {
   const make = (random: Random) => random.signed(random.pick([10, 32, 54, 64]))
-  return { ...plain('long', 'long', make, 0n), default: 0, json: (v) => v }
+  return { ...plain('long', 'long', make, 0n), default: 0 }
 }
 
-function int(): ColumnType {
+export function int(): ColumnType {
   const fits = (v: unknown) => BigInt.asIntN(32, v as bigint) === v
   const make = (random: Random) => random.signed(random.pick([8, 32]))
-  return { ...plain('int', 'int', make, 0n), avro: Number, fits, default: 0, wider: long, json: (v) => v }
+  return { ...plain('int', 'int', make, 0n), avro: Number, fits, default: 0, wider: long }
 }
 
-function short(): ColumnType {
+export function short(): ColumnType {
   const schema = { type: 'int', 'connect.type': 'int16' }
   return {
     ...int(),
@@ -104,17 +111,17 @@ function short(): ColumnType {
 }
 
 const DOUBLES = [0, -0, 1 / 3, Number.NaN, Number.POSITIVE_INFINITY, -1e300, 5e-324, 2 ** 53 + 2]
-const double = (): ColumnType => ({
+export const double = (): ColumnType => ({
   ...plain('double', 'double', (r) => (r.next() < 0.4 ? r.pick(DOUBLES) : r.next() * 1e6), 0),
   default: 0,
 })
-const float = (): ColumnType => ({
+export const float = (): ColumnType => ({
   ...plain('float', 'float', (r) => Math.fround(r.pick([0, -0, 1.5, 0.1, Number.NaN, -3e38, r.next() * 100])), 0),
   fits: (v) => Object.is(Math.fround(v as number), v),
   wider: double,
 })
 
-interface Scaled {
+export interface Scaled {
   unscaled: bigint
   scale: number
 }
@@ -131,7 +138,15 @@ export function bigBytes(value: bigint): Buffer {
   )
 }
 
-function decimal(precision: number, scale: number): ColumnType {
+/** The number's digits at a scale; null where some would be lost. */
+export function unscaledAt(value: unknown, scale: number): bigint | null {
+  const { unscaled, scale: own } = value as Scaled
+  if (own <= scale) return unscaled * 10n ** BigInt(scale - own)
+  const unit = 10n ** BigInt(own - scale)
+  return unscaled % unit === 0n ? unscaled / unit : null
+}
+
+export function decimal(precision: number, scale: number): ColumnType {
   const schema = {
     type: 'bytes',
     scale,
@@ -141,12 +156,6 @@ function decimal(precision: number, scale: number): ColumnType {
     'connect.name': `${CONNECT}Decimal`,
     logicalType: 'decimal',
   }
-  const at = (value: unknown): bigint | null => {
-    const { unscaled, scale: own } = value as Scaled
-    if (own <= scale) return unscaled * 10n ** BigInt(scale - own)
-    const unit = 10n ** BigInt(own - scale)
-    return unscaled % unit === 0n ? unscaled / unit : null
-  }
   const make = (random: Random): Scaled => {
     const digits = 1 + random.below(precision)
     let unscaled = 0n
@@ -154,10 +163,10 @@ function decimal(precision: number, scale: number): ColumnType {
     return { unscaled: random.next() < 0.5 ? -unscaled : unscaled, scale }
   }
   const fits = (value: unknown) => {
-    const own = at(value)
+    const own = unscaledAt(value, scale)
     return own !== null && (own < 0n ? -own : own) < 10n ** BigInt(precision)
   }
-  const avro = (value: unknown) => bigBytes(at(value) as bigint)
+  const avro = (value: unknown) => bigBytes(unscaledAt(value, scale) as bigint)
   const wider = () => (precision < 30 ? decimal(precision + 4, scale + (scale % 2)) : decimal(precision, scale))
   return { ...plain(`decimal(${precision},${scale})`, schema, make, { unscaled: 0n, scale }), avro, fits, wider }
 }
@@ -190,21 +199,19 @@ const POINT = {
 
 const MIN_DAY = -719162
 const MAX_DAY = 2932896
-const DAY = 86_400_000
-const days = (random: Random) =>
+export const DAY = 86_400_000
+export const days = (random: Random) =>
   random.next() < 0.1 ? random.pick([MIN_DAY, MAX_DAY, -1, 0, -25567, 11016]) : random.below(40_000) - 5_000
-const date = (schema: unknown): ColumnType => ({
+export const date = (schema: unknown): ColumnType => ({
   ...plain('date', schema, days, 0),
   isDate: true,
-  json: same,
 })
-const millis = (random: Random) => BigInt(days(random)) * BigInt(DAY) + BigInt(random.below(DAY))
-const stamp = (kind: string, schema: unknown, make: (random: Random) => bigint): ColumnType => ({
+export const millis = (random: Random) => BigInt(days(random)) * BigInt(DAY) + BigInt(random.below(DAY))
+export const stamp = (kind: string, schema: unknown, make: (random: Random) => bigint): ColumnType => ({
   ...plain(kind, schema, make, 0n),
   isDate: true,
-  json: same,
 })
-const zoned = (): ColumnType => {
+export const zoned = (): ColumnType => {
   const make = (random: Random) => {
     const iso = new Date(random.below(4e9) * 1000 - 1e12).toISOString().slice(0, 19)
     const fraction = random.pick(['', '.5', '.123456', '.000001', '.25'])
@@ -213,7 +220,6 @@ const zoned = (): ColumnType => {
   return {
     ...plain('zoned', named('string', `${TIME}ZonedTimestamp`), make, '1970-01-01T00:00:00Z'),
     isDate: true,
-    json: same,
   }
 }
 
@@ -221,7 +227,6 @@ const string = (): ColumnType => ({
   ...plain('string', 'string', text, ''),
   leftOut: PLACEHOLDER,
   default: 'd',
-  json: same,
 })
 const bytes = (): ColumnType => ({
   ...plain('bytes', 'bytes', (r) => r.bytes(r.below(40)), Buffer.alloc(0)),
@@ -237,15 +242,27 @@ const json = (): ColumnType => ({
   // Of hstore as JSON text, and of json and jsonb.
   leftOut: JSON.stringify({ [PLACEHOLDER]: PLACEHOLDER }),
 })
-const array = (kind: string, items: unknown, make: (random: Random) => unknown, leftOut: unknown): ColumnType => ({
+export const array = (
+  kind: string,
+  items: unknown,
+  make: (random: Random) => unknown,
+  leftOut: unknown,
+): ColumnType => ({
   ...plain(`array(${kind})`, { type: 'array', items }, (r) => Array.from({ length: r.below(5) }, () => make(r)), []),
   leftOut,
 })
-const maybe = (make: (random: Random) => unknown) => (random: Random) => (random.next() < 0.2 ? null : make(random))
+export const maybe = (make: (random: Random) => unknown) => (random: Random) =>
+  random.next() < 0.2 ? null : make(random)
 
-/** Types of both databases. */
+/** Bytes as `binary.handling.mode` writes them. */
+const encoded = (encoding: 'base64' | 'base64url' | 'hex') => (): ColumnType => ({
+  ...plain(`bytes as ${encoding}`, 'string', (r) => r.bytes(r.below(20)).toString(encoding), ''),
+  leftOut: RAW.toString(encoding),
+})
+
+/** Types of all databases. */
 const COMMON: (() => ColumnType)[] = [
-  () => ({ ...plain('boolean', 'boolean', (r) => r.next() < 0.5, false), default: false, json: same }),
+  () => ({ ...plain('boolean', 'boolean', (r) => r.next() < 0.5, false), default: false }),
   short,
   int,
   int,
@@ -255,6 +272,8 @@ const COMMON: (() => ColumnType)[] = [
   string,
   string,
   bytes,
+  encoded('base64'),
+  encoded('hex'),
   json,
   () => decimal(10, 2),
   () => decimal(4, 0),
@@ -292,7 +311,6 @@ const COMMON: (() => ColumnType)[] = [
 const POSTGRES: (() => ColumnType)[] = [
   () => ({
     ...plain('uuid', named('string', 'io.debezium.data.Uuid'), uuid, '00000000-0000-0000-0000-000000000000'),
-    json: same,
   }),
   () => ({
     ...plain('variable', VARIABLE, (r) => ({ scale: r.below(30), value: bigBytes(r.signed(120)) }), {
@@ -331,6 +349,15 @@ const POSTGRES: (() => ColumnType)[] = [
       maybe((r) => r.signed(64)),
       [...RAW].map(BigInt),
     ),
+  () => array('double', ['null', 'double'], maybe(double().make), [...RAW]),
+  () => array('float', ['null', 'float'], maybe(float().make), [...RAW]),
+  () => array('micro', ['null', named('long', `${TIME}MicroTimestamp`)], maybe(millis), [...RAW].map(BigInt)),
+  () => {
+    const item = decimal(10, 2)
+    const make = maybe((r) => item.avro(item.make(r)))
+    const leftOut = [...RAW].map((byte) => Buffer.from([byte]))
+    return array('decimal', ['null', item.schema], make, leftOut)
+  },
   () => array('uuid', ['null', named('string', 'io.debezium.data.Uuid')], maybe(uuid), [nameUuid()]),
   () => array('date', ['null', named('int', `${TIME}Date`)], maybe(days), [...RAW]),
   () => ({
@@ -356,29 +383,10 @@ const MYSQL: (() => ColumnType)[] = [
   () => ({ ...plain('binary', 'bytes', (r) => r.bytes(16), Buffer.alloc(16)) }),
 ]
 
-const KEYS: (() => ColumnType)[] = [
-  int,
-  int,
-  long,
-  long,
-  short,
-  () => ({ ...string(), make: (r) => (r.next() < 0.05 ? PLACEHOLDER : `${text(r)}${r.below(50)}`) }),
-  () => ({ ...plain('uuid', named('string', 'io.debezium.data.Uuid'), uuid, ''), json: same }),
-  () => date(named('int', `${TIME}Date`)),
-  () => decimal(12, 3),
-  () => decimal(20, 0),
-  () => stamp('micro', named('long', `${TIME}MicroTimestamp`), (r) => millis(r) * 1000n + BigInt(r.below(1000))),
-  zoned,
-  () => ({ ...plain('boolean', 'boolean', (r) => r.next() < 0.5, false), json: same }),
-  () => plain('bytes', 'bytes', (r) => r.bytes(1 + r.below(20)), Buffer.alloc(0)),
-]
-
-export type Database = 'postgres' | 'mysql'
-
-export const randomType = (random: Random, database: Database): ColumnType =>
-  random.pick([...COMMON, ...(database === 'postgres' ? POSTGRES : MYSQL)])()
-
-export const randomKeyType = (random: Random): ColumnType => random.pick(KEYS)()
+export const randomType = (random: Random, flavour: Flavour): ColumnType => {
+  if (random.next() < 0.1) return nested(random)
+  return random.pick([...COMMON, ...(flavour === 'postgres' ? POSTGRES : flavour === 'mysql' ? MYSQL : [])])()
+}
 
 /** A column of one version of a table. */
 export interface Column {

@@ -1,0 +1,108 @@
+/**
+ * Puts faults back, one at a time, and runs the random topics: each fault has to be found. A fault that is not found says
+ * that the topics lack what would show it.
+ *
+ *   node scripts/mutants.mjs [name…]     ROUNDS=… topics for each, SEED=… the first one's seed
+ *
+ * Each file of `__test__/mutants` describes one fault as edits of the source: a text that occurs once, and what takes its
+ * place. Edited files are put back in any case; commit first all the same.
+ */
+
+import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildAddon } from './build-addon.mjs'
+import { ROOT } from './lib/paths.mjs'
+import { main, Problem, run, StatusLine } from './lib/process.mjs'
+
+const FOLDER = join(ROOT, '__test__', 'mutants')
+const TEST = '__test__/integration/random-traffic.test.ts'
+const AVA = join(ROOT, 'node_modules', 'ava', 'entrypoints', 'cli.mjs')
+const NATIVE = /^kafka2delta\..*\.node$|^native\.(cjs|d\.cts)$/
+const ROUNDS = process.env.ROUNDS ?? '120'
+
+/** @typedef {{ file: string, from: string, to: string }} Edit */
+
+/** @returns {{ name: string, what: string, edits: Edit[] }[]} */
+function readMutants(names) {
+  const all = readdirSync(FOLDER)
+    .filter((file) => file.endsWith('.json'))
+    .sort()
+    .map((file) => ({ name: file.slice(0, -5), ...JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) }))
+  const unknown = names.find((name) => !all.some((mutant) => mutant.name === name))
+  if (unknown) throw new Problem(`${FOLDER} has no ${unknown}.json`)
+  return names.length === 0 ? all : all.filter(({ name }) => names.includes(name))
+}
+
+/** The new text of each edited file. */
+function edited({ name, edits }) {
+  const texts = new Map()
+  for (const { file, from, to } of edits) {
+    const text = texts.get(file) ?? readFileSync(join(ROOT, file), 'utf8')
+    const parts = text.split(from)
+    if (parts.length !== 2)
+      throw new Problem(`${name}: ${file} has ${parts.length - 1} times what is to be edited: ${from}`)
+    texts.set(file, parts.join(to))
+  }
+  return texts
+}
+
+/** Keeps the addon's files aside while `work` builds another one. */
+async function withAddonAside(work) {
+  const kept = readdirSync(join(ROOT, 'src')).filter((file) => NATIVE.test(file))
+  const path = (file) => join(ROOT, 'src', file)
+  for (const file of kept) copyFileSync(path(file), `${path(file)}.kept`)
+  try {
+    return await work()
+  } finally {
+    for (const file of kept) {
+      if (!existsSync(`${path(file)}.kept`)) continue
+      rmSync(path(file), { force: true })
+      renameSync(`${path(file)}.kept`, path(file))
+    }
+  }
+}
+
+/** @returns {Promise<{ isFound: boolean, by: string }>} */
+async function runTopics(status) {
+  const onOutput = (text) => {
+    const title = /(\d+ random topics, SEED=\d+)/.exec(text)
+    if (title) status.update(title[1])
+  }
+  const env = { ...process.env, ROUNDS, FORCE_COLOR: '0' }
+  const args = [AVA, '--fail-fast', '--timeout=10m', TEST]
+  const { code, output } = await run(process.execPath, args, { cwd: ROOT, env, onOutput })
+  if (code === 0)
+    return { isFound: false, by: /skipped/.test(output) ? 'skipped: no Python' : `not found in ${ROUNDS} topics` }
+  const seeds = [...new Set([...output.matchAll(/SEED=(\d+) ROUNDS=1/g)].map((match) => match[1]))]
+  if (seeds.length === 0) throw new Problem(`the topics did not run:\n${output.slice(-2000)}`)
+  return { isFound: true, by: `found by SEED=${seeds.slice(0, 3).join(', ')}` }
+}
+
+async function tryMutant(mutant) {
+  const status = new StatusLine(mutant.name)
+  const texts = edited(mutant)
+  const before = new Map([...texts.keys()].map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]))
+  const isRust = [...texts.keys()].some((file) => file.endsWith('.rs'))
+  const attempt = async () => {
+    for (const [file, text] of texts) writeFileSync(join(ROOT, file), text)
+    if (isRust) await buildAddon()
+    return runTopics(status)
+  }
+  try {
+    return await (isRust ? withAddonAside(attempt) : attempt())
+  } finally {
+    for (const [file, text] of before) writeFileSync(join(ROOT, file), text)
+    status.end()
+  }
+}
+
+await main(async () => {
+  const mutants = readMutants(process.argv.slice(2))
+  const missed = []
+  for (const mutant of mutants) {
+    const { isFound, by } = await tryMutant(mutant)
+    console.log(`${isFound ? '✔' : '✘'} ${mutant.name}: ${mutant.what}: ${by}`)
+    if (!isFound) missed.push(mutant.name)
+  }
+  if (missed.length > 0) throw new Problem(`not found: ${missed.join(', ')}`)
+})
