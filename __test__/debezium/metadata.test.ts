@@ -84,12 +84,13 @@ test('where a message lay, and what it did', async (t) => {
     __kafka_offset: 2n ** 53n + BigInt(offset),
     __kafka_timestamp: micros(offset),
   })
+  // The other partition's message is older.
   t.deepEqual(metadata, [
+    { ...of(7, 0), __operation: null },
     { ...of(0, 1), __operation: 'r' },
     { ...of(0, 2), __kafka_timestamp: null, __operation: null },
     none,
     none,
-    { ...of(7, 0), __operation: null },
   ])
   const types = Object.fromEntries(decoder.describe()?.columns.map((c) => [c.name, c.deltaType]) ?? [])
   t.like(types, {

@@ -176,7 +176,7 @@ export class TableLayout {
   /** Adds a column that no schema defines; again: does nothing. */
   addOwn(name: string, type: ColumnType, source: string): void {
     const known = this.byName.get(name)
-    if (known === undefined) this.append(name, type, source, 0)
+    if (known === undefined) this.append(name, type, source, -1)
     else if (!sameType(known.type, type)) throw this.takenName(name, `a field (${known.source})`, source)
   }
 
