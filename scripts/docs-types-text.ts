@@ -69,6 +69,7 @@ export const END = `## What the source has lost already
 - NaN in a \`numeric\` is a value of the source's that Connect's decimals cannot hold: it arrives as \`null\`, or as text with
   \`decimal.handling.mode=string\`.
 - \`NanoTimestamp\` of Debezium 3.1 to 3.5 is another moment where the source's lies before 1677 or after 2262
-  (\`9999-12-31\` becomes 1816): take \`time.precision.mode=microseconds\`, or Debezium 3.6, which refuses it.
+  (\`9999-12-31\` becomes 1816): take \`time.precision.mode=microseconds\`. Debezium 3.6 sends
+  \`NULL\` for it, or stops where \`event.converting.failure.handling.mode=fail\`.
 - Large values that a change leaves out, of some types: see [debezium.md](debezium.md#values-that-a-change-leaves-out).
 `
