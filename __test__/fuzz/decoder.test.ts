@@ -34,6 +34,12 @@ const SETS = [
   'mariadb-flat',
   'mariadb-flat-adaptive',
   'mariadb-envelope',
+  'debezium-3',
+  'debezium-3-isostring',
+  'debezium-3-nanoseconds',
+  'debezium-3-structured',
+  'debezium-3-vectors',
+  'debezium-3-mysql',
 ]
 const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'long' }] }
 const OPTIONS = [{}, { outOfRange: 'null' }, { outOfRange: 'clamp', time: 'string', decimal: 'double' }] as const
