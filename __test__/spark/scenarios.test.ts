@@ -12,7 +12,7 @@ test('every captured topic is in it, under names of their own', (t) => {
   const all = [...replayed(), ...readOnly()]
   t.is(new Set(all.map(({ id }) => id)).size, all.length)
   const sets = new Set(all.map(({ set }) => set))
-  t.is(sets.size, 9)
+  t.is(sets.size, 19)
   for (const { id, messages, key } of all) {
     t.true(messages.length > 0, id)
     t.true(key.length > 0, id)
