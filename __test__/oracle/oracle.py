@@ -50,6 +50,10 @@ def check(job: dict) -> dict:
     truth = truth_of(job)
     uri = job["table"]
     types, required = readers.delta_schema(uri)
+    for name in truth.optional - types.keys():
+        del truth.types[name]
+        for row in truth.rows.values():
+            row.pop(name, None)
     differences = compare.compare_types(truth.types, types)
     differences += [f"column {name}: is not nullable" for name in required]
     used = job.get("readers") or readers.available_readers()

@@ -51,6 +51,8 @@ class Truth:
     missing_values: int = 0
     dropped_stale: int = 0
     last_offsets: dict[int, int] = field(default_factory=dict)
+    #: columns that only messages which remove rows have: a table that waited for its first row may lack them
+    optional: set[str] = field(default_factory=set)
     #: by key, its changes in words
     changes: dict[tuple, list[str]] = field(default_factory=dict)
 
@@ -204,6 +206,8 @@ class Replay:
         self.options = options
         self.schemas = schemas
         self.types: dict[str, Any] = {}
+        #: names of columns that some row or mark has
+        self.stored: set[str] = set()
         self.primary_key: list[str] | None = options.primary_key
         self.rows: dict[tuple, dict] = {}
         #: the last row of keys that are deleted: key updates take left-out values from there
@@ -442,6 +446,9 @@ class Replay:
         change = self.changes(m)
         if change is None:
             return
+        for one in (change, change.also):
+            if one is not None:
+                self.stored.update(one.known if one.op != "upsert" else one.row)
         if self.options.source_order:
             self.apply_in_order(m, change)
         elif change.op == "truncate":
@@ -571,7 +578,11 @@ class Replay:
     def result(self) -> Truth:
         names = list(self.types)
         rows = {k: {n: completed(r.get(n), self.types[n]) for n in names} for k, r in self.rows.items()}
-        return Truth(self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets, self.told)
+        own = {*self.stored, *(self.primary_key or []), self.options.soft_delete}
+        optional = {name for name in self.types if name not in own}
+        return Truth(
+            self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets, optional, self.told
+        )
 
 
 def replay(messages: list[Message], options: Options, schemas: SchemaSet | None = None) -> Truth:

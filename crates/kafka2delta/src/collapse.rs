@@ -162,6 +162,14 @@ pub fn collapse(
             Some(old) if tracks_values => old_row(&states, &out.previous, old),
             _ => None,
         };
+        // A truncate of this batch may have taken the stored row.
+        let is_taken = |row: &OldRow| match row {
+            OldRow::Stored(key) if soft.is_none() => {
+                known(key).is_some_and(|last| out.truncates.iter().any(|t| t.removes(last.order, last.partition)))
+            }
+            _ => false,
+        };
+        let old = old.filter(|row| !is_taken(row));
         let state = states.get_or_insert_with(key, || {
             let last = known(&key);
             let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
@@ -188,10 +196,7 @@ pub fn collapse(
             // Whether a truncate of this batch took the stored row; one that came again spares what is newer.
             let truncated = out.truncates.iter().any(|t| t.removes(state.order, state.partition));
             out.previous[row] = match state.last {
-                None if truncated && soft.is_none() => {
-                    Previous::Stored { own: None, old: old.filter(|o| matches!(o, OldRow::Change(_))) }
-                }
-                None if truncated && old.is_some() => Previous::Stored { own: None, old },
+                None if truncated && (soft.is_none() || old.is_some()) => Previous::Stored { own: None, old },
                 None => Previous::Stored { own: Some(key), old },
                 // A key update to a key that was deleted takes nothing from the deleted row.
                 Some(Last::Upsert(row)) if old.is_some() && out.flagged.get(row as usize) == Some(&true) => {
@@ -374,6 +379,26 @@ mod tests {
         ]);
         let out = collapse(&batch, &keys, &[], known());
         assert_eq!((out.upserts, out.dropped_stale), (vec![0, 3, 5], 1));
+    }
+
+    #[test]
+    fn a_truncate_takes_the_values_of_an_old_key_only_with_its_row() {
+        let changes = [(Op::Truncate, 0, None, 0), (Op::Moved, 2, None, 1), (Op::Upsert, 9, None, 1)];
+        let (batch, keys) = batch(&changes);
+        let at = |time: i64| {
+            move |key: &Fingerprint| {
+                let order = Order { sequence: None, time: Some(time) };
+                (key[0] == 2).then_some(Remembered { order, placed: false, partition: 1 })
+            }
+        };
+        let old_keys = [None, None, Some([2, 1])];
+        // The row is older than the truncate, which has the time 0, or newer.
+        for (time, old) in [(-1, None), (5, Some(OldRow::Stored([2, 1])))] {
+            let last = at(time);
+            let out = collapse(&batch, &keys, &old_keys, Known { last: &last, ..known() });
+            let Previous::Stored { old: found, .. } = out.previous[2] else { panic!("{:?}", out.previous) };
+            assert_eq!(found, old);
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl KeyedTable {
             }
         };
         self.stage_keys(&keys, &old_keys).await?;
-        let recalled = self.recall(batch, &keys).await?;
+        let recalled = self.recall(batch, &keys, &old_keys).await?;
         let last = |key: &Fingerprint| self.memory.get(key).or_else(|| recalled.get(key).copied());
         let is_stored = |key: &Fingerprint| self.live_place(key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);

@@ -14,11 +14,12 @@ use crate::table::KeyedTable;
 
 impl KeyedTable {
     /// Reads the order of the rows that the batch's changes must be compared with: those that came through another
-    /// partition, and beside a truncate all. Within a partition the order of the offsets is enough.
+    /// partition, and beside a truncate all, those of old keys too. Within a partition the order of the offsets is enough.
     pub(super) async fn recall(
         &self,
         batch: &ChangeBatch,
         keys: &[Fingerprint],
+        old_keys: &[Option<Fingerprint>],
     ) -> Result<HashMap<Fingerprint, Remembered>> {
         let mut recalled = HashMap::new();
         let (Some(state), true) = (&self.state, batch.orders.is_some()) else { return Ok(recalled) };
@@ -32,8 +33,12 @@ impl KeyedTable {
                 continue;
             };
             let file = &state.files[place.file as usize];
-            // A file that another writer made anew has no order.
-            if file.live && file.partition.is_some_and(|partition| truncates || partition != batch.partition(row)) {
+            if file.live && (truncates || file.partition.is_some_and(|p| p != batch.partition(row))) {
+                wanted.entry(place.file).or_default().push((place.row, *key));
+            }
+        }
+        for key in old_keys.iter().flatten().filter(|_| truncates) {
+            if let Some(place) = self.live_place(key) {
                 wanted.entry(place.file).or_default().push((place.row, *key));
             }
         }
@@ -43,7 +48,8 @@ impl KeyedTable {
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
             let orders = order::read(&self.store, &entry.add, Some(&numbers)).await?;
-            let partition = entry.partition.unwrap_or_default();
+            // A file that another writer made anew has no order.
+            let partition = entry.partition.unwrap_or(-1);
             recalled.extend(
                 rows.into_iter()
                     .zip(orders)
