@@ -50,6 +50,9 @@ def check(job: dict) -> dict:
     truth = truth_of(job)
     uri = job["table"]
     types, required = readers.delta_schema(uri)
+    # A column to partition by that no message has is there all the same.
+    for name in set(job.get("partition") or []) - truth.types.keys():
+        types.pop(name, None)
     for name in truth.optional - types.keys():
         del truth.types[name]
         for row in truth.rows.values():

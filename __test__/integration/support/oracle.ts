@@ -22,6 +22,8 @@ export interface OracleJob {
   additional?: string[]
   /** Columns of the value that are not stored. */
   exclude?: string[]
+  /** Columns that the table is partitioned by: they are there also where no message has them. */
+  partition?: string[]
   /** Checks the stored offsets, too. */
   query_name?: string
   /** The messages stand in the order of the source, whatever their timestamps and positions say. */

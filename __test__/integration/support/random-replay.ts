@@ -78,6 +78,7 @@ export function randomOptions(topic: RandomTopic, random: Random): RandomOptions
     const [name] = random.pick(plain)
     used.add(name)
     table.partitionCols = [name]
+    job.partition = [name]
   }
   if (chance(0.1) && history.length > 1) {
     const names = history.map(([name]) => name).filter((name) => !used.has(name))
