@@ -305,6 +305,8 @@ class Replay:
             key = self.key_of(m, None)
             if key is None:
                 return None
+            if m.key_schema is not None and not self.options.primary_key:
+                self.learn(self.columns_of(m.key_schema))
             known = self.of_message(m, "d")
             return Change("tombstone", key, {}, set(), None, None, None, "unknown", m.partition, known)
         fields = {f["name"] for f in m.value_schema["fields"]}
@@ -408,7 +410,8 @@ class Replay:
             known.update({n: columns[n].convert(value.get(n)) for n in companions})
         key_values = self.converted_key(m)
         if m.key_schema is not None:
-            self.learn({n: c for n, c in self.columns_of(m.key_schema).items() if n not in columns})
+            # a key column may be wider in the key than in the value
+            self.learn(self.columns_of(m.key_schema))
         if deleted:
             # of a delete only the key counts
             key_row = {k: columns[k].convert(value.get(k)) for k in self.options.primary_key or [] if k in columns}
