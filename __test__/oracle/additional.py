@@ -17,6 +17,10 @@ def add(truth: Truth, expression: str) -> None:
     if not m:
         raise ValueError(f"the oracle does not know how to compute {expression!r}")
     part, column, name = m[1].lower(), m[2], m[3]
+    if column not in truth.types or column in truth.optional:
+        # No row has the column: whether its part is there, and of which type, depends on the batches.
+        truth.untold.add(name)
+        return
     unit = DAY_US if truth.types[column] == "timestamp" else 1
     for row in truth.rows.values():
         value = row[column]

@@ -51,7 +51,7 @@ def check(job: dict) -> dict:
     uri = job["table"]
     types, required = readers.delta_schema(uri)
     # A column to partition by that no message has is there all the same.
-    for name in set(job.get("partition") or []) - truth.types.keys():
+    for name in {*(job.get("partition") or []), *truth.untold} - truth.types.keys():
         types.pop(name, None)
     for name in truth.optional - types.keys():
         del truth.types[name]

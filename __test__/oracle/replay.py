@@ -53,6 +53,8 @@ class Truth:
     last_offsets: dict[int, int] = field(default_factory=dict)
     #: columns that only messages which remove rows have: a table that waited for its first row may lack them
     optional: set[str] = field(default_factory=set)
+    #: columns that may be there, all null, or not
+    untold: set[str] = field(default_factory=set)
     #: by key, its changes in words
     changes: dict[tuple, list[str]] = field(default_factory=dict)
 
@@ -584,7 +586,7 @@ class Replay:
         own = {*self.stored, *(self.primary_key or []), self.options.soft_delete}
         optional = {name for name in self.types if name not in own}
         return Truth(
-            self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets, optional, self.told
+            self.primary_key or [], self.types, rows, self.missing, self.dropped, self.last_offsets, optional, set(), self.told
         )
 
 
