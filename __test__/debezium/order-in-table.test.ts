@@ -50,7 +50,7 @@ let tables = 0
  * Applies the batches, each one commit; returns what the table holds and how many changes were dropped as old.
  * @param restarts whether table and decoder are opened anew for each batch
  */
-async function apply(source: Field[], batches: Change[][], options: Partial<DecodeOptions> = {}, restarts = false) {
+async function applyAll(source: Field[], batches: Change[][], options: Partial<DecodeOptions> = {}, restarts = false) {
   const schema = envelope(source)
   const newDecoder = () => new TableDecoder({ topic: 't', ...options }, schemaSource({ 1: KEY, 2: schema }))
   const path = join(folder, String(tables++))
@@ -58,6 +58,7 @@ async function apply(source: Field[], batches: Change[][], options: Partial<Deco
   let table = await DeltaTable.open({ path })
   let dropped = 0
   let sent = 1000
+  const onlyRemoves: (boolean | undefined)[] = []
   try {
     for (const batch of batches) {
       if (restarts) {
@@ -77,14 +78,20 @@ async function apply(source: Field[], batches: Change[][], options: Partial<Deco
         const key = op === 't' ? null : encode(1, KEY, { id })
         return { partition, timestamp, key, value: encode(2, schema, event) }
       })
-      const { ipc, primaryKey } = await decoder.decode(batchOf('t', messages, 4))
-      dropped += (await table.merge(ipc, { primaryKey })).numDroppedStale
+      const changes = await decoder.decode(batchOf('t', messages, 4))
+      onlyRemoves.push(changes.onlyRemoves)
+      dropped += (await table.merge(changes.ipc, { primaryKey: changes.primaryKey })).numDroppedStale
     }
   } finally {
     await table.close()
   }
   const rows = rowsOf(tableFromIPC(await readTable(path, { sql: 'SELECT id, v FROM t ORDER BY id' })))
-  return { rows: rows.map(({ id, v }) => `${id}=${v}`), dropped }
+  return { rows: rows.map(({ id, v }) => `${id}=${v}`), dropped, onlyRemoves }
+}
+
+async function apply(...given: Parameters<typeof applyAll>) {
+  const { rows, dropped } = await applyAll(...given)
+  return { rows, dropped }
 }
 
 /**
@@ -229,6 +236,18 @@ test('after a truncate, a source whose positions begin anew is applied as it com
       t.deepEqual(await apply(POSTGRES, batches, {}, restarts), wanted)
       t.deepEqual(await apply(POSTGRES, [batches.flat()], {}, restarts), wanted)
     }
+  }
+})
+
+test('a truncate that comes before there is a table makes one, and holds back what is older', async (t) => {
+  const gone: Change = { id: 2, v: 'gone', op: 'd', source: lsn(400, 400), partition: 0, time: 40 }
+  const truncate: Change = { v: '', op: 't', source: lsn(500, 500), partition: 0, time: 50 }
+  const late: Change = { v: 'late', op: 'c', source: lsn(300, 300), partition: 1, time: 30 }
+  const after: Change = { id: 3, v: 'after', op: 'c', source: lsn(600, 600), partition: 1, time: 60 }
+  for (const restarts of [false, true]) {
+    const { rows, dropped, onlyRemoves } = await applyAll(POSTGRES, [[gone, truncate], [late], [after]], {}, restarts)
+    t.deepEqual({ rows, dropped }, { rows: ['3=after'], dropped: 1 })
+    t.deepEqual(onlyRemoves, [false, false, false])
   }
 })
 
