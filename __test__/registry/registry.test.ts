@@ -208,23 +208,23 @@ test('an id that stays unknown is a bad record after the timeout, and then not a
   const { source, requests } = await serve(
     t,
     (request, response, count) => (known ? schemaAnswer(request, response, count) : notFound(response)),
-    { unknownSchemaTimeout: 400, unknownSchemaExpiry: 600 },
+    { unknownSchemaTimeout: 1_500, unknownSchemaExpiry: 3_000 },
   )
   const begun = performance.now()
   t.is((await failure(t, source.get(1))).code, 'BAD_RECORD')
   const took = performance.now() - begun
-  t.true(took >= 390 && took < 3_000, `${took} ms`)
+  t.true(took >= 1_450 && took < 10_000, `${took} ms`)
   const asked = requests.length
-  t.true(asked >= 2 && asked <= 6, `${asked} requests`)
+  t.true(asked >= 2 && asked <= 10, `${asked} requests`)
   for (let i = 0; i < 50; i++) t.is((await failure(t, source.get(1))).code, 'BAD_RECORD')
   t.is(requests.length, asked)
   // Later, one look is enough, and finds an id that has turned up.
-  await sleep(650)
+  await sleep(3_050)
   await failure(t, source.get(1))
   t.is(requests.length, asked + 1)
   known = true
   await failure(t, source.get(1))
-  await sleep(650)
+  await sleep(3_050)
   t.deepEqual(await source.get(1), SCHEMA)
   t.deepEqual(await source.get(1), SCHEMA)
   t.is(requests.length, asked + 2)
