@@ -55,6 +55,9 @@ const INFINITE_DAYS: Record<string, string> = {
   '-622191233': 'infinity',
   '-625821272': '-infinity',
   '-625821271': '-infinity',
+  // Of snapshots, as ISO texts: +292269055-12-02 and -03.
+  '106748361128': '-infinity',
+  '106748361129': '-infinity',
 }
 const INFINITE_NANOS: Record<string, string> = {
   '9223372036854775807': 'infinity',
@@ -329,7 +332,9 @@ function scalar(shape: Shape, options: ReferenceOptions): Reference {
           return within(typeof found === 'string' ? far : (found.micros as bigint), MIN_MICROS, MAX_MICROS, options)
         }
         if (typeof found === 'object' && found.micros !== null) throw new Malformed('a timestamp')
-        const day = within(typeof found === 'string' ? floorDiv(far, DAY) : found.days, MIN_DAY, MAX_DAY, options)
+        const infinite = typeof found === 'string' ? undefined : INFINITE_DAYS[String(found.days)]
+        const days = typeof found === 'string' ? floorDiv(far, DAY) : found.days
+        const day = within(infinite === undefined ? days : farAway(infinite), MIN_DAY, MAX_DAY, options)
         return day === null ? null : Number(day)
       }
       const utc = iso === 'ZonedTimestamp' || !options.timestampNtz
