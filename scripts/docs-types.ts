@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { decodeAll, encode } from '../__test__/debezium/support.js'
 import { deltaTypeName } from '../src/arrow/types.js'
 import { parseAvroSchema } from '../src/avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../src/debezium/types.js'
+import { type ColumnOptions, columnTypeOf } from '../src/avro/semantic-types.js'
 import { KafkaToDeltaError } from '../src/errors.js'
 import * as text from './docs-types-text.js'
 

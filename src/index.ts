@@ -48,4 +48,4 @@ export {
   type TableFailure,
   type TableStatus,
   type Waiting,
-} from './stream.js'
+} from './stream/index.js'

@@ -1,9 +1,9 @@
 import test from 'ava'
 import pc from 'picocolors'
 import { exitCodeOf, formatError } from '../../src/cli/errors.js'
-import { formatBytes, formatCount, formatMs, formatTable } from '../../src/cli/format.js'
 import { createTableSql } from '../../src/cli/run.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { formatBytes, formatCount, formatMs, formatTable } from '../../src/terminal/format.js'
 
 const colors = pc.createColors(false)
 

@@ -1,8 +1,8 @@
 /** Many schema ids in one batch, in every order: each row has its own schema's values, and null for other columns. */
 import test from 'ava'
+import { Placeholder } from '../../src/avro/placeholder.js'
 import { Op } from '../../src/debezium/change-batch.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'
-import { Placeholder } from '../../src/debezium/placeholder.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { batchOf, decodeAll, decodeWith, encode, schemaSource, type TestMessage } from './support.js'
 

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { deltaTypeName } from '../../src/arrow/types.js'
 import { parseAvroSchema } from '../../src/avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../../src/debezium/types.js'
+import { type ColumnOptions, columnTypeOf } from '../../src/avro/semantic-types.js'
 import { decodeAll, encode } from './support.js'
 
 const TIME = 'io.debezium.time.'

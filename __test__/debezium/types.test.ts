@@ -4,7 +4,7 @@ import test from 'ava'
 import { typesDocument } from '../../scripts/docs-types.js'
 import { deltaTypeName } from '../../src/arrow/types.js'
 import { parseAvroSchema } from '../../src/avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../../src/debezium/types.js'
+import { type ColumnOptions, columnTypeOf } from '../../src/avro/semantic-types.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { decodeAll, encode } from './support.js'
 

@@ -9,7 +9,7 @@ import {
   vectorFromArray,
 } from 'apache-arrow'
 import test from 'ava'
-import { causes, fromNative } from '../../src/addon.js'
+import { causes, fromNative } from '../../src/delta/addon.js'
 import type { NativeMergeResult, NativeModule, NativeTable, NativeTableOptions } from '../../src/delta/native-api.js'
 import { DeltaTable } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'

@@ -1,6 +1,6 @@
 /** The messages of an example as Kafka has them: real Avro behind Confluent's header. */
 import avsc from 'avsc'
-import { Placeholder } from '../../src/debezium/placeholder.js'
+import { Placeholder } from '../../src/avro/placeholder.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
 import { confluent, schemaSource } from '../debezium/support.js'
 import { bigLong } from '../helpers/avsc-long.js'

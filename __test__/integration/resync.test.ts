@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Int32, Table, tableFromIPC, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
-import type { Output } from '../../src/cli/output.js'
 import { type ResyncFlags, resync } from '../../src/cli/resync.js'
 import { DeltaTable, readTable, streamToDelta, type TableOptions } from '../../src/index.js'
+import type { Output } from '../../src/terminal/output.js'
 import { closeAll, serve } from './support/captured-sets.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-resync-test-'))

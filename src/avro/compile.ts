@@ -1,14 +1,14 @@
 /** Generates JavaScript that reads Avro bytes straight into column builders. */
 import { type ColumnBuilder, FixedBuilder, ListBuilder, StructBuilder } from '../arrow/builders.js'
-import type { Placeholder } from '../debezium/placeholder.js'
-import { bytesEqual } from '../debezium/placeholder.js'
-import { isNegativeScale, meaningOf, type OutOfRange } from '../debezium/types.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CodeWriter, type Reader } from './code.js'
 import { decimalTarget, putDecimal, putDecimalDouble, putDecimalText, putWholeText } from './decimals.js'
 import { checkMapKeys } from './map-keys.js'
+import type { Placeholder } from './placeholder.js'
+import { bytesEqual } from './placeholder.js'
 import { putBytes, putDouble, putFloat, putFloatAsDouble } from './put.js'
 import { type AvroNode, type AvroRecord, minWidth } from './schema.js'
+import { isNegativeScale, meaningOf, type OutOfRange } from './semantic-types.js'
 import { NUMBER_FIELDS, putStructured, StructuredParts } from './structured.js'
 import {
   putBooleanText,

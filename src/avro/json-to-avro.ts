@@ -2,9 +2,10 @@
  * Writes values that Kafka Connect's converters gave as texts as Avro of a schema: the forms of `JsonConverter`, of
  * `SimpleHeaderConverter` (`{"id":1.50,"day":2024-01-01}`), and of a struct's `toString`.
  */
-import { meaningOf } from '../debezium/types.js'
+
 import { type Loose, Word } from './loose-json.js'
 import { type AvroNode, type AvroRecord, describeAvro } from './schema.js'
+import { meaningOf } from './semantic-types.js'
 import { DecodeFault, fault } from './wire.js'
 
 const DAY = 86_400_000

@@ -1,6 +1,6 @@
 /** Debezium's structured dates and times (`time.precision.mode=structured`): records of year, month, day, hour and so on. */
 import { BytesBuilder, type ColumnBuilder, type FixedBuilder } from '../arrow/builders.js'
-import type { OutOfRange } from '../debezium/types.js'
+import type { OutOfRange } from './semantic-types.js'
 import { putText, putTimeText, signedYear, two } from './texts.js'
 import { isDay, putIsoDate, putIsoTimestamp } from './times.js'
 import { fault } from './wire.js'

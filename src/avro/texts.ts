@@ -1,7 +1,7 @@
 /** Values as their exact text, for columns that are stored as strings (`type: 'string'`). As Spark's cast in UTC. */
 import type { BytesBuilder } from '../arrow/builders.js'
-import type { TimeUnit } from '../debezium/types.js'
 import { infiniteDay, infiniteNanos } from './infinity.js'
+import type { TimeUnit } from './semantic-types.js'
 
 /** Stores a text that we made. */
 export function putText(to: BytesBuilder, row: number, text: string): void {

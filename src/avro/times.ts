@@ -1,7 +1,7 @@
 /** Dates and timestamps: range checks, and ISO 8601 text. */
 import type { FixedBuilder } from '../arrow/builders.js'
-import type { OutOfRange, TimeUnit } from '../debezium/types.js'
 import { infiniteDay, infiniteNanos } from './infinity.js'
+import type { OutOfRange, TimeUnit } from './semantic-types.js'
 import { longOf } from './texts.js'
 import { fault } from './wire.js'
 

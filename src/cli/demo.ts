@@ -6,9 +6,9 @@ import { runDemo } from '../demo/run.js'
 import type { ShopProgress } from '../demo/shop.js'
 import { resultLines, stageLines } from '../demo/view.js'
 import { createLogger } from '../log.js'
-import { type LiveView, showLive } from './live-view.js'
-import type { Output } from './output.js'
-import { SIGNAL_EXIT, watchSignals } from './signals.js'
+import { type LiveView, showLive } from '../terminal/live-view.js'
+import type { Output } from '../terminal/output.js'
+import { SIGNAL_EXIT, watchSignals } from '../terminal/signals.js'
 
 export interface DemoFlags {
   orders: number

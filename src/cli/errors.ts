@@ -1,7 +1,7 @@
 /** How errors are shown, and what the command's exit code is. */
 
 import pc from 'picocolors'
-import { causes } from '../addon.js'
+import { causes } from '../delta/addon.js'
 import { asKafkaToDeltaError, type ErrorCode, KafkaToDeltaError } from '../errors.js'
 
 type Colors = Pick<ReturnType<typeof pc.createColors>, 'red' | 'bold' | 'dim' | 'cyan'>

@@ -2,10 +2,10 @@
 
 import { storedKey } from '../delta/table.js'
 import { TopicSource } from '../resync/topic-source.js'
+import { formatCount } from '../terminal/format.js'
+import type { Output } from '../terminal/output.js'
 import { repair, Verification } from '../verify/index.js'
 import type { DeltaType } from '../verify/values.js'
-import { formatCount } from './format.js'
-import type { Output } from './output.js'
 import { computedColumns, mustBeRepairable, openForRepair } from './repair-table.js'
 import { configuredTable, invalid, json } from './table-commands.js'
 

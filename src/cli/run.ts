@@ -7,11 +7,11 @@ import { createLogger, type Logger, type LogLevel } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { startQuery } from '../stream/start.js'
 import type { Systems } from '../stream/systems.js'
+import { showLive } from '../terminal/live-view.js'
+import type { Output } from '../terminal/output.js'
+import { SIGNAL_EXIT, watchSignals } from '../terminal/signals.js'
 import { type Environment, loadConfig, type Override } from './config.js'
 import { exitCodeOf, formatError } from './errors.js'
-import { showLive } from './live-view.js'
-import type { Output } from './output.js'
-import { SIGNAL_EXIT, watchSignals } from './signals.js'
 
 export interface RunFlags {
   config: string

@@ -6,9 +6,9 @@ import { KafkaToDeltaError } from '../errors.js'
 import { parseDuration, parseSize } from '../options/units.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { isBesideOffset, lostEntries } from '../stream/positions.js'
+import { formatBytes, formatCount, formatMs, formatTable } from '../terminal/format.js'
+import type { Output } from '../terminal/output.js'
 import { loadConfig } from './config.js'
-import { formatBytes, formatCount, formatMs, formatTable } from './format.js'
-import type { Output } from './output.js'
 
 /** Milliseconds below which vacuum asks for `--force`. */
 const SAFE_RETENTION_MS = 24 * 3600 * 1000

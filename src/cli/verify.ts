@@ -3,6 +3,8 @@
 import { storedKey, tableHistory } from '../delta/table.js'
 import { parseDuration } from '../options/units.js'
 import type { ResolvedOptions, ResolvedTable } from '../options.js'
+import { formatCount, formatMs } from '../terminal/format.js'
+import type { Output } from '../terminal/output.js'
 import {
   type Difference,
   messagesBehind,
@@ -11,8 +13,6 @@ import {
   repair,
   Verification,
 } from '../verify/index.js'
-import { formatCount, formatMs } from './format.js'
-import type { Output } from './output.js'
 import { computedColumns, mustBeRepairable, openForRepair } from './repair-table.js'
 import { configuredTable, invalid, json, type TableFlags, tableOptions, withTable } from './table-commands.js'
 

@@ -1,6 +1,7 @@
 /** Turns the raw messages of one table into a change batch. */
 import { deltaTypeName } from '../arrow/types.js'
 import type { Reader } from '../avro/compile.js'
+import { Placeholder } from '../avro/placeholder.js'
 import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/schema.js'
 import { DecodeFault, fault, schemaIdOf, schemaName, schemaPosition } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
@@ -17,7 +18,6 @@ import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.
 import { OldKeys } from './old-keys.js'
 import { type DecodeOptions, type ResolvedOptions, resolveOptions } from './options.js'
 import { isStreamed } from './order.js'
-import { Placeholder } from './placeholder.js'
 import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
 import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'

@@ -1,6 +1,7 @@
 /** Debezium's envelopes: `before`, `after`, `op`, `source`, and metadata columns taken from them. */
 import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
+import type { Placeholder } from '../avro/placeholder.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { captureOf, emitRow, type Guard } from './flattened.js'
@@ -9,7 +10,6 @@ import type { TableLayout } from './layout.js'
 import { isMessagePath, type MetadataSpec } from './metadata.js'
 import { columnOptions, type ResolvedOptions } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
-import type { Placeholder } from './placeholder.js'
 import { type Capture, canCapture, emitCapture, type RowState, recordOf } from './row-state.js'
 
 /** A field of the event that becomes a column. */

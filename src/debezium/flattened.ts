@@ -1,11 +1,11 @@
 /** Flattened values (ExtractNewRecordState): the row, and beside it what `add.fields` gave. */
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
+import type { Placeholder } from '../avro/placeholder.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'
 import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
 import type { ResolvedOptions } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
-import type { Placeholder } from './placeholder.js'
 import {
   type Capture,
   canCapture,

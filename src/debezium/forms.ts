@@ -1,6 +1,6 @@
 /** What the type of a column does not tell of its values, and must stay the same as long as the table lives. */
 import { type AvroNode, describeAvro, withoutNull } from '../avro/schema.js'
-import { type ColumnOptions, meaningOf, numberOfUnion, type TimeUnit } from './types.js'
+import { type ColumnOptions, meaningOf, numberOfUnion, type TimeUnit } from '../avro/semantic-types.js'
 
 /**
  * By path below the column ('' is the column itself): the unit of its numbers, the form of texts that are made of other

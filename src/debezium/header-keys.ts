@@ -3,8 +3,8 @@ import { isUtf8 } from 'node:buffer'
 import { toAvro } from '../avro/json-to-avro.js'
 import { type Loose, parseLoose, parseStruct } from '../avro/loose-json.js'
 import { type AvroNode, withoutNull } from '../avro/schema.js'
+import { meaningOf } from '../avro/semantic-types.js'
 import { DecodeFault, fault } from '../avro/wire.js'
-import { meaningOf } from './types.js'
 
 /** Header of the delete of an updated key: the key that the row goes on under. */
 export const NEW_KEY_HEADER = '__debezium.newkey'

@@ -3,11 +3,11 @@ import type { ColumnBuilder } from '../arrow/builders.js'
 import type { ReaderCompiler } from '../avro/compile.js'
 import type { AvroNode, AvroRecord } from '../avro/schema.js'
 import { withoutNull } from '../avro/schema.js'
+import { meaningOf } from '../avro/semantic-types.js'
 import type { StructuredParts } from '../avro/structured.js'
 import { fault } from '../avro/wire.js'
 import type { TableLayout } from './layout.js'
 import type { ResolvedOptions } from './options.js'
-import { meaningOf } from './types.js'
 
 /** A field of a key and the column that it fills. */
 export interface KeyField {

@@ -3,12 +3,12 @@
 import { builderFor, type ColumnBuilder, StructBuilder } from '../arrow/builders.js'
 import { type ColumnType, deltaTypeName, sameType, widen } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
+import { type ColumnOptions, columnTypeOf } from '../avro/semantic-types.js'
 import { schemaName, schemaPosition } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONTROL_COLUMNS } from './change-batch.js'
 import { type Forms, formsOf, otherForm } from './forms.js'
 import { columnOptions, keyColumnOptions, type ResolvedOptions } from './options.js'
-import { type ColumnOptions, columnTypeOf } from './types.js'
 
 const CONTROL_NAMES = new Set<string>(CONTROL_COLUMNS)
 

@@ -2,12 +2,12 @@
 import { BytesBuilder, type FixedBuilder } from '../arrow/builders.js'
 import type { ColumnType } from '../arrow/types.js'
 import { putBytes } from '../avro/put.js'
+import type { OutOfRange } from '../avro/semantic-types.js'
 import { putTimestamp } from '../avro/times.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import type { LayoutColumn, TableLayout } from './layout.js'
 import type { ResolvedOptions } from './options.js'
-import type { OutOfRange } from './types.js'
 
 /**
  * One entry of the option `metadataColumns`, `path` or `path:name`. The column is `__name`, or `__` and the path with

@@ -1,7 +1,8 @@
 /** What a table's decoder is told. */
+
+import { DEFAULT_PLACEHOLDER } from '../avro/placeholder.js'
+import type { ColumnOptions } from '../avro/semantic-types.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { DEFAULT_PLACEHOLDER } from './placeholder.js'
-import type { ColumnOptions } from './types.js'
 
 export interface DecodeOptions {
   /** The topic: named in errors. */

@@ -1,6 +1,7 @@
 /** How messages of one pair of schemas, key and value, are decoded. */
 import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
+import type { Placeholder } from '../avro/placeholder.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
@@ -10,7 +11,6 @@ import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.
 import type { LayoutColumn, TableLayout } from './layout.js'
 import type { MessageColumns, MetadataSpec } from './metadata.js'
 import type { ResolvedOptions } from './options.js'
-import type { Placeholder } from './placeholder.js'
 import { RowState } from './row-state.js'
 
 export interface SchemaOf {

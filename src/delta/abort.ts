@@ -1,7 +1,7 @@
 /** Signals across the addon's border. */
 
-import { causes, fromNative } from '../addon.js'
 import type { ErrorPosition } from '../errors.js'
+import { causes, fromNative } from './addon.js'
 
 /**
  * Runs a native call under a signal. The addon ignores a signal that is aborted already, and overwrites its `onabort`:

@@ -1,10 +1,10 @@
 /** The Delta side alone: a keyed table that batches of changes are merged into. */
 
 import type { Table } from 'apache-arrow'
-import { fromNative, loadAddon } from '../addon.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { COMPACT_DEFAULTS, SCD2_COLUMNS, type Scd2Columns, TABLE_DEFAULTS, tableUri } from '../options.js'
 import { withSignal } from './abort.js'
+import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
 import type {
   NativeCheckpointResult,

@@ -1,7 +1,7 @@
 /** What the demo shows: while it runs, and at its end. */
 
 import pc from 'picocolors'
-import { formatBytes, formatCount, formatMs, formatTable } from '../cli/format.js'
+import { formatBytes, formatCount, formatMs, formatTable } from '../terminal/format.js'
 import { isEqual } from './compare.js'
 import type { DemoResult, DemoTable } from './run.js'
 import { SHOP_STAGES, type ShopProgress } from './shop.js'

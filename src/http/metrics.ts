@@ -1,7 +1,7 @@
 /** A query's figures for Prometheus. Labels are `topic` and `table`, as many as the configuration has. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { StreamingQuery } from '../stream.js'
+import type { StreamingQuery } from '../stream/index.js'
 
 const LABELS = ['topic', 'table'] as const
 

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { KafkaToDeltaError } from '../errors.js'
-import type { StreamingQuery } from '../stream.js'
+import type { StreamingQuery } from '../stream/index.js'
 import { Metrics } from './metrics.js'
 
 export interface HttpAddress {

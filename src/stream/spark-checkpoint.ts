@@ -5,7 +5,7 @@
  * (Spark's OffsetSeqLog and KafkaSourceOffset).
  */
 
-import { fromNative, loadAddon } from '../addon.js'
+import { fromNative, loadAddon } from '../delta/addon.js'
 import type { NativeModule } from '../delta/native-api.js'
 import { KafkaToDeltaError } from '../errors.js'
 

@@ -3,10 +3,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Int32, makeVector, Table, TimestampMicrosecond, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
-import type { Output } from '../../../src/cli/output.js'
 import { resync } from '../../../src/cli/resync.js'
 import { verify } from '../../../src/cli/verify.js'
 import { DeltaTable } from '../../../src/index.js'
+import type { Output } from '../../../src/terminal/output.js'
 import type { VerifyResult } from '../../../src/verify/index.js'
 import type { Replica } from './replica.js'
 

@@ -1,8 +1,8 @@
 /** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
-import { type AvroNode, describeAvro } from '../avro/schema.js'
-import type { StructuredKind } from '../avro/structured.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { type AvroNode, describeAvro } from './schema.js'
+import type { StructuredKind } from './structured.js'
 
 export type TimeUnit = 'ms' | 'us' | 'ns'
 

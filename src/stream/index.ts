@@ -1,12 +1,12 @@
 /** `streamToDelta`: from Kafka topics to Delta tables, until stopped. */
 
-import { createLogger, type Logger, type LogLevel, silentLogger } from './log.js'
-import { resolveOptions, type StreamOptions } from './options.js'
-import type { StreamingQuery } from './stream/query.js'
-import { realSystems } from './stream/real-systems.js'
-import { startQuery } from './stream/start.js'
+import { createLogger, type Logger, type LogLevel, silentLogger } from '../log.js'
+import { resolveOptions, type StreamOptions } from '../options.js'
+import type { StreamingQuery } from './query.js'
+import { realSystems } from './real-systems.js'
+import { startQuery } from './start.js'
 
-export type { CompactionStep, OffsetProgress, StreamingQueryProgress } from './stream/progress.js'
+export type { CompactionStep, OffsetProgress, StreamingQueryProgress } from './progress.js'
 export {
   StreamingQuery,
   type StreamingQueryEvents,
@@ -14,8 +14,8 @@ export {
   type StreamingQueryTermination,
   type TableFailure,
   type TableStatus,
-} from './stream/query.js'
-export type { Waiting } from './stream/table-loop.js'
+} from './query.js'
+export type { Waiting } from './table-loop.js'
 
 /** What is not part of a configuration file. */
 export interface StreamContext {

@@ -1,8 +1,8 @@
 /** Debezium's placeholder for values that a change leaves out (unchanged TOAST columns), in all its forms. */
 import { createHash } from 'node:crypto'
-import { type AvroNode, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { meaningOf } from './types.js'
+import { type AvroNode, withoutNull } from './schema.js'
+import { meaningOf } from './semantic-types.js'
 
 export const DEFAULT_PLACEHOLDER = '__debezium_unavailable_value'
 

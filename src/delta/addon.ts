@@ -1,8 +1,8 @@
 /** Loads the native addon, and turns its errors into ours. */
 
 import { createRequire } from 'node:module'
-import type { NativeModule } from './delta/native-api.js'
-import { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from './errors.js'
+import { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from '../errors.js'
+import type { NativeModule } from './native-api.js'
 
 let loaded: NativeModule | null = null
 
@@ -45,7 +45,7 @@ function unavailable(error: unknown): KafkaToDeltaError {
 export function loadAddon(): NativeModule {
   if (loaded) return loaded
   try {
-    loaded = createRequire(import.meta.url)('./native.cjs') as NativeModule
+    loaded = createRequire(import.meta.url)('../native.cjs') as NativeModule
     return loaded
   } catch (error) {
     throw unavailable(error)
