@@ -22,6 +22,7 @@ export {
 export { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from './errors.js'
 export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
 export type { Logger, LogLevel } from './log.js'
+export type { StartingOffsets } from './options/starting-offsets.js'
 export type {
   ColumnOptions,
   DeadLetterOptions,
@@ -29,11 +30,10 @@ export type {
   Scd2Columns,
   SchemaRegistryOptions,
   SharedTableOptions,
-  StartingOffsets,
   StreamOptions,
   TableOptions,
   Trigger,
-} from './options.js'
+} from './options/types.js'
 export type { SchemaSource } from './registry/schema-source.js'
 export {
   type CompactionStep,

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { streamToDelta } from '../../src/index.js'
-import type { StreamOptions, TableOptions } from '../../src/options.js'
+import type { StreamOptions, TableOptions } from '../../src/options/types.js'
 import { closeAll, needs, SETS, serve, tableTopics } from './support/captured-sets.js'
 import { NO_ORACLE, Oracle, type OracleJob, oraclePython } from './support/oracle.js'
 

@@ -9,7 +9,7 @@ import { DeltaTable, readTable } from '../../src/delta/table.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import { streamToDelta } from '../../src/index.js'
-import type { TableOptions } from '../../src/options.js'
+import type { TableOptions } from '../../src/options/types.js'
 import { encode } from '../debezium/support.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-changes-'))

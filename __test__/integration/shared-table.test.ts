@@ -7,7 +7,7 @@ import { tableFromIPC } from 'apache-arrow'
 import test from 'ava'
 import { DeltaTable, readTable } from '../../src/delta/table.js'
 import { streamToDelta } from '../../src/index.js'
-import type { StreamOptions, TableOptions } from '../../src/options.js'
+import type { StreamOptions, TableOptions } from '../../src/options/types.js'
 import { closeAll, serve } from './support/captured-sets.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-shared-'))

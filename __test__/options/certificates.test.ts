@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import type { KafkaConfig } from 'kafkajs'
-import { resolveOptions } from '../../src/options.js'
+import { resolveOptions } from '../../src/options/resolve.js'
 
 const PEM = '-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n'
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-certificates-'))

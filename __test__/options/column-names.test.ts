@@ -1,5 +1,5 @@
 import test from 'ava'
-import { resolveOptions } from '../../src/options.js'
+import { resolveOptions } from '../../src/options/resolve.js'
 
 const withTable = (table: object, query: object = {}) =>
   resolveOptions({

@@ -1,8 +1,10 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: options are made wrong on purpose
 import { resolve } from 'node:path'
 import test from 'ava'
+import { OptionsError } from '../../src/options/errors.js'
 import { configJsonSchema } from '../../src/options/json-schema.js'
-import { OptionsError, resolveOptions, type StreamOptions } from '../../src/options.js'
+import { resolveOptions } from '../../src/options/resolve.js'
+import type { StreamOptions } from '../../src/options/types.js'
 
 const base = (change: object = {}): StreamOptions => ({
   queryName: 'shop',

@@ -4,8 +4,11 @@ import { resolve } from 'node:path'
 import test from 'ava'
 import { Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { OptionsError } from '../../src/options/errors.js'
 import { configJsonSchema, configJsonSchemaText } from '../../src/options/json-schema.js'
-import { OptionsError, resolveOptions, type StreamOptions, tableUri } from '../../src/options.js'
+import { resolveOptions } from '../../src/options/resolve.js'
+import { tableUri } from '../../src/options/table-uri.js'
+import type { StreamOptions } from '../../src/options/types.js'
 
 const minimal = (): StreamOptions => ({
   queryName: 'shop',

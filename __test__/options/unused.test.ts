@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: options are made wrong on purpose
 import test from 'ava'
-import { OptionsError, resolveOptions } from '../../src/options.js'
+import { OptionsError } from '../../src/options/errors.js'
+import { resolveOptions } from '../../src/options/resolve.js'
 
 const SECRET = 'sw0rdfish'
 

@@ -7,7 +7,7 @@ import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { loadFixtureSet } from '../../src/demo/fixtures.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import { streamToDelta } from '../../src/index.js'
-import type { StreamOptions } from '../../src/options.js'
+import type { StreamOptions } from '../../src/options/types.js'
 import type { Scenario } from './scenarios.js'
 
 /** Few, so that later commits mark rows of earlier files in deletion vectors. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import avro from 'avsc'
 import { FIXTURES, needs, SETS, tableTopics } from '../../__test__/integration/support/captured-sets.js'
 import { type FixtureMessage, readFixtureSchemas, readFixtureTopic } from '../../src/demo/fixtures.js'
-import type { TableOptions } from '../../src/options.js'
+import type { TableOptions } from '../../src/options/types.js'
 
 export interface Scenario {
   /** The topic, and what is done to it: unique. */

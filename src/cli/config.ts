@@ -15,7 +15,9 @@ import {
   visit,
 } from 'yaml'
 import { KafkaToDeltaError } from '../errors.js'
-import { OptionsError, pathText, type ResolvedOptions, resolveOptions } from '../options.js'
+import { OptionsError, pathText } from '../options/errors.js'
+import { resolveOptions } from '../options/resolve.js'
+import type { ResolvedOptions } from '../options/types.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 

@@ -2,7 +2,7 @@
 
 import type { DeltaTable } from '../delta/table.js'
 import { computedName } from '../options/schema.js'
-import type { ResolvedTable } from '../options.js'
+import type { ResolvedTable } from '../options/types.js'
 import { openDeltaTable } from '../stream/real-systems.js'
 import { invalid } from './table-commands.js'
 

@@ -1,8 +1,8 @@
 /** `kafka2delta verify`: a Delta table beside the table of the database that it is kept equal to. */
 
 import { storedKey, tableHistory } from '../delta/table.js'
+import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { parseDuration } from '../options/units.js'
-import type { ResolvedOptions, ResolvedTable } from '../options.js'
 import { formatCount, formatMs } from '../terminal/format.js'
 import type { Output } from '../terminal/output.js'
 import {

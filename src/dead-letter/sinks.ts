@@ -2,7 +2,7 @@
 
 import type { Kafka, KafkaConfig } from 'kafkajs'
 import type { Logger } from '../log.js'
-import type { ResolvedDeadLetter } from '../options.js'
+import type { ResolvedDeadLetter } from '../options/types.js'
 import type { DeadLetterSink } from './dead-letter.js'
 import { DeltaDeadLetters } from './delta-sink.js'
 import { KafkaDeadLetters } from './kafka-sink.js'

@@ -2,7 +2,9 @@
 
 import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
-import { COMPACT_DEFAULTS, SCD2_COLUMNS, type Scd2Columns, TABLE_DEFAULTS, tableUri } from '../options.js'
+import { COMPACT_DEFAULTS, SCD2_COLUMNS, TABLE_DEFAULTS } from '../options/defaults.js'
+import { tableUri } from '../options/table-uri.js'
+import type { Scd2Columns } from '../options/types.js'
 import { withSignal } from './abort.js'
 import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'

@@ -1,8 +1,8 @@
 /** What options of several tables, or several options of one, must not say together. */
 
-import type { ResolvedTable } from '../options.js'
 import { type OptionProblem, OptionsError } from './errors.js'
 import type { ParsedOptions, ParsedTable } from './schema.js'
+import type { ResolvedTable } from './types.js'
 
 /** What tables at one path must have in common: the table has it once. */
 const COMMON = [

@@ -19,6 +19,7 @@ import {
 } from './fields.js'
 import { sasl } from './sasl.js'
 import { startingOffsets } from './starting-offsets.js'
+import type { DecimalChoice, Trigger } from './types.js'
 import { parseDuration } from './units.js'
 
 /** Names that every object has: KafkaJS keeps topics in plain objects, and takes what those names stand for as a topic's. */
@@ -218,13 +219,6 @@ const namedColumn = column
   })
   .meta({ description: 'How values of a column are stored.' })
 
-/** How decimals are stored that Delta has no type for. */
-export type DecimalChoice =
-  | 'string'
-  | 'double'
-  | `decimal(${number},${number})`
-  | { readonly precision: number; readonly scale: number }
-
 const deadLetter = z
   .strictObject({
     path: text('A Delta table for them alone: a folder, or s3://, gs://, az:// URL.').optional(),
@@ -369,12 +363,6 @@ const table = z
     ...perTable,
   })
   .meta({ description: 'One table.' })
-
-/** When batches are made. */
-export type Trigger =
-  | { readonly processingTime: string | number }
-  /** What is there now, then the end. */
-  | { readonly availableNow: true }
 
 function readTrigger(value: unknown): { processingTime: number } | { availableNow: true } | null {
   if (typeof value !== 'object' || value === null || Object.keys(value).length !== 1) return null

@@ -1,7 +1,8 @@
 /** `streamToDelta`: from Kafka topics to Delta tables, until stopped. */
 
 import { createLogger, type Logger, type LogLevel, silentLogger } from '../log.js'
-import { resolveOptions, type StreamOptions } from '../options.js'
+import { resolveOptions } from '../options/resolve.js'
+import type { StreamOptions } from '../options/types.js'
 import type { StreamingQuery } from './query.js'
 import { realSystems } from './real-systems.js'
 import { startQuery } from './start.js'

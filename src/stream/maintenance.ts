@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { CompactOptions, CompactResult } from '../delta/table.js'
 import { asKafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
-import type { ResolvedMaintenance } from '../options.js'
+import type { ResolvedMaintenance } from '../options/types.js'
 
 /** Milliseconds between two looks where nothing was due. */
 const PAUSE_MS = 1_000

@@ -2,7 +2,7 @@
 
 import { asKafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
-import type { ResolvedOptions } from '../options.js'
+import type { ResolvedOptions } from '../options/types.js'
 import { type RetryOptions, withRetries } from '../retry.js'
 import { StreamingQuery } from './query.js'
 import type { StreamTable, Systems } from './systems.js'

@@ -7,7 +7,7 @@ import type { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
 import type { PartitionLag } from '../kafka/source.js'
-import type { ResolvedOptions, ResolvedTable } from '../options.js'
+import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 
 /** Where messages come from: `KafkaSource`. */
 export interface StreamSource {

@@ -2,7 +2,7 @@
 
 import { createClient, kafkaError } from '../kafka/client.js'
 import { fetchWatermarks } from '../kafka/positions.js'
-import type { ResolvedOptions } from '../options.js'
+import type { ResolvedOptions } from '../options/types.js'
 import { Positions } from '../stream/positions.js'
 
 /**

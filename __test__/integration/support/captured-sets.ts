@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { EmbeddedBroker } from '../../../src/demo/broker/index.js'
 import { fixtureTopics, loadFixtureSet } from '../../../src/demo/fixtures.js'
 import { EmbeddedRegistry } from '../../../src/demo/registry.js'
-import type { TableOptions } from '../../../src/options.js'
+import type { TableOptions } from '../../../src/options/types.js'
 import type { OracleJob } from './oracle.js'
 
 export const FIXTURES = fileURLToPath(new URL('../../fixtures', import.meta.url))

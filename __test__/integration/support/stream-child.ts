@@ -4,7 +4,7 @@
  */
 
 import { streamToDelta } from '../../../src/index.js'
-import type { StreamOptions } from '../../../src/options.js'
+import type { StreamOptions } from '../../../src/options/types.js'
 
 const query = await streamToDelta(JSON.parse(process.argv[2] ?? '{}') as StreamOptions)
 query.on('progress', (progress) => console.log(`committed ${progress.version}`))

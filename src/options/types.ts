@@ -1,25 +1,21 @@
-/** The options of a query: types, defaults, validation. The YAML file has the same ones. */
+/** The options of a query: as users give them, and as they are once they are read. */
 
-import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
-import { KafkaToDeltaError } from './errors.js'
-import { withCertificates } from './options/certificates.js'
-import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './options/checks.js'
-import { checkColumnNames } from './options/column-names.js'
-import { OptionsError, optionProblems, pathText, prototypeKeys } from './options/errors.js'
-import {
-  type DecimalChoice,
-  type OptionsInput,
-  optionsSchema,
-  type ParsedOptions,
-  type ParsedTable,
-  type Trigger,
-} from './options/schema.js'
-import type { ResolvedStartingOffsets, StartingOffsets } from './options/starting-offsets.js'
+import type { COMPACT_DEFAULTS } from './defaults.js'
+import type { ResolvedStartingOffsets, StartingOffsets } from './starting-offsets.js'
 
-export type { ResolvedStartingOffsets, StartingOffsets }
-export { type DecimalChoice, OptionsError, pathText, type Trigger }
+/** How decimals are stored that Delta has no type for. */
+export type DecimalChoice =
+  | 'string'
+  | 'double'
+  | `decimal(${number},${number})`
+  | { readonly precision: number; readonly scale: number }
+
+/** When batches are made. */
+export type Trigger =
+  | { readonly processingTime: string | number }
+  /** What is there now, then the end. */
+  | { readonly availableNow: true }
 
 /** How values of a column are stored, where another way than the default is wanted. */
 export interface ColumnOptions {
@@ -305,196 +301,4 @@ export interface ResolvedOptions {
   readonly failOnDataLoss: boolean
   readonly trigger: { readonly processingTime: number } | { readonly availableNow: true }
   readonly limits: { readonly maxBatchMessages: number; readonly maxBatchBytes: number; readonly maxQueueBytes: number }
-}
-
-export const TABLE_DEFAULTS = {
-  deletedColName: '__deleted',
-  deletes: 'hard',
-  softDeleteColName: '__deleted',
-  writeMode: 'upsert',
-  mergeMode: 'auto',
-  schemaEvolution: 'add',
-  orderGuard: 'auto',
-  onMissingValue: 'null',
-  onBadRecord: 'fail',
-  unavailableValuePlaceholder: '__debezium_unavailable_value',
-  compression: 'snappy',
-  targetFileSize: 128 * 1024 * 1024,
-  maxRewriteBytes: 10 * 1024 ** 3,
-  rememberedKeys: 1_000_000,
-  keyIndex: 'auto',
-  indexMemory: 1024 ** 3,
-} as const
-
-export const SCD2_COLUMNS = { validFrom: '__valid_from', validTo: '__valid_to', isCurrent: '__is_current' } as const
-
-/** What a changelog says of each change, unless `metadataColumns` is given. */
-const CHANGELOG_COLUMNS = ['operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp'] as const
-
-/** When files are rewritten. */
-export const COMPACT_DEFAULTS = { minFiles: 8, maxBytes: 1024 ** 3, deletedShare: 0.3 } as const
-
-const MAX_LAG = 1_000_000
-
-const LIMITS = { maxBatchMessages: 100_000, maxBatchBytes: 64 * 1024 * 1024, maxQueueBytes: 192 * 1024 * 1024 }
-
-/** A path as an absolute one; URLs stay as they are, but for `file:`, which becomes a path. */
-export function tableUri(path: string, baseDir = process.cwd()): string {
-  if (/^file:/i.test(path)) return fileURLToPath(path)
-  // One letter before the colon is a Windows drive.
-  return /^[a-z][a-z0-9+.-]+:\/\//i.test(path) ? path.replace(/\/+$/, '') : resolve(baseDir, path)
-}
-
-const isKafka = (value: unknown): value is Kafka =>
-  typeof value === 'object' && value !== null && 'consumer' in value && typeof value.consumer === 'function'
-
-function withoutUndefined<T extends object>(value: T): Partial<T> {
-  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as Partial<T>
-}
-
-function resolveDeadLetter(
-  table: ParsedTable,
-  query: ParsedOptions,
-  baseDir: string | undefined,
-): ResolvedDeadLetter | null {
-  const place = table.deadLetter ?? query.deadLetter
-  const onBadRecord = table.onBadRecord ?? query.onBadRecord ?? TABLE_DEFAULTS.onBadRecord
-  if (onBadRecord !== 'dead-letter' || place === undefined) return null
-  if (place.path === undefined) return { kind: 'kafka', topic: place.topic as string }
-  const inherited = { ...query.storageOptions, ...(table.deadLetter ? table.storageOptions : {}) }
-  return {
-    kind: 'delta',
-    uri: tableUri(place.path, baseDir),
-    storageOptions: { ...inherited, ...place.storageOptions },
-  }
-}
-
-function resolveStart(
-  { startingOffsets, storageOptions }: ParsedOptions,
-  baseDir?: string,
-): ResolvedOptions['startingOffsets'] {
-  if (startingOffsets === undefined) return 'earliest'
-  if (typeof startingOffsets === 'string' || !('sparkCheckpoint' in startingOffsets)) return startingOffsets
-  const uri = tableUri(startingOffsets.sparkCheckpoint.replace(/^s3[an]:/, 's3:'), baseDir)
-  return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
-}
-
-function resolveKafka({ kafka }: ParsedOptions, baseDir?: string): KafkaConfig {
-  const { ssl } = kafka
-  const secured = typeof ssl === 'object' ? { ssl: withCertificates(ssl, 'kafka.ssl', baseDir) } : {}
-  return withoutUndefined({ ...kafka, ...secured }) as unknown as KafkaConfig
-}
-
-function resolveRegistry({ schemaRegistry }: ParsedOptions, baseDir?: string): ResolvedOptions['schemaRegistry'] {
-  const { tls } = schemaRegistry
-  const secured = tls ? { tls: withCertificates(tls, 'schemaRegistry.tls', baseDir) } : {}
-  return withoutUndefined({ ...schemaRegistry, ...secured }) as ResolvedOptions['schemaRegistry']
-}
-
-function resolveMaintenance(table: ParsedTable, query: ParsedOptions): ResolvedMaintenance | null {
-  const own = table.maintenance ?? query.maintenance ?? true
-  if (own === false) return null
-  const given = { ...(typeof query.maintenance === 'object' ? query.maintenance : {}), ...(own === true ? {} : own) }
-  return {
-    minFiles: given.minFiles ?? COMPACT_DEFAULTS.minFiles,
-    maxBytes: given.maxBytes ?? COMPACT_DEFAULTS.maxBytes,
-    deletedShare: given.deletedShare ?? COMPACT_DEFAULTS.deletedShare,
-    maxLag: given.maxLag ?? MAX_LAG,
-  }
-}
-
-function resolveTable(
-  topic: string,
-  table: ParsedTable,
-  query: ParsedOptions,
-  baseDir: string | undefined,
-): ResolvedTable {
-  const indexDir = table.indexDir ?? query.indexDir
-  const pick = <K extends keyof typeof TABLE_DEFAULTS>(name: K) => table[name] ?? query[name] ?? TABLE_DEFAULTS[name]
-  return {
-    topic,
-    uri: tableUri(table.path, baseDir),
-    name: [table.schema, table.tableName].filter(Boolean).join('.') || null,
-    description: table.description ?? null,
-    primaryKey: table.primaryKey ?? null,
-    additionalCols: table.additionalCols ?? [],
-    partitionCols: table.partitionCols ?? [],
-    columns: (table.columns ?? {}) as Record<string, ResolvedColumn>,
-    deletedColName: pick('deletedColName'),
-    deletes: pick('deletes'),
-    softDeleteColName: pick('softDeleteColName'),
-    lsnColName: table.lsnColName ?? query.lsnColName ?? null,
-    columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
-    metadataColumns:
-      table.metadataColumns ?? query.metadataColumns ?? (pick('writeMode') === 'append' ? CHANGELOG_COLUMNS : []),
-    scd2Columns: {
-      ...SCD2_COLUMNS,
-      ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),
-    } as Required<Scd2Columns>,
-    clusterBy: table.clusterBy ?? query.clusterBy ?? [],
-    keyIndex: pick('keyIndex'),
-    indexMemory: pick('indexMemory'),
-    indexDir: indexDir === undefined ? null : resolve(baseDir ?? process.cwd(), indexDir),
-    maintenance: resolveMaintenance(table, query),
-    includeColumns: table.includeColumns ?? null,
-    excludeColumns: table.excludeColumns ?? [],
-    renameColumns: table.renameColumns ?? {},
-    shared: table.shared ?? false,
-    writeMode: pick('writeMode'),
-    mergeMode: pick('mergeMode'),
-    schemaEvolution: pick('schemaEvolution'),
-    orderGuard: pick('orderGuard'),
-    onMissingValue: pick('onMissingValue'),
-    onBadRecord: pick('onBadRecord'),
-    deadLetter: resolveDeadLetter(table, query, baseDir),
-    unavailableValuePlaceholder: pick('unavailableValuePlaceholder'),
-    compression: pick('compression'),
-    targetFileSize: pick('targetFileSize'),
-    maxRewriteBytes: pick('maxRewriteBytes'),
-    rememberedKeys: pick('rememberedKeys'),
-    tableProperties: { ...query.tableProperties, ...table.tableProperties },
-    storageOptions: { ...query.storageOptions, ...table.storageOptions },
-  }
-}
-
-/**
- * Checks options and fills in the defaults.
- *
- * @param baseDir what relative table paths count from; default: the working directory
- * @throws CONFIG_INVALID as an {@link OptionsError}, with every problem and where it is
- */
-export function resolveOptions(input: StreamOptions | OptionsInput | unknown, baseDir?: string): ResolvedOptions {
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
-    throw new KafkaToDeltaError('CONFIG_INVALID', 'the options must be an object')
-  }
-  const given = (input as { kafka?: unknown }).kafka
-  const instance = isKafka(given) ? given : null
-  // An instance was checked by KafkaJS; a valid stand-in lets the schema check all else.
-  const checked = instance ? { ...input, kafka: { brokers: ['instance:0'] } } : input
-  const hidden = prototypeKeys(checked)
-  if (hidden.length > 0) throw new OptionsError(hidden)
-  const result = optionsSchema.safeParse(checked)
-  if (!result.success) throw new OptionsError(optionProblems(result.error, optionsSchema, checked))
-  const options = result.data
-  const tables = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
-  checkSharedPaths(tables)
-  checkDeadLetters(tables, options)
-  checkWriteModes(tables, options)
-  checkUnused(tables, options)
-  checkColumnNames(tables, options)
-  return {
-    queryName: options.queryName,
-    kafka: instance ?? resolveKafka(options, baseDir),
-    consumer: withoutUndefined(options.consumer ?? {}) as Partial<ConsumerConfig>,
-    schemaRegistry: resolveRegistry(options, baseDir),
-    tables,
-    startingOffsets: resolveStart(options, baseDir),
-    failOnDataLoss: options.failOnDataLoss ?? true,
-    trigger: options.trigger ?? { processingTime: 1000 },
-    limits: {
-      maxBatchMessages: options.limits?.maxBatchMessages ?? LIMITS.maxBatchMessages,
-      maxBatchBytes: options.limits?.maxBatchBytes ?? LIMITS.maxBatchBytes,
-      maxQueueBytes: options.limits?.maxQueueBytes ?? LIMITS.maxQueueBytes,
-    },
-  }
 }

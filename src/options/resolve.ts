@@ -1,0 +1,172 @@
+/** Checks the options of a query and fills in the defaults. */
+
+import { resolve } from 'node:path'
+import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import { KafkaToDeltaError } from '../errors.js'
+import { withoutUndefined } from '../objects.js'
+import { withCertificates } from './certificates.js'
+import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
+import { checkColumnNames } from './column-names.js'
+import { CHANGELOG_COLUMNS, COMPACT_DEFAULTS, LIMITS, MAX_LAG, SCD2_COLUMNS, TABLE_DEFAULTS } from './defaults.js'
+import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
+import { type OptionsInput, optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
+import { tableUri } from './table-uri.js'
+import type {
+  ResolvedColumn,
+  ResolvedDeadLetter,
+  ResolvedMaintenance,
+  ResolvedOptions,
+  ResolvedTable,
+  Scd2Columns,
+  StreamOptions,
+} from './types.js'
+
+const isKafka = (value: unknown): value is Kafka =>
+  typeof value === 'object' && value !== null && 'consumer' in value && typeof value.consumer === 'function'
+
+function resolveDeadLetter(
+  table: ParsedTable,
+  query: ParsedOptions,
+  baseDir: string | undefined,
+): ResolvedDeadLetter | null {
+  const place = table.deadLetter ?? query.deadLetter
+  const onBadRecord = table.onBadRecord ?? query.onBadRecord ?? TABLE_DEFAULTS.onBadRecord
+  if (onBadRecord !== 'dead-letter' || place === undefined) return null
+  if (place.path === undefined) return { kind: 'kafka', topic: place.topic as string }
+  const inherited = { ...query.storageOptions, ...(table.deadLetter ? table.storageOptions : {}) }
+  return {
+    kind: 'delta',
+    uri: tableUri(place.path, baseDir),
+    storageOptions: { ...inherited, ...place.storageOptions },
+  }
+}
+
+function resolveStart(
+  { startingOffsets, storageOptions }: ParsedOptions,
+  baseDir?: string,
+): ResolvedOptions['startingOffsets'] {
+  if (startingOffsets === undefined) return 'earliest'
+  if (typeof startingOffsets === 'string' || !('sparkCheckpoint' in startingOffsets)) return startingOffsets
+  const uri = tableUri(startingOffsets.sparkCheckpoint.replace(/^s3[an]:/, 's3:'), baseDir)
+  return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
+}
+
+function resolveKafka({ kafka }: ParsedOptions, baseDir?: string): KafkaConfig {
+  const { ssl } = kafka
+  const secured = typeof ssl === 'object' ? { ssl: withCertificates(ssl, 'kafka.ssl', baseDir) } : {}
+  return withoutUndefined({ ...kafka, ...secured }) as unknown as KafkaConfig
+}
+
+function resolveRegistry({ schemaRegistry }: ParsedOptions, baseDir?: string): ResolvedOptions['schemaRegistry'] {
+  const { tls } = schemaRegistry
+  const secured = tls ? { tls: withCertificates(tls, 'schemaRegistry.tls', baseDir) } : {}
+  return withoutUndefined({ ...schemaRegistry, ...secured }) as ResolvedOptions['schemaRegistry']
+}
+
+function resolveMaintenance(table: ParsedTable, query: ParsedOptions): ResolvedMaintenance | null {
+  const own = table.maintenance ?? query.maintenance ?? true
+  if (own === false) return null
+  const given = { ...(typeof query.maintenance === 'object' ? query.maintenance : {}), ...(own === true ? {} : own) }
+  return {
+    minFiles: given.minFiles ?? COMPACT_DEFAULTS.minFiles,
+    maxBytes: given.maxBytes ?? COMPACT_DEFAULTS.maxBytes,
+    deletedShare: given.deletedShare ?? COMPACT_DEFAULTS.deletedShare,
+    maxLag: given.maxLag ?? MAX_LAG,
+  }
+}
+
+function resolveTable(
+  topic: string,
+  table: ParsedTable,
+  query: ParsedOptions,
+  baseDir: string | undefined,
+): ResolvedTable {
+  const indexDir = table.indexDir ?? query.indexDir
+  const pick = <K extends keyof typeof TABLE_DEFAULTS>(name: K) => table[name] ?? query[name] ?? TABLE_DEFAULTS[name]
+  return {
+    topic,
+    uri: tableUri(table.path, baseDir),
+    name: [table.schema, table.tableName].filter(Boolean).join('.') || null,
+    description: table.description ?? null,
+    primaryKey: table.primaryKey ?? null,
+    additionalCols: table.additionalCols ?? [],
+    partitionCols: table.partitionCols ?? [],
+    columns: (table.columns ?? {}) as Record<string, ResolvedColumn>,
+    deletedColName: pick('deletedColName'),
+    deletes: pick('deletes'),
+    softDeleteColName: pick('softDeleteColName'),
+    lsnColName: table.lsnColName ?? query.lsnColName ?? null,
+    columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
+    metadataColumns:
+      table.metadataColumns ?? query.metadataColumns ?? (pick('writeMode') === 'append' ? CHANGELOG_COLUMNS : []),
+    scd2Columns: {
+      ...SCD2_COLUMNS,
+      ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),
+    } as Required<Scd2Columns>,
+    clusterBy: table.clusterBy ?? query.clusterBy ?? [],
+    keyIndex: pick('keyIndex'),
+    indexMemory: pick('indexMemory'),
+    indexDir: indexDir === undefined ? null : resolve(baseDir ?? process.cwd(), indexDir),
+    maintenance: resolveMaintenance(table, query),
+    includeColumns: table.includeColumns ?? null,
+    excludeColumns: table.excludeColumns ?? [],
+    renameColumns: table.renameColumns ?? {},
+    shared: table.shared ?? false,
+    writeMode: pick('writeMode'),
+    mergeMode: pick('mergeMode'),
+    schemaEvolution: pick('schemaEvolution'),
+    orderGuard: pick('orderGuard'),
+    onMissingValue: pick('onMissingValue'),
+    onBadRecord: pick('onBadRecord'),
+    deadLetter: resolveDeadLetter(table, query, baseDir),
+    unavailableValuePlaceholder: pick('unavailableValuePlaceholder'),
+    compression: pick('compression'),
+    targetFileSize: pick('targetFileSize'),
+    maxRewriteBytes: pick('maxRewriteBytes'),
+    rememberedKeys: pick('rememberedKeys'),
+    tableProperties: { ...query.tableProperties, ...table.tableProperties },
+    storageOptions: { ...query.storageOptions, ...table.storageOptions },
+  }
+}
+
+/**
+ * Checks options and fills in the defaults.
+ *
+ * @param baseDir what relative table paths count from; default: the working directory
+ * @throws CONFIG_INVALID as an {@link OptionsError}, with every problem and where it is
+ */
+export function resolveOptions(input: StreamOptions | OptionsInput | unknown, baseDir?: string): ResolvedOptions {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw new KafkaToDeltaError('CONFIG_INVALID', 'the options must be an object')
+  }
+  const given = (input as { kafka?: unknown }).kafka
+  const instance = isKafka(given) ? given : null
+  // An instance was checked by KafkaJS; a valid stand-in lets the schema check all else.
+  const checked = instance ? { ...input, kafka: { brokers: ['instance:0'] } } : input
+  const hidden = prototypeKeys(checked)
+  if (hidden.length > 0) throw new OptionsError(hidden)
+  const result = optionsSchema.safeParse(checked)
+  if (!result.success) throw new OptionsError(optionProblems(result.error, optionsSchema, checked))
+  const options = result.data
+  const tables = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
+  checkSharedPaths(tables)
+  checkDeadLetters(tables, options)
+  checkWriteModes(tables, options)
+  checkUnused(tables, options)
+  checkColumnNames(tables, options)
+  return {
+    queryName: options.queryName,
+    kafka: instance ?? resolveKafka(options, baseDir),
+    consumer: withoutUndefined(options.consumer ?? {}) as Partial<ConsumerConfig>,
+    schemaRegistry: resolveRegistry(options, baseDir),
+    tables,
+    startingOffsets: resolveStart(options, baseDir),
+    failOnDataLoss: options.failOnDataLoss ?? true,
+    trigger: options.trigger ?? { processingTime: 1000 },
+    limits: {
+      maxBatchMessages: options.limits?.maxBatchMessages ?? LIMITS.maxBatchMessages,
+      maxBatchBytes: options.limits?.maxBatchBytes ?? LIMITS.maxBatchBytes,
+      maxQueueBytes: options.limits?.maxQueueBytes ?? LIMITS.maxQueueBytes,
+    },
+  }
+}
