@@ -6,7 +6,7 @@ import { Table, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import { DeltaTable, readTable } from '../../src/index.js'
 import { repair } from '../../src/verify/repair.js'
-import type { SourceRow, SourceTable } from '../../src/verify/source.js'
+import type { SourceRow, SourceTable } from '../../src/verify/sources/source.js'
 import { Verification } from '../../src/verify/verify.js'
 
 const FIELDS = [

@@ -2,8 +2,8 @@
 
 import { Utf8, vectorFromArray } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
-import { hashedColumn as mysqlColumn } from '../../src/verify/mysql-hash.js'
-import { hashedColumn as postgresColumn } from '../../src/verify/postgres-hash.js'
+import { hashedColumn as mysqlColumn } from '../../src/verify/sources/mysql-hash.js'
+import { hashedColumn as postgresColumn } from '../../src/verify/sources/postgres-hash.js'
 import { plain, sized, strings } from '../../src/verify/texts.js'
 import { comparable, type DeltaType } from '../../src/verify/values.js'
 import { generator, SEED } from '../helpers/random.js'

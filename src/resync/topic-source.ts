@@ -19,7 +19,7 @@ import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import type { StreamingQuery } from '../stream/query.js'
 import { realSystems } from '../stream/real-systems.js'
 import { startQuery } from '../stream/start.js'
-import type { SourceRow, SourceTable } from '../verify/source.js'
+import type { SourceRow, SourceTable } from '../verify/sources/source.js'
 import { comparable, type DeltaType, quote, sourceText } from '../verify/values.js'
 
 const METADATA = ['source.snapshot', 'operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp']

@@ -9,7 +9,7 @@ import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
 import { canHash, hashOf } from './chunk-hash.js'
 import { bridged } from './ranges.js'
-import type { HashedChunk, HashedTable, SourceRow, SourceTable } from './source.js'
+import type { HashedChunk, HashedTable, SourceRow, SourceTable } from './sources/source.js'
 import { type Column, StoredTable, type Values } from './stored-table.js'
 import { comparable, type DeltaType, NUMBER_TEXT, sourceText } from './values.js'
 

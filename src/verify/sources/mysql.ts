@@ -1,11 +1,11 @@
 /** Rows of a MySQL or MariaDB table, and their hashes. */
 
 import { createConnection, type RowDataPacket } from 'mysql2'
-import { hashText } from './chunk-hash.js'
+import { hashText } from '../chunk-hash.js'
+import { joined, type Ordered, rangeSql } from '../ranges.js'
+import { quote } from '../values.js'
 import { hashedColumn, hashesSql } from './mysql-hash.js'
-import { joined, type Ordered, rangeSql } from './ranges.js'
 import type { HashedChunk, SourceRow, SourceTable } from './source.js'
-import { quote } from './values.js'
 
 const BINARY = /blob|binary|^bit/
 const BYTES = /^(var)?binary\b/

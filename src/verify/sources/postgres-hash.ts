@@ -20,8 +20,8 @@ import {
   type Text,
   timeOf,
   utf8,
-} from './texts.js'
-import type { DeltaType } from './values.js'
+} from '../texts.js'
+import type { DeltaType } from '../values.js'
 
 interface HashedColumn {
   /** Arguments of `concat` that give a cell's text. */

@@ -1,9 +1,9 @@
 /** Rows of a PostgreSQL table, and their hashes. */
 
 import pg from 'pg'
-import { hashText } from './chunk-hash.js'
+import { hashText } from '../chunk-hash.js'
+import { joined, type Range } from '../ranges.js'
 import { hashedColumn, hashesSql } from './postgres-hash.js'
-import { joined, type Range } from './ranges.js'
 import type { HashedChunk, SourceRow, SourceTable } from './source.js'
 
 const raw = { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig

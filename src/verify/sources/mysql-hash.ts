@@ -13,8 +13,8 @@ import {
   strings,
   type Text,
   timeOf,
-} from './texts.js'
-import type { DeltaType } from './values.js'
+} from '../texts.js'
+import type { DeltaType } from '../values.js'
 
 interface HashedColumn {
   /** An expression of a cell's text. */
