@@ -1,8 +1,8 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: options and sources are made wrong on purpose
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
+import { isOffset } from '../../src/delta/offset-entries.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
-import { isOffset } from '../../src/stream/positions.js'
 import type { StreamingQueryProgress } from '../../src/stream/progress.js'
 import { FakeStorage, type FakeTable, startFake } from './fakes.js'
 

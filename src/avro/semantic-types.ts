@@ -2,9 +2,11 @@
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { type AvroNode, describeAvro } from './schema.js'
-import type { StructuredKind } from './structured.js'
 
 export type TimeUnit = 'ms' | 'us' | 'ns'
+
+/** What a record of `time.precision.mode=structured` stands for. */
+export type StructuredKind = 'date' | 'time' | 'timestamp' | 'zonedTime' | 'zonedTimestamp'
 
 export type Meaning =
   | { is: 'plain' | 'date' | 'isoDate' | 'isoTimestamp' | 'zonedTimestamp' | 'variableDecimal' }

@@ -1,11 +1,9 @@
 /** Debezium's structured dates and times (`time.precision.mode=structured`): records of year, month, day, hour and so on. */
 import { BytesBuilder, type ColumnBuilder, type FixedBuilder } from '../arrow/builders.js'
-import type { OutOfRange } from './semantic-types.js'
+import type { OutOfRange, StructuredKind } from './semantic-types.js'
 import { putText, putTimeText, signedYear, two } from './texts.js'
 import { isDay, putIsoDate, putIsoTimestamp } from './times.js'
 import { fault } from './wire.js'
-
-export type StructuredKind = 'date' | 'time' | 'timestamp' | 'zonedTime' | 'zonedTimestamp'
 
 /** Fields that generated code reads; others say nothing of the value. */
 export const NUMBER_FIELDS = ['year', 'month', 'day', 'hour', 'minute', 'second', 'nanos', 'offsetSeconds'] as const

@@ -1,11 +1,11 @@
 /** Commands on one Delta table: `describe`, `history`, `compact`, `checkpoint`, `vacuum`. */
 
+import { isCompanionEntry, lostEntries } from '../delta/offset-entries.js'
 import type { DeltaTableOptions, TableInfo } from '../delta/table.js'
 import { DeltaTable, tableHistory } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { parseDuration, parseSize } from '../options/units.js'
-import { isBesideOffset, lostEntries } from '../stream/positions.js'
 import { formatBytes, formatCount, formatMs, formatTable } from '../terminal/format.js'
 import type { Output } from '../terminal/output.js'
 import { loadConfig } from './config.js'
@@ -98,7 +98,7 @@ export async function describe(path: string, flags: TableFlags, output: Output):
       output,
       properties.map(([name, value]) => [`  ${name}`, value]),
     )
-    const offsets = info.offsets.filter(({ appId }) => !isBesideOffset(appId))
+    const offsets = info.offsets.filter(({ appId }) => !isCompanionEntry(appId))
     if (offsets.length > 0) output.stdout.write('last offsets applied\n')
     lines(
       output,

@@ -1,9 +1,8 @@
 /** Dead letters in a Delta table, by position: one that is written again replaces itself. */
 
-import { DeltaTable } from '../delta/table.js'
+import { DeltaTable, type MergeOptions, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
-import type { StreamTable } from '../stream/systems.js'
 import { type DeadLetter, type DeadLetterSink, inGroups } from './dead-letter.js'
 import { DEAD_LETTER_KEY, deadLetterRows } from './delta-rows.js'
 
@@ -16,7 +15,14 @@ export interface DeadLetterTable {
   readonly storageOptions: Readonly<Record<string, string>>
 }
 
-export type OpenDeadLetterTable = (table: DeadLetterTable) => Promise<StreamTable>
+/** What is needed of the open table: `DeltaTable`. */
+export interface OpenedTable {
+  info(): Promise<Pick<TableInfo, 'exists' | 'schemaJson'>>
+  merge(changes: Uint8Array, options: MergeOptions): Promise<{ version: number }>
+  close(): Promise<void>
+}
+
+export type OpenDeadLetterTable = (table: DeadLetterTable) => Promise<OpenedTable>
 
 const openTable: OpenDeadLetterTable = ({ uri, storageOptions }) =>
   DeltaTable.open({
@@ -28,12 +34,12 @@ const openTable: OpenDeadLetterTable = ({ uri, storageOptions }) =>
   })
 
 /** Tables that are open in this process, with how many sinks use them. */
-const shared = new Map<string, { users: number; table: Promise<StreamTable> }>()
+const shared = new Map<string, { users: number; table: Promise<OpenedTable> }>()
 
 const identity = ({ uri, storageOptions }: DeadLetterTable): string =>
   JSON.stringify([uri, Object.entries(storageOptions).sort()])
 
-async function acquire(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<StreamTable> {
+async function acquire(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<OpenedTable> {
   const id = identity(of)
   let entry = shared.get(id)
   if (!entry) {
@@ -59,7 +65,7 @@ async function release(of: DeadLetterTable): Promise<void> {
 }
 
 /** Opens the table, and refuses one that holds something else. */
-async function checked(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<StreamTable> {
+async function checked(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<OpenedTable> {
   const table = await open(of)
   try {
     const { exists, schemaJson } = await table.info()
@@ -88,7 +94,7 @@ export class DeltaDeadLetters implements DeadLetterSink {
   readonly #of: DeadLetterTable
   readonly #logger: Logger
   readonly #open: OpenDeadLetterTable
-  #table: Promise<StreamTable> | null = null
+  #table: Promise<OpenedTable> | null = null
 
   constructor(of: DeadLetterTable, logger: Logger, open: OpenDeadLetterTable = openTable) {
     this.target = of.uri
@@ -121,7 +127,7 @@ export class DeltaDeadLetters implements DeadLetterSink {
     if (opened) await release(this.#of)
   }
 
-  #acquired(): Promise<StreamTable> {
+  #acquired(): Promise<OpenedTable> {
     if (this.#table) return this.#table
     const table = acquire(this.#of, this.#open)
     this.#table = table

@@ -1,11 +1,7 @@
-/**
- * What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain.
- *
- * Beside each offset the table keeps, as `<app id>:time`, the timestamp of the message there: a topic that was made anew
- * has another message at that offset. And as `<app id>:lost`, where reading went on after messages were lost.
- */
+/** What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain. */
 
 import type { NativeOffset } from '../delta/native-api.js'
+import { entriesByPartition, entryPrefix, LOST, NONE, type StoredOffset, TIME } from '../delta/offset-entries.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, OffsetRange } from '../kafka/micro-batch.js'
 import type { StoredOffsets } from '../kafka/positions.js'
@@ -23,12 +19,6 @@ export function batchRange({ messages, ...range }: OffsetRange): BatchRange {
   return { ...range, lastTime: isAtEnd ? BigInt(last.timestamp) : null }
 }
 
-const TIME = ':time'
-const LOST = ':lost'
-
-/** Stands for "none": what was committed once cannot be taken back. */
-const NONE = -1n
-
 type Entry = Pick<BatchRange, 'lastOffset' | 'lastTime' | 'resumedAt' | 'firstOffset'>
 
 export class Positions {
@@ -43,22 +33,24 @@ export class Positions {
 
   constructor(queryName: string, topic: string) {
     this.#topic = topic
-    this.#prefix = `${queryName}:${topic}:`
+    this.#prefix = entryPrefix(queryName, topic)
   }
 
   /** Begins anew after what the table holds: at the start and after a fence. */
-  reset(offsets: readonly { appId: string; version: bigint }[]): void {
+  reset(offsets: readonly StoredOffset[]): void {
     this.#stored = this.#own(offsets)
-    this.#next = new Map([...this.#partitions(this.#stored, '')].map(([partition, last]) => [partition, last + 1n]))
+    this.#next = new Map(
+      [...entriesByPartition(this.#stored, this.#prefix)].map(([partition, last]) => [partition, last + 1n]),
+    )
     this.#pending.clear()
   }
 
   /** What the source is told of a table that holds these offsets. */
-  storedOffsets(offsets: readonly { appId: string; version: bigint }[]): StoredOffsets {
+  storedOffsets(offsets: readonly StoredOffset[]): StoredOffsets {
     const stored = this.#own(offsets)
-    const last = this.#partitions(stored, '')
+    const last = entriesByPartition(stored, this.#prefix)
     const records = new Map<number, { offset: bigint; timestamp: string }>()
-    for (const [partition, time] of this.#partitions(stored, TIME)) {
+    for (const [partition, time] of entriesByPartition(stored, this.#prefix, TIME)) {
       const offset = last.get(partition)
       if (offset !== undefined && time >= 0n) records.set(partition, { offset, timestamp: String(time) })
     }
@@ -67,7 +59,7 @@ export class Positions {
 
   /** Partitions of which messages were lost since the table was last made equal to its source: where reading went on. */
   get lost(): Map<number, bigint> {
-    return new Map([...this.#partitions(this.#stored, LOST)].filter(([, offset]) => offset >= 0n))
+    return new Map([...entriesByPartition(this.#stored, this.#prefix, LOST)].filter(([, offset]) => offset >= 0n))
   }
 
   /**
@@ -136,7 +128,7 @@ export class Positions {
   }
 
   /** Whether the table holds exactly what a commit would have written: it had landed. */
-  isApplied(offsets: readonly NativeOffset[], stored: readonly { appId: string; version: bigint }[]): boolean {
+  isApplied(offsets: readonly NativeOffset[], stored: readonly StoredOffset[]): boolean {
     const own = this.#own(stored)
     return offsets.every(({ appId, last }) => own.get(appId) === last)
   }
@@ -145,34 +137,11 @@ export class Positions {
     return { appId, expected: this.#stored.get(appId) ?? null, last }
   }
 
-  #own(offsets: readonly { appId: string; version: bigint }[]): Map<string, bigint> {
+  #own(offsets: readonly StoredOffset[]): Map<string, bigint> {
     const own = offsets.filter(({ appId }) => appId.startsWith(this.#prefix))
     return new Map(own.map(({ appId, version }) => [appId, version]))
   }
-
-  /** Partition to what is stored for it under a suffix. */
-  #partitions(stored: ReadonlyMap<string, bigint>, suffix: string): Map<number, bigint> {
-    const found = new Map<number, bigint>()
-    for (const [appId, version] of stored) {
-      if (!appId.startsWith(this.#prefix) || !appId.endsWith(suffix)) continue
-      const partition = appId.slice(this.#prefix.length, appId.length - suffix.length)
-      if (/^\d+$/.test(partition)) found.set(Number(partition), version)
-    }
-    return found
-  }
 }
-
-/** The entries of a table's offsets that say where messages were lost, by which it is known to need its source. */
-export function lostEntries(offsets: ReadonlyMap<string, bigint>): NativeOffset[] {
-  const lost = [...offsets].filter(([appId, version]) => /:\d+:lost$/.test(appId) && version >= 0n)
-  return lost.map(([appId, version]) => ({ appId, expected: version, last: NONE, mayFall: true }))
-}
-
-/** Whether an app id is of a partition's offset, and not of what is kept beside it. */
-export const isOffset = (appId: string): boolean => /:\d+$/.test(appId)
-
-/** Whether an app id is of what is kept beside a partition's offset. */
-export const isBesideOffset = (appId: string): boolean => /:\d+:(time|lost)$/.test(appId)
 
 const isAnew = ({ resumedAt, firstOffset }: Pick<OffsetRange, 'resumedAt' | 'firstOffset'>) => resumedAt === firstOffset
 

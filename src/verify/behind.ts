@@ -1,9 +1,9 @@
 /** How far a table is behind its topic. */
 
+import { lastOffsets, type StoredOffset } from '../delta/offset-entries.js'
 import { createClient, kafkaError } from '../kafka/client.js'
 import { fetchWatermarks } from '../kafka/positions.js'
 import type { ResolvedOptions } from '../options/types.js'
-import { Positions } from '../stream/positions.js'
 
 /**
  * Messages between the offsets that a table holds and the end of its topic.
@@ -12,13 +12,13 @@ import { Positions } from '../stream/positions.js'
 export async function messagesBehind(
   { kafka, queryName }: Pick<ResolvedOptions, 'kafka' | 'queryName'>,
   topic: string,
-  offsets: readonly { appId: string; version: bigint }[],
+  offsets: readonly StoredOffset[],
 ): Promise<number> {
   const client = createClient(kafka, queryName, undefined, { retries: 2 })
   const admin = client.kafka.admin()
   try {
     await admin.connect()
-    const { last: stored } = new Positions(queryName, topic).storedOffsets(offsets)
+    const stored = lastOffsets(queryName, topic, offsets)
     let behind = 0n
     for (const [partition, { low, high }] of await fetchWatermarks(admin, topic)) {
       const last = stored.get(partition)

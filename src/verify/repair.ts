@@ -6,9 +6,9 @@
 
 import { Bool, type Data, Field, makeData, Struct, Uint8 } from 'apache-arrow'
 import { writeIpc } from '../arrow/ipc.js'
+import { isOffset, lostEntries } from '../delta/offset-entries.js'
 import type { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { isOffset, lostEntries } from '../stream/positions.js'
 import { columnOf, columnType } from './columns.js'
 import type { DeltaType } from './values.js'
 import type { Found, Verification } from './verify.js'

@@ -1,0 +1,55 @@
+/**
+ * The entries in which a Delta table keeps offsets, by their app ids. `<query>:<topic>:<partition>` is the last offset
+ * that was applied. Each may have two companions: `…:time` is the timestamp of the message at that offset, by which a
+ * topic that was deleted and created again is recognised; `…:lost` is where reading went on after messages were lost.
+ */
+
+import type { NativeOffset } from './native-api.js'
+
+export const TIME = ':time'
+export const LOST = ':lost'
+
+/** Stands for "no value" in a companion: an entry that was committed cannot be removed. */
+export const NONE = -1n
+
+/** An entry as the table's info has it. */
+export interface StoredOffset {
+  appId: string
+  version: bigint
+}
+
+/** What the app ids of one topic's partitions begin with. */
+export const entryPrefix = (queryName: string, topic: string): string => `${queryName}:${topic}:`
+
+/** Partition to what is stored for it under a suffix; without a suffix, the last offset that was applied. */
+export function entriesByPartition(
+  stored: Iterable<readonly [appId: string, version: bigint]>,
+  prefix: string,
+  suffix: '' | typeof TIME | typeof LOST = '',
+): Map<number, bigint> {
+  const found = new Map<number, bigint>()
+  for (const [appId, version] of stored) {
+    if (!appId.startsWith(prefix) || !appId.endsWith(suffix)) continue
+    const partition = appId.slice(prefix.length, appId.length - suffix.length)
+    if (/^\d+$/.test(partition)) found.set(Number(partition), version)
+  }
+  return found
+}
+
+/** The last offset that a query applied of each partition of a topic. */
+export function lastOffsets(queryName: string, topic: string, stored: readonly StoredOffset[]): Map<number, bigint> {
+  const entries = stored.map(({ appId, version }) => [appId, version] as const)
+  return entriesByPartition(entries, entryPrefix(queryName, topic))
+}
+
+/** The entries that say where messages were lost; such a table has to be compared with its source. */
+export function lostEntries(offsets: ReadonlyMap<string, bigint>): NativeOffset[] {
+  const lost = [...offsets].filter(([appId, version]) => /:\d+:lost$/.test(appId) && version >= 0n)
+  return lost.map(([appId, version]) => ({ appId, expected: version, last: NONE, mayFall: true }))
+}
+
+/** Whether an app id is that of a partition's offset, and not of a companion. */
+export const isOffset = (appId: string): boolean => /:\d+$/.test(appId)
+
+/** Whether an app id is that of a companion of a partition's offset. */
+export const isCompanionEntry = (appId: string): boolean => /:\d+:(time|lost)$/.test(appId)
