@@ -54,6 +54,12 @@ export function loadAddon(): NativeModule {
 
 const isCode = (code: unknown): code is ErrorCode => typeof code === 'string' && Object.hasOwn(ERROR_CODES, code)
 
+/** What to add to a message where the addon and this package are of different versions. napi-rs' statuses are not codes. */
+const unknownCode = (code: unknown): string =>
+  typeof code === 'string' && /^[A-Z]+(_[A-Z]+)*$/.test(code)
+    ? ` (the addon calls this ${code}, a code that this version does not know)`
+    : ''
+
 const POSITION_FIELDS = ['topic', 'partition', 'offset', 'table', 'version', 'column', 'schemaId'] as const
 
 function positionOf(error: object): ErrorPosition {
@@ -72,7 +78,9 @@ export function fromNative(error: unknown, position: ErrorPosition = {}): KafkaT
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
   const own = typeof error === 'object' && error !== null ? positionOf(error) : {}
   const details = { ...position, ...own, cause: error }
-  const wrapped = new KafkaToDeltaError(isCode(code) ? code : 'INTERNAL', messageOf(error), details)
+  const wrapped = isCode(code)
+    ? new KafkaToDeltaError(code, messageOf(error), details)
+    : new KafkaToDeltaError('INTERNAL', messageOf(error) + unknownCode(code), details)
   Error.captureStackTrace(wrapped, fromNative)
   return wrapped
 }
