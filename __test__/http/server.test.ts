@@ -41,7 +41,7 @@ const progress = {
   numRowsInserted: 4,
   numRowsUpdated: 5,
   numRowsDeleted: 1,
-  droppedStale: 0,
+  numDroppedStale: 0,
   numMissingValues: 0,
   bytesWritten: 5000,
   durationMs: { total: 30 },

@@ -59,6 +59,8 @@ test('progress tells positions, counts and times, as plain values', async (t) =>
     version: 0,
     numInputRows: 4,
     numRowsUpserted: 4,
+    numDroppedStale: 0,
+    widenedColumns: [],
     lag: 0,
     offsets: { 0: { start: '0', end: '3' } },
   })

@@ -20,7 +20,6 @@ export interface NativeTableOptions {
   schemaEvolution: 'add' | 'none' | 'fail'
   /** Boolean column that marks deleted rows, which stay; null: deleted rows go. */
   softDeleteColumn: string | null
-  /** What is known of the order of changes up to now no longer counts. */
   onMissingValue: 'null' | 'fail'
   /** Bytes. */
   targetFileSize: number
@@ -51,14 +50,15 @@ export interface NativeOffset {
 }
 
 export interface NativeMergeResult {
+  /** The table's version after the commit. */
   version: number
-  /** False where the table already held these offsets by the same commit (a retry that had landed). */
   numRowsUpserted: number
   numRowsInserted: number
   numRowsUpdated: number
   numRowsDeleted: number
   /** Changes dropped since a newer one is known. */
   numDroppedStale: number
+  /** Left-out values of which nothing was stored. */
   numMissingValues: number
   numFilesAdded: number
   numFilesRemoved: number

@@ -76,7 +76,7 @@ export class Metrics {
       commits.inc(labels)
       written.inc(labels, progress.bytesWritten)
       bad.inc(labels, progress.numBadRecords)
-      stale.inc(labels, progress.droppedStale)
+      stale.inc(labels, progress.numDroppedStale)
       missing.inc(labels, progress.numMissingValues)
       version.set(labels, progress.version)
       time.set(labels, Date.parse(progress.timestamp) / 1000)

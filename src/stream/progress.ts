@@ -10,8 +10,11 @@ export interface OffsetProgress {
   end: string
 }
 
-/** One commit of one table. Only plain values: it can be written as JSON. */
-export interface StreamingQueryProgress {
+/** What a merge reports of itself, as far as it is a metric of its commit. */
+type CommitMetrics = Omit<MergeResult, 'timings' | 'notes'>
+
+/** One commit of one table, with the metrics of its merge. Only plain values: it can be written as JSON. */
+export interface StreamingQueryProgress extends CommitMetrics {
   /** The query's name. */
   name: string
   topic: string
@@ -22,8 +25,6 @@ export interface StreamingQueryProgress {
   batchId: number
   /** When the batch was begun, ISO 8601. */
   timestamp: string
-  /** The table's version after the commit. */
-  version: number
   /** Messages. */
   numInputRows: number
   /** Bytes of keys and values. */
@@ -34,19 +35,6 @@ export interface StreamingQueryProgress {
   numBadRecords: number
   /** Where they were written: the path of a Delta table, or `topic <name>`. Null where there are none, or they were skipped. */
   deadLetter: string | null
-  numRowsUpserted: number
-  numRowsInserted: number
-  numRowsUpdated: number
-  numRowsDeleted: number
-  /** Changes dropped since a newer one is known. */
-  droppedStale: number
-  /** Left-out values of which nothing was stored. */
-  numMissingValues: number
-  numFilesAdded: number
-  numFilesRemoved: number
-  numFilesTouched: number
-  bytesWritten: number
-  addedColumns: string[]
   /** Messages that arrived, per second since the batch before. */
   inputRowsPerSecond: number
   /** Messages per second of the time that the batch took. */
@@ -100,24 +88,14 @@ export function makeProgress(
   result: MergeResult,
   times: { begun: number; sinceLast: number; wait: number; decode: number; merge: number },
 ): StreamingQueryProgress {
-  const { collapse, locate, fetch, write, commit } = result.timings
+  const { timings, notes: _notes, ...metrics } = result
+  const { collapse, locate, fetch, write, commit } = timings
   const total = times.decode + times.merge
   const perSecond = (ms: number) => (ms > 0 ? Math.round((fixed.numInputRows * 1000) / ms) : 0)
   return {
     ...fixed,
+    ...metrics,
     timestamp: new Date(times.begun).toISOString(),
-    version: result.version,
-    numRowsUpserted: result.numRowsUpserted,
-    numRowsInserted: result.numRowsInserted,
-    numRowsUpdated: result.numRowsUpdated,
-    numRowsDeleted: result.numRowsDeleted,
-    droppedStale: result.numDroppedStale,
-    numMissingValues: result.numMissingValues,
-    numFilesAdded: result.numFilesAdded,
-    numFilesRemoved: result.numFilesRemoved,
-    numFilesTouched: result.numFilesTouched,
-    bytesWritten: result.bytesWritten,
-    addedColumns: result.addedColumns,
     inputRowsPerSecond: perSecond(times.sinceLast),
     processedRowsPerSecond: perSecond(total),
     durationMs: {
