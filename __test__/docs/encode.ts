@@ -2,6 +2,7 @@
 import avsc from 'avsc'
 import { Placeholder } from '../../src/avro/placeholder.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
+import { DECODER_DEFAULTS } from '../../src/options/defaults.js'
 import { confluent, schemaSource } from '../debezium/support.js'
 import { bigLong } from '../helpers/avsc-long.js'
 import type { Example, FieldSpec, Message } from './parse.js'
@@ -82,8 +83,8 @@ export class Encoder {
   private sent = 1000
 
   constructor(private readonly example: Example) {
-    const { unavailableValuePlaceholder } = example.options
-    this.placeholder = new Placeholder(unavailableValuePlaceholder as string | undefined)
+    const { unavailableValuePlaceholder = DECODER_DEFAULTS.unavailableValuePlaceholder } = example.options
+    this.placeholder = new Placeholder(unavailableValuePlaceholder as string)
   }
 
   private encode(schema: Json, value: unknown): Buffer {

@@ -4,8 +4,6 @@ import { KafkaToDeltaError } from '../errors.js'
 import { type AvroNode, withoutNull } from './schema.js'
 import { meaningOf } from './semantic-types.js'
 
-export const DEFAULT_PLACEHOLDER = '__debezium_unavailable_value'
-
 /** The forms of one configured placeholder (`unavailable.value.placeholder`). */
 export class Placeholder {
   /** The placeholder itself, which is also its form in a field of bytes. */
@@ -16,7 +14,7 @@ export class Placeholder {
    * @param configured the connector's setting; `hex:` and hexadecimal digits stand for bytes
    * @throws CONFIG_INVALID for an empty one, which empty values would be, and for digits that are none
    */
-  constructor(configured: string = DEFAULT_PLACEHOLDER) {
+  constructor(configured: string) {
     if (configured === '' || (configured.startsWith('hex:') && !/^hex:([0-9a-f]{2})+$/i.test(configured))) {
       throw new KafkaToDeltaError(
         'CONFIG_INVALID',

@@ -1,8 +1,9 @@
 /** What a table's decoder is told. */
 
-import { DEFAULT_PLACEHOLDER } from '../avro/placeholder.js'
 import type { ColumnOptions } from '../avro/semantic-types.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { withoutUndefined } from '../objects.js'
+import { DECODER_DEFAULTS } from '../options/defaults.js'
 
 export interface DecodeOptions {
   /** The topic: named in errors. */
@@ -60,27 +61,16 @@ export type ResolvedOptions = Required<Omit<DecodeOptions, 'primaryKey' | 'lsnCo
 
 export function resolveOptions(options: DecodeOptions): ResolvedOptions {
   return {
-    deletedColName: '__deleted',
-    unavailableValuePlaceholder: DEFAULT_PLACEHOLDER,
-    deletes: 'hard',
-    writeMode: 'upsert',
-    softDeleteColName: '__deleted',
+    ...DECODER_DEFAULTS,
     defaults: {},
     columns: {},
     excludeColumns: [],
     renameColumns: {},
     metadataColumns: [],
-    orderGuard: 'auto',
     shared: false,
-    onBadRecord: 'fail',
     ...withoutUndefined(options),
+    topic: options.topic,
   }
-}
-
-function withoutUndefined(options: DecodeOptions): DecodeOptions {
-  return Object.fromEntries(
-    Object.entries(options).filter(([, value]) => value !== undefined),
-  ) as unknown as DecodeOptions
 }
 
 /** The options of one column, its own before the defaults. */

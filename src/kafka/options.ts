@@ -2,6 +2,7 @@
 
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import { CONSUMER_DEFAULTS } from '../options/defaults.js'
 import type { FindHalf } from './halves.js'
 
 /**
@@ -62,8 +63,6 @@ export interface SourceOptions {
 
 /** Bytes that a queued message takes beside its key and value. */
 export const MESSAGE_OVERHEAD = 400
-
-export const DEFAULT_MAX_UNAVAILABLE_MS = 5 * 60_000
 
 const invalid = (message: string, cause?: unknown): KafkaToDeltaError =>
   new KafkaToDeltaError('CONFIG_INVALID', message, { cause })
@@ -218,13 +217,7 @@ export function consumerConfig(options: SourceOptions, groupId: string): Consume
     ...consumer
   } = options.consumer as Partial<ConsumerConfig> & { autoCommit?: false; eachBatchAutoResolve?: false }
   const config: ConsumerConfig = {
-    sessionTimeout: 30_000,
-    rebalanceTimeout: 60_000,
-    heartbeatInterval: 3_000,
-    // An idle fetch holds back pauses, seeks and the stop for this long.
-    maxWaitTimeInMs: 250,
-    // New partitions are noticed by a refresh of the metadata.
-    metadataMaxAge: 60_000,
+    ...CONSUMER_DEFAULTS,
     ...consumer,
     groupId,
     readUncommitted: false,

@@ -3,11 +3,12 @@
 import { EventEmitter } from 'node:events'
 import type { Admin, Batch, Kafka } from 'kafkajs'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
+import { MAX_UNAVAILABLE_MS } from '../options/defaults.js'
 import { classify, createClient, isTransient, type KafkaClient, kafkaError, settled, within } from './client.js'
 import { checkCluster, connected } from './cluster-check.js'
 import { ConsumerSession, type FetchedBatch, type SkippedBatch } from './consumer-session.js'
 import type { MicroBatch } from './micro-batch.js'
-import { checkSourceOptions, consumerConfig, DEFAULT_MAX_UNAVAILABLE_MS, type SourceOptions } from './options.js'
+import { checkSourceOptions, consumerConfig, type SourceOptions } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import { type DataLoss, fetchWatermarks, type StoredOffsets } from './positions.js'
 import { PartitionProbe } from './probe.js'
@@ -438,7 +439,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   #hasLasted(since: number): boolean {
-    return Date.now() - since > (this.#options.maxUnavailableMs ?? DEFAULT_MAX_UNAVAILABLE_MS)
+    return Date.now() - since > (this.#options.maxUnavailableMs ?? MAX_UNAVAILABLE_MS)
   }
 
   #fail(error: KafkaToDeltaError): void {

@@ -1,32 +1,84 @@
-/** The defaults of all options. */
+/** The defaults of all options. Sizes are in bytes, durations in milliseconds. */
 
-export const TABLE_DEFAULTS = {
+/** How a table's messages are decoded. */
+export const DECODER_DEFAULTS = {
   deletedColName: '__deleted',
   deletes: 'hard',
   softDeleteColName: '__deleted',
   writeMode: 'upsert',
+  orderGuard: 'auto',
+  onBadRecord: 'fail',
+  /** Debezium's own default of `unavailable.value.placeholder`. */
+  unavailableValuePlaceholder: '__debezium_unavailable_value',
+} as const
+
+/** How a Delta table is written. The addon takes these options by the same names. */
+export const DELTA_DEFAULTS = {
+  writeMode: 'upsert',
   mergeMode: 'auto',
   schemaEvolution: 'add',
-  orderGuard: 'auto',
   onMissingValue: 'null',
-  onBadRecord: 'fail',
-  unavailableValuePlaceholder: '__debezium_unavailable_value',
   compression: 'snappy',
-  targetFileSize: 128 * 1024 * 1024,
+  targetFileSize: 128 * 1024 ** 2,
   maxRewriteBytes: 10 * 1024 ** 3,
   rememberedKeys: 1_000_000,
   keyIndex: 'auto',
   indexMemory: 1024 ** 3,
 } as const
 
+/** Options that a table takes from the query where it does not set them itself. */
+export const TABLE_DEFAULTS = { ...DECODER_DEFAULTS, ...DELTA_DEFAULTS } as const
+
+/** Names of the columns of a version with `writeMode: scd2`. */
 export const SCD2_COLUMNS = { validFrom: '__valid_from', validTo: '__valid_to', isCurrent: '__is_current' } as const
 
-/** What a changelog says of each change, unless `metadataColumns` is given. */
+/** The `metadataColumns` of a changelog (`writeMode: append`). */
 export const CHANGELOG_COLUMNS = ['operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp'] as const
 
-/** When files are rewritten. */
+/** When compaction rewrites files. */
 export const COMPACT_DEFAULTS = { minFiles: 8, maxBytes: 1024 ** 3, deletedShare: 0.3 } as const
 
-export const MAX_LAG = 1_000_000
+/** Compaction beside a stream. */
+export const MAINTENANCE_DEFAULTS = { ...COMPACT_DEFAULTS, maxLag: 1_000_000 } as const
 
-export const LIMITS = { maxBatchMessages: 100_000, maxBatchBytes: 64 * 1024 * 1024, maxQueueBytes: 192 * 1024 * 1024 }
+/** A query. */
+export const QUERY_DEFAULTS = {
+  startingOffsets: 'earliest',
+  failOnDataLoss: true,
+  trigger: { processingTime: 1000 },
+} as const
+
+/** The bounds of batches and memory. */
+export const LIMIT_DEFAULTS = {
+  maxBatchMessages: 100_000,
+  maxBatchBytes: 64 * 1024 ** 2,
+  maxQueueBytes: 192 * 1024 ** 2,
+} as const
+
+/** How long Kafka may fail while a query runs before the source gives up. */
+export const MAX_UNAVAILABLE_MS = 5 * 60_000
+
+/** kafkajs's consumer. */
+export const CONSUMER_DEFAULTS = {
+  sessionTimeout: 30_000,
+  rebalanceTimeout: 60_000,
+  heartbeatInterval: 3_000,
+  /** An idle fetch holds back pauses, seeks and the stop for this long. */
+  maxWaitTimeInMs: 250,
+  /** New partitions are noticed by a refresh of the metadata. */
+  metadataMaxAge: 60_000,
+} as const
+
+/** The client of the schema registry. */
+export const REGISTRY_DEFAULTS = {
+  /** For one request. */
+  timeout: 10_000,
+  /** Tries of all addresses after the first one. */
+  retries: 4,
+  /** Before the first of them; each wait is twice the one before. */
+  firstDelay: 200,
+  /** In which an unknown id is asked for again. */
+  unknownSchemaTimeout: 5_000,
+  /** After which an id that was unknown is asked for again, should it come again. */
+  unknownSchemaExpiry: 60_000,
+} as const

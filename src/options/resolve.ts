@@ -3,11 +3,18 @@
 import { resolve } from 'node:path'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
-import { withoutUndefined } from '../objects.js'
+import { pick, withoutUndefined } from '../objects.js'
 import { withCertificates } from './certificates.js'
 import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
 import { checkColumnNames } from './column-names.js'
-import { CHANGELOG_COLUMNS, COMPACT_DEFAULTS, LIMITS, MAX_LAG, SCD2_COLUMNS, TABLE_DEFAULTS } from './defaults.js'
+import {
+  CHANGELOG_COLUMNS,
+  LIMIT_DEFAULTS,
+  MAINTENANCE_DEFAULTS,
+  QUERY_DEFAULTS,
+  SCD2_COLUMNS,
+  TABLE_DEFAULTS,
+} from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
 import { type OptionsInput, optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
 import { tableUri } from './table-uri.js'
@@ -45,7 +52,7 @@ function resolveStart(
   { startingOffsets, storageOptions }: ParsedOptions,
   baseDir?: string,
 ): ResolvedOptions['startingOffsets'] {
-  if (startingOffsets === undefined) return 'earliest'
+  if (startingOffsets === undefined) return QUERY_DEFAULTS.startingOffsets
   if (typeof startingOffsets === 'string' || !('sparkCheckpoint' in startingOffsets)) return startingOffsets
   const uri = tableUri(startingOffsets.sparkCheckpoint.replace(/^s3[an]:/, 's3:'), baseDir)
   return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
@@ -67,12 +74,13 @@ function resolveMaintenance(table: ParsedTable, query: ParsedOptions): ResolvedM
   const own = table.maintenance ?? query.maintenance ?? true
   if (own === false) return null
   const given = { ...(typeof query.maintenance === 'object' ? query.maintenance : {}), ...(own === true ? {} : own) }
-  return {
-    minFiles: given.minFiles ?? COMPACT_DEFAULTS.minFiles,
-    maxBytes: given.maxBytes ?? COMPACT_DEFAULTS.maxBytes,
-    deletedShare: given.deletedShare ?? COMPACT_DEFAULTS.deletedShare,
-    maxLag: given.maxLag ?? MAX_LAG,
-  }
+  return { ...MAINTENANCE_DEFAULTS, ...withoutUndefined(given) }
+}
+
+/** The options that have one default, and that a table takes from the query. */
+function inheritedOptions(table: ParsedTable, query: ParsedOptions): Pick<ResolvedTable, keyof typeof TABLE_DEFAULTS> {
+  const given = (from: ParsedTable | ParsedOptions) => withoutUndefined(pick(from, TABLE_DEFAULTS))
+  return { ...TABLE_DEFAULTS, ...given(query), ...given(table) }
 }
 
 function resolveTable(
@@ -82,8 +90,9 @@ function resolveTable(
   baseDir: string | undefined,
 ): ResolvedTable {
   const indexDir = table.indexDir ?? query.indexDir
-  const pick = <K extends keyof typeof TABLE_DEFAULTS>(name: K) => table[name] ?? query[name] ?? TABLE_DEFAULTS[name]
+  const inherited = inheritedOptions(table, query)
   return {
+    ...inherited,
     topic,
     uri: tableUri(table.path, baseDir),
     name: [table.schema, table.tableName].filter(Boolean).join('.') || null,
@@ -92,38 +101,22 @@ function resolveTable(
     additionalCols: table.additionalCols ?? [],
     partitionCols: table.partitionCols ?? [],
     columns: (table.columns ?? {}) as Record<string, ResolvedColumn>,
-    deletedColName: pick('deletedColName'),
-    deletes: pick('deletes'),
-    softDeleteColName: pick('softDeleteColName'),
     lsnColName: table.lsnColName ?? query.lsnColName ?? null,
     columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
     metadataColumns:
-      table.metadataColumns ?? query.metadataColumns ?? (pick('writeMode') === 'append' ? CHANGELOG_COLUMNS : []),
+      table.metadataColumns ?? query.metadataColumns ?? (inherited.writeMode === 'append' ? CHANGELOG_COLUMNS : []),
     scd2Columns: {
       ...SCD2_COLUMNS,
       ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),
     } as Required<Scd2Columns>,
     clusterBy: table.clusterBy ?? query.clusterBy ?? [],
-    keyIndex: pick('keyIndex'),
-    indexMemory: pick('indexMemory'),
     indexDir: indexDir === undefined ? null : resolve(baseDir ?? process.cwd(), indexDir),
     maintenance: resolveMaintenance(table, query),
     includeColumns: table.includeColumns ?? null,
     excludeColumns: table.excludeColumns ?? [],
     renameColumns: table.renameColumns ?? {},
     shared: table.shared ?? false,
-    writeMode: pick('writeMode'),
-    mergeMode: pick('mergeMode'),
-    schemaEvolution: pick('schemaEvolution'),
-    orderGuard: pick('orderGuard'),
-    onMissingValue: pick('onMissingValue'),
-    onBadRecord: pick('onBadRecord'),
     deadLetter: resolveDeadLetter(table, query, baseDir),
-    unavailableValuePlaceholder: pick('unavailableValuePlaceholder'),
-    compression: pick('compression'),
-    targetFileSize: pick('targetFileSize'),
-    maxRewriteBytes: pick('maxRewriteBytes'),
-    rememberedKeys: pick('rememberedKeys'),
     tableProperties: { ...query.tableProperties, ...table.tableProperties },
     storageOptions: { ...query.storageOptions, ...table.storageOptions },
   }
@@ -161,12 +154,8 @@ export function resolveOptions(input: StreamOptions | OptionsInput | unknown, ba
     schemaRegistry: resolveRegistry(options, baseDir),
     tables,
     startingOffsets: resolveStart(options, baseDir),
-    failOnDataLoss: options.failOnDataLoss ?? true,
-    trigger: options.trigger ?? { processingTime: 1000 },
-    limits: {
-      maxBatchMessages: options.limits?.maxBatchMessages ?? LIMITS.maxBatchMessages,
-      maxBatchBytes: options.limits?.maxBatchBytes ?? LIMITS.maxBatchBytes,
-      maxQueueBytes: options.limits?.maxQueueBytes ?? LIMITS.maxQueueBytes,
-    },
+    failOnDataLoss: options.failOnDataLoss ?? QUERY_DEFAULTS.failOnDataLoss,
+    trigger: options.trigger ?? QUERY_DEFAULTS.trigger,
+    limits: { ...LIMIT_DEFAULTS, ...withoutUndefined(options.limits ?? {}) },
   }
 }

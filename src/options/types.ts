@@ -1,7 +1,7 @@
 /** The options of a query: as users give them, and as they are once they are read. */
 
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
-import type { COMPACT_DEFAULTS } from './defaults.js'
+import type { MAINTENANCE_DEFAULTS } from './defaults.js'
 import type { ResolvedStartingOffsets, StartingOffsets } from './starting-offsets.js'
 
 /** How decimals are stored that Delta has no type for. */
@@ -281,9 +281,7 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
 }
 
 /** Compaction beside the stream, complete. Sizes in bytes. */
-export type ResolvedMaintenance = { readonly [K in keyof typeof COMPACT_DEFAULTS]: number } & {
-  readonly maxLag: number
-}
+export type ResolvedMaintenance = { readonly [K in keyof typeof MAINTENANCE_DEFAULTS]: number }
 
 /** All options, complete. Durations in milliseconds, sizes in bytes. */
 export interface ResolvedOptions {

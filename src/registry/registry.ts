@@ -13,35 +13,26 @@ import createApi, { type SchemaRegistryAPIClient } from '@kafkajs/confluent-sche
 import type { AvroSchemaJson } from '../avro/schema.js'
 import { guidOf, schemaName, schemaPosition } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { withoutUndefined } from '../objects.js'
+import { REGISTRY_DEFAULTS } from '../options/defaults.js'
+import type { SchemaRegistryOptions } from '../options/types.js'
 import { inlineReferences, type SchemaReference } from './references.js'
 import type { SchemaSource } from './schema-source.js'
 
-export interface RegistryOptions {
-  url?: string
-  /** Several registries of one cluster, tried in turn. */
-  urls?: readonly string[]
-  /** Basic authentication, or a bearer token. */
-  auth?: { readonly username: string; readonly password: string } | { readonly token: string }
-  /** PEM texts. */
-  tls?: {
-    readonly ca?: string
-    readonly cert?: string
-    readonly key?: string
-    readonly passphrase?: string
-    readonly rejectUnauthorized?: boolean
-  }
-  /** Milliseconds for one request. Default 10,000. */
+/** How to reach the registry, and how long to try. */
+export interface RegistryOptions extends Omit<SchemaRegistryOptions, 'unknownSchemaTimeout'> {
+  /** Milliseconds for one request. */
   timeout?: number
-  /** Tries of all addresses after the first one. Default 4. */
+  /** Tries of all addresses after the first one. */
   retries?: number
-  /** Milliseconds before the first of them; each wait is twice the one before. Default 200. */
+  /** Milliseconds before the first of them; each wait is twice the one before. */
   firstDelay?: number
   /**
    * Milliseconds in which an unknown id is asked for again: registries replicate, and a message may be faster than its
-   * schema. Default 5,000.
+   * schema.
    */
   unknownSchemaTimeout?: number
-  /** Milliseconds after which an id that was unknown is asked for again, should it come again. Default 60,000. */
+  /** Milliseconds after which an id that was unknown is asked for again, should it come again. */
   unknownSchemaExpiry?: number
 }
 
@@ -119,11 +110,12 @@ export class RegistrySchemaSource implements SchemaSource {
     const urls = options.urls ?? (options.url === undefined ? [] : [options.url])
     if (urls.length === 0) throw new KafkaToDeltaError('CONFIG_INVALID', 'the schema registry needs a url')
     this.endpoints = urls.map((url) => endpointOf(url, options))
-    this.timeout = options.timeout ?? 10_000
-    this.retries = options.retries ?? 4
-    this.firstDelay = options.firstDelay ?? 200
-    this.unknownTimeout = options.unknownSchemaTimeout ?? 5_000
-    this.unknownExpiry = options.unknownSchemaExpiry ?? 60_000
+    const read = { ...REGISTRY_DEFAULTS, ...withoutUndefined(options) }
+    this.timeout = read.timeout
+    this.retries = read.retries
+    this.firstDelay = read.firstDelay
+    this.unknownTimeout = read.unknownSchemaTimeout
+    this.unknownExpiry = read.unknownSchemaExpiry
     // Each request under way listens.
     setMaxListeners(0, this.closing.signal)
   }
