@@ -4,8 +4,9 @@ import { pathToFileURL } from 'node:url'
 import { decodeAll, encode } from '../__test__/debezium/support.js'
 import { deltaTypeName } from '../src/arrow/types.js'
 import { parseAvroSchema } from '../src/avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../src/avro/semantic-types.js'
+import { columnTypeOf } from '../src/avro/semantic-types.js'
 import { KafkaToDeltaError } from '../src/errors.js'
+import type { ResolvedColumn } from '../src/options/types.js'
 import * as text from './docs-types-text.js'
 
 const FILE = new URL('../docs/types.md', import.meta.url)
@@ -266,7 +267,7 @@ const GROUPS: { title: string; sources: Source[] }[] = [
   },
 ]
 
-const WAYS: [string, ColumnOptions][] = [
+const WAYS: [string, ResolvedColumn][] = [
   ['smallIntegers: true', { smallIntegers: true }],
   ['timestampNtz: true', { timestampNtz: true }],
   ["time: 'string'", { time: 'string' }],
@@ -274,7 +275,7 @@ const WAYS: [string, ColumnOptions][] = [
   ["decimal: 'double'", { decimal: 'double' }],
 ]
 
-function typeName(schema: unknown, options: ColumnOptions): string | null {
+function typeName(schema: unknown, options: ResolvedColumn): string | null {
   try {
     return deltaTypeName(columnTypeOf(parseAvroSchema(schema as never), options, 'c'))
   } catch (error) {
@@ -313,7 +314,7 @@ const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'int' }]
 async function store(
   schema: unknown,
   value: unknown,
-  options: ColumnOptions,
+  options: ResolvedColumn,
 ): Promise<{ type: string; shown: string }> {
   const type = {
     type: 'record',
@@ -388,7 +389,7 @@ async function valuesTable(): Promise<string> {
   return table(['source', 'value', 'Delta', 'stored', "stored with `type: 'string'`"], rows)
 }
 
-const far: [string, unknown, unknown, ColumnOptions][] = [
+const far: [string, unknown, unknown, ResolvedColumn][] = [
   ['date `infinity` of Postgres', named('int', `${TIME}Date`), -2147472692, {}],
   ['date 44 BC', named('int', `${TIME}Date`), -735160, {}],
   ['date 20000-07-05', named('int', `${TIME}Date`), 6585508, {}],
@@ -426,7 +427,7 @@ async function outsideTable(): Promise<string> {
   return table(['value', '`fail` (default)', '`null`', '`clamp`', "`type: 'string'`"], rows)
 }
 
-const REFUSED: [string, unknown, unknown, ColumnOptions][] = [
+const REFUSED: [string, unknown, unknown, ResolvedColumn][] = [
   ['a boolean of 2', 'boolean', null, {}],
   ['a text that is no ISO 8601', named('string', `${TIME}ZonedTimestamp`), 'yesterday', {}],
   ['a decimal without bytes', decimal(10, 2), Buffer.alloc(0), {}],

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import type { ColumnOptions } from '../../src/avro/semantic-types.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import { DeltaTable } from '../../src/delta/table.js'
+import type { ResolvedColumn } from '../../src/options/types.js'
 import { batchOf, encode, schemaSource } from './support.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-forms-'))
@@ -19,7 +19,7 @@ let tables = 0
 /** Stores one value of each type, each in a run of its own. */
 async function runs(
   values: [unknown, unknown][],
-  columns: ColumnOptions,
+  columns: ResolvedColumn,
   mergeMode: 'merge-on-read' | 'copy-on-write',
 ) {
   const path = join(folder, String(tables++))

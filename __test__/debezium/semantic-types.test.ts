@@ -2,7 +2,8 @@
 import test from 'ava'
 import { deltaTypeName } from '../../src/arrow/types.js'
 import { parseAvroSchema } from '../../src/avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../../src/avro/semantic-types.js'
+import { columnTypeOf } from '../../src/avro/semantic-types.js'
+import type { ResolvedColumn } from '../../src/options/types.js'
 import { decodeAll, encode } from './support.js'
 
 const TIME = 'io.debezium.time.'
@@ -68,7 +69,7 @@ const VECTOR_ITEM = {
   ],
 }
 
-const typeOf = (schema: unknown, options: ColumnOptions = {}) =>
+const typeOf = (schema: unknown, options: ResolvedColumn = {}) =>
   deltaTypeName(columnTypeOf(parseAvroSchema(schema as never), options, 'c'))
 
 const SEMANTIC: [unknown, string][] = [
@@ -134,7 +135,7 @@ test('every semantic type becomes what an analyst expects', (t) => {
   t.is(typeOf(STRUCTURED_TIME, { time: 'string' }), 'string')
 })
 
-async function stored(schema: unknown, value: unknown, options: ColumnOptions = {}): Promise<unknown> {
+async function stored(schema: unknown, value: unknown, options: ResolvedColumn = {}): Promise<unknown> {
   const type = {
     type: 'record',
     name: 'Value',

@@ -4,11 +4,12 @@ import test from 'ava'
 import { typesDocument } from '../../scripts/docs-types.js'
 import { deltaTypeName } from '../../src/arrow/types.js'
 import { parseAvroSchema } from '../../src/avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../../src/avro/semantic-types.js'
+import { columnTypeOf } from '../../src/avro/semantic-types.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import type { ResolvedColumn } from '../../src/options/types.js'
 import { decodeAll, encode } from './support.js'
 
-const typeOf = (schema: unknown, options: ColumnOptions = {}) =>
+const typeOf = (schema: unknown, options: ResolvedColumn = {}) =>
   deltaTypeName(columnTypeOf(parseAvroSchema(schema as never), options, 'c'))
 
 const decimal = (precision: number | null, scale: number) => ({
@@ -100,7 +101,7 @@ test("type 'string' is for every single value, and for nothing else", (t) => {
 
 const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'int' }] }
 
-async function stored(schema: unknown, value: unknown, options: ColumnOptions): Promise<unknown> {
+async function stored(schema: unknown, value: unknown, options: ResolvedColumn): Promise<unknown> {
   const type = {
     type: 'record',
     name: 'Value',

@@ -1,6 +1,7 @@
 /** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { KafkaToDeltaError } from '../errors.js'
+import type { ResolvedColumn } from '../options/types.js'
 import { type AvroNode, describeAvro } from './schema.js'
 
 export type TimeUnit = 'ms' | 'us' | 'ns'
@@ -16,23 +17,7 @@ export type Meaning =
   | { is: 'decimal'; precision: number; scale: number; declared: boolean }
 
 /** What to do with a value outside its column's type. */
-export type OutOfRange = 'fail' | 'null' | 'clamp'
-
-/** How the values of a column are stored. */
-export interface ColumnOptions {
-  /** Timestamps without zone as Delta's timestamp_ntz. Default false: timestamp, taken as UTC. */
-  timestampNtz?: boolean
-  /** Times of day as the number that they are, or as text `HH:MM:SS.ffffff`. Default 'number'. */
-  time?: 'number' | 'string'
-  /** Connect's int8 and int16 as byte and short. Default false: integer. */
-  smallIntegers?: boolean
-  /** Decimals without a fixed scale, or with more digits than Delta has. Default 'string', exact. */
-  decimal?: 'string' | 'double' | { precision: number; scale: number }
-  /** Infinity, years before 1 or after 9999, decimals with too many digits. Default 'fail': a bad record. */
-  outOfRange?: OutOfRange
-  /** The value's exact text instead of the type that it would have; for single values, not for bytes. */
-  type?: 'string'
-}
+export type OutOfRange = NonNullable<ResolvedColumn['outOfRange']>
 
 const CONNECT = 'org.apache.kafka.connect.data.'
 const TIME = 'io.debezium.time.'
@@ -142,7 +127,7 @@ function unsupported(path: string, what: string): never {
  */
 export function columnTypeOf(
   node: AvroNode,
-  options: ColumnOptions,
+  options: ResolvedColumn,
   path: string,
   within: AvroNode[] = [],
 ): ColumnType {
@@ -170,7 +155,7 @@ export function columnTypeOf(
   }
 }
 
-function structuredType(kind: StructuredKind, options: ColumnOptions): ColumnType {
+function structuredType(kind: StructuredKind, options: ResolvedColumn): ColumnType {
   switch (kind) {
     case 'date':
       return { kind: 'date' }
@@ -201,7 +186,7 @@ function textType(node: AvroNode, path: string): ColumnType {
   return { kind: 'string' }
 }
 
-function plainType(node: AvroNode, options: ColumnOptions, path: string, within: AvroNode[]): ColumnType {
+function plainType(node: AvroNode, options: ResolvedColumn, path: string, within: AvroNode[]): ColumnType {
   if (within.includes(node)) unsupported(path, `has a type that contains itself (${describeAvro(node)})`)
   const inner = [...within, node]
   switch (node.kind) {
@@ -235,7 +220,7 @@ function plainType(node: AvroNode, options: ColumnOptions, path: string, within:
 
 function structOf(
   members: { name: string; type: AvroNode }[],
-  options: ColumnOptions,
+  options: ResolvedColumn,
   path: string,
   within: AvroNode[],
 ): ColumnType {
@@ -250,7 +235,7 @@ function structOf(
   return { kind: 'struct', fields }
 }
 
-function unionType(branches: AvroNode[], options: ColumnOptions, path: string, within: AvroNode[]): ColumnType {
+function unionType(branches: AvroNode[], options: ResolvedColumn, path: string, within: AvroNode[]): ColumnType {
   const others = branches.filter((branch) => branch.kind !== 'null')
   if (others.length === 0) unsupported(path, 'has the type null alone')
   const types = others.map((branch) => columnTypeOf(branch, options, path, within))
@@ -280,7 +265,7 @@ const MAX_MONEY_SCALE = 4
 
 function decimalType(
   { precision, scale, declared }: { precision: number; scale: number; declared: boolean },
-  options: ColumnOptions,
+  options: ResolvedColumn,
 ): ColumnType {
   if (scale < 0 || isNegativeScale(scale)) {
     const digits = precision - (scale < 0 ? scale : scale - 2048)
@@ -293,7 +278,7 @@ function decimalType(
   return digits <= 38 ? { kind: 'decimal', precision: digits, scale } : unboundedType(options)
 }
 
-function unboundedType(options: ColumnOptions): ColumnType {
+function unboundedType(options: ResolvedColumn): ColumnType {
   const wanted = options.decimal ?? 'string'
   return typeof wanted === 'string' ? { kind: wanted } : { kind: 'decimal', ...wanted }
 }

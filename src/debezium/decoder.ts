@@ -16,7 +16,7 @@ import { TableLayout } from './layout.js'
 import { BatchIds, deleteOf, isFault, NULL_PART, problemOf, readAll, timeOf, UNUSABLE_PART } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
 import { OldKeys } from './old-keys.js'
-import { type DecodeOptions, type ResolvedOptions, resolveOptions } from './options.js'
+import { type DecodeOptions, type DecoderSettings, decoderSettings } from './options.js'
 import { isStreamed } from './order.js'
 import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
@@ -55,7 +55,7 @@ function operationOf(plan: Plan, op: number): number {
  * One call of `decode` at a time touches the columns; calls may overlap while schemas are looked up.
  */
 export class TableDecoder {
-  private readonly options: ResolvedOptions
+  private readonly options: DecoderSettings
   private readonly layout: TableLayout
   private readonly context: PlanContext
   private readonly messageColumns: MessageColumns
@@ -74,7 +74,7 @@ export class TableDecoder {
     private readonly source: SchemaSource,
     private readonly keyUpdates = new KeyUpdates(source),
   ) {
-    this.options = resolveOptions(options)
+    this.options = decoderSettings(options)
     this.layout = new TableLayout(this.options)
     const placeholder = new Placeholder(this.options.unavailableValuePlaceholder)
     const metadata = parseMetadataColumns(this.options)

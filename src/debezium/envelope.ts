@@ -8,7 +8,7 @@ import { captureOf, emitRow, type Guard } from './flattened.js'
 import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
 import { isMessagePath, type MetadataSpec } from './metadata.js'
-import { columnOptions, type ResolvedOptions } from './options.js'
+import { columnOptions, type DecoderSettings } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import { type Capture, canCapture, emitCapture, type RowState, recordOf } from './row-state.js'
 
@@ -67,7 +67,7 @@ function unusableEnvelope(record: AvroRecord): string {
 export function envelopeShape(
   record: AvroRecord,
   specs: MetadataSpec[],
-  options: ResolvedOptions,
+  options: DecoderSettings,
 ): EnvelopeShape | string | null {
   const after = recordOf(fieldType(record, 'after'))
   const given = { before: recordOf(fieldType(record, 'before')), source: recordOf(fieldType(record, 'source')) }
@@ -129,7 +129,7 @@ export function compileRow(
   record: AvroRecord,
   fromKey: Map<string, unknown>,
   layout: TableLayout,
-  options: ResolvedOptions,
+  options: DecoderSettings,
   placeholder: Placeholder,
 ): Reader {
   const compiler = new ReaderCompiler()
@@ -142,7 +142,7 @@ export function compileEnvelope(
   shape: EnvelopeShape,
   fromKey: Map<string, unknown>,
   layout: TableLayout,
-  options: ResolvedOptions,
+  options: DecoderSettings,
   placeholder: Placeholder,
   state: RowState,
 ): Reader {

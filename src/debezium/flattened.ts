@@ -4,7 +4,7 @@ import type { Placeholder } from '../avro/placeholder.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'
 import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
-import type { ResolvedOptions } from './options.js'
+import type { DecoderSettings } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import {
   type Capture,
@@ -42,7 +42,7 @@ function candidates(name: string): string[] {
   return [`__source_${name}`, `__${name}`]
 }
 
-export function flattenedShape(record: AvroRecord, options: ResolvedOptions): FlattenedShape {
+export function flattenedShape(record: AvroRecord, options: DecoderSettings): FlattenedShape {
   const captures = new Map<string, Capture>()
   const fieldFor = (capture: Capture, names: string[]): AvroField | undefined => {
     for (const name of names) {
@@ -77,7 +77,7 @@ export function flattenedShape(record: AvroRecord, options: ResolvedOptions): Fl
  * The transform appends `__deleted`, and after it what `add.fields` names. A column of the table may have such a name
  * too, but lies before. Where there is no `__deleted`, only Debezium's own names are certain.
  */
-function companionsOf(record: AvroRecord, guard: Guard, options: ResolvedOptions): Set<string> {
+function companionsOf(record: AvroRecord, guard: Guard, options: DecoderSettings): Set<string> {
   const names = record.fields.map((field) => field.name)
   const deletedAt = names.indexOf(options.deletedColName)
   const after = deletedAt < 0 ? [] : names.slice(deletedAt + 1).filter((name) => name.startsWith('__'))
@@ -86,7 +86,7 @@ function companionsOf(record: AvroRecord, guard: Guard, options: ResolvedOptions
 }
 
 /** Whether a field of a row becomes a column. */
-export function isStored(field: string, layout: TableLayout, options: ResolvedOptions): boolean {
+export function isStored(field: string, layout: TableLayout, options: DecoderSettings): boolean {
   if (layout.isKey(layout.nameOf(field))) return true
   return field !== options.deletedColName && layout.keeps(field)
 }
@@ -97,7 +97,7 @@ export function emitRow(
   record: AvroRecord,
   skipped: Map<string, unknown>,
   layout: TableLayout,
-  options: ResolvedOptions,
+  options: DecoderSettings,
   placeholder: Placeholder,
   /** Reads only these columns, where given. */
   only?: Set<string>,
@@ -136,7 +136,7 @@ export function compileFlattened(
   shape: FlattenedShape,
   fromKey: Map<string, unknown>,
   layout: TableLayout,
-  options: ResolvedOptions,
+  options: DecoderSettings,
   placeholder: Placeholder,
   state: RowState,
 ): Reader {
@@ -154,7 +154,7 @@ export function compileDelete(
   fromKey: Map<string, unknown>,
   columns: Set<string>,
   layout: TableLayout,
-  options: ResolvedOptions,
+  options: DecoderSettings,
   placeholder: Placeholder,
   state: RowState,
 ): Reader {

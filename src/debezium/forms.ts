@@ -1,6 +1,7 @@
 /** What the type of a column does not tell of its values, and must stay the same as long as the table lives. */
 import { type AvroNode, describeAvro, withoutNull } from '../avro/schema.js'
-import { type ColumnOptions, meaningOf, numberOfUnion, type TimeUnit } from '../avro/semantic-types.js'
+import { meaningOf, numberOfUnion, type TimeUnit } from '../avro/semantic-types.js'
+import type { ResolvedColumn } from '../options/types.js'
 
 /**
  * By path below the column ('' is the column itself): the unit of its numbers, the form of texts that are made of other
@@ -16,7 +17,7 @@ const DURATIONS: Record<string, string> = {
 }
 
 /** The forms of a column of `node`, whose type {@link columnTypeOf} has found to be possible. */
-export function formsOf(node: AvroNode, options: ColumnOptions, path = '', found: Forms = new Map()): Forms {
+export function formsOf(node: AvroNode, options: ResolvedColumn, path = '', found: Forms = new Map()): Forms {
   const only = withoutNull(node)
   if (only !== null && only !== node) return formsOf(only, options, path, found)
   switch (node.kind) {
@@ -41,7 +42,7 @@ export function formsOf(node: AvroNode, options: ColumnOptions, path = '', found
   return found.set(path, formOf(node, options))
 }
 
-function formOf(node: AvroNode, options: ColumnOptions): string {
+function formOf(node: AvroNode, options: ResolvedColumn): string {
   const meaning = meaningOf(node)
   const kind = meaning.is === 'structured' ? meaning.kind : meaning.is
   const asText = options.type === 'string'

@@ -1,6 +1,6 @@
 /** The connector's own topics, whose messages change no row, and what the user is told of them. */
 import type { AvroNode } from '../avro/schema.js'
-import type { ResolvedOptions } from './options.js'
+import type { DecoderSettings } from './options.js'
 
 const OWN: [RegExp, string][] = [
   [/^io\.debezium\.connector\.[\w.]*SchemaChange(Key|Value)$/, 'changes of the schema (DDL)'],
@@ -37,7 +37,7 @@ export class Notes {
 }
 
 /** A name that no field has may be a mistake that shows what should be hidden. */
-export function noteUnknownNames(options: ResolvedOptions, fields: ReadonlySet<string>, notes: Notes): void {
+export function noteUnknownNames(options: DecoderSettings, fields: ReadonlySet<string>, notes: Notes): void {
   const { topic, includeColumns = [], excludeColumns, renameColumns, columns } = options
   const given = {
     includeColumns,

@@ -7,7 +7,7 @@ import { meaningOf } from '../avro/semantic-types.js'
 import type { StructuredParts } from '../avro/structured.js'
 import { fault } from '../avro/wire.js'
 import type { TableLayout } from './layout.js'
-import type { ResolvedOptions } from './options.js'
+import type { DecoderSettings } from './options.js'
 
 /** A field of a key and the column that it fills. */
 export interface KeyField {
@@ -31,7 +31,7 @@ export function keyShapeOf(
   node: AvroNode,
   schemaId: number,
   layout: TableLayout,
-  options: ResolvedOptions,
+  options: DecoderSettings,
 ): KeyShape | string {
   const record = withoutNull(node)
   if (record?.kind === 'record') {

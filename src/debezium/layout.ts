@@ -3,12 +3,13 @@
 import { builderFor, type ColumnBuilder, StructBuilder } from '../arrow/builders.js'
 import { type ColumnType, deltaTypeName, sameType, widen } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
-import { type ColumnOptions, columnTypeOf } from '../avro/semantic-types.js'
+import { columnTypeOf } from '../avro/semantic-types.js'
 import { schemaName, schemaPosition } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
+import type { ResolvedColumn } from '../options/types.js'
 import { CONTROL_COLUMNS } from './change-batch.js'
 import { type Forms, formsOf, otherForm } from './forms.js'
-import { columnOptions, keyColumnOptions, type ResolvedOptions } from './options.js'
+import { columnOptions, type DecoderSettings, keyColumnOptions } from './options.js'
 
 const CONTROL_NAMES = new Set<string>(CONTROL_COLUMNS)
 
@@ -90,7 +91,7 @@ export class TableLayout {
   private readonly byLowerName = new Map<string, LayoutColumn>()
   private keySchemaId = -1
 
-  constructor(private readonly options: ResolvedOptions) {}
+  constructor(private readonly options: DecoderSettings) {}
 
   /** The column's name for a source field. */
   nameOf(field: string): string {
@@ -192,7 +193,7 @@ export class TableLayout {
   }
 
   /** How values of a field are stored; those of keys exactly. */
-  optionsOf(field: string, name: string = this.nameOf(field)): ColumnOptions {
+  optionsOf(field: string, name: string = this.nameOf(field)): ResolvedColumn {
     return this.isKey(name) ? keyColumnOptions(this.options, field) : columnOptions(this.options, field)
   }
 

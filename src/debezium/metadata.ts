@@ -7,7 +7,7 @@ import { putTimestamp } from '../avro/times.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import type { LayoutColumn, TableLayout } from './layout.js'
-import type { ResolvedOptions } from './options.js'
+import type { DecoderSettings } from './options.js'
 
 /**
  * One entry of the option `metadataColumns`, `path` or `path:name`. The column is `__name`, or `__` and the path with
@@ -37,7 +37,7 @@ export function isMessagePath(path: string): path is MessagePath {
  * Reads the option `metadataColumns`.
  * @throws CONFIG_INVALID for paths below `kafka.` that there are not, and names given twice
  */
-export function parseMetadataColumns(options: ResolvedOptions): MetadataSpec[] {
+export function parseMetadataColumns(options: DecoderSettings): MetadataSpec[] {
   const seen = new Map<string, string>()
   return options.metadataColumns.map((spec) => {
     const colon = spec.indexOf(':')
@@ -78,7 +78,7 @@ export class MessageColumns {
   constructor(
     specs: MetadataSpec[],
     private readonly layout: TableLayout,
-    private readonly options: ResolvedOptions,
+    private readonly options: DecoderSettings,
   ) {
     for (const { path, column } of specs) {
       if (!isMessagePath(path)) continue

@@ -6,7 +6,7 @@ import { OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
 import type { Notes } from './ignored.js'
 import type { TableLayout } from './layout.js'
 import { isFault, NULL_PART, readAll } from './messages.js'
-import type { ResolvedOptions } from './options.js'
+import type { DecoderSettings } from './options.js'
 import type { Plan } from './plan.js'
 import { headerBytes } from './schema-ids.js'
 
@@ -22,7 +22,7 @@ export class OldKeys {
   constructor(
     private readonly layout: TableLayout,
     private readonly plans: ReadonlyMap<number, ReadonlyMap<number, Plan>>,
-    private readonly options: ResolvedOptions,
+    private readonly options: DecoderSettings,
     private readonly notes: Notes,
   ) {}
 

@@ -1,9 +1,9 @@
 /** What a table's decoder is told. */
 
-import type { ColumnOptions } from '../avro/semantic-types.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { withoutUndefined } from '../objects.js'
 import { DECODER_DEFAULTS } from '../options/defaults.js'
+import type { ResolvedColumn } from '../options/types.js'
 
 export interface DecodeOptions {
   /** The topic: named in errors. */
@@ -29,9 +29,9 @@ export interface DecodeOptions {
   /** With soft deletes: the boolean column that is true for deleted rows, false for live ones. Default `__deleted`. */
   softDeleteColName?: string
   /** How values are stored, for columns that {@link columns} does not name. */
-  defaults?: ColumnOptions
+  defaults?: ResolvedColumn
   /** How the values of single columns are stored, by field name. */
-  columns?: Record<string, ColumnOptions>
+  columns?: Record<string, ResolvedColumn>
   /** Fields to keep; key columns always are. Default: all. */
   includeColumns?: string[]
   /** Fields to leave out. */
@@ -56,10 +56,10 @@ export interface DecodeOptions {
   onBadRecord?: 'fail' | 'skip' | 'collect'
 }
 
-export type ResolvedOptions = Required<Omit<DecodeOptions, 'primaryKey' | 'lsnColName' | 'includeColumns'>> &
+export type DecoderSettings = Required<Omit<DecodeOptions, 'primaryKey' | 'lsnColName' | 'includeColumns'>> &
   Pick<DecodeOptions, 'primaryKey' | 'lsnColName' | 'includeColumns'>
 
-export function resolveOptions(options: DecodeOptions): ResolvedOptions {
+export function decoderSettings(options: DecodeOptions): DecoderSettings {
   return {
     ...DECODER_DEFAULTS,
     defaults: {},
@@ -74,19 +74,19 @@ export function resolveOptions(options: DecodeOptions): ResolvedOptions {
 }
 
 /** The options of one column, its own before the defaults. */
-export function columnOptions(options: ResolvedOptions, field: string): ColumnOptions {
+export function columnOptions(options: DecoderSettings, field: string): ResolvedColumn {
   return { ...options.defaults, ...own(options, field) }
 }
 
-function own(options: ResolvedOptions, field: string): ColumnOptions {
-  return Object.hasOwn(options.columns, field) ? (options.columns[field] as ColumnOptions) : {}
+function own(options: DecoderSettings, field: string): ResolvedColumn {
+  return Object.hasOwn(options.columns, field) ? (options.columns[field] as ResolvedColumn) : {}
 }
 
 /**
  * The options of a key column. Two keys must never become one: the defaults that could do that do not count.
  * @throws CONFIG_INVALID where the column's own options could
  */
-export function keyColumnOptions(options: ResolvedOptions, field: string): ColumnOptions {
+export function keyColumnOptions(options: DecoderSettings, field: string): ResolvedColumn {
   const named = own(options, field)
   const lossy =
     named.outOfRange !== undefined && named.outOfRange !== 'fail'

@@ -10,7 +10,7 @@ import { ownTopicOf } from './ignored.js'
 import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.js'
 import type { LayoutColumn, TableLayout } from './layout.js'
 import type { MessageColumns, MetadataSpec } from './metadata.js'
-import type { ResolvedOptions } from './options.js'
+import type { DecoderSettings } from './options.js'
 import { RowState } from './row-state.js'
 
 export interface SchemaOf {
@@ -33,7 +33,7 @@ export interface MovedKey {
 /** What all plans of a decoder share. */
 export interface PlanContext {
   layout: TableLayout
-  options: ResolvedOptions
+  options: DecoderSettings
   placeholder: Placeholder
   metadata: MetadataSpec[]
   messageColumns: MessageColumns
