@@ -1,5 +1,8 @@
 /** Small helpers for plain objects. */
 
+/** A type whose properties may be assigned. */
+export type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
 /** The object without entries that are undefined, which would hide defaults when it is spread over them. */
 export function withoutUndefined<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as {

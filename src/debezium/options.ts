@@ -1,33 +1,25 @@
 /** What a table's decoder is told. */
 
 import { KafkaToDeltaError } from '../errors.js'
-import { withoutUndefined } from '../objects.js'
+import { type Writable, withoutUndefined } from '../objects.js'
 import { DECODER_DEFAULTS } from '../options/defaults.js'
-import type { ResolvedColumn } from '../options/types.js'
+import type { ResolvedColumn, SharedTableOptions } from '../options/types.js'
 
-export interface DecodeOptions {
+/** What a decoder is told by the same names as a table of a query. */
+type TableOption =
+  | 'deletedColName'
+  | 'lsnColName'
+  | 'unavailableValuePlaceholder'
+  | 'deletes'
+  | 'writeMode'
+  | 'softDeleteColName'
+  | 'orderGuard'
+
+export interface DecodeOptions extends Writable<Pick<SharedTableOptions, TableOption>> {
   /** The topic: named in errors. */
   topic: string
   /** Key columns, for topics whose messages have no key, or another one. Default: the fields of the key's schema. */
   primaryKey?: string[]
-  /** Field of flattened values that says whether the row was deleted. Default `__deleted`. */
-  deletedColName?: string
-  /** Field with the log sequence number. Default: found by Debezium's names. */
-  lsnColName?: string
-  /** The connector's `unavailable.value.placeholder`. */
-  unavailableValuePlaceholder?: string
-  /**
-   * 'hard': deletes, tombstones and truncates remove rows. 'soft': rows stay, marked by {@link softDeleteColName}.
-   * 'ignore': they do nothing, so that the old key of an updated key stays too. Default 'hard'.
-   */
-  deletes?: 'hard' | 'soft' | 'ignore'
-  /**
-   * 'append': each change is a row; deletes and truncates have what the message tells. 'scd2': each change has the time
-   * at which the source made it. Default 'upsert'.
-   */
-  writeMode?: 'upsert' | 'append' | 'scd2'
-  /** With soft deletes: the boolean column that is true for deleted rows, false for live ones. Default `__deleted`. */
-  softDeleteColName?: string
   /** How values are stored, for columns that {@link columns} does not name. */
   defaults?: ResolvedColumn
   /** How the values of single columns are stored, by field name. */
@@ -45,11 +37,6 @@ export interface DecodeOptions {
    * `__timestamp`. See {@link MetadataSpec}.
    */
   metadataColumns?: string[]
-  /**
-   * 'auto': changes of several partitions are ordered by the source's positions and the messages' timestamps. 'off': by
-   * their arrival. Default 'auto'.
-   */
-  orderGuard?: 'auto' | 'off'
   /** Other topics are written to the same table: a truncate of this one cannot be applied. Default false. */
   shared?: boolean
   /** 'collect' keeps the raw key and value of bad records, 'skip' only their position. Default 'fail'. */

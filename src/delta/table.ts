@@ -2,9 +2,10 @@
 
 import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
-import { COMPACT_DEFAULTS, SCD2_COLUMNS, TABLE_DEFAULTS } from '../options/defaults.js'
+import { pick, type Writable, withoutUndefined } from '../objects.js'
+import { COMPACT_DEFAULTS, DELTA_DEFAULTS, SCD2_COLUMNS } from '../options/defaults.js'
 import { tableUri } from '../options/table-uri.js'
-import type { Scd2Columns } from '../options/types.js'
+import type { Scd2Columns, SharedTableOptions, TableOptions } from '../options/types.js'
 import { withSignal } from './abort.js'
 import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
@@ -20,42 +21,39 @@ import type {
   NativeVacuumResult,
 } from './native-api.js'
 
+/** What a table is told by the same names as a table of a query. */
+type TableOption =
+  | 'storageOptions'
+  | 'tableProperties'
+  | 'writeMode'
+  | 'mergeMode'
+  | 'schemaEvolution'
+  | 'onMissingValue'
+  | 'rememberedKeys'
+  | 'compression'
+  | 'keyIndex'
+
 /** How to open a table. What is not given has the defaults of the stream's options. */
-export interface DeltaTableOptions {
+export interface DeltaTableOptions
+  extends Writable<Pick<SharedTableOptions, TableOption> & Pick<TableOptions, 'additionalCols' | 'description'>> {
   /** A folder, or an `s3://`, `gs://`, `az://` URL. The table is created by its first merge. */
   path: string
-  storageOptions?: Readonly<Record<string, string>>
   /** The key columns. Default: those that each merge names. */
   primaryKey?: readonly string[]
-  /** Computed columns, `YEAR(created_at) AS year`, in Spark SQL. */
-  additionalCols?: readonly string[]
+  /** The columns that the table is partitioned by. */
   partitionCols?: readonly string[]
   /** At creation. */
   name?: string
-  /** At creation. */
-  description?: string
-  /** At creation. */
-  tableProperties?: Readonly<Record<string, string>>
-  /** What becomes of a change: see the stream's option. Default: `upsert`. */
-  writeMode?: 'upsert' | 'append' | 'scd2'
   /** With `scd2`, names of a version's columns; a change's time is the column `_time` of the batch. */
   scd2Columns?: Scd2Columns
-  mergeMode?: 'auto' | 'merge-on-read' | 'copy-on-write'
-  schemaEvolution?: 'add' | 'none' | 'fail'
   /** Boolean column that marks deleted rows (`_op` 5), which stay. Default: none, and deleted rows go. */
   softDeleteColumn?: string
-  onMissingValue?: 'null' | 'fail'
-  /** Bytes. */
+  /** Size of a data file in bytes. Default: 128 MiB. */
   targetFileSize?: number
-  /** Bytes of data files up to which the table is rewritten for a wider column. */
+  /** Bytes of data files up to which the table is rewritten for a wider column. Default: 10 GiB. */
   maxRewriteBytes?: number
-  /** How many deletes and order values are remembered, in keys. */
-  rememberedKeys?: number
-  compression?: 'snappy' | 'zstd'
   /** Columns by which compaction sorts rows, as a Z-order where there are several. Default: rows keep their order. */
   clusterBy?: readonly string[]
-  /** `none`: no index is kept; the key columns of the files that may hold a key are read instead. Default: `auto`. */
-  keyIndex?: 'auto' | 'none'
   /** Bytes of memory for the key index, some 21 a key; above, it works from a file. Default: 1 GiB. */
   indexMemory?: number
   /** Local folder that keeps the key index between runs. Default: none, and each start builds it anew. */
@@ -125,36 +123,29 @@ export function storedKey({ properties }: Pick<TableInfo, 'properties'>): string
 
 /** Native options with every default filled in. */
 export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
+  const given = withoutUndefined(options)
   return {
+    ...DELTA_DEFAULTS,
+    ...pick(given, DELTA_DEFAULTS),
     uri: tableUri(options.path),
-    storageOptions: { ...options.storageOptions },
-    primaryKey: options.primaryKey ? [...options.primaryKey] : null,
-    additionalColumns: [...(options.additionalCols ?? [])],
-    partitionColumns: [...(options.partitionCols ?? [])],
-    name: options.name ?? null,
-    description: options.description ?? null,
-    properties: { ...options.tableProperties },
-    writeMode: options.writeMode ?? TABLE_DEFAULTS.writeMode,
-    versionColumns: options.writeMode === 'scd2' ? versionColumns(options.scd2Columns) : null,
-    mergeMode: options.mergeMode ?? TABLE_DEFAULTS.mergeMode,
-    schemaEvolution: options.schemaEvolution ?? TABLE_DEFAULTS.schemaEvolution,
-    softDeleteColumn: options.softDeleteColumn ?? null,
-    onMissingValue: options.onMissingValue ?? TABLE_DEFAULTS.onMissingValue,
-    targetFileSize: options.targetFileSize ?? TABLE_DEFAULTS.targetFileSize,
-    maxRewriteBytes: options.maxRewriteBytes ?? TABLE_DEFAULTS.maxRewriteBytes,
-    rememberedKeys: options.rememberedKeys ?? TABLE_DEFAULTS.rememberedKeys,
-    compression: options.compression ?? TABLE_DEFAULTS.compression,
-    clusterBy: [...(options.clusterBy ?? [])],
-    keyIndex: options.keyIndex ?? TABLE_DEFAULTS.keyIndex,
-    indexMemory: options.indexMemory ?? TABLE_DEFAULTS.indexMemory,
-    indexDir: options.indexDir ?? null,
+    storageOptions: { ...given.storageOptions },
+    primaryKey: given.primaryKey ? [...given.primaryKey] : null,
+    additionalColumns: [...(given.additionalCols ?? [])],
+    partitionColumns: [...(given.partitionCols ?? [])],
+    name: given.name ?? null,
+    description: given.description ?? null,
+    properties: { ...given.tableProperties },
+    versionColumns: given.writeMode === 'scd2' ? versionColumns(given.scd2Columns) : null,
+    softDeleteColumn: given.softDeleteColumn ?? null,
+    clusterBy: [...(given.clusterBy ?? [])],
+    indexDir: given.indexDir ?? null,
   }
 }
 
 /** In the addon's order. */
 function versionColumns(given: Scd2Columns = {}): string[] {
-  const { validFrom, validTo, isCurrent } = { ...SCD2_COLUMNS, ...defined(given) }
-  return [validFrom, validTo, isCurrent] as string[]
+  const { validFrom, validTo, isCurrent } = { ...SCD2_COLUMNS, ...withoutUndefined(given) }
+  return [validFrom, validTo, isCurrent]
 }
 
 /** napi-rs reads a missing field of an object as none, and refuses null there. */
@@ -227,7 +218,7 @@ export class DeltaTable {
    * @returns null where nothing is due, or where another writer changed the same files meanwhile
    */
   async compact(options: CompactOptions = {}): Promise<CompactResult | null> {
-    const { minFiles, maxBytes, deletedShare } = { ...COMPACT_DEFAULTS, ...defined(options) }
+    const { minFiles, maxBytes, deletedShare } = { ...COMPACT_DEFAULTS, ...withoutUndefined(options) }
     return this.#stoppable(options.signal, (signal) =>
       this.#native.compact({ minFiles, maxBytes, deletedShare, full: options.full ?? false }, signal),
     )
@@ -293,11 +284,6 @@ export class DeltaTable {
       throw fromNative(error, { table: this.uri })
     }
   }
-}
-
-/** Without entries that are undefined: they would hide defaults. */
-function defined<T extends object>(value: T): Partial<T> {
-  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as Partial<T>
 }
 
 function toIpc(changes: Table | Uint8Array | null, transfer: boolean): Uint8Array | null {

@@ -8,6 +8,8 @@ import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { KafkaSource } from '../kafka/source.js'
 import type { Logger } from '../log.js'
+import { pick } from '../objects.js'
+import { DECODER_DEFAULTS, DELTA_DEFAULTS } from '../options/defaults.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
 import { readSparkCheckpoint } from './spark-checkpoint.js'
@@ -23,19 +25,14 @@ function sourceOffsets(starting: ResolvedOptions['startingOffsets']) {
 /** A table's options as the decoder has them. */
 export function decodeOptions(table: ResolvedTable): DecodeOptions {
   return {
+    ...pick(table, DECODER_DEFAULTS),
     topic: table.topic,
-    deletedColName: table.deletedColName,
-    deletes: table.deletes,
-    writeMode: table.writeMode,
-    softDeleteColName: table.softDeleteColName,
     shared: table.shared,
-    unavailableValuePlaceholder: table.unavailableValuePlaceholder,
     defaults: table.columnDefaults,
     columns: { ...table.columns },
     excludeColumns: [...table.excludeColumns],
     renameColumns: { ...table.renameColumns },
     metadataColumns: [...table.metadataColumns],
-    orderGuard: table.orderGuard,
     onBadRecord: table.onBadRecord === 'dead-letter' ? 'collect' : table.onBadRecord,
     ...(table.primaryKey ? { primaryKey: [...table.primaryKey] } : {}),
     ...(table.lsnColName ? { lsnColName: table.lsnColName } : {}),
@@ -44,25 +41,11 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
 }
 
 export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
+  const { storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, clusterBy, indexDir } = table
   return DeltaTable.open({
+    ...pick(table, DELTA_DEFAULTS),
+    ...{ storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, clusterBy, indexDir },
     path: table.uri,
-    storageOptions: table.storageOptions,
-    additionalCols: table.additionalCols,
-    partitionCols: table.partitionCols,
-    tableProperties: table.tableProperties,
-    writeMode: table.writeMode,
-    scd2Columns: table.scd2Columns,
-    mergeMode: table.mergeMode,
-    schemaEvolution: table.schemaEvolution,
-    onMissingValue: table.onMissingValue,
-    targetFileSize: table.targetFileSize,
-    maxRewriteBytes: table.maxRewriteBytes,
-    rememberedKeys: table.rememberedKeys,
-    clusterBy: table.clusterBy,
-    keyIndex: table.keyIndex,
-    indexMemory: table.indexMemory,
-    indexDir: table.indexDir,
-    compression: table.compression,
     ...(table.primaryKey ? { primaryKey: table.primaryKey } : {}),
     ...(table.deletes === 'soft' ? { softDeleteColumn: table.softDeleteColName } : {}),
     ...(table.name ? { name: table.name } : {}),
