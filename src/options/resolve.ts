@@ -16,7 +16,7 @@ import {
   TABLE_DEFAULTS,
 } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
-import { type OptionsInput, optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
+import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
 import { tableUri } from './table-uri.js'
 import type {
   ResolvedColumn,
@@ -125,10 +125,11 @@ function resolveTable(
 /**
  * Checks options and fills in the defaults.
  *
+ * @param input {@link StreamOptions}, or what a configuration file holds: nothing is taken for granted
  * @param baseDir what relative table paths count from; default: the working directory
  * @throws CONFIG_INVALID as an {@link OptionsError}, with every problem and where it is
  */
-export function resolveOptions(input: StreamOptions | OptionsInput | unknown, baseDir?: string): ResolvedOptions {
+export function resolveOptions(input: unknown, baseDir?: string): ResolvedOptions {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     throw new KafkaToDeltaError('CONFIG_INVALID', 'the options must be an object')
   }

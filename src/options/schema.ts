@@ -1,7 +1,7 @@
 /** The one schema of all options: of the API, of the YAML file, and of the JSON Schema that editors use. */
 
 import type { ConnectionOptions } from 'node:tls'
-import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import type { KafkaConfig } from 'kafkajs'
 import { z } from 'zod'
 import {
   callback,
@@ -425,9 +425,5 @@ export const optionsSchema = z
   })
   .meta({ title: 'kafka2delta', description: 'The configuration of kafka2delta.' })
 
-export type OptionsInput = z.input<typeof optionsSchema> & {
-  kafka: KafkaConfig | Kafka
-  consumer?: Partial<ConsumerConfig>
-}
 export type ParsedOptions = z.output<typeof optionsSchema>
 export type ParsedTable = z.output<typeof table>
