@@ -10,11 +10,11 @@ import {
 } from 'apache-arrow'
 import test from 'ava'
 import { causes, fromNative } from '../../src/delta/addon.js'
-import type { NativeMergeResult, NativeModule, NativeTable, NativeTableOptions } from '../../src/delta/native-api.js'
-import { DeltaTable } from '../../src/delta/table.js'
+import type { NativeModule, NativeTable, NativeTableOptions } from '../../src/delta/native-api.js'
+import { DeltaTable, type MergeResult } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 
-const result: NativeMergeResult = {
+const result: MergeResult = {
   version: 0,
   numRowsUpserted: 1,
   numRowsInserted: 1,
@@ -28,6 +28,7 @@ const result: NativeMergeResult = {
   bytesWritten: 1,
   addedColumns: [],
   widenedColumns: [],
+  notes: [],
   timings: { collapse: 0, locate: 0, fetch: 0, write: 0, commit: 0, total: 0 },
 }
 
@@ -84,7 +85,7 @@ test('the addon gets complete options', async (t) => {
 })
 
 test('an Arrow table becomes one record batch with _op', async (t) => {
-  let sent: Uint8Array | null = null
+  let sent: Uint8Array | null | undefined = null
   const table = await DeltaTable.open(
     { path: '/t', primaryKey: ['id'] },
     addon({
@@ -116,7 +117,7 @@ test('an Arrow table becomes one record batch with _op', async (t) => {
 })
 
 test('bytes are copied unless they are handed over', async (t) => {
-  const seen: (Uint8Array | null)[] = []
+  const seen: (Uint8Array | null | undefined)[] = []
   const table = await DeltaTable.open(
     { path: '/t', primaryKey: ['id'] },
     addon({
@@ -180,7 +181,7 @@ test('the addon gets a signal of its own, and the abort is thrown as such', asyn
   controller.signal.onabort = () => {
     mine++
   }
-  let seen: AbortSignal | undefined
+  let seen: AbortSignal | null | undefined
   const table = await DeltaTable.open(
     { path: '/t', primaryKey: ['id'] },
     addon({

@@ -68,7 +68,7 @@ test('the document has examples', (t) => t.true(EXAMPLES.length > 40, `${EXAMPLE
 
 test('options of the document are options of the schema', (t) => {
   const schema = JSON.stringify(JSON.parse(read('resources/kafka2delta.schema.json')))
-  const progress = read('src/stream/progress.ts') + read('src/delta/native-api.ts')
+  const progress = read('src/stream/progress.ts') + read('src/delta/results.ts')
   const known = (name: string) => schema.includes(`"${name}":`) || new RegExp(`\\b${name}: number`).test(progress)
   const prose = DOCUMENT.replace(/^```[\s\S]*?^```$/gm, '')
   const spans = [...prose.matchAll(/`([^`]+)`/g)].map(([, text]) => text as string)

@@ -3,7 +3,7 @@
 import { EventEmitter } from 'node:events'
 import type { DeadLetter, DeadLetterSink } from '../../src/dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../../src/debezium/change-batch.js'
-import type { NativeOffset } from '../../src/delta/native-api.js'
+import type { TableOffset } from '../../src/delta/results.js'
 import type { MergeOptions, MergeResult, TableInfo } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
@@ -29,10 +29,10 @@ export class FakeStorage {
 export class FakeTable implements StreamTable {
   readonly uri: string
   readonly storage: FakeStorage
-  merges: { rows: number; offsets: NativeOffset[] }[] = []
+  merges: { rows: number; offsets: TableOffset[] }[] = []
   closed = false
   /** Runs before each commit; may throw, or wait. */
-  beforeCommit: ((offsets: readonly NativeOffset[]) => Promise<void> | void) | null = null
+  beforeCommit: ((offsets: readonly TableOffset[]) => Promise<void> | void) | null = null
   /** Runs after each commit; may throw: the answer is lost then. */
   afterCommit: (() => void) | null = null
   compact?: NonNullable<StreamTable['compact']>
@@ -100,6 +100,7 @@ export class FakeTable implements StreamTable {
       bytesWritten: 10,
       addedColumns: [],
       widenedColumns: [],
+      notes: [],
       timings: { collapse: 1, locate: 1, fetch: 0, write: 1, commit: 1, total: 4 },
     }
   }

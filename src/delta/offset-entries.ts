@@ -4,7 +4,7 @@
  * topic that was deleted and created again is recognised; `…:lost` is where reading went on after messages were lost.
  */
 
-import type { NativeOffset } from './native-api.js'
+import type { TableOffset } from './results.js'
 
 export const TIME = ':time'
 export const LOST = ':lost'
@@ -43,7 +43,7 @@ export function lastOffsets(queryName: string, topic: string, stored: readonly S
 }
 
 /** The entries that say where messages were lost; such a table has to be compared with its source. */
-export function lostEntries(offsets: ReadonlyMap<string, bigint>): NativeOffset[] {
+export function lostEntries(offsets: ReadonlyMap<string, bigint>): TableOffset[] {
   const lost = [...offsets].filter(([appId, version]) => /:\d+:lost$/.test(appId) && version >= 0n)
   return lost.map(([appId, version]) => ({ appId, expected: version, last: NONE, mayFall: true }))
 }

@@ -9,17 +9,10 @@ import type { Scd2Columns, SharedTableOptions, TableOptions } from '../options/t
 import { withSignal } from './abort.js'
 import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
-import type {
-  NativeCheckpointResult,
-  NativeCompactResult,
-  NativeMergeResult,
-  NativeModule,
-  NativeOffset,
-  NativeTable,
-  NativeTableInfo,
-  NativeTableOptions,
-  NativeVacuumResult,
-} from './native-api.js'
+import type { NativeModule, NativeTable, NativeTableOptions } from './native-api.js'
+import type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult } from './results.js'
+
+export type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult }
 
 /** What a table is told by the same names as a table of a query. */
 type TableOption =
@@ -61,21 +54,6 @@ export interface DeltaTableOptions
   signal?: AbortSignal
 }
 
-/** A position that is committed with the rows, exactly once. */
-export type TableOffset = NativeOffset
-
-/** What a merge did. */
-export type MergeResult = NativeMergeResult
-
-/** A step of compaction. */
-export type CompactResult = NativeCompactResult
-
-/** A checkpoint. */
-export type CheckpointResult = NativeCheckpointResult
-
-/** What vacuum removed, or would remove. */
-export type VacuumResult = NativeVacuumResult
-
 /** When {@link DeltaTable.compact} rewrites files. */
 export interface CompactOptions {
   /** Small files of one size class, Kafka partition and partition value from which on they become one. Default: 8. */
@@ -98,9 +76,6 @@ export interface VacuumOptions {
   signal?: AbortSignal
 }
 
-/** What is known of a table. */
-export type TableInfo = NativeTableInfo
-
 export interface MergeOptions {
   /** The key columns; default: those that the table was opened with. */
   primaryKey?: readonly string[]
@@ -121,36 +96,31 @@ export function storedKey({ properties }: Pick<TableInfo, 'properties'>): string
   return stored === undefined ? [] : (JSON.parse(stored) as string[])
 }
 
-/** Native options with every default filled in. */
+/** Native options with every default filled in; what has no default is left out. */
 export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
-  const given = withoutUndefined(options)
-  return {
+  const { path, signal: _signal, ...given } = withoutUndefined(options)
+  return withoutUndefined({
     ...DELTA_DEFAULTS,
     ...pick(given, DELTA_DEFAULTS),
-    uri: tableUri(options.path),
+    uri: tableUri(path),
     storageOptions: { ...given.storageOptions },
-    primaryKey: given.primaryKey ? [...given.primaryKey] : null,
+    primaryKey: given.primaryKey && [...given.primaryKey],
     additionalColumns: [...(given.additionalCols ?? [])],
     partitionColumns: [...(given.partitionCols ?? [])],
-    name: given.name ?? null,
-    description: given.description ?? null,
+    name: given.name,
+    description: given.description,
     properties: { ...given.tableProperties },
-    versionColumns: given.writeMode === 'scd2' ? versionColumns(given.scd2Columns) : null,
-    softDeleteColumn: given.softDeleteColumn ?? null,
+    versionColumns: given.writeMode === 'scd2' ? versionColumns(given.scd2Columns) : undefined,
+    softDeleteColumn: given.softDeleteColumn,
     clusterBy: [...(given.clusterBy ?? [])],
-    indexDir: given.indexDir ?? null,
-  }
+    indexDir: given.indexDir ?? undefined,
+  })
 }
 
 /** In the addon's order. */
 function versionColumns(given: Scd2Columns = {}): string[] {
   const { validFrom, validTo, isCurrent } = { ...SCD2_COLUMNS, ...withoutUndefined(given) }
   return [validFrom, validTo, isCurrent]
-}
-
-/** napi-rs reads a missing field of an object as none, and refuses null there. */
-function withoutNulls<T extends object>(value: T): T {
-  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== null)) as T
 }
 
 /**
@@ -182,10 +152,8 @@ export class DeltaTable {
   static async open(options: DeltaTableOptions, addon?: NativeModule): Promise<DeltaTable> {
     const native = nativeTableOptions(options)
     const module = addon ?? loadAddon()
-    const table = await withSignal(options.signal, { table: native.uri }, (signal) =>
-      module.openTable(withoutNulls(native), signal),
-    )
-    return new DeltaTable(table, native.uri, native.primaryKey)
+    const table = await withSignal(options.signal, { table: native.uri }, (signal) => module.openTable(native, signal))
+    return new DeltaTable(table, native.uri, native.primaryKey ?? null)
   }
 
   /**
@@ -205,7 +173,7 @@ export class DeltaTable {
     if (changes !== null && primaryKey.length === 0) {
       throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
     }
-    const offsets = (options.offsets ?? []).map((offset) => withoutNulls({ ...offset }))
+    const offsets = (options.offsets ?? []).map(nativeOffset)
     const ipc = toIpc(changes, options.transfer === true)
     return await withSignal(options.signal, { table: this.uri }, (signal) =>
       this.#native.merge(ipc, primaryKey, offsets, signal),
@@ -234,18 +202,18 @@ export class DeltaTable {
    * that count on it; below the time that a commit takes, nothing else may work on the table.
    */
   async vacuum(options: VacuumOptions = {}): Promise<VacuumResult> {
-    const native = withoutNulls({ retention: options.retention ?? null, dryRun: options.dryRun ?? false })
+    const native = withoutUndefined({ retention: options.retention, dryRun: options.dryRun ?? false })
     return this.#stoppable(options.signal, (signal) => this.#native.vacuum(native, signal))
   }
 
   /** What is known of the table, without asking the storage. */
   async info(): Promise<TableInfo> {
-    return this.#call(() => this.#native.info())
+    return this.#call(() => this.#native.info() as Promise<TableInfo>)
   }
 
   /** Looks for commits of others, then {@link info}. */
   async refresh(): Promise<TableInfo> {
-    return this.#call(() => this.#native.refresh())
+    return this.#call(() => this.#native.refresh() as Promise<TableInfo>)
   }
 
   /** The offsets that the table holds: app id to the last offset applied. */
@@ -285,6 +253,9 @@ export class DeltaTable {
     }
   }
 }
+
+/** napi-rs reads a missing field of an object as none, and refuses null there. */
+const nativeOffset = ({ expected, ...offset }: TableOffset) => (expected === null ? offset : { ...offset, expected })
 
 function toIpc(changes: Table | Uint8Array | null, transfer: boolean): Uint8Array | null {
   if (changes === null) return null

@@ -1,7 +1,7 @@
 /** What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain. */
 
-import type { NativeOffset } from '../delta/native-api.js'
 import { entriesByPartition, entryPrefix, LOST, NONE, type StoredOffset, TIME } from '../delta/offset-entries.js'
+import type { TableOffset } from '../delta/results.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, OffsetRange } from '../kafka/micro-batch.js'
 import type { StoredOffsets } from '../kafka/positions.js'
@@ -103,7 +103,7 @@ export class Positions {
   }
 
   /** The offsets of a commit: those of the batch, and those that were kept. */
-  offsetsFor(ranges: readonly BatchRange[]): NativeOffset[] {
+  offsetsFor(ranges: readonly BatchRange[]): TableOffset[] {
     const entries = new Map(this.#pending)
     for (const range of ranges) entries.set(range.partition, joined(entries.get(range.partition), range))
     return [...entries].flatMap(([partition, entry]) => {
@@ -122,18 +122,18 @@ export class Positions {
   }
 
   /** Notes a commit. */
-  committed(offsets: readonly NativeOffset[]): void {
+  committed(offsets: readonly TableOffset[]): void {
     for (const { appId, last } of offsets) this.#stored.set(appId, last)
     this.#pending.clear()
   }
 
   /** Whether the table holds exactly what a commit would have written: it had landed. */
-  isApplied(offsets: readonly NativeOffset[], stored: readonly StoredOffset[]): boolean {
+  isApplied(offsets: readonly TableOffset[], stored: readonly StoredOffset[]): boolean {
     const own = this.#own(stored)
     return offsets.every(({ appId, last }) => own.get(appId) === last)
   }
 
-  #offset(appId: string, last: bigint): NativeOffset {
+  #offset(appId: string, last: bigint): TableOffset {
     return { appId, expected: this.#stored.get(appId) ?? null, last }
   }
 

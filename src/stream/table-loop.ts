@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { collectDeadLetters, type DeadLetter, type DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { BadRecord, ChangeBatch } from '../debezium/change-batch.js'
-import type { NativeOffset } from '../delta/native-api.js'
+import type { TableOffset } from '../delta/results.js'
 import type { MergeResult, TableInfo } from '../delta/table.js'
 import { asKafkaToDeltaError, type ErrorCode, KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
@@ -412,7 +412,7 @@ export class TableLoop {
   /** `applied` and `fenced` as {@link #merge}: another process writes them, too. */
   async #writeDeadLetters(
     letters: readonly DeadLetter[],
-    offsets: NativeOffset[],
+    offsets: TableOffset[],
   ): Promise<'written' | 'applied' | 'fenced'> {
     const { deadLetters, logger } = this.#options
     if (letters.length === 0 || deadLetters === null) return 'written'
@@ -439,7 +439,7 @@ export class TableLoop {
   async #merge(
     ipc: Uint8Array | null,
     primaryKey: string[],
-    offsets: NativeOffset[],
+    offsets: TableOffset[],
   ): Promise<MergeResult | 'applied' | 'fenced'> {
     try {
       const result = await this.#retried(() => this.#options.delta.merge(ipc, { primaryKey, offsets, transfer: true }))
@@ -459,7 +459,7 @@ export class TableLoop {
     }
   }
 
-  async #fenced(error: KafkaToDeltaError, offsets: NativeOffset[]): Promise<'applied' | 'fenced'> {
+  async #fenced(error: KafkaToDeltaError, offsets: TableOffset[]): Promise<'applied' | 'fenced'> {
     const { logger } = this.#options
     await this.storedOffsets()
     if (this.#positions.isApplied(offsets, this.#offsets)) {
