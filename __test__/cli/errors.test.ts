@@ -1,7 +1,7 @@
 import test from 'ava'
 import pc from 'picocolors'
+import { createTableSql } from '../../src/cli/commands/run.js'
 import { exitCodeOf, formatError } from '../../src/cli/errors.js'
-import { createTableSql } from '../../src/cli/run.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { formatBytes, formatCount, formatMs, formatTable } from '../../src/terminal/format.js'
 

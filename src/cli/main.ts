@@ -5,11 +5,11 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { realSystems } from '../stream/real-systems.js'
 import { processOutput } from '../terminal/output.js'
+import type { ResyncFlags } from './commands/resync.js'
+import { type RunFlags, run } from './commands/run.js'
+import type { VerifyFlags } from './commands/verify.js'
 import { exitCodeOf, formatError } from './errors.js'
-import type { ResyncFlags } from './resync.js'
-import { type RunFlags, run } from './run.js'
 import type { CompactFlags, TableFlags, VacuumFlags } from './table-commands.js'
-import type { VerifyFlags } from './verify.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
@@ -147,7 +147,7 @@ onTable('verify', 'compare every value of a table with the table of the database
   .option('--repair', 'make the table equal to the source, in one commit beside the stream; needs --config')
   .action(async (path: string, flags: VerifyFlags) => {
     verbose = flags.verbose === true
-    exitCode = await (await import('./verify.js')).verify(path, flags, processOutput)
+    exitCode = await (await import('./commands/verify.js')).verify(path, flags, processOutput)
   })
 
 program
@@ -163,7 +163,7 @@ program
   .addOption(verboseOption())
   .action(async (topic: string, flags: ResyncFlags) => {
     verbose = flags.verbose === true
-    exitCode = await (await import('./resync.js')).resync(topic, flags, processOutput)
+    exitCode = await (await import('./commands/resync.js')).resync(topic, flags, processOutput)
   })
 
 program
@@ -183,7 +183,7 @@ program
   .addOption(verboseOption())
   .action(async (flags) => {
     verbose = flags.verbose === true
-    const { demo } = await import('./demo.js')
+    const { demo } = await import('./commands/demo.js')
     exitCode = await demo(flags, processOutput)
   })
 

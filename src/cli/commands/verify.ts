@@ -1,10 +1,10 @@
 /** `kafka2delta verify`: a Delta table beside the table of the database that it is kept equal to. */
 
-import { storedKey, tableHistory } from '../delta/table.js'
-import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
-import { parseDuration } from '../options/units.js'
-import { formatCount, formatMs } from '../terminal/format.js'
-import type { Output } from '../terminal/output.js'
+import { storedKey, tableHistory } from '../../delta/table.js'
+import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
+import { parseDuration } from '../../options/units.js'
+import { formatCount, formatMs } from '../../terminal/format.js'
+import type { Output } from '../../terminal/output.js'
 import {
   type Difference,
   messagesBehind,
@@ -12,9 +12,9 @@ import {
   type RepairResult,
   repair,
   Verification,
-} from '../verify/index.js'
-import { computedColumns, mustBeRepairable, openForRepair } from './repair-table.js'
-import { configuredTable, invalid, json, type TableFlags, tableOptions, withTable } from './table-commands.js'
+} from '../../verify/index.js'
+import { computedColumns, mustBeRepairable, openForRepair } from '../repairable-table.js'
+import { configuredTable, invalid, json, type TableFlags, tableOptions, withTable } from '../table-commands.js'
 
 export interface VerifyFlags extends TableFlags {
   source: string

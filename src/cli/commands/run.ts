@@ -1,17 +1,17 @@
 /** `kafka2delta run`: keeps the tables of a configuration file up to date. */
 
 import pc from 'picocolors'
-import { KafkaToDeltaError } from '../errors.js'
-import { HttpServer, parseHttpAddress } from '../http/server.js'
-import { createLogger, type Logger, type LogLevel } from '../log.js'
-import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
-import { startQuery } from '../stream/start.js'
-import type { Systems } from '../stream/systems.js'
-import { showLive } from '../terminal/live-view.js'
-import type { Output } from '../terminal/output.js'
-import { SIGNAL_EXIT, watchSignals } from '../terminal/signals.js'
-import { type Environment, loadConfig, type Override } from './config.js'
-import { exitCodeOf, formatError } from './errors.js'
+import { KafkaToDeltaError } from '../../errors.js'
+import { HttpServer, parseHttpAddress } from '../../http/server.js'
+import { createLogger, type Logger, type LogLevel } from '../../log.js'
+import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
+import { startQuery } from '../../stream/start.js'
+import type { Systems } from '../../stream/systems.js'
+import { showLive } from '../../terminal/live-view.js'
+import type { Output } from '../../terminal/output.js'
+import { SIGNAL_EXIT, watchSignals } from '../../terminal/signals.js'
+import { type Environment, loadConfig, type Override } from '../config.js'
+import { exitCodeOf, formatError } from '../errors.js'
 
 export interface RunFlags {
   config: string

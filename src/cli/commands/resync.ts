@@ -1,13 +1,13 @@
 /** `kafka2delta resync`: after a new snapshot, removes the keys that it did not show and no later change brought. */
 
-import { storedKey } from '../delta/table.js'
-import { TopicSource } from '../resync/topic-source.js'
-import { formatCount } from '../terminal/format.js'
-import type { Output } from '../terminal/output.js'
-import { repair, Verification } from '../verify/index.js'
-import type { DeltaType } from '../verify/values.js'
-import { computedColumns, mustBeRepairable, openForRepair } from './repair-table.js'
-import { configuredTable, invalid, json } from './table-commands.js'
+import { storedKey } from '../../delta/table.js'
+import { TopicSource } from '../../resync/topic-source.js'
+import { formatCount } from '../../terminal/format.js'
+import type { Output } from '../../terminal/output.js'
+import { repair, Verification } from '../../verify/index.js'
+import type { DeltaType } from '../../verify/values.js'
+import { computedColumns, mustBeRepairable, openForRepair } from '../repairable-table.js'
+import { configuredTable, invalid, json } from '../table-commands.js'
 
 export interface ResyncFlags {
   config: string

@@ -1,14 +1,14 @@
 /** `kafka2delta demo`: see src/demo/run.ts. */
 
 import { fileURLToPath } from 'node:url'
-import { isEqual } from '../demo/compare.js'
-import { runDemo } from '../demo/run.js'
-import type { ShopProgress } from '../demo/shop.js'
-import { resultLines, stageLines } from '../demo/view.js'
-import { createLogger } from '../log.js'
-import { type LiveView, showLive } from '../terminal/live-view.js'
-import type { Output } from '../terminal/output.js'
-import { SIGNAL_EXIT, watchSignals } from '../terminal/signals.js'
+import { isEqual } from '../../demo/compare.js'
+import { runDemo } from '../../demo/run.js'
+import type { ShopProgress } from '../../demo/shop.js'
+import { resultLines, stageLines } from '../../demo/view.js'
+import { createLogger } from '../../log.js'
+import { type LiveView, showLive } from '../../terminal/live-view.js'
+import type { Output } from '../../terminal/output.js'
+import { SIGNAL_EXIT, watchSignals } from '../../terminal/signals.js'
 
 export interface DemoFlags {
   orders: number
@@ -33,7 +33,7 @@ export async function demo(flags: DemoFlags, output: Output): Promise<number> {
     output.stderr.write(`${name}: finishing the batches in hand; once more to end at once\n`)
   })
   try {
-    const packaged = fileURLToPath(new URL('../../resources/fixtures/shop', import.meta.url))
+    const packaged = fileURLToPath(new URL('../../../resources/fixtures/shop', import.meta.url))
     const result = await runDemo(
       {
         orders: flags.orders,
