@@ -4,7 +4,7 @@ import type { DeltaTable } from '../delta/table.js'
 import { computedName } from '../options/schema.js'
 import type { ResolvedTable } from '../options/types.js'
 import { openDeltaTable } from '../stream/real-systems.js'
-import { invalid } from './table-commands.js'
+import { invalid } from './flags.js'
 
 /** @throws CONFIG_INVALID for a table that is more, or less, than its source table */
 export function mustBeRepairable({ writeMode, deletes, shared }: ResolvedTable): void {

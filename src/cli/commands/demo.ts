@@ -9,6 +9,8 @@ import { createLogger } from '../../log.js'
 import { type LiveView, showLive } from '../../terminal/live-view.js'
 import type { Output } from '../../terminal/output.js'
 import { SIGNAL_EXIT, watchSignals } from '../../terminal/signals.js'
+import type { Register } from '../command.js'
+import { number, verboseOption } from '../flags.js'
 
 export interface DemoFlags {
   orders: number
@@ -73,3 +75,21 @@ export async function demo(flags: DemoFlags, output: Output): Promise<number> {
     signals.end()
   }
 }
+
+export const register: Register = (program, act) =>
+  void program
+    .command('demo')
+    .description('a shop from its snapshot on, with Kafka and the schema registry inside of this process')
+    .option('--orders <n>', 'orders in the snapshot', number('--orders', 1), 100_000)
+    .option('--changes <n>', 'changes after it', number('--changes', 0), 50_000)
+    .option('--seed <n>', 'the same seed gives the same shop', number('--seed', 0), 42)
+    .option('--rate <n>', 'messages per second after the snapshot, at most', number('--rate', 1))
+    .option('--dir <folder>', 'where everything lies; a demo that was ended there goes on (default: a new folder)')
+    .option('--keep', 'keep the folder also where it was not named')
+    .option(
+      '--fixtures [folder]',
+      'replay a captured set of topics instead of the shop (default: the set in the package)',
+    )
+    .option('--no-live', 'no live view')
+    .addOption(verboseOption())
+    .action(act(demo))

@@ -1,13 +1,17 @@
 /** `kafka2delta resync`: after a new snapshot, removes the keys that it did not show and no later change brought. */
 
+import { Option } from 'commander'
 import { storedKey } from '../../delta/table.js'
 import { TopicSource } from '../../resync/topic-source.js'
 import { formatCount } from '../../terminal/format.js'
 import type { Output } from '../../terminal/output.js'
 import { repair, Verification } from '../../verify/index.js'
 import type { DeltaType } from '../../verify/values.js'
+import type { Register } from '../command.js'
+import { configuredTable } from '../configured-table.js'
+import { invalid, verboseOption } from '../flags.js'
+import { json } from '../print.js'
 import { computedColumns, mustBeRepairable, openForRepair } from '../repairable-table.js'
-import { configuredTable, invalid, json } from '../table-commands.js'
 
 export interface ResyncFlags {
   config: string
@@ -74,3 +78,17 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
     await delta.close()
   }
 }
+
+export const register: Register = (program, act) =>
+  void program
+    .command('resync')
+    .description('after a new snapshot, remove the keys that it did not show and no later change brought')
+    .argument('<table>', 'a topic, name or path of the configuration')
+    .addOption(
+      new Option('-c, --config <file>', 'the configuration').env('KAFKA2DELTA_CONFIG').default('kafka2delta.yaml'),
+    )
+    .option('--since <time>', 'when the snapshot began (default: at the first marker of the last whole one)')
+    .option('--dry-run', 'say what would be removed')
+    .option('--json', 'one JSON value')
+    .addOption(verboseOption())
+    .action(act(resync))

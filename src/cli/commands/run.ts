@@ -1,17 +1,22 @@
 /** `kafka2delta run`: keeps the tables of a configuration file up to date. */
 
+import { Option } from 'commander'
 import pc from 'picocolors'
 import { KafkaToDeltaError } from '../../errors.js'
 import { HttpServer, parseHttpAddress } from '../../http/server.js'
 import { createLogger, type Logger, type LogLevel } from '../../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
+import { realSystems } from '../../stream/real-systems.js'
 import { startQuery } from '../../stream/start.js'
 import type { Systems } from '../../stream/systems.js'
 import { showLive } from '../../terminal/live-view.js'
 import type { Output } from '../../terminal/output.js'
 import { SIGNAL_EXIT, watchSignals } from '../../terminal/signals.js'
+import { quote } from '../../verify/values.js'
+import type { Register } from '../command.js'
 import { type Environment, loadConfig, type Override } from '../config.js'
 import { exitCodeOf, formatError } from '../errors.js'
+import { verboseOption } from '../flags.js'
 
 export interface RunFlags {
   config: string
@@ -53,7 +58,7 @@ export function flagOverrides(flags: RunFlags): Override[] {
 /** The SQL that registers a table in a metastore by hand. */
 export function createTableSql(table: Pick<ResolvedTable, 'name' | 'topic' | 'uri'>): string {
   const name = table.name ?? (table.topic.split('.').at(-1) as string)
-  const quoted = name.split('.').map((part) => `\`${part.replaceAll('`', '``')}\``)
+  const quoted = name.split('.').map(quote)
   return `CREATE TABLE IF NOT EXISTS ${quoted.join('.')} USING DELTA LOCATION '${table.uri.replaceAll("'", "\\'")}'`
 }
 
@@ -121,3 +126,36 @@ export async function run(flags: RunFlags, output: Output, { systems, env }: Run
     signals.end()
   }
 }
+
+export const register: Register = (program, act) =>
+  void program
+    .command('run')
+    .description('apply the topics of a configuration file to their tables, until stopped')
+    .addOption(
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: what the file may hold
+      new Option('-c, --config <file>', 'the configuration: YAML, with ${NAME} and ${NAME:-default}')
+        .env('KAFKA2DELTA_CONFIG')
+        .default('kafka2delta.yaml'),
+    )
+    .option('--available-now', 'apply what is there now, then end')
+    .option('--trigger <interval>', 'time between two batches, as "1 second"')
+    .option('--query-name <name>', 'names the offsets in the tables')
+    .option('--brokers <list>', 'host:port, several with commas between')
+    .option('--registry-url <url>', 'of the schema registry')
+    .option(
+      '--starting-offsets <where>',
+      'earliest, latest or a time, for partitions that the table holds no offset of',
+    )
+    .option('--no-live', 'JSON lines also on a terminal')
+    .addOption(
+      new Option('--http <address>', 'serve /healthz, /readyz, /status and /metrics there, as ":8080"').env(
+        'KAFKA2DELTA_HTTP',
+      ),
+    )
+    .addOption(
+      new Option('--log-level <level>', 'of the log on standard error')
+        .choices(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+        .env('KAFKA2DELTA_LOG_LEVEL'),
+    )
+    .addOption(verboseOption())
+    .action(act((flags: RunFlags, output: Output) => run(flags, output, { systems: realSystems })))

@@ -1,5 +1,6 @@
 /** `kafka2delta verify`: a Delta table beside the table of the database that it is kept equal to. */
 
+import { Option } from 'commander'
 import { storedKey, tableHistory } from '../../delta/table.js'
 import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
 import { parseDuration } from '../../options/units.js'
@@ -13,8 +14,11 @@ import {
   repair,
   Verification,
 } from '../../verify/index.js'
+import type { Register } from '../command.js'
+import { configuredTable, tableOptions, withTable } from '../configured-table.js'
+import { invalid, number, onTable, type TableFlags } from '../flags.js'
+import { json } from '../print.js'
 import { computedColumns, mustBeRepairable, openForRepair } from '../repairable-table.js'
-import { configuredTable, invalid, json, type TableFlags, tableOptions, withTable } from '../table-commands.js'
 
 export interface VerifyFlags extends TableFlags {
   source: string
@@ -121,3 +125,21 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
   })
   return code
 }
+
+export const register: Register = (program, act) =>
+  void onTable(
+    program,
+    'verify',
+    'compare every value of a table with the table of the database; exit code 1 where they differ',
+  )
+    .addOption(
+      new Option('--source <url>', 'postgres://user:password@host/database or mysql://…')
+        .env('KAFKA2DELTA_SOURCE')
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--source-table <name>', 'schema.table, with MySQL database.table')
+    .option('--key <columns>', 'key columns, with commas between (default: those that the table names)')
+    .option('--chunk-rows <n>', 'rows that are compared at once', number('--chunk-rows', 1), 50_000)
+    .option('--settle <duration>', 'time that a row has to become equal, for changes on their way', '10 seconds')
+    .option('--repair', 'make the table equal to the source, in one commit beside the stream; needs --config')
+    .action(act(verify))

@@ -1,0 +1,41 @@
+/** The table that a command is about: named by its path, or by a configuration file. */
+
+import { DeltaTable, type DeltaTableOptions, type TableInfo } from '../delta/table.js'
+import { KafkaToDeltaError } from '../errors.js'
+import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
+import { loadConfig } from './config.js'
+import { invalid, type TableFlags } from './flags.js'
+
+/** The configuration's options, and those of the table that is meant: by its topic, name or path. */
+export function configuredTable(path: string, config: string): { options: ResolvedOptions; table: ResolvedTable } {
+  const options = loadConfig(config)
+  const table = options.tables.find(({ topic, name, uri }) => [topic, name, uri].includes(path))
+  if (table !== undefined) return { options, table }
+  const known = options.tables.map(({ topic }) => topic).join(', ')
+  throw invalid(`${config} has no table ${JSON.stringify(path)}; name one by its topic: ${known}`)
+}
+
+/** The table that is meant, with the options that matter for maintenance. */
+export function tableOptions(path: string, flags: TableFlags): DeltaTableOptions {
+  const own = flags.storageOption ?? {}
+  if (flags.config === undefined) return { path, storageOptions: own }
+  const { uri, storageOptions, clusterBy, compression, targetFileSize } = configuredTable(path, flags.config).table
+  return { path: uri, storageOptions: { ...storageOptions, ...own }, clusterBy, compression, targetFileSize }
+}
+
+export async function withTable(
+  path: string,
+  flags: TableFlags,
+  more: Partial<DeltaTableOptions>,
+  use: (table: DeltaTable, info: TableInfo) => Promise<void>,
+): Promise<number> {
+  const table = await DeltaTable.open({ ...tableOptions(path, flags), ...more })
+  try {
+    const info = await table.info()
+    if (!info.exists) throw new KafkaToDeltaError('STORAGE_DENIED', `there is no Delta table at ${table.uri}`)
+    await use(table, info)
+  } finally {
+    await table.close()
+  }
+  return 0
+}
