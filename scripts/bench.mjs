@@ -9,12 +9,12 @@ import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { main, Problem, run, say } from './lib/process.mjs'
 import { ensurePython, ensureReaders } from './lib/python.mjs'
 
-/** Programs of crates/kafka2delta/examples. */
+/** Programs of crates/bench that are compiled with delta-rs and DataFusion. */
 const RUST = { merge: 'bench_merge', soak: 'bench_soak', index: 'bench_index' }
 
-async function example(name, args, env = {}) {
+async function program(name, args, { features = [], env = {} } = {}) {
   requireRust('The benchmarks are written in Rust')
-  const cargo = ['run', '--release', ...LOCKED, '-p', 'kafka2delta', '--example', name, '--', ...args]
+  const cargo = ['run', '--release', ...LOCKED, '-p', 'kafka2delta-bench', '--bin', name, ...features, '--', ...args]
   return (await run('cargo', cargo, { cwd: ROOT, env: { ...cargoEnv(), ...env } })).code
 }
 
@@ -33,13 +33,13 @@ async function readers(args) {
   try {
     if (!given || !existsSync(join(given, 'tables.json'))) {
       const named = ['--rows', '--commits', '--seed'].flatMap((name) => (option(name) ? [name, option(name)] : []))
-      const code = await example('reader_tables', ['--out', folder, ...named])
+      const code = await program('reader_tables', ['--out', folder, ...named])
       if (code !== 0) return code
     }
     const withSpark = 'missing' in spark ? [] : ['--spark', spark.python, spark.jars]
     const out = option('--out') ?? join(ROOT, 'docs', 'readers.md')
-    const program = [join('benchmark', 'readers', 'main.py'), folder, '--out', out, ...withSpark]
-    return (await run(python.python, program, { cwd: ROOT })).code
+    const main = join('benchmark', 'readers', 'main.py')
+    return (await run(python.python, [main, folder, '--out', out, ...withSpark], { cwd: ROOT })).code
   } finally {
     if (!given) rmSync(folder, { recursive: true, force: true })
   }
@@ -56,6 +56,7 @@ await main(async () => {
   } else if (Object.hasOwn(RUST, what ?? '')) {
     // The soak has DuckDB read the table too, where there is a Python for it.
     const python = what === 'soak' && !args.includes('--help') ? await ensurePython() : {}
-    process.exitCode = await example(RUST[what], args, { ORACLE_PYTHON: python.python ?? '' })
+    const env = { ORACLE_PYTHON: python.python ?? '' }
+    process.exitCode = await program(RUST[what], args, { features: ['--features', 'deltars'], env })
   } else throw new Problem('usage: node scripts/bench.mjs merge|soak|index|readers|decode [options]')
 })

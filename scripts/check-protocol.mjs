@@ -17,7 +17,7 @@ import { ensurePython } from './lib/python.mjs'
 
 async function randomTables(folder) {
   requireRust('The tables are made by a program in Rust')
-  const cargo = ['run', '--release', ...LOCKED, '-p', 'kafka2delta', '--example', 'reader_tables']
+  const cargo = ['run', '--release', ...LOCKED, '-p', 'kafka2delta-bench', '--bin', 'reader_tables']
   const seed = process.env.SEED ? ['--seed', process.env.SEED] : []
   const { code } = await run('cargo', [...cargo, '--', '--out', folder, ...seed], { cwd: ROOT, env: cargoEnv() })
   if (code !== 0) throw new Problem('the tables could not be made')

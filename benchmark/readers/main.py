@@ -1,4 +1,4 @@
-"""main.py TABLES [--out FILE] [--spark PYTHON JARS]: reads the tables of a folder (crates/kafka2delta/examples/
+"""main.py TABLES [--out FILE] [--spark PYTHON JARS]: reads the tables of a folder (crates/bench/src/
 reader_tables.rs makes it) with every reader that is installed, each in a process of its own, compares each with the rows
 that the table must hold, and writes what each can read as Markdown. Exit code 1 where a reader that should read a table
 does not.

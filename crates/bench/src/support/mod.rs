@@ -3,12 +3,14 @@
 
 pub mod args;
 pub mod changes;
+#[cfg(feature = "deltars")]
 pub mod deltars;
 pub mod engine;
 pub mod files;
 pub mod log;
 pub mod maintenance;
 pub mod measure;
+#[cfg(feature = "deltars")]
 pub mod model;
 pub mod orders;
 pub mod parts;
