@@ -7,11 +7,11 @@
 
 pub mod batch;
 pub mod collapse;
+pub mod computed;
 pub mod duplicates;
 pub mod dv;
 pub mod encode;
 pub mod error;
-pub mod expr;
 pub mod fill;
 mod follow;
 pub mod forms;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::writer::StreamWriter;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::expr::spark_session;
 use crate::log::state::TableState;
 use crate::schema::conform;
 use crate::table::open_log_store_at;
@@ -78,4 +78,19 @@ fn plain(field: &Field) -> Field {
         other => other.clone(),
     };
     field.clone().with_data_type(data_type)
+}
+
+/// A session with Spark's functions over DataFusion's own, its dialect, and UTC.
+fn spark_session() -> Result<SessionContext> {
+    let mut config = SessionConfig::new();
+    let options = config.options_mut();
+    options.sql_parser.dialect = datafusion::common::config::Dialect::Spark;
+    options.sql_parser.enable_ident_normalization = false;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let context = SessionContext::new_with_config(config);
+    for function in datafusion_spark::all_default_scalar_functions() {
+        context.register_udf(function.as_ref().clone());
+    }
+    Ok(context)
 }

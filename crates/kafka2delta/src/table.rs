@@ -10,9 +10,9 @@ use hashbrown::HashSet;
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
+use crate::computed::{AdditionalColumn, CompiledColumns};
 use crate::duplicates;
 use crate::error::{Error, ErrorCode, Result};
-use crate::expr::{AdditionalColumn, CompiledColumns};
 use crate::fill::MovedRows;
 use crate::index::{KeyIndex, Limits, Memory};
 use crate::keys::{Fingerprint, KeyHasher};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use crate::computed::CompiledColumns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::expr::CompiledColumns;
 use crate::schema::{canonical, fits};
 use crate::table::KeyedTable;
 

@@ -4,7 +4,6 @@
 
 mod change_feed;
 mod empty_partition_values;
-mod expressions;
 mod features;
 mod foreign;
 mod forms;

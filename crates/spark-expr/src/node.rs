@@ -12,7 +12,15 @@ use arrow::error::ArrowError;
 
 /// Why an expression cannot be compiled or run.
 #[derive(Debug)]
-pub(super) struct Fault(pub String);
+pub struct Fault(String);
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
 
 /// The result of compiling and of running.
 pub(super) type Res<T> = Result<T, Fault>;

@@ -9,7 +9,7 @@ use super::parse::{ntz_type, timestamp_type};
 pub(super) use arrow::datatypes::DataType as T;
 
 /// The type's name in Spark's SQL.
-pub(crate) fn name(data_type: &DataType) -> String {
+pub fn name(data_type: &DataType) -> String {
     match data_type {
         T::Null => "void".into(),
         T::Boolean => "boolean".into(),

@@ -2,12 +2,12 @@
 """Writes what Spark 3.5 makes of each expression of a table file into that file.
 
     pip install 'pyspark==3.5.*'
-    python3 scripts/spark-expressions.py [crates/kafka2delta/tests/data/expressions.json]
+    python3 crates/spark-expr/tests/spark-expressions.py [expressions.json]
 
 The file has `columns` (name, type, and the values as texts), `cases` (an expression each) and `refused` (expressions that
 kafka2delta refuses). Each case gets Spark's `type`, and `values` as texts; a case that Spark itself refuses gets `error`.
 Texts: floats as Java writes them, dates as days and timestamps as microseconds since 1970, binary as hexadecimal digits,
-arrays, maps and structs as JSON. `cargo test --release --test engine expressions::` compares without Spark.
+arrays, maps and structs as JSON. `cargo test --release -p spark-expr` compares without Spark. The file is the one beside this script, unless another is named.
 """
 
 import json
@@ -64,7 +64,8 @@ def plain(kind, text):
 
 
 def main():
-    path = sys.argv[1] if len(sys.argv) > 1 else 'crates/kafka2delta/tests/data/expressions.json'
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'expressions.json')
+    path = sys.argv[1] if len(sys.argv) > 1 else beside
     with open(path, encoding='utf-8') as file:
         table = json.load(file)
     spark = (
