@@ -68,13 +68,19 @@ pub(super) fn call(function: &str, mut args: Vec<Node>) -> Res<Node> {
     Err(functions::unknown(function))
 }
 
-/// A column by its name, without case as Spark's.
-fn column(wanted: &str, schema: &Schema, missing: &mut Vec<String>) -> Res<Node> {
+/// The position of a column, which is found without regard to case, as Spark finds it.
+pub(super) fn position(wanted: &str, schema: &Schema) -> Res<Option<usize>> {
     let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name().eq_ignore_ascii_case(wanted));
     match (found.next(), found.next()) {
-        (Some((index, field)), None) => Ok(Node::column(index, types::plain(field.data_type()))),
         (Some(_), Some(_)) => Err(format!("there are several columns '{wanted}' that differ in case").into()),
-        _ => {
+        (found, _) => Ok(found.map(|(index, _)| index)),
+    }
+}
+
+fn column(wanted: &str, schema: &Schema, missing: &mut Vec<String>) -> Res<Node> {
+    match position(wanted, schema)? {
+        Some(index) => Ok(Node::column(index, types::plain(schema.field(index).data_type()))),
+        None => {
             missing.push(wanted.to_owned());
             Ok(Node::null(&T::Null))
         }

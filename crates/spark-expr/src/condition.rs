@@ -61,7 +61,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
 }
 
 /// Zero without a sign and one NaN, as Spark compares.
-fn normal(array: &ArrayRef) -> ArrayRef {
+pub(super) fn normal(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         T::Float64 => {
             let values: Float64Array =

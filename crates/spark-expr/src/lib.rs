@@ -5,6 +5,8 @@
 
 pub use expression::{Compiled, Expression};
 pub use node::Fault;
+pub use predicate::{CompiledCondition, Condition};
+pub use shape::{Comparison, Shape};
 pub use types::name as type_name;
 
 mod arithmetic;
@@ -28,8 +30,10 @@ mod parse;
 mod parse_words;
 mod pattern;
 mod pattern_parse;
+mod predicate;
 mod regex;
 mod regex_translate;
+mod shape;
 mod strings;
 mod strings_more;
 mod token;

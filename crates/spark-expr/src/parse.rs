@@ -33,7 +33,7 @@ pub(super) fn ntz_type() -> DataType {
 
 /// Parses `expression AS name`.
 pub(super) fn parse_column(sql: &str) -> Res<(Ast, String)> {
-    let mut parser = Parser { tokens: short(tokens(sql)?)?, at: 0, depth: 0, copied: 0 };
+    let mut parser = Parser::new(sql)?;
     let expr = parser.expression()?;
     let explicit = parser.keyword("AS");
     let name = match parser.next() {
@@ -49,6 +49,16 @@ pub(super) fn parse_column(sql: &str) -> Res<(Ast, String)> {
     match parser.peek() {
         Token::End => Ok((expr, name)),
         _ => Err(parser.unexpected("the end")),
+    }
+}
+
+/// Parses an expression without a name.
+pub(super) fn parse_expression(sql: &str) -> Res<Ast> {
+    let mut parser = Parser::new(sql)?;
+    let expr = parser.expression()?;
+    match parser.peek() {
+        Token::End => Ok(expr),
+        _ => Err(parser.unexpected("AND, OR or the end")),
     }
 }
 
@@ -92,6 +102,10 @@ pub(super) fn call(name: &str, args: Vec<Ast>) -> Ast {
 }
 
 impl Parser {
+    fn new(sql: &str) -> Res<Self> {
+        Ok(Self { tokens: short(tokens(sql)?)?, at: 0, depth: 0, copied: 0 })
+    }
+
     /// A copy of an expression that BETWEEN and CASE need twice.
     pub(super) fn copy(&mut self, expr: &Ast) -> Res<Ast> {
         self.copied += size(expr);
