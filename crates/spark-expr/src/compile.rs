@@ -3,23 +3,22 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int8Array, Int16Array, Int32Array, Int64Array, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
+    Int16Array, Int32Array, Int64Array, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::cast::{cast, try_cast};
-use super::cast_text;
-use super::node::{Node, Res};
-use super::parse::Ast;
-use super::types::{self, T, name};
-use super::{
-    arithmetic, condition, datetime, format, functions, hash, json, math, nested, regex, strings, strings_more,
-};
+use crate::fault::Res;
+use crate::functions::{self, hash, nested, refused};
+use crate::syntax::parse::Ast;
+use crate::values::cast::{cast, try_cast};
+use crate::values::cast_text;
+use crate::values::node::Node;
+use crate::values::spark_types::{self, T};
 
 /// Compiles an expression over the columns of `schema`. Columns and nested fields that are not there count as null, and
-/// are entered in `missing`: the topic's rows may get them later.
-pub(super) fn compile(expr: &Ast, schema: &SchemaRef, missing: &mut Vec<String>) -> Res<Node> {
+/// are entered in `missing`.
+pub(crate) fn compile(expr: &Ast, schema: &SchemaRef, missing: &mut Vec<String>) -> Res<Node> {
     match expr {
         Ast::Null => Ok(Node::null(&T::Null)),
         Ast::Bool(value) => Ok(Node::constant(Arc::new(BooleanArray::from(vec![*value])))),
@@ -39,37 +38,13 @@ pub(super) fn compile(expr: &Ast, schema: &SchemaRef, missing: &mut Vec<String>)
         Ast::TryCast(value, to) => try_cast(compile(value, schema, missing)?, to),
         Ast::Call(function, args) => {
             let args = args.iter().map(|a| compile(a, schema, missing)).collect::<Res<Vec<_>>>()?;
-            call(function, args)
+            functions::call(function, args)
         }
     }
-}
-
-/// Compiles a call.
-pub(super) fn call(function: &str, mut args: Vec<Node>) -> Res<Node> {
-    type Build = fn(&str, &mut Vec<Node>) -> Res<Option<Node>>;
-    const FAMILIES: [Build; 11] = [
-        arithmetic::build,
-        condition::build,
-        strings::build,
-        strings_more::build,
-        datetime::build,
-        math::build,
-        hash::build,
-        regex::build,
-        format::build,
-        json::build,
-        nested::build,
-    ];
-    for build in FAMILIES {
-        if let Some(node) = build(function, &mut args)? {
-            return Ok(node);
-        }
-    }
-    Err(functions::unknown(function))
 }
 
 /// The position of a column, which is found without regard to case, as Spark finds it.
-pub(super) fn position(wanted: &str, schema: &Schema) -> Res<Option<usize>> {
+pub(crate) fn position(wanted: &str, schema: &Schema) -> Res<Option<usize>> {
     let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name().eq_ignore_ascii_case(wanted));
     match (found.next(), found.next()) {
         (Some(_), Some(_)) => Err(format!("there are several columns '{wanted}' that differ in case").into()),
@@ -79,7 +54,7 @@ pub(super) fn position(wanted: &str, schema: &Schema) -> Res<Option<usize>> {
 
 fn column(wanted: &str, schema: &Schema, missing: &mut Vec<String>) -> Res<Node> {
     match position(wanted, schema)? {
-        Some(index) => Ok(Node::column(index, types::plain(schema.field(index).data_type()))),
+        Some(index) => Ok(Node::column(index, spark_types::plain(schema.field(index).data_type()))),
         None => {
             missing.push(wanted.to_owned());
             Ok(Node::null(&T::Null))
@@ -179,20 +154,16 @@ fn typed(kind: &str, text: &str) -> Res<Node> {
     }))
 }
 
-/// A condition: a truth value.
-pub(super) fn condition(function: &str, node: Node) -> Res<Node> {
-    match node.data_type {
-        T::Boolean => Ok(node),
-        T::Null => Ok(Node::null(&T::Boolean)),
-        _ => Err(format!("{function} takes a condition, not {}", name(&node.data_type)).into()),
-    }
-}
-
-/// A truth value with nulls as false.
-pub(super) fn truth(array: &ArrayRef) -> BooleanArray {
-    let array = array.as_boolean();
-    match array.nulls() {
-        Some(nulls) => BooleanArray::new(array.values() & nulls.inner(), None),
-        None => array.clone(),
+/// Refuses early, without a schema, what no schema would make right.
+pub(crate) fn check(expr: &Ast) -> Res<()> {
+    match expr {
+        Ast::Call(name, args) => {
+            if refused::differs_between_runs(name) {
+                return Err(refused::unknown(name));
+            }
+            args.iter().try_for_each(check)
+        }
+        Ast::Field(base, _) | Ast::Cast(base, _) | Ast::TryCast(base, _) => check(base),
+        _ => Ok(()),
     }
 }

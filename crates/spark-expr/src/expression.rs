@@ -3,19 +3,20 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::node::{Fault, Node};
-use super::parse::{self, Ast};
-use super::{compile, functions};
+use crate::compile;
+use crate::fault::Fault;
+use crate::syntax::parse::{self, Ast};
+use crate::values::node::Node;
 
 /// An expression as written, which no schema is needed for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Expression(pub(super) Ast);
+pub struct Expression(pub(crate) Ast);
 
 impl Expression {
     /// Parses `expression AS name`, and returns the name beside the expression.
     pub fn parse_named(sql: &str) -> Result<(Self, String), Fault> {
         let (expr, name) = parse::parse_column(sql)?;
-        functions::check(&expr)?;
+        compile::check(&expr)?;
         Ok((Self(expr), name))
     }
 
@@ -29,7 +30,7 @@ impl Expression {
 }
 
 /// An expression compiled for one schema.
-pub struct Compiled(pub(super) Node);
+pub struct Compiled(pub(crate) Node);
 
 impl Compiled {
     /// The type of the values. It is [`DataType::Null`] where every value is null and nothing says of which type.

@@ -4,38 +4,17 @@
 //! beside Spark's results exist here: all others are refused.
 
 pub use expression::{Compiled, Expression};
-pub use node::Fault;
+pub use fault::Fault;
 pub use predicate::{CompiledCondition, Condition};
 pub use shape::{Comparison, Shape};
-pub use types::name as type_name;
+pub use values::spark_types::name as type_name;
 
-mod arithmetic;
-mod calendar;
-mod cast;
-mod cast_text;
 mod compile;
-mod condition;
-mod datetime;
 mod expression;
-mod format;
+mod fault;
 mod functions;
-mod hash;
-mod java_double;
-mod json;
-mod math;
-mod murmur;
-mod nested;
-mod node;
-mod parse;
-mod parse_words;
-mod pattern;
-mod pattern_parse;
 mod predicate;
-mod regex;
-mod regex_translate;
 mod shape;
-mod strings;
-mod strings_more;
-mod token;
-mod types;
-mod zone;
+mod syntax;
+mod text;
+mod values;

@@ -3,12 +3,12 @@
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::compile::{compile, condition, position, truth};
-use super::expression::{Compiled, Expression};
-use super::functions;
-use super::node::Fault;
-use super::parse::{self, Ast};
-use super::shape::{Shape, shape};
+use crate::compile::{check, compile, position};
+use crate::expression::{Compiled, Expression};
+use crate::fault::Fault;
+use crate::shape::{Shape, shape};
+use crate::syntax::parse::{self, Ast};
+use crate::values::conditions::{condition, truth};
 
 /// A condition as written, which no schema is needed for.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ impl Condition {
     /// Parses a condition.
     pub fn parse(sql: &str) -> Result<Self, Fault> {
         let expr = parse::parse_expression(sql)?;
-        functions::check(&expr)?;
+        check(&expr)?;
         Ok(Self(Expression(expr)))
     }
 

@@ -4,12 +4,13 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 
-use super::cast::{cast, cast_array};
-use super::compile::{compile, position};
-use super::condition::normal;
-use super::node::Node;
-use super::parse::Ast;
-use super::types::{self, T, is_integral};
+use crate::compile::{compile, position};
+use crate::syntax::parse::Ast;
+use crate::values::cast::{cast, cast_array};
+use crate::values::coerce;
+use crate::values::conditions::normal;
+use crate::values::node::Node;
+use crate::values::spark_types::{self, T, is_integral};
 
 /// How a column is compared with a literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub enum Shape {
 }
 
 /// The tree of a condition that compiles for `schema`.
-pub(super) fn shape(expr: &Ast, schema: &SchemaRef) -> Shape {
+pub(crate) fn shape(expr: &Ast, schema: &SchemaRef) -> Shape {
     match expr {
         Ast::Call(function, args) => match (function.as_str(), args.as_slice()) {
             ("and", [left, right]) => {
@@ -149,7 +150,7 @@ fn compare(function: &str, left: &Ast, right: &Ast, schema: &SchemaRef) -> Optio
     };
     let field = field(name, schema)?;
     let other = value(other, schema)?;
-    let common = types::comparison(&types::plain(field.data_type()), &other.data_type)?;
+    let common = spark_types::comparison(&spark_types::plain(field.data_type()), &other.data_type)?;
     // NULL as written has a type of its own, in which Arrow counts no nulls: it gets the column's first.
     let other = cast(other, &common).ok()?;
     if function == "<=>" && other.value()?.is_null(0) {
@@ -166,11 +167,11 @@ fn compare(function: &str, left: &Ast, right: &Ast, schema: &SchemaRef) -> Optio
 
 fn within(name: &str, items: &[Ast], schema: &SchemaRef) -> Option<Shape> {
     let field = field(name, schema)?;
-    let mut nodes = vec![Node::column(0, types::plain(field.data_type()))];
+    let mut nodes = vec![Node::column(0, spark_types::plain(field.data_type()))];
     for item in items {
         nodes.push(value(item, schema)?);
     }
-    let (_, nodes) = types::unify("in", nodes, types::wider_or_text).ok()?;
+    let (_, nodes) = coerce::unify("in", nodes, spark_types::wider_or_text).ok()?;
     let literals: Vec<ArrayRef> = nodes[1..].iter().map(|node| literal(node, field)).collect::<Option<_>>()?;
     let literals: Vec<&dyn Array> = literals.iter().map(AsRef::as_ref).collect();
     Some(Shape::In { column: field.name().clone(), literals: arrow::compute::concat(&literals).ok()? })
@@ -180,7 +181,7 @@ fn within(name: &str, items: &[Ast], schema: &SchemaRef) -> Option<Shape> {
 /// such value, or where its own values change when they are cast for the comparison.
 fn literal(constant: &Node, field: &Field) -> Option<ArrayRef> {
     let common = &constant.data_type;
-    let column = types::plain(field.data_type());
+    let column = spark_types::plain(field.data_type());
     let value = normal(constant.value()?);
     if value.is_null(0) || !keeps_order(&column, common) || !is_computed_as_stored(field.data_type()) {
         return None;
@@ -198,10 +199,10 @@ fn literal(constant: &Node, field: &Field) -> Option<ArrayRef> {
 fn keeps_order(from: &DataType, to: &DataType) -> bool {
     let width = |t: &DataType| t.primitive_width().unwrap_or(0);
     match (from, to) {
-        (from, to) if from == to => types::is_atomic(from),
+        (from, to) if from == to => spark_types::is_atomic(from),
         (from, to) if is_integral(from) && is_integral(to) => width(from) <= width(to),
         (T::Int8 | T::Int16, T::Float32) | (T::Int8 | T::Int16 | T::Int32 | T::Float32, T::Float64) => true,
-        (from, T::Decimal128(precision, scale)) => types::as_decimal(from).is_some_and(|(p, s)| {
+        (from, T::Decimal128(precision, scale)) => spark_types::as_decimal(from).is_some_and(|(p, s)| {
             let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
             s <= *scale && whole(p, s) <= whole(*precision, *scale)
         }),

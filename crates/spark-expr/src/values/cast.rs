@@ -6,14 +6,16 @@ use arrow::datatypes::{
     TimestampMicrosecondType, i256,
 };
 
-use super::arithmetic::rescale;
-use super::calendar::{MICROS_PER_DAY, MICROS_PER_SECOND, write_date, write_timestamp};
-use super::cast_text::{self, write_decimal, write_double, write_float};
-use super::node::{Arg, Node, Res, binaries, bools, prims, texts};
-use super::types::{self, T, is_float, is_integral, name};
+use crate::fault::Res;
+use crate::values::calendar::{MICROS_PER_DAY, MICROS_PER_SECOND, write_date, write_timestamp};
+use crate::values::cast_text::{self, write_decimal};
+use crate::values::decimals::rescale;
+use crate::values::java_double::{write_double, write_float};
+use crate::values::node::{Arg, Node, binaries, bools, prims, texts};
+use crate::values::spark_types::{self, T, is_float, is_integral, name};
 
 /// Casts a value.
-pub(super) fn cast(node: Node, to: &DataType) -> Res<Node> {
+pub(crate) fn cast(node: Node, to: &DataType) -> Res<Node> {
     if &node.data_type == to {
         return Ok(node);
     }
@@ -30,7 +32,7 @@ pub(super) fn cast(node: Node, to: &DataType) -> Res<Node> {
 }
 
 /// `TRY_CAST`: ANSI mode's cast, with null for what that refuses.
-pub(super) fn try_cast(node: Node, to: &DataType) -> Res<Node> {
+pub(crate) fn try_cast(node: Node, to: &DataType) -> Res<Node> {
     let from = node.data_type.clone();
     if &from == to || node.is_null_literal() {
         return cast(node, to);
@@ -52,7 +54,7 @@ pub(super) fn try_cast(node: Node, to: &DataType) -> Res<Node> {
             })
         }
         (T::Utf8, t) if t != &T::Binary => cast(node, to),
-        (a, b) if is_integral(a) && (types::is_numeric(b) || b == &T::Utf8) => cast(node, to),
+        (a, b) if is_integral(a) && (spark_types::is_numeric(b) || b == &T::Utf8) => cast(node, to),
         (T::Date32 | T::Timestamp(..), T::Utf8 | T::Date32 | T::Timestamp(..)) | (T::Boolean, T::Utf8) => {
             cast(node, to)
         }
@@ -73,7 +75,7 @@ fn integers(to: &DataType, rows: usize, mut value: impl FnMut(usize) -> Option<i
 
 fn check(from: &DataType, to: &DataType) -> Res<()> {
     let fail = |why: &str| Err(format!("there is no cast from {} to {}{why}", name(from), name(to)).into());
-    if !types::is_atomic(from) || !types::is_atomic(to) {
+    if !spark_types::is_atomic(from) || !spark_types::is_atomic(to) {
         return fail(": take a field or an element of it");
     }
     match (from, to) {
@@ -328,7 +330,7 @@ fn to_text(arg: &Arg, from: &DataType, rows: usize) -> Res<ArrayRef> {
 }
 
 /// Casts an array of a type to another, which [`cast`] allows.
-pub(super) fn cast_array(array: &ArrayRef, from: &DataType, to: &DataType) -> Res<ArrayRef> {
+pub(crate) fn cast_array(array: &ArrayRef, from: &DataType, to: &DataType) -> Res<ArrayRef> {
     if from == to {
         return Ok(array.clone());
     }

@@ -8,10 +8,12 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use arrow::datatypes::{Int32Type, Int64Type};
 
-use super::cast::cast;
-use super::murmur::{Murmur3, XxHash64, hashable, update};
-use super::node::{Node, Res, binaries, prims, texts};
-use super::types::{self, T, arity, name};
+use crate::fault::Res;
+use crate::values::cast::cast;
+use crate::values::coerce::{self, arity};
+use crate::values::murmur::{Murmur3, XxHash64, hashable, update};
+use crate::values::node::{Node, binaries, prims, texts};
+use crate::values::spark_types::{T, name};
 
 /// Compiles a hash or an encoding.
 pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
@@ -24,7 +26,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "sha" | "sha1" => digest(function, take(1, 1)?, hex_of::<Sha1>)?,
         "sha2" => sha2(take(2, 2)?)?,
         "crc32" => {
-            let arg = types::binary(function, take(1, 1)?.remove(0))?;
+            let arg = coerce::binary(function, take(1, 1)?.remove(0))?;
             Node::call(T::Int64, vec![arg], |args, rows| {
                 let v = args[0].bytes();
                 prims::<Int64Type>(&T::Int64, rows, |i| v.at(i).map(|v| i64::from(crc32fast::hash(v))))
@@ -51,7 +53,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         }
         "hex" => hex(take(1, 1)?.remove(0))?,
         "unhex" => {
-            let arg = types::text(function, take(1, 1)?.remove(0))?;
+            let arg = coerce::text(function, take(1, 1)?.remove(0))?;
             Node::call(T::Binary, vec![arg], |args, rows| {
                 let v = args[0].text();
                 binaries(rows, |i, out| {
@@ -66,7 +68,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
             })?
         }
         "base64" => {
-            let arg = types::binary(function, take(1, 1)?.remove(0))?;
+            let arg = coerce::binary(function, take(1, 1)?.remove(0))?;
             Node::call(T::Utf8, vec![arg], |args, rows| {
                 let v = args[0].bytes();
                 texts(rows, |i, out| {
@@ -83,7 +85,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
             })?
         }
         "unbase64" => {
-            let arg = types::text(function, take(1, 1)?.remove(0))?;
+            let arg = coerce::text(function, take(1, 1)?.remove(0))?;
             Node::call(T::Binary, vec![arg], |args, rows| {
                 let v = args[0].text();
                 binaries(rows, |i, out| {
@@ -123,7 +125,7 @@ fn write_hex(bytes: &[u8], digits: &[u8; 16], out: &mut String) {
 }
 
 fn digest(function: &str, mut args: Vec<Node>, hex_of: HexOf) -> Res<Node> {
-    let arg = types::binary(function, args.remove(0))?;
+    let arg = coerce::binary(function, args.remove(0))?;
     Node::call(T::Utf8, vec![arg], move |args, rows| {
         let v = args[0].bytes();
         texts(rows, |i, out| v.at(i).map(|v| hex_of(v, out)))
@@ -132,8 +134,8 @@ fn digest(function: &str, mut args: Vec<Node>, hex_of: HexOf) -> Res<Node> {
 
 /// `sha2(value, bits)`: null for other lengths than 0 (which is 256), 224, 256, 384 and 512.
 fn sha2(mut args: Vec<Node>) -> Res<Node> {
-    let bits = types::int("sha2", args.remove(1))?;
-    let value = types::binary("sha2", args.remove(0))?;
+    let bits = coerce::int("sha2", args.remove(1))?;
+    let value = coerce::binary("sha2", args.remove(0))?;
     Node::call(T::Utf8, vec![value, bits], |args, rows| {
         let (v, bits) = (args[0].bytes(), args[1].prim::<Int32Type>());
         texts(rows, |i, out| {
@@ -153,13 +155,14 @@ fn sha2(mut args: Vec<Node>) -> Res<Node> {
 fn hex(arg: Node) -> Res<Node> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     match arg.data_type {
-        T::Utf8 | T::Binary => Node::call(T::Utf8, vec![types::binary("hex", arg)?], |args, rows| {
+        T::Utf8 | T::Binary => Node::call(T::Utf8, vec![coerce::binary("hex", arg)?], |args, rows| {
             let v = args[0].bytes();
             texts(rows, |i, out| v.at(i).map(|v| write_hex(v, DIGITS, out)))
         }),
         _ => {
             use std::fmt::Write;
-            let arg = if arg.is_null_literal() { cast(arg, &T::Int64)? } else { types::number("hex", arg, &T::Int64)? };
+            let arg =
+                if arg.is_null_literal() { cast(arg, &T::Int64)? } else { coerce::number("hex", arg, &T::Int64)? };
             Node::call(T::Utf8, vec![arg], |args, rows| {
                 let v = args[0].prim::<Int64Type>();
                 texts(rows, |i, out| write!(out, "{:X}", v.at(i)?).ok())
@@ -173,7 +176,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
 }
 
 /// Bytes of pairs of hexadecimal digits.
-pub(super) fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {
         return None;
     }

@@ -6,9 +6,11 @@ use arrow::array::{Array, ListBuilder, StringBuilder};
 use arrow::datatypes::Field;
 use regex::{Captures, Regex, RegexBuilder};
 
-use super::node::{Node, Res, bools, texts};
-use super::regex_translate::{END, translate};
-use super::types::{self, T, arity};
+use crate::fault::Res;
+use crate::text::regex_translate::{END, translate};
+use crate::values::coerce::{self, arity};
+use crate::values::node::{Node, bools, texts};
+use crate::values::spark_types::T;
 
 /// Compiles a function of regular expressions.
 pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
@@ -22,7 +24,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
             let Some(pattern) = Pattern::of(function, args.remove(1))? else {
                 return Ok(Some(Node::null(&T::Boolean)));
             };
-            let text = types::text(function, args.remove(0))?;
+            let text = coerce::text(function, args.remove(0))?;
             Node::call(T::Boolean, vec![text], move |args, rows| {
                 let v = args[0].text();
                 bools(rows, |i| Some(pattern.regex.is_match(v.at(i)?)))
@@ -44,7 +46,7 @@ struct Pattern {
 
 impl Pattern {
     fn of(function: &str, node: Node) -> Res<Option<Self>> {
-        let text = match types::text(function, node)?.const_text() {
+        let text = match coerce::text(function, node)?.const_text() {
             Some(Some(text)) => text,
             Some(None) => return Ok(None),
             None => return Err(format!("{function}: the pattern is to be a text, the same in each row").into()),
@@ -151,7 +153,7 @@ fn replacement(text: &str, groups: usize) -> Res<Vec<Part>> {
 
 fn replace(mut args: Vec<Node>) -> Res<Node> {
     const NAME: &str = "regexp_replace";
-    let with = types::text(NAME, args.remove(2))?;
+    let with = coerce::text(NAME, args.remove(2))?;
     let with = match with.const_text() {
         Some(Some(text)) => text,
         Some(None) => return Ok(Node::null(&T::Utf8)),
@@ -160,7 +162,7 @@ fn replace(mut args: Vec<Node>) -> Res<Node> {
     let Some(pattern) = Pattern::of(NAME, args.remove(1))? else { return Ok(Node::null(&T::Utf8)) };
     pattern.refuse_empty(NAME)?;
     let parts = replacement(&with, pattern.groups.len())?;
-    let text = types::text(NAME, args.remove(0))?;
+    let text = coerce::text(NAME, args.remove(0))?;
     Node::call(T::Utf8, vec![text], move |args, rows| {
         let v = args[0].text();
         texts(rows, |i, out| {
@@ -186,7 +188,7 @@ fn replace(mut args: Vec<Node>) -> Res<Node> {
 fn extract(mut args: Vec<Node>) -> Res<Node> {
     const NAME: &str = "regexp_extract";
     let group = match args.len() {
-        3 => match types::int(NAME, args.remove(2))?.const_int() {
+        3 => match coerce::int(NAME, args.remove(2))?.const_int() {
             Some(Some(group)) if group >= 0 => group as usize,
             _ => return Err("regexp_extract: the group is to be a number from 0, the same in each row".into()),
         },
@@ -200,7 +202,7 @@ fn extract(mut args: Vec<Node>) -> Res<Node> {
         )
         .into());
     }
-    let text = types::text(NAME, args.remove(0))?;
+    let text = coerce::text(NAME, args.remove(0))?;
     Node::call(T::Utf8, vec![text], move |args, rows| {
         let v = args[0].text();
         texts(rows, |i, out| {
@@ -217,7 +219,7 @@ fn extract(mut args: Vec<Node>) -> Res<Node> {
 fn split(mut args: Vec<Node>) -> Res<Node> {
     const NAME: &str = "split";
     let limit = match args.len() {
-        3 => match types::int(NAME, args.remove(2))?.const_int() {
+        3 => match coerce::int(NAME, args.remove(2))?.const_int() {
             Some(Some(limit)) => limit,
             _ => return Err("split: the limit is to be a number, the same in each row".into()),
         },
@@ -231,7 +233,7 @@ fn split(mut args: Vec<Node>) -> Res<Node> {
     if !characters {
         pattern.refuse_empty(NAME)?;
     }
-    let text = types::text(NAME, args.remove(0))?;
+    let text = coerce::text(NAME, args.remove(0))?;
     let field = Arc::new(Field::new("element", T::Utf8, false));
     Node::call(data_type, vec![text], move |args, rows| {
         let v = args[0].text();

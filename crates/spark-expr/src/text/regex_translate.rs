@@ -1,9 +1,9 @@
 //! Java's regular expressions written for the `regex` crate. What means something else there, or has no like, is refused.
 
-use super::node::Res;
+use crate::fault::Res;
 
 /// The name of the group that holds the line end which Java's `$` looks over.
-pub(super) const END: &str = "the_line_end_before_the_end";
+pub(crate) const END: &str = "the_line_end_before_the_end";
 
 struct Translation<'a> {
     pattern: &'a str,
@@ -15,7 +15,7 @@ struct Translation<'a> {
 }
 
 /// The pattern for the `regex` crate.
-pub(super) fn translate(pattern: &str) -> Res<String> {
+pub(crate) fn translate(pattern: &str) -> Res<String> {
     let mut t =
         Translation { pattern, chars: pattern.chars().collect(), at: 0, out: String::new(), fold: false, ends: 0 };
     if pattern.starts_with("(?i)") {

@@ -6,18 +6,20 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{kernels::cmp, nullif, take};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 
-use super::cast::cast;
-use super::compile::truth;
-use super::node::{Arg, Node, Res, bools, prims, texts};
-use super::types::{self, T, arity, is_atomic, is_integral, name};
+use crate::fault::Res;
+use crate::values::cast::cast;
+use crate::values::coerce::{self, arity};
+use crate::values::conditions::truth;
+use crate::values::node::{Arg, Node, bools, prims, texts};
+use crate::values::spark_types::{self, T, is_atomic, is_integral, name};
 
 /// Whether a struct has no field of this name.
-pub(super) fn lacks(base: &DataType, wanted: &str) -> bool {
+pub(crate) fn lacks(base: &DataType, wanted: &str) -> bool {
     matches!(base, T::Struct(fields) if !fields.iter().any(|f| f.name().eq_ignore_ascii_case(wanted)))
 }
 
 /// `base.field`, without case; of an array of structs, the fields of all.
-pub(super) fn field(base: Node, wanted: &str) -> Res<Node> {
+pub(crate) fn field(base: Node, wanted: &str) -> Res<Node> {
     let T::Struct(fields) = &base.data_type else {
         return Err(match base.data_type {
             T::Map(..) => format!("write a map's value as column['{wanted}']"),
@@ -30,7 +32,7 @@ pub(super) fn field(base: Node, wanted: &str) -> Res<Node> {
         let names: Vec<_> = fields.iter().map(|f| f.name().as_str()).collect();
         return Err(format!("there is no one field '{wanted}'; there are {}", names.join(", ")).into());
     };
-    let data_type = types::plain(field.data_type());
+    let data_type = spark_types::plain(field.data_type());
     let out = data_type.clone();
     Node::call(data_type, vec![base], move |args, _| {
         let base = args[0].array.as_struct();
@@ -90,7 +92,7 @@ fn bounds(array: &ArrayRef, row: usize) -> std::ops::Range<usize> {
 
 fn item_type(data_type: &DataType) -> DataType {
     match data_type {
-        T::List(item) => types::plain(item.data_type()),
+        T::List(item) => spark_types::plain(item.data_type()),
         _ => T::Null,
     }
 }
@@ -136,11 +138,11 @@ fn element(function: &str, base: Node, index: Node) -> Res<Node> {
 fn map_value(base: Node, key: Node) -> Res<Node> {
     let T::Map(entries, _) = &base.data_type else { return Err("it takes a map".into()) };
     let T::Struct(fields) = entries.data_type() else { return Err("it takes a map".into()) };
-    let (key_type, data_type) = (types::plain(fields[0].data_type()), types::plain(fields[1].data_type()));
+    let (key_type, data_type) = (spark_types::plain(fields[0].data_type()), spark_types::plain(fields[1].data_type()));
     let same = key.data_type == key_type
         || key.is_null_literal()
-        || types::tightest(&key.data_type, &key_type).is_some_and(|t| t == key_type);
-    if !same || !is_atomic(&key_type) || types::is_float(&key_type) {
+        || spark_types::tightest(&key.data_type, &key_type).is_some_and(|t| t == key_type);
+    if !same || !is_atomic(&key_type) || spark_types::is_float(&key_type) {
         return Err(format!("the map has keys of type {}, not {}", name(&key_type), name(&key.data_type)).into());
     }
     let out = data_type.clone();
@@ -194,8 +196,8 @@ fn contains(mut args: Vec<Node>) -> Res<Node> {
         T::List(_) => item_type(&base.data_type),
         other => return Err(format!("array_contains takes an array, not {}", name(other)).into()),
     };
-    let fits = types::tightest(&value.data_type, &item).is_some_and(|t| t == item);
-    if value.is_null_literal() || !fits || !is_atomic(&item) || types::is_float(&item) {
+    let fits = spark_types::tightest(&value.data_type, &item).is_some_and(|t| t == item);
+    if value.is_null_literal() || !fits || !is_atomic(&item) || spark_types::is_float(&item) {
         return Err(
             format!("array_contains: the array has {}, not {}: cast", name(&item), name(&value.data_type)).into()
         );
@@ -227,7 +229,7 @@ fn join(args: Vec<Node>) -> Res<Node> {
     let mut args = args.into_iter();
     let mut nodes: Vec<Node> = args.next().into_iter().collect();
     for arg in args {
-        nodes.push(types::text("array_join", arg)?);
+        nodes.push(coerce::text("array_join", arg)?);
     }
     Node::call(T::Utf8, nodes, |args, rows| {
         let items = plain_items(args[0].array.as_list::<i32>().values(), &T::Utf8)?;

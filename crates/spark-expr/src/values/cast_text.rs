@@ -2,17 +2,16 @@
 
 use arrow::datatypes::i256;
 
-use super::arithmetic::rescale;
-use super::calendar::{self, MICROS_PER_DAY, MICROS_PER_SECOND};
-pub(super) use super::java_double::{write_double, write_float};
-use super::zone::Zone;
+use crate::values::calendar::{self, MICROS_PER_DAY, MICROS_PER_SECOND};
+use crate::values::decimals::rescale;
+use crate::values::zone::Zone;
 
 /// Without blanks and control characters at both ends.
 fn trim_all(text: &str) -> &str {
     text.trim_matches(|c: char| c <= ' ' || ('\u{7f}'..='\u{9f}').contains(&c))
 }
 
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     let text = trim_all(text);
     let is = |words: [&str; 5]| words.iter().any(|w| text.eq_ignore_ascii_case(w));
     if is(["t", "true", "y", "yes", "1"]) {
@@ -25,7 +24,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Digits with a sign; a fraction is cut off.
-pub(super) fn integer(text: &str) -> Option<i64> {
+pub(crate) fn integer(text: &str) -> Option<i64> {
     let bytes = trim_all(text).as_bytes();
     let (negative, digits) = match bytes {
         [b'-', rest @ ..] => (true, rest),
@@ -51,7 +50,7 @@ pub(super) fn integer(text: &str) -> Option<i64> {
 }
 
 /// What Java's `parseDouble` takes, and `inf` and `nan` in any case.
-pub(super) fn float<F: std::str::FromStr>(text: &str) -> Option<F> {
+pub(crate) fn float<F: std::str::FromStr>(text: &str) -> Option<F> {
     let text = text.trim_matches(|c: char| c <= ' ');
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { "-" } else { "" };
@@ -85,7 +84,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// A decimal number with `scale` digits after the point, rounded half up.
-pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+pub(crate) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let text = text.trim_matches(|c: char| c <= ' ');
     if !is_number(text) {
         return None;
@@ -154,7 +153,7 @@ pub(super) fn write_decimal(value: i128, scale: i32, out: &mut String) {
 }
 
 /// `yyyy[-[m]m[-[d]d]]`, with anything after a blank or T behind the day.
-pub(super) fn date(text: &str) -> Option<i32> {
+pub(crate) fn date(text: &str) -> Option<i32> {
     let bytes = trim_all(text).as_bytes();
     let mut segments = [1i64; 3];
     let (mut i, mut value, mut digits, mut j, mut sign) = (0usize, 0i64, 0u32, 0usize, 1i64);
@@ -191,7 +190,7 @@ pub(super) fn date(text: &str) -> Option<i32> {
 }
 
 /// A date, and a time and zone behind it; a time alone, which would be today's, is none.
-pub(super) fn timestamp(text: &str, zoned: bool) -> Option<i64> {
+pub(crate) fn timestamp(text: &str, zoned: bool) -> Option<i64> {
     let text = trim_all(text);
     let bytes = text.as_bytes();
     let mut segments = [1i64, 1, 1, 0, 0, 0, 0];

@@ -6,8 +6,10 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 
+use crate::values::spark_types::is_atomic;
+
 /// A hash that Spark chains over values.
-pub(super) trait Hasher: Copy {
+pub(crate) trait Hasher: Copy {
     fn int(self, value: i32) -> Self;
     fn long(self, value: i64) -> Self;
     fn bytes(self, value: &[u8]) -> Self;
@@ -15,7 +17,7 @@ pub(super) trait Hasher: Copy {
 
 /// Murmur3 of 32 bits.
 #[derive(Clone, Copy)]
-pub(super) struct Murmur3(pub i32);
+pub(crate) struct Murmur3(pub i32);
 
 impl Murmur3 {
     fn mix(self, value: i32) -> Self {
@@ -58,7 +60,7 @@ impl Hasher for Murmur3 {
 
 /// xxHash of 64 bits.
 #[derive(Clone, Copy)]
-pub(super) struct XxHash64(pub i64);
+pub(crate) struct XxHash64(pub i64);
 
 const P1: u64 = 0x9e37_79b1_85eb_ca87;
 const P2: u64 = 0xc2b2_ae3d_27d4_eb4f;
@@ -129,17 +131,17 @@ impl Hasher for XxHash64 {
 }
 
 /// Whether values of the type have a hash here.
-pub(super) fn hashable(data_type: &DataType) -> bool {
+pub(crate) fn hashable(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) => hashable(item.data_type()),
         DataType::Struct(fields) => fields.iter().all(|f| hashable(f.data_type())),
         DataType::Null => true,
-        other => super::types::is_atomic(other),
+        other => is_atomic(other),
     }
 }
 
 /// The hash with a value's; null leaves it.
-pub(super) fn update<H: Hasher>(h: H, array: &ArrayRef, row: usize) -> H {
+pub(crate) fn update<H: Hasher>(h: H, array: &ArrayRef, row: usize) -> H {
     if array.is_null(row) {
         return h;
     }

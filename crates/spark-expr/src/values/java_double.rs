@@ -13,7 +13,7 @@ const EXP_SHIFT: i32 = 52;
 const HIDDEN_BIT: u64 = 1 << 52;
 
 /// `Double.toString`.
-pub(super) fn write_double(value: f64, out: &mut String) {
+pub(crate) fn write_double(value: f64, out: &mut String) {
     let bits = value.to_bits();
     let exponent = (bits >> 52 & 0x7ff) as i32;
     let fraction = bits & (HIDDEN_BIT - 1);

@@ -1,8 +1,10 @@
 //! `get_json_object`: a value of a JSON text by a path such as `$.a.b[0]`.
 
-use super::cast_text::write_double;
-use super::node::{Node, Res, texts};
-use super::types::{self, T, arity};
+use crate::fault::Res;
+use crate::values::coerce::{self, arity};
+use crate::values::java_double::write_double;
+use crate::values::node::{Node, texts};
+use crate::values::spark_types::T;
 
 enum Step {
     Key(String),
@@ -15,7 +17,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         return Ok(None);
     }
     arity(function, args, 2, 2)?;
-    let path = match types::text(function, args.remove(1))?.const_text() {
+    let path = match coerce::text(function, args.remove(1))?.const_text() {
         Some(Some(path)) => path,
         Some(None) => return Ok(Some(Node::null(&T::Utf8))),
         None => return Err("get_json_object: the path is to be a text, the same in each row".into()),
@@ -23,7 +25,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
     let steps = steps(&path).ok_or_else(|| {
         format!("get_json_object: the path '{path}' is not supported: write $, .key, ['key'] and [0]")
     })?;
-    let text = types::text(function, args.remove(0))?;
+    let text = coerce::text(function, args.remove(0))?;
     Node::call(T::Utf8, vec![text], move |args, rows| {
         let v = args[0].text();
         texts(rows, |i, out| {

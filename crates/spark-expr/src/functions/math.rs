@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, i256};
 
-use super::arithmetic::{decimal_array, rescale};
-use super::cast::cast;
-use super::cast_text::write_double;
-use super::node::{Node, Res, prims};
-use super::types::{self, T, arity, is_decimal, is_integral, is_numeric, name};
+use crate::fault::Res;
+use crate::values::cast::cast;
+use crate::values::coerce::{self, arity};
+use crate::values::decimals::{decimal_array, rescale};
+use crate::values::java_double::write_double;
+use crate::values::node::{Node, prims};
+use crate::values::spark_types::{self, T, is_decimal, is_integral, is_numeric, name};
 
 /// Compiles a function of numbers.
 pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
@@ -64,7 +66,7 @@ fn power(base: f64, exponent: f64) -> f64 {
 }
 
 fn doubles(function: &str, args: Vec<Node>) -> Res<Vec<Node>> {
-    args.into_iter().map(|a| types::number(function, a, &T::Float64)).collect()
+    args.into_iter().map(|a| coerce::number(function, a, &T::Float64)).collect()
 }
 
 fn double(function: &str, args: Vec<Node>, f: fn(f64) -> f64) -> Res<Node> {
@@ -90,7 +92,7 @@ fn to_whole(function: &str, arg: Node) -> Res<Node> {
             })
         }
         _ => {
-            let arg = types::number(function, arg, &T::Float64)?;
+            let arg = coerce::number(function, arg, &T::Float64)?;
             Node::call(T::Int64, vec![arg], move |args, rows| {
                 let v = args[0].prim::<Float64Type>();
                 prims::<Int64Type>(&T::Int64, rows, |i| v.at(i).map(|v| if up { v.ceil() } else { v.floor() } as i64))
@@ -113,7 +115,7 @@ fn round_decimal(value: i128, scale: i32, to: i32, even: bool) -> Option<i128> {
 
 fn round(function: &str, mut args: Vec<Node>) -> Res<Node> {
     let to = match args.len() {
-        2 => match types::int(function, args.remove(1))?.const_int() {
+        2 => match coerce::int(function, args.remove(1))?.const_int() {
             Some(Some(to)) => to,
             _ => return Err(format!("{function}: the scale is to be a number, the same in each row").into()),
         },
@@ -228,7 +230,7 @@ fn bits(function: &str, mut args: Vec<Node>) -> Res<Node> {
     let (Some(b), Some(a)) = (args.pop(), args.pop()) else { return Err("it takes two integers".into()) };
     integral(function, &a)?;
     integral(function, &b)?;
-    let data_type = types::tightest(&a.data_type, &b.data_type).unwrap_or(T::Int64);
+    let data_type = spark_types::tightest(&a.data_type, &b.data_type).unwrap_or(T::Int64);
     let operator = function.to_owned();
     let args = vec![cast(a, &data_type)?, cast(b, &data_type)?];
     let out = data_type.clone();
@@ -255,7 +257,7 @@ fn bits(function: &str, mut args: Vec<Node>) -> Res<Node> {
 /// Shifts of 32 or 64 bits, by the low bits of the distance as Java's.
 fn shift(function: &str, mut args: Vec<Node>) -> Res<Node> {
     let (Some(by), Some(mut value)) = (args.pop(), args.pop()) else { return Err("it takes two integers".into()) };
-    let by = types::int(function, by)?;
+    let by = coerce::int(function, by)?;
     if is_decimal(&value.data_type) || integral(function, &value).is_err() {
         return Err(format!("{function} takes an integer, not {}", name(&value.data_type)).into());
     }

@@ -1,14 +1,16 @@
 //! `+ - * / % div` and their like: integers wrap, decimals that are too large and divisions by zero are null.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, Datum};
+use arrow::array::Datum;
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, i256};
 
-use super::cast::cast;
-use super::node::{Node, Res, prims};
-use super::types::{self, T, as_decimal, is_decimal, is_float, is_integral, is_numeric, is_time, name};
+use crate::fault::Res;
+use crate::functions::datetime::add_days;
+use crate::values::cast::cast;
+use crate::values::coerce;
+use crate::values::decimals::{adjust, divide_half_up, power_of_ten, rescale};
+use crate::values::node::{Node, prims};
+use crate::values::spark_types::{self, T, as_decimal, is_decimal, is_float, is_integral, is_numeric, is_time, name};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Op {
@@ -34,13 +36,13 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "negative" | "positive" | "abs" => return sign(function, args).map(Some),
         _ => return Ok(None),
     };
-    types::arity(function, args, 2, 2)?;
+    coerce::arity(function, args, 2, 2)?;
     let (Some(right), Some(left)) = (args.pop(), args.pop()) else { return Ok(None) };
     binary(function, op, left, right).map(Some)
 }
 
 fn sign(function: &str, args: &mut Vec<Node>) -> Res<Node> {
-    types::arity(function, args, 1, 1)?;
+    coerce::arity(function, args, 1, 1)?;
     let mut arg = args.remove(0);
     if matches!(arg.data_type, T::Utf8 | T::Null) {
         arg = cast(arg, &T::Float64)?;
@@ -120,7 +122,7 @@ fn binary(function: &str, op: Op, mut left: Node, mut right: Node) -> Res<Node> 
         Op::Divide => T::Float64,
         Op::Quotient => T::Int64,
         _ if some_decimal => T::Float64,
-        _ => types::tightest(&left.data_type, &right.data_type).unwrap_or(T::Float64),
+        _ => spark_types::tightest(&left.data_type, &right.data_type).unwrap_or(T::Float64),
     };
     let args = vec![cast(left, &data_type)?, cast(right, &data_type)?];
     let out = data_type.clone();
@@ -186,9 +188,9 @@ fn binary(function: &str, op: Op, mut left: Node, mut right: Node) -> Res<Node> 
 fn date_arithmetic(function: &str, op: Op, left: Node, right: Node) -> Res<Node> {
     let days = |node: &Node| is_integral(&node.data_type) && node.data_type != T::Int64;
     match op {
-        Op::Add if left.data_type == T::Date32 && days(&right) => super::datetime::add_days(left, right, 1),
-        Op::Add if right.data_type == T::Date32 && days(&left) => super::datetime::add_days(right, left, 1),
-        Op::Subtract if left.data_type == T::Date32 && days(&right) => super::datetime::add_days(left, right, -1),
+        Op::Add if left.data_type == T::Date32 && days(&right) => add_days(left, right, 1),
+        Op::Add if right.data_type == T::Date32 && days(&left) => add_days(right, left, 1),
+        Op::Subtract if left.data_type == T::Date32 && days(&right) => add_days(left, right, -1),
         _ => Err(format!(
             "{} {function} {} is not supported: use date_add, add_months, datediff, or unix_micros and timestamp_micros",
             name(&left.data_type),
@@ -210,46 +212,6 @@ fn decimal(node: Node) -> Res<Node> {
         precision = value.unsigned_abs().to_string().len() as u8;
     }
     cast(node, &T::Decimal128(precision, scale))
-}
-
-/// A precision and scale, the scale cut where 38 digits do not hold both.
-pub(super) fn adjust(precision: i32, scale: i32) -> (u8, i8) {
-    if precision <= 38 {
-        return (precision as u8, scale as i8);
-    }
-    let whole = precision - scale;
-    (38, (38 - whole).max(scale.min(6)) as i8)
-}
-
-/// 10 to a power that 256 bits hold.
-pub(super) fn power_of_ten(exponent: u32) -> Option<i256> {
-    i256::from_i128(10).checked_pow(exponent)
-}
-
-/// A quotient rounded half up (away from zero).
-pub(super) fn divide_half_up(a: i256, b: i256) -> Option<i256> {
-    let quotient = a.checked_div(b)?;
-    let rest = a.checked_rem(b)?;
-    let twice = rest.checked_abs()?.checked_mul(i256::from_i128(2))?;
-    if twice < b.checked_abs()? {
-        return Some(quotient);
-    }
-    let up = if (a < i256::ZERO) == (b < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };
-    quotient.checked_add(up)
-}
-
-/// A value of `scale` with another scale and at most `precision` digits, else none.
-pub(super) fn rescale(value: i256, scale: i32, precision: u8, to: i32) -> Option<i128> {
-    let value = match to - scale {
-        0 => value,
-        up @ 1.. => value.checked_mul(power_of_ten(up as u32)?)?,
-        down => match power_of_ten(-down as u32) {
-            Some(power) => divide_half_up(value, power)?,
-            None => i256::ZERO,
-        },
-    };
-    let value = value.to_i128()?;
-    (value.unsigned_abs() < 10u128.pow(u32::from(precision))).then_some(value)
 }
 
 fn decimals(op: Op, left: Node, right: Node) -> Res<Node> {
@@ -327,13 +289,4 @@ fn decimals(op: Op, left: Node, right: Node) -> Res<Node> {
             rescale(value, from, precision, result_scale)
         })
     })
-}
-
-/// Shared by those who make arrays of decimals.
-pub(super) fn decimal_array(
-    data_type: &T,
-    rows: usize,
-    value: impl FnMut(usize) -> Option<i128>,
-) -> Res<Arc<dyn Array>> {
-    prims::<Decimal128Type>(data_type, rows, value)
 }

@@ -2,13 +2,14 @@
 
 use arrow::datatypes::DataType;
 
-use super::node::Res;
-use super::parse::{Ast, Parser, call, ntz_type, timestamp_type};
-use super::token::Token;
+use crate::fault::Res;
+use crate::syntax::parse::{Ast, Parser, call};
+use crate::syntax::token::Token;
+use crate::values::spark_types::{ntz_type, timestamp_type};
 
 impl Parser {
     /// `TRIM([BOTH | LEADING | TRAILING] [characters FROM] text)`.
-    pub(super) fn trim(&mut self) -> Res<Ast> {
+    pub(crate) fn trim(&mut self) -> Res<Ast> {
         let name = if self.keyword("LEADING") {
             "ltrim"
         } else if self.keyword("TRAILING") {
@@ -33,7 +34,7 @@ impl Parser {
     }
 
     /// A CASE as `case(condition, value, …, otherwise)`.
-    pub(super) fn case(&mut self) -> Res<Ast> {
+    pub(crate) fn case(&mut self) -> Res<Ast> {
         self.at += 1;
         let operand = if self.is_keyword(0, "WHEN") { None } else { Some(self.expression()?) };
         let mut args = Vec::new();
@@ -56,7 +57,7 @@ impl Parser {
         Ok(call("case", args))
     }
 
-    pub(super) fn data_type(&mut self) -> Res<DataType> {
+    pub(crate) fn data_type(&mut self) -> Res<DataType> {
         let Token::Word(name) = self.next() else {
             self.at -= 1;
             return Err(self.unexpected("a type"));

@@ -2,42 +2,33 @@
 
 use arrow::datatypes::{Int32Type, Int64Type};
 
-use super::compile::call;
-use super::node::{Arg, Node, Res, bools, prims, texts};
-use super::strings::{byte_at, lower};
-use super::types::{self, T, arity, name};
+use crate::fault::Res;
+use crate::functions::strings::{byte_at, limit, lower};
+use crate::values::cast::cast;
+use crate::values::coerce::{self, arity};
+use crate::values::node::{Arg, Node, bools, prims, texts};
+use crate::values::spark_types::{T, name, timestamp_type};
 
 /// Compiles a function of texts.
 pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
     if let Some(to) = cast_of(function) {
         arity(function, args, 1, 1)?;
-        return super::cast::cast(args.remove(0), &to).map(Some);
+        return cast(args.remove(0), &to).map(Some);
     }
     let mut take = |min, max| -> Res<Vec<Node>> {
         arity(function, args, min, max)?;
         Ok(std::mem::take(args))
     };
-    let all_text = |args: Vec<Node>| args.into_iter().map(|a| types::text(function, a)).collect::<Res<Vec<_>>>();
+    let all_text = |args: Vec<Node>| args.into_iter().map(|a| coerce::text(function, a)).collect::<Res<Vec<_>>>();
     Ok(Some(match function {
         "repeat" => {
             let mut args = take(2, 2)?;
-            let count = types::int(function, args.remove(1))?;
-            let text = types::text(function, args.remove(0))?;
-            Node::call(T::Utf8, vec![text, count], |args, rows| {
-                let (v, count) = (args[0].text(), args[1].prim::<Int32Type>());
-                limit(rows, |i| Some(v.at(i)?.len() as i64 * i64::from(count.at(i)?)))?;
-                texts(rows, |i, out| {
-                    let text = v.at(i)?;
-                    for _ in 0..count.at(i)?.max(0) {
-                        out.push_str(text);
-                    }
-                    Some(())
-                })
-            })?
+            let count = args.remove(1);
+            repeat(function, args.remove(0), count)?
         }
-        "space" => call("repeat", vec![Node::text(" "), take(1, 1)?.remove(0)])?,
+        "space" => repeat("repeat", Node::text(" "), take(1, 1)?.remove(0))?,
         "chr" | "char" => {
-            let code = types::number(function, take(1, 1)?.remove(0), &T::Int64)?;
+            let code = coerce::number(function, take(1, 1)?.remove(0), &T::Int64)?;
             Node::call(T::Utf8, vec![code], |args, rows| {
                 let v = args[0].prim::<Int64Type>();
                 texts(rows, |i, out| {
@@ -100,7 +91,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "split_part" => split_part(take(3, 3)?)?,
         "substring_index" => {
             let mut args = take(3, 3)?;
-            let count = types::int(function, args.remove(2))?;
+            let count = coerce::int(function, args.remove(2))?;
             let mut args = all_text(args)?;
             args.push(count);
             Node::call(T::Utf8, args, |args, rows| {
@@ -116,13 +107,20 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
     }))
 }
 
-/// Refuses texts that would fill the memory.
-pub(super) fn limit(rows: usize, length: impl FnMut(usize) -> Option<i64>) -> Res<()> {
-    const MAX_LENGTH: i64 = 64 << 20;
-    match (0..rows).filter_map(length).any(|length| length > MAX_LENGTH) {
-        true => Err("it makes a text longer than 64 MiB".into()),
-        false => Ok(()),
-    }
+fn repeat(function: &str, text: Node, count: Node) -> Res<Node> {
+    let count = coerce::int(function, count)?;
+    let text = coerce::text(function, text)?;
+    Node::call(T::Utf8, vec![text, count], |args, rows| {
+        let (v, count) = (args[0].text(), args[1].prim::<Int32Type>());
+        limit(rows, |i| Some(v.at(i)?.len() as i64 * i64::from(count.at(i)?)))?;
+        texts(rows, |i, out| {
+            let text = v.at(i)?;
+            for _ in 0..count.at(i)?.max(0) {
+                out.push_str(text);
+            }
+            Some(())
+        })
+    })
 }
 
 /// Types whose name is a function, too.
@@ -139,7 +137,7 @@ fn cast_of(function: &str) -> Option<T> {
         "string" => T::Utf8,
         "binary" => T::Binary,
         "date" => T::Date32,
-        "timestamp" => super::parse::timestamp_type(),
+        "timestamp" => timestamp_type(),
         _ => return None,
     })
 }
@@ -158,10 +156,10 @@ fn find(text: &str, part: &str, from: i64) -> i32 {
 
 fn locate(function: &str, mut args: Vec<Node>) -> Res<Node> {
     let start = match args.len() {
-        3 => Some(types::int(function, args.remove(2))?),
+        3 => Some(coerce::int(function, args.remove(2))?),
         _ => None,
     };
-    let mut args = args.into_iter().map(|a| types::text(function, a)).collect::<Res<Vec<_>>>()?;
+    let mut args = args.into_iter().map(|a| coerce::text(function, a)).collect::<Res<Vec<_>>>()?;
     args.extend(start);
     Node::call(T::Int32, args, |args, rows| {
         let (part, v) = (args[0].text(), args[1].text());
@@ -182,11 +180,11 @@ fn locate(function: &str, mut args: Vec<Node>) -> Res<Node> {
 }
 
 fn split_part(mut args: Vec<Node>) -> Res<Node> {
-    let number = types::int("split_part", args.remove(2))?;
+    let number = coerce::int("split_part", args.remove(2))?;
     if number.const_int() == Some(Some(0)) {
         return Err("split_part counts from 1, or from the end below 0: 0 is no part".into());
     }
-    let mut args = args.into_iter().map(|a| types::text("split_part", a)).collect::<Res<Vec<_>>>()?;
+    let mut args = args.into_iter().map(|a| coerce::text("split_part", a)).collect::<Res<Vec<_>>>()?;
     args.push(number);
     Node::call(T::Utf8, args, |args, rows| {
         let (v, delimiter, number) = (args[0].text(), args[1].text(), args[2].prim::<Int32Type>());
@@ -317,7 +315,7 @@ fn like(function: &str, mut args: Vec<Node>) -> Res<Node> {
     if fold && (escape.is_alphabetic()) {
         return Err("ESCAPE of ILIKE takes no letter".into());
     }
-    let mut args = args.into_iter().map(|a| types::text(function, a)).collect::<Res<Vec<_>>>()?;
+    let mut args = args.into_iter().map(|a| coerce::text(function, a)).collect::<Res<Vec<_>>>()?;
     let lowered = |text: &str| {
         let mut out = String::new();
         if fold {

@@ -1,10 +1,10 @@
 //! The proleptic Gregorian calendar, as Spark 3 and java.time have it.
 
-pub(super) const MICROS_PER_SECOND: i64 = 1_000_000;
-pub(super) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+pub(crate) const MICROS_PER_SECOND: i64 = 1_000_000;
+pub(crate) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
 /// Days since 1970-01-01 of a date that exists.
-pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let y = if month <= 2 { year - 1 } else { year };
     let era = y.div_euclid(400);
     let year_of_era = y.rem_euclid(400);
@@ -15,7 +15,7 @@ pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 }
 
 /// Year, month and day of the days since 1970-01-01.
-pub(super) fn civil_from_days(days: i64) -> (i64, u32, u32) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
@@ -31,7 +31,7 @@ pub(super) fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-pub(super) fn month_length(year: i64, month: u32) -> u32 {
+pub(crate) fn month_length(year: i64, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
         2 if is_leap(year) => 29,
@@ -41,42 +41,42 @@ pub(super) fn month_length(year: i64, month: u32) -> u32 {
 }
 
 /// Days since 1970-01-01, where there is such a date and 32 bits hold it.
-pub(super) fn date(year: i64, month: i64, day: i64) -> Option<i32> {
+pub(crate) fn date(year: i64, month: i64, day: i64) -> Option<i32> {
     let month = u32::try_from(month).ok().filter(|m| (1..=12).contains(m))?;
     let day = u32::try_from(day).ok().filter(|d| (1..=month_length(year, month)).contains(d))?;
     i32::try_from(days_from_civil(year, month, day)).ok()
 }
 
 /// The date moved by months; its day is cut to the month's length.
-pub(super) fn add_months(days: i32, months: i64) -> Option<i32> {
+pub(crate) fn add_months(days: i32, months: i64) -> Option<i32> {
     let (year, month, day) = civil_from_days(i64::from(days));
     let total = year * 12 + i64::from(month) - 1 + months;
     let (year, month) = (total.div_euclid(12), total.rem_euclid(12) as u32 + 1);
     i32::try_from(days_from_civil(year, month, day.min(month_length(year, month)))).ok()
 }
 
-pub(super) fn day_of_year(days: i64) -> i64 {
+pub(crate) fn day_of_year(days: i64) -> i64 {
     days - days_from_civil(civil_from_days(days).0, 1, 1) + 1
 }
 
 /// 0 for Monday to 6 for Sunday.
-pub(super) fn weekday(days: i64) -> i64 {
+pub(crate) fn weekday(days: i64) -> i64 {
     (days + 3).rem_euclid(7)
 }
 
 /// The ISO year and week.
-pub(super) fn iso_week(days: i64) -> (i64, i64) {
+pub(crate) fn iso_week(days: i64) -> (i64, i64) {
     let thursday = days - weekday(days) + 3;
     (civil_from_days(thursday).0, (day_of_year(thursday) - 1) / 7 + 1)
 }
 
 /// A time apart into its day and the microseconds of it.
-pub(super) fn split_micros(micros: i64) -> (i64, i64) {
+pub(crate) fn split_micros(micros: i64) -> (i64, i64) {
     (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY))
 }
 
 /// The year as Spark writes it: four digits at least, with a sign where it has more.
-pub(super) fn write_year(year: i64, out: &mut String) {
+pub(crate) fn write_year(year: i64, out: &mut String) {
     use std::fmt::Write;
     let _ = match year {
         0..=9999 => write!(out, "{year:04}"),

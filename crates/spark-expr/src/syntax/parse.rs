@@ -1,13 +1,13 @@
 //! Spark's grammar of expressions.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 
-use super::node::Res;
-use super::token::{Token, tokens};
+use crate::fault::Res;
+use crate::syntax::token::{Token, tokens};
 
 /// An expression as written. Operators are calls of functions with the operator's name.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Ast {
+pub(crate) enum Ast {
     Null,
     Bool(bool),
     Number(String),
@@ -21,18 +21,8 @@ pub(super) enum Ast {
     TryCast(Box<Ast>, DataType),
 }
 
-/// The type TIMESTAMP.
-pub(super) fn timestamp_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-/// The type TIMESTAMP_NTZ.
-pub(super) fn ntz_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, None)
-}
-
 /// Parses `expression AS name`.
-pub(super) fn parse_column(sql: &str) -> Res<(Ast, String)> {
+pub(crate) fn parse_column(sql: &str) -> Res<(Ast, String)> {
     let mut parser = Parser::new(sql)?;
     let expr = parser.expression()?;
     let explicit = parser.keyword("AS");
@@ -53,7 +43,7 @@ pub(super) fn parse_column(sql: &str) -> Res<(Ast, String)> {
 }
 
 /// Parses an expression without a name.
-pub(super) fn parse_expression(sql: &str) -> Res<Ast> {
+pub(crate) fn parse_expression(sql: &str) -> Res<Ast> {
     let mut parser = Parser::new(sql)?;
     let expr = parser.expression()?;
     match parser.peek() {
@@ -89,15 +79,15 @@ const RESERVED: [&str; 22] = [
     "ELSE", "END", "FROM", "FOR", "ESCAPE", "SELECT", "EXISTS", "DISTINCT",
 ];
 
-pub(super) struct Parser {
+pub(crate) struct Parser {
     tokens: Vec<(Token, usize)>,
-    pub(super) at: usize,
+    pub(crate) at: usize,
     depth: usize,
     /// Nodes of expressions that stand in the tree once more than in the text.
     copied: usize,
 }
 
-pub(super) fn call(name: &str, args: Vec<Ast>) -> Ast {
+pub(crate) fn call(name: &str, args: Vec<Ast>) -> Ast {
     Ast::Call(name.to_owned(), args)
 }
 
@@ -107,7 +97,7 @@ impl Parser {
     }
 
     /// A copy of an expression that BETWEEN and CASE need twice.
-    pub(super) fn copy(&mut self, expr: &Ast) -> Res<Ast> {
+    pub(crate) fn copy(&mut self, expr: &Ast) -> Res<Ast> {
         self.copied += size(expr);
         if self.copied > MAX_COPIED {
             return Err("its BETWEENs and CASEs are nested too deep".into());
@@ -123,7 +113,7 @@ impl Parser {
         self.tokens.get(self.at + by).map_or(&Token::End, |t| &t.0)
     }
 
-    pub(super) fn next(&mut self) -> Token {
+    pub(crate) fn next(&mut self) -> Token {
         let token = self.peek().clone();
         self.at += 1;
         token
@@ -145,7 +135,7 @@ impl Parser {
         found
     }
 
-    pub(super) fn unexpected(&self, wanted: &str) -> super::node::Fault {
+    pub(super) fn unexpected(&self, wanted: &str) -> crate::fault::Fault {
         let position = self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |t| t.1);
         let found = match self.peek() {
             Token::Word(w) | Token::Number(w) => format!("'{w}'"),
@@ -165,7 +155,7 @@ impl Parser {
         if self.keyword(word) { Ok(()) } else { Err(self.unexpected(word)) }
     }
 
-    pub(super) fn expression(&mut self) -> Res<Ast> {
+    pub(crate) fn expression(&mut self) -> Res<Ast> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(format!("it is nested deeper than {MAX_DEPTH} levels").into());

@@ -5,16 +5,18 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 
-use super::calendar::{
+use crate::fault::Res;
+use crate::functions::refused;
+use crate::text::pattern::{DAYS, Pattern};
+use crate::values::calendar::{
     self, MICROS_PER_DAY, MICROS_PER_SECOND, add_months, civil_from_days, day_of_year, iso_week, month_length, weekday,
 };
-use super::cast::cast;
-use super::compile::call;
-use super::node::{Node, Res, prims, texts};
-use super::parse::timestamp_type;
-use super::pattern::Pattern;
-use super::types::{self, T, arity, is_integral, name};
-use super::zone::Zone;
+use crate::values::cast::cast;
+use crate::values::coerce::{self, arity};
+use crate::values::node::{Node, prims, texts};
+use crate::values::spark_types::timestamp_type;
+use crate::values::spark_types::{T, is_integral, name};
+use crate::values::zone::Zone;
 
 type Part = fn(i64) -> i64;
 
@@ -40,7 +42,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         _ => None,
     };
     if let Some(part) = date_part {
-        return of_date(types::date(function, take(1, 1)?.remove(0))?, part).map(Some);
+        return of_date(coerce::date(function, take(1, 1)?.remove(0))?, part).map(Some);
     }
     let time_part: Option<Part> = match function {
         "hour" => Some(|m| m.rem_euclid(MICROS_PER_DAY) / (3600 * MICROS_PER_SECOND)),
@@ -49,7 +51,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         _ => None,
     };
     if let Some(part) = time_part {
-        let arg = types::timestamp(function, take(1, 1)?.remove(0))?;
+        let arg = coerce::timestamp(function, take(1, 1)?.remove(0))?;
         return Node::call(T::Int32, vec![arg], move |args, rows| {
             let v = args[0].prim::<TimestampMicrosecondType>();
             prims::<Int32Type>(&T::Int32, rows, |i| v.at(i).map(|v| part(v) as i32))
@@ -65,7 +67,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "unix_timestamp" | "to_unix_timestamp" => unix_timestamp(function, take(1, 2)?)?,
         "from_unixtime" => {
             let mut args = take(1, 2)?;
-            let seconds = types::number(function, args.remove(0), &T::Int64)?;
+            let seconds = coerce::number(function, args.remove(0), &T::Int64)?;
             let pattern = pattern(function, args.pop().unwrap_or_else(|| Node::text(DEFAULT_PATTERN)), false)?;
             let micros = Node::call(timestamp_type(), vec![seconds], |args, rows| {
                 let v = args[0].prim::<Int64Type>();
@@ -77,7 +79,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "date_format" => {
             let mut args = take(2, 2)?;
             let pattern = pattern(function, args.remove(1), false)?;
-            formatted(types::timestamp(function, args.remove(0))?, pattern)?
+            formatted(coerce::timestamp(function, args.remove(0))?, pattern)?
         }
         "unix_seconds" => of_timestamp(function, take(1, 1)?, |m| m.div_euclid(MICROS_PER_SECOND))?,
         "unix_millis" => of_timestamp(function, take(1, 1)?, |m| m.div_euclid(1_000))?,
@@ -86,7 +88,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "timestamp_millis" => timestamp_of(function, take(1, 1)?, 1_000)?,
         "timestamp_micros" => timestamp_of(function, take(1, 1)?, 1)?,
         "date_from_unix_date" => {
-            let days = types::int(function, take(1, 1)?.remove(0))?;
+            let days = coerce::int(function, take(1, 1)?.remove(0))?;
             Node::call(T::Date32, vec![days], |args, rows| {
                 let v = args[0].prim::<Int32Type>();
                 prims::<Date32Type>(&T::Date32, rows, |i| v.at(i))
@@ -102,8 +104,8 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         }
         "datediff" | "date_diff" => {
             let mut args = take(2, 2)?;
-            let start = types::date(function, args.remove(1))?;
-            let end = types::date(function, args.remove(0))?;
+            let start = coerce::date(function, args.remove(1))?;
+            let end = coerce::date(function, args.remove(0))?;
             Node::call(T::Int32, vec![end, start], |args, rows| {
                 let (a, b) = (args[0].prim::<Date32Type>(), args[1].prim::<Date32Type>());
                 prims::<Int32Type>(&T::Int32, rows, |i| Some(a.at(i)?.wrapping_sub(b.at(i)?)))
@@ -111,8 +113,8 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         }
         "add_months" => {
             let mut args = take(2, 2)?;
-            let months = types::int(function, args.remove(1))?;
-            let date = types::date(function, args.remove(0))?;
+            let months = coerce::int(function, args.remove(1))?;
+            let date = coerce::date(function, args.remove(0))?;
             Node::call(T::Date32, vec![date, months], |args, rows| {
                 let (d, m) = (args[0].prim::<Date32Type>(), args[1].prim::<Int32Type>());
                 prims::<Date32Type>(&T::Date32, rows, |i| add_months(d.at(i)?, i64::from(m.at(i)?)))
@@ -120,7 +122,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         }
         "months_between" => months_between(take(2, 3)?)?,
         "last_day" => {
-            let date = types::date(function, take(1, 1)?.remove(0))?;
+            let date = coerce::date(function, take(1, 1)?.remove(0))?;
             of_date_to_date(date, |d| {
                 let (year, month, day) = civil_from_days(d);
                 d + i64::from(month_length(year, month) - day)
@@ -128,7 +130,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         }
         "next_day" => next_day(take(2, 2)?)?,
         "make_date" => {
-            let args = take(3, 3)?.into_iter().map(|a| types::int(function, a)).collect::<Res<Vec<_>>>()?;
+            let args = take(3, 3)?.into_iter().map(|a| coerce::int(function, a)).collect::<Res<Vec<_>>>()?;
             Node::call(T::Date32, args, |args, rows| {
                 let part = |k: usize| args[k].prim::<Int32Type>();
                 let (y, m, d) = (part(0), part(1), part(2));
@@ -166,7 +168,7 @@ fn of_date_to_date(date: Node, part: Part) -> Res<Node> {
 }
 
 fn of_timestamp(function: &str, mut args: Vec<Node>, part: Part) -> Res<Node> {
-    let arg = types::timestamp(function, args.remove(0))?;
+    let arg = coerce::timestamp(function, args.remove(0))?;
     Node::call(T::Int64, vec![arg], move |args, rows| {
         let v = args[0].prim::<TimestampMicrosecondType>();
         prims::<Int64Type>(&T::Int64, rows, |i| v.at(i).map(part))
@@ -175,7 +177,7 @@ fn of_timestamp(function: &str, mut args: Vec<Node>, part: Part) -> Res<Node> {
 
 /// A date moved by `sign` times the days.
 pub(super) fn add_days(date: Node, days: Node, sign: i32) -> Res<Node> {
-    let args = vec![types::date("date_add", date)?, cast(days, &T::Int32)?];
+    let args = vec![coerce::date("date_add", date)?, cast(days, &T::Int32)?];
     Node::call(T::Date32, args, move |args, rows| {
         let (d, n) = (args[0].prim::<Date32Type>(), args[1].prim::<Int32Type>());
         prims::<Date32Type>(&T::Date32, rows, |i| Some(d.at(i)?.wrapping_add(n.at(i)?.wrapping_mul(sign))))
@@ -200,7 +202,7 @@ fn part_by_name(mut args: Vec<Node>) -> Res<Node> {
         "MINUTE" | "M" | "MIN" | "MINS" | "MINUTES" => "minute",
         "SECOND" | "S" | "SEC" | "SECONDS" | "SECS" => {
             let data_type = T::Decimal128(8, 6);
-            let arg = types::timestamp("date_part", value)?;
+            let arg = coerce::timestamp("date_part", value)?;
             return Node::call(data_type.clone(), vec![arg], move |args, rows| {
                 let v = args[0].prim::<TimestampMicrosecondType>();
                 prims::<Decimal128Type>(&data_type, rows, |i| {
@@ -210,11 +212,11 @@ fn part_by_name(mut args: Vec<Node>) -> Res<Node> {
         }
         _ => return Err(format!("there is no field '{field}' of a date").into()),
     };
-    call(function, vec![value])
+    build(function, &mut vec![value])?.ok_or_else(|| refused::unknown(function))
 }
 
 fn pattern(function: &str, node: Node, reads: bool) -> Res<Option<Pattern>> {
-    match types::text(function, node)?.const_text() {
+    match coerce::text(function, node)?.const_text() {
         Some(Some(text)) => Pattern::compile(&text, reads).map(Some),
         Some(None) => Ok(None),
         None => Err(format!("{function}: the pattern is to be a text, the same in each row").into()),
@@ -284,7 +286,7 @@ fn months_between(mut args: Vec<Node>) -> Res<Node> {
         },
         _ => true,
     };
-    let args = args.into_iter().map(|a| types::timestamp("months_between", a)).collect::<Res<Vec<_>>>()?;
+    let args = args.into_iter().map(|a| coerce::timestamp("months_between", a)).collect::<Res<Vec<_>>>()?;
     Node::call(T::Float64, args, move |args, rows| {
         let (a, b) = (args[0].prim::<TimestampMicrosecondType>(), args[1].prim::<TimestampMicrosecondType>());
         prims::<Float64Type>(&T::Float64, rows, |i| {
@@ -309,8 +311,7 @@ fn months_between(mut args: Vec<Node>) -> Res<Node> {
 /// The weekday of a name, 0 for Monday.
 fn day_of_name(text: &str) -> Option<i64> {
     let upper = text.to_ascii_uppercase();
-    super::pattern::DAYS
-        .iter()
+    DAYS.iter()
         .position(|day| {
             let day = day.to_ascii_uppercase();
             upper == day || upper == day[..2] || upper == day[..3]
@@ -319,8 +320,8 @@ fn day_of_name(text: &str) -> Option<i64> {
 }
 
 fn next_day(mut args: Vec<Node>) -> Res<Node> {
-    let day = types::text("next_day", args.remove(1))?;
-    let date = types::date("next_day", args.remove(0))?;
+    let day = coerce::text("next_day", args.remove(1))?;
+    let date = coerce::date("next_day", args.remove(0))?;
     Node::call(T::Date32, vec![date, day], |args, rows| {
         let (dates, names) = (args[0].prim::<Date32Type>(), args[1].text());
         prims::<Date32Type>(&T::Date32, rows, |i| {
@@ -336,8 +337,8 @@ fn make_timestamp(args: Vec<Node>) -> Res<Node> {
     let mut nodes = Vec::with_capacity(6);
     for (i, arg) in args.into_iter().enumerate() {
         nodes.push(match i {
-            5 => types::number("make_timestamp", arg, &seconds_type)?,
-            _ => types::int("make_timestamp", arg)?,
+            5 => coerce::number("make_timestamp", arg, &seconds_type)?,
+            _ => coerce::int("make_timestamp", arg)?,
         });
     }
     Node::call(timestamp_type(), nodes, |args, rows| {
@@ -380,11 +381,11 @@ fn start_of(level: &str, micros: i64, date_only: bool) -> Option<i64> {
 
 /// `trunc(date, level)` and `date_trunc` with the arguments turned.
 fn truncate(function: &str, mut args: Vec<Node>) -> Res<Node> {
-    let level = types::text(function, args.remove(1))?;
+    let level = coerce::text(function, args.remove(1))?;
     let date_only = function == "trunc";
     let (data_type, value) = match date_only {
-        true => (T::Date32, types::date(function, args.remove(0))?),
-        false => (timestamp_type(), types::timestamp(function, args.remove(0))?),
+        true => (T::Date32, coerce::date(function, args.remove(0))?),
+        false => (timestamp_type(), coerce::timestamp(function, args.remove(0))?),
     };
     Node::call(data_type, vec![value, level], move |args, rows| -> Res<ArrayRef> {
         let levels = args[1].text();
@@ -407,8 +408,8 @@ fn truncate(function: &str, mut args: Vec<Node>) -> Res<Node> {
 }
 
 fn shift_zone(function: &str, mut args: Vec<Node>) -> Res<Node> {
-    let zone = types::text(function, args.remove(1))?;
-    let value = types::timestamp(function, args.remove(0))?;
+    let zone = coerce::text(function, args.remove(1))?;
+    let value = coerce::timestamp(function, args.remove(0))?;
     let zone = match zone.const_text() {
         Some(Some(name)) => Zone::of(&name).ok_or_else(|| format!("there is no time zone '{name}'"))?,
         Some(None) => return Ok(Node::null(&timestamp_type())),

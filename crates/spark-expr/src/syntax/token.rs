@@ -1,10 +1,10 @@
 //! The tokens of Spark's SQL.
 
-use super::node::Res;
+use crate::fault::Res;
 
 /// A token.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     /// A name or keyword as written.
     Word(String),
     /// A name in backticks.

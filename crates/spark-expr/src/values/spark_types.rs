@@ -1,12 +1,18 @@
-//! Spark's types: which one holds the values of two, and what is cast without being asked.
+//! Spark's types, and which one holds the values of two.
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 
-use super::cast::cast;
-use super::node::{Node, Res};
-use super::parse::{ntz_type, timestamp_type};
+pub(crate) use arrow::datatypes::DataType as T;
 
-pub(super) use arrow::datatypes::DataType as T;
+/// The type TIMESTAMP.
+pub(crate) fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The type TIMESTAMP_NTZ.
+pub(crate) fn ntz_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
 
 /// The type's name in Spark's SQL.
 pub fn name(data_type: &DataType) -> String {
@@ -41,7 +47,7 @@ pub fn name(data_type: &DataType) -> String {
 }
 
 /// The type in which a column's values are computed.
-pub(super) fn plain(data_type: &DataType) -> DataType {
+pub(crate) fn plain(data_type: &DataType) -> DataType {
     match data_type {
         T::Utf8View | T::LargeUtf8 => T::Utf8,
         T::BinaryView | T::LargeBinary | T::FixedSizeBinary(_) => T::Binary,
@@ -51,28 +57,28 @@ pub(super) fn plain(data_type: &DataType) -> DataType {
     }
 }
 
-pub(super) fn is_integral(t: &DataType) -> bool {
+pub(crate) fn is_integral(t: &DataType) -> bool {
     matches!(t, T::Int8 | T::Int16 | T::Int32 | T::Int64)
 }
 
-pub(super) fn is_float(t: &DataType) -> bool {
+pub(crate) fn is_float(t: &DataType) -> bool {
     matches!(t, T::Float32 | T::Float64)
 }
 
-pub(super) fn is_decimal(t: &DataType) -> bool {
+pub(crate) fn is_decimal(t: &DataType) -> bool {
     matches!(t, T::Decimal128(..))
 }
 
-pub(super) fn is_numeric(t: &DataType) -> bool {
+pub(crate) fn is_numeric(t: &DataType) -> bool {
     is_integral(t) || is_float(t) || is_decimal(t)
 }
 
-pub(super) fn is_time(t: &DataType) -> bool {
+pub(crate) fn is_time(t: &DataType) -> bool {
     matches!(t, T::Date32 | T::Timestamp(..))
 }
 
 /// Neither an array, a map nor a struct.
-pub(super) fn is_atomic(t: &DataType) -> bool {
+pub(crate) fn is_atomic(t: &DataType) -> bool {
     is_numeric(t) || is_time(t) || matches!(t, T::Boolean | T::Utf8 | T::Binary)
 }
 
@@ -89,7 +95,7 @@ fn rank(t: &DataType) -> Option<u8> {
 }
 
 /// Digits and scale of the decimal that holds every value of an integer type or decimal.
-pub(super) fn as_decimal(t: &DataType) -> Option<(u8, i8)> {
+pub(crate) fn as_decimal(t: &DataType) -> Option<(u8, i8)> {
     Some(match t {
         T::Int8 => (3, 0),
         T::Int16 => (5, 0),
@@ -101,7 +107,7 @@ pub(super) fn as_decimal(t: &DataType) -> Option<(u8, i8)> {
 }
 
 /// The type of both without loss; none where only a cast to text would do.
-pub(super) fn tightest(a: &DataType, b: &DataType) -> Option<DataType> {
+pub(crate) fn tightest(a: &DataType, b: &DataType) -> Option<DataType> {
     if a == b {
         return Some(a.clone());
     }
@@ -118,7 +124,7 @@ pub(super) fn tightest(a: &DataType, b: &DataType) -> Option<DataType> {
 }
 
 /// The type of both, decimals among them.
-pub(super) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
+pub(crate) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
     if let Some(t) = tightest(a, b) {
         return Some(t);
     }
@@ -137,100 +143,18 @@ pub(super) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
 }
 
 /// As [`wider`], and text beside what can be written as one.
-pub(super) fn wider_or_text(a: &DataType, b: &DataType) -> Option<DataType> {
+pub(crate) fn wider_or_text(a: &DataType, b: &DataType) -> Option<DataType> {
     wider(a, b).or_else(|| match (a, b) {
         (T::Utf8, t) | (t, T::Utf8) if is_atomic(t) && !matches!(t, T::Binary | T::Boolean) => Some(T::Utf8),
         _ => None,
     })
 }
 
-/// Casts all to one type, which `combine` finds.
-pub(super) fn unify(
-    function: &str,
-    nodes: Vec<Node>,
-    combine: fn(&DataType, &DataType) -> Option<DataType>,
-) -> Res<(DataType, Vec<Node>)> {
-    // Texts first, as Spark does: what is written as text with one is so with all.
-    let mut types: Vec<&DataType> = nodes.iter().map(|n| &n.data_type).collect();
-    types.sort_by_key(|t| **t != T::Utf8);
-    let mut common = T::Null;
-    for t in types {
-        common = combine(&common, t)
-            .ok_or_else(|| format!("{function}: {} and {} have no common type: cast one", name(&common), name(t)))?;
-    }
-    let nodes = nodes.into_iter().map(|n| cast(n, &common)).collect::<Res<_>>()?;
-    Ok((common, nodes))
-}
-
 /// The type in which two values are compared.
-pub(super) fn comparison(a: &DataType, b: &DataType) -> Option<DataType> {
+pub(crate) fn comparison(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         (T::Utf8, T::Decimal128(..)) | (T::Decimal128(..), T::Utf8) => Some(T::Float64),
         (T::Utf8, t) | (t, T::Utf8) if is_atomic(t) => Some(t.clone()),
         _ => wider(a, b),
     }
-}
-
-fn wrong(function: &str, node: &Node, wanted: &str) -> super::node::Fault {
-    format!("{function} takes {wanted}, not {}: cast it", name(&node.data_type)).into()
-}
-
-/// An argument that is to be text.
-pub(super) fn text(function: &str, node: Node) -> Res<Node> {
-    match &node.data_type {
-        T::Null => cast(node, &T::Utf8),
-        t if is_atomic(t) => cast(node, &T::Utf8),
-        _ => Err(wrong(function, &node, "a string")),
-    }
-}
-
-/// An argument that is to be a number of the type `to`.
-pub(super) fn number(function: &str, node: Node, to: &DataType) -> Res<Node> {
-    match &node.data_type {
-        T::Null | T::Utf8 => cast(node, to),
-        t if is_numeric(t) => cast(node, to),
-        _ => Err(wrong(function, &node, "a number")),
-    }
-}
-
-/// An argument that is to be an integer; a longer one wraps.
-pub(super) fn int(function: &str, node: Node) -> Res<Node> {
-    match &node.data_type {
-        T::Null | T::Utf8 => cast(node, &T::Int32),
-        t if is_numeric(t) => cast(node, &T::Int32),
-        _ => Err(wrong(function, &node, "an integer")),
-    }
-}
-
-/// An argument that is to be a date.
-pub(super) fn date(function: &str, node: Node) -> Res<Node> {
-    match &node.data_type {
-        T::Null | T::Utf8 | T::Date32 | T::Timestamp(..) => cast(node, &T::Date32),
-        _ => Err(wrong(function, &node, "a date")),
-    }
-}
-
-/// An argument that is to be a timestamp.
-pub(super) fn timestamp(function: &str, node: Node) -> Res<Node> {
-    match &node.data_type {
-        T::Null | T::Utf8 | T::Date32 | T::Timestamp(..) => cast(node, &timestamp_type()),
-        _ => Err(wrong(function, &node, "a timestamp")),
-    }
-}
-
-/// An argument that is to be bytes.
-pub(super) fn binary(function: &str, node: Node) -> Res<Node> {
-    match &node.data_type {
-        T::Null | T::Utf8 | T::Binary => cast(node, &T::Binary),
-        _ => Err(wrong(function, &node, "a string or binary")),
-    }
-}
-
-/// Checks how many arguments there are.
-pub(super) fn arity(function: &str, args: &[Node], min: usize, max: usize) -> Res<()> {
-    if (min..=max).contains(&args.len()) {
-        return Ok(());
-    }
-    let wanted = if min == max { min.to_string() } else { format!("{min} to {max}") };
-    Err(format!("{function} takes {wanted} arguments, not {}", args.len()).into())
 }

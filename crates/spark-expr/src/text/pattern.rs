@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::calendar::{MICROS_PER_SECOND, civil_from_days, day_of_year, split_micros, weekday};
-use super::node::Res;
+use crate::fault::Res;
+use crate::values::calendar::{MICROS_PER_SECOND, civil_from_days, day_of_year, split_micros, weekday};
 
-pub(super) const MONTHS: [&str; 12] = [
+pub(crate) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -19,11 +19,11 @@ pub(super) const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-pub(super) const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+pub(crate) const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// A part of a pattern.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Literal(String),
     /// A letter and how often it stands.
     Field(char, usize),
@@ -33,7 +33,7 @@ pub(super) enum Item {
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub(super) struct Pattern(pub Vec<Item>);
+pub(crate) struct Pattern(pub Vec<Item>);
 
 impl Pattern {
     /// Compiles a pattern to write with, or to read with.

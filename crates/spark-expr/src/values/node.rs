@@ -8,43 +8,11 @@ use arrow::array::{
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
 
-/// Why an expression cannot be compiled or run.
-#[derive(Debug)]
-pub struct Fault(String);
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-/// The result of compiling and of running.
-pub(super) type Res<T> = Result<T, Fault>;
-
-impl From<ArrowError> for Fault {
-    fn from(error: ArrowError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<String> for Fault {
-    fn from(message: String) -> Self {
-        Self(message)
-    }
-}
-
-impl From<&str> for Fault {
-    fn from(message: &str) -> Self {
-        Self(message.to_owned())
-    }
-}
+use crate::fault::Res;
 
 /// Computes an array of `rows` values.
-pub(super) type Kernel = dyn Fn(&[Arg], usize) -> Res<ArrayRef> + Send + Sync;
+pub(crate) type Kernel = dyn Fn(&[Arg], usize) -> Res<ArrayRef> + Send + Sync;
 
 enum Kind {
     /// The same value in each row: an array of one.
@@ -54,7 +22,7 @@ enum Kind {
 }
 
 /// An expression with its type.
-pub(super) struct Node {
+pub(crate) struct Node {
     pub data_type: DataType,
     kind: Kind,
     /// Whether it is written as a number, which has the precision of its digits beside decimals.
@@ -153,7 +121,7 @@ impl Node {
 }
 
 /// An argument's values; a scalar has one for all rows.
-pub(super) struct Arg {
+pub(crate) struct Arg {
     pub array: ArrayRef,
     pub scalar: bool,
 }
@@ -205,7 +173,7 @@ impl Arg {
 macro_rules! values {
     ($name:ident, $array:ty, $item:ty) => {
         /// Values by row.
-        pub(super) struct $name<'a> {
+        pub(crate) struct $name<'a> {
             array: &'a $array,
             scalar: bool,
         }
@@ -225,7 +193,7 @@ values!(Bytes, BinaryArray, &'a [u8]);
 values!(Bools, BooleanArray, bool);
 
 /// Values by row.
-pub(super) struct Prim<'a, T: ArrowPrimitiveType> {
+pub(crate) struct Prim<'a, T: ArrowPrimitiveType> {
     array: &'a PrimitiveArray<T>,
     scalar: bool,
 }
@@ -239,7 +207,7 @@ impl<T: ArrowPrimitiveType> Prim<'_, T> {
 }
 
 /// An array of numbers, dates or times, of the type `data_type`.
-pub(super) fn prims<T: ArrowPrimitiveType>(
+pub(crate) fn prims<T: ArrowPrimitiveType>(
     data_type: &DataType,
     rows: usize,
     mut value: impl FnMut(usize) -> Option<T::Native>,
@@ -257,13 +225,13 @@ pub(super) fn prims<T: ArrowPrimitiveType>(
 }
 
 /// An array of truth values.
-pub(super) fn bools(rows: usize, value: impl FnMut(usize) -> Option<bool>) -> Res<ArrayRef> {
+pub(crate) fn bools(rows: usize, value: impl FnMut(usize) -> Option<bool>) -> Res<ArrayRef> {
     let array: BooleanArray = (0..rows).map(value).collect();
     Ok(Arc::new(array))
 }
 
 /// An array of texts, each appended to one buffer; none makes it null.
-pub(super) fn texts(rows: usize, mut write: impl FnMut(usize, &mut String) -> Option<()>) -> Res<ArrayRef> {
+pub(crate) fn texts(rows: usize, mut write: impl FnMut(usize, &mut String) -> Option<()>) -> Res<ArrayRef> {
     let mut buffer = String::new();
     let (offsets, nulls) = offsets(rows, |row| {
         let start = buffer.len();
@@ -277,7 +245,7 @@ pub(super) fn texts(rows: usize, mut write: impl FnMut(usize, &mut String) -> Op
 }
 
 /// An array of bytes, each appended to one buffer; none makes it null.
-pub(super) fn binaries(rows: usize, mut write: impl FnMut(usize, &mut Vec<u8>) -> Option<()>) -> Res<ArrayRef> {
+pub(crate) fn binaries(rows: usize, mut write: impl FnMut(usize, &mut Vec<u8>) -> Option<()>) -> Res<ArrayRef> {
     let mut buffer = Vec::new();
     let (offsets, nulls) = offsets(rows, |row| {
         let start = buffer.len();

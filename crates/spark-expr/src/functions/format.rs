@@ -4,9 +4,12 @@ use std::fmt::Write;
 
 use arrow::datatypes::{Float64Type, Int64Type};
 
-use super::cast::cast;
-use super::node::{Arg, Node, Res, texts};
-use super::types::{self, T, arity, is_float, is_integral, name};
+use crate::fault::Res;
+use crate::values::cast::cast;
+use crate::values::coerce::{self, arity};
+use crate::values::java_double::write_double;
+use crate::values::node::{Arg, Node, texts};
+use crate::values::spark_types::{self, T, is_float, is_integral, name};
 
 enum Part {
     Text(String),
@@ -60,11 +63,11 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
                     cast(value, &T::Int64)
                 }
                 'f' if is_float(&data_type) => cast(value, &T::Float64),
-                's' if types::is_time(&data_type) => {
+                's' if spark_types::is_time(&data_type) => {
                     Err(format!("{function}: Spark writes a date as its days: use date_format").into())
                 }
                 's' if data_type == T::Binary => Err("format_string: %s of binary: cast it to STRING".into()),
-                's' => types::text(function, value),
+                's' => coerce::text(function, value),
                 ' ' => Ok(value),
                 _ => Err(format!("{function}: %{conversion} does not take {}: cast it", name(&data_type)).into()),
             }
@@ -219,7 +222,7 @@ fn write_value(spec: &Spec, arg: &Arg, row: usize, out: &mut String) {
 /// Java rounds the shortest decimal digits half up.
 fn fixed(value: f64, precision: usize) -> String {
     let mut text = String::new();
-    super::cast_text::write_double(value, &mut text);
+    write_double(value, &mut text);
     let (mantissa, exponent) = match text.find('E') {
         Some(at) => (&text[..at], text[at + 1..].parse::<i64>().unwrap_or_default()),
         None => (text.as_str(), 0),

@@ -1,8 +1,8 @@
 //! Reading dates and times by a pattern, as strictly as Java does for Spark.
 
-use super::calendar::{self, MICROS_PER_DAY, MICROS_PER_SECOND};
-use super::pattern::{Item, MONTHS, Pattern};
-use super::zone::Zone;
+use crate::text::pattern::{Item, MONTHS, Pattern};
+use crate::values::calendar::{self, MICROS_PER_DAY, MICROS_PER_SECOND};
+use crate::values::zone::Zone;
 
 #[derive(Default, Clone)]
 struct Fields {

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, Float32Array, Float64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Datum};
 use arrow::compute::kernels::{boolean, cmp, zip::zip};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Float64Type};
 
-use super::cast::cast;
-use super::compile::{call, condition, truth};
-use super::node::{Arg, Node, Res, bools};
-use super::types::{self, T, arity, is_atomic, name};
+use crate::fault::Res;
+use crate::values::cast::{cast, cast_array};
+use crate::values::coerce::{self, arity};
+use crate::values::conditions::{condition, normal, truth};
+use crate::values::node::{Arg, Node, bools};
+use crate::values::spark_types::{self, T, is_atomic, name};
 
 /// Compiles a comparison, AND, OR, CASE and the like.
 pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
@@ -33,12 +35,9 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
             let args = take(1, 1)?.into_iter().map(|a| condition(function, a)).collect::<Res<Vec<_>>>()?;
             Node::call(T::Boolean, args, |args, _| Ok(Arc::new(boolean::not(args[0].array.as_boolean())?)))?
         }
-        "isnull" | "isnotnull" => {
-            let wanted = function == "isnull";
-            Node::call(T::Boolean, take(1, 1)?, move |args, rows| bools(rows, |i| Some(args[0].is_null(i) == wanted)))?
-        }
+        "isnull" | "isnotnull" => is_null(take(1, 1)?.remove(0), function == "isnull")?,
         "isnan" => {
-            let value = types::number(function, take(1, 1)?.remove(0), &T::Float64)?;
+            let value = coerce::number(function, take(1, 1)?.remove(0), &T::Float64)?;
             Node::call(T::Boolean, vec![value], |args, rows| {
                 let v = args[0].prim::<Float64Type>();
                 bools(rows, |i| Some(v.at(i).is_some_and(f64::is_nan)))
@@ -49,7 +48,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "nvl2" => {
             let mut args = take(3, 3)?;
             let first = args.remove(0);
-            args.insert(0, call("isnotnull", vec![first])?);
+            args.insert(0, is_null(first, false)?);
             case("nvl2", args)?
         }
         "nullif" => nullif(take(2, 2)?)?,
@@ -60,28 +59,15 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
     }))
 }
 
-/// Zero without a sign and one NaN, as Spark compares.
-pub(super) fn normal(array: &ArrayRef) -> ArrayRef {
-    match array.data_type() {
-        T::Float64 => {
-            let values: Float64Array =
-                array.as_primitive::<Float64Type>().unary(|v| if v.is_nan() { f64::NAN } else { v + 0.0 });
-            Arc::new(values)
-        }
-        T::Float32 => {
-            let values: Float32Array =
-                array.as_primitive::<Float32Type>().unary(|v| if v.is_nan() { f32::NAN } else { v + 0.0 });
-            Arc::new(values)
-        }
-        _ => array.clone(),
-    }
+fn is_null(value: Node, wanted: bool) -> Res<Node> {
+    Node::call(T::Boolean, vec![value], move |args, rows| bools(rows, |i| Some(args[0].is_null(i) == wanted)))
 }
 
 fn compare(function: &str, mut args: Vec<Node>) -> Res<Node> {
     let (Some(right), Some(left)) = (args.pop(), args.pop()) else {
         return Err("a comparison takes two values".into());
     };
-    let common = types::comparison(&left.data_type, &right.data_type).filter(|t| is_atomic(t) || *t == T::Null);
+    let common = spark_types::comparison(&left.data_type, &right.data_type).filter(|t| is_atomic(t) || *t == T::Null);
     let Some(common) = common else {
         let (a, b) = (name(&left.data_type), name(&right.data_type));
         return Err(format!("{a} {function} {b} is not supported: cast one, or take a field").into());
@@ -112,7 +98,7 @@ fn compare(function: &str, mut args: Vec<Node>) -> Res<Node> {
 
 /// `value IN (…)`: null where it is in none and one of them is null.
 fn within(args: Vec<Node>) -> Res<Node> {
-    let (common, args) = types::unify("in", args, types::wider_or_text)?;
+    let (common, args) = coerce::unify("in", args, spark_types::wider_or_text)?;
     if !is_atomic(&common) {
         return Err(format!("IN is not supported for {}", name(&common)).into());
     }
@@ -137,7 +123,7 @@ fn within(args: Vec<Node>) -> Res<Node> {
 }
 
 fn choose_first(function: &str, args: Vec<Node>) -> Res<Node> {
-    let (common, args) = types::unify(function, args, types::wider_or_text)?;
+    let (common, args) = coerce::unify(function, args, spark_types::wider_or_text)?;
     Node::call(common, args, |args, rows| {
         let mut result = match args.last() {
             Some(last) => last.spread(rows)?,
@@ -152,7 +138,7 @@ fn choose_first(function: &str, args: Vec<Node>) -> Res<Node> {
 }
 
 fn nullif(args: Vec<Node>) -> Res<Node> {
-    let common = types::comparison(&args[0].data_type, &args[1].data_type).filter(is_atomic);
+    let common = spark_types::comparison(&args[0].data_type, &args[1].data_type).filter(is_atomic);
     if args[1].is_null_literal() || args[0].is_null_literal() {
         return args.into_iter().next().ok_or_else(|| "nullif takes two values".into());
     }
@@ -165,7 +151,7 @@ fn nullif(args: Vec<Node>) -> Res<Node> {
     let (from, to) = (data_type.clone(), args[1].data_type.clone());
     Node::call(data_type, args, move |args, rows| {
         let as_common = |arg: &Arg, from: &DataType| -> Res<Arg> {
-            let array = super::cast::cast_array(&arg.array, from, &common)?;
+            let array = cast_array(&arg.array, from, &common)?;
             Ok(Arg { array: normal(&array), scalar: arg.scalar })
         };
         let (a, b) = (as_common(&args[0], &from)?, as_common(&args[1], &to)?);
@@ -189,7 +175,7 @@ fn case(function: &str, args: Vec<Node>) -> Res<Node> {
     if values.len() == conditions.len() {
         values.push(Node::null(&T::Null));
     }
-    let (common, values) = types::unify(function, values, types::wider_or_text)?;
+    let (common, values) = coerce::unify(function, values, spark_types::wider_or_text)?;
     let branches = conditions.len();
     let args = conditions.into_iter().chain(values).collect();
     Node::call(common, args, move |args, rows| {
@@ -204,7 +190,7 @@ fn case(function: &str, args: Vec<Node>) -> Res<Node> {
 
 /// The greatest or least that is not null.
 fn extreme(function: &str, args: Vec<Node>) -> Res<Node> {
-    let (common, args) = types::unify(function, args, types::wider)?;
+    let (common, args) = coerce::unify(function, args, spark_types::wider)?;
     if !is_atomic(&common) {
         return Err(format!("{function} is not supported for {}", name(&common)).into());
     }

@@ -5,13 +5,13 @@ use std::str::FromStr;
 use arrow::array::timezone::Tz;
 use chrono::{DateTime, LocalResult, Offset, TimeZone};
 
-use super::calendar::{
+use crate::values::calendar::{
     MICROS_PER_DAY, MICROS_PER_SECOND, civil_from_days, days_from_civil, is_leap, split_micros, weekday,
 };
 
 /// A time zone.
 #[derive(Debug)]
-pub(super) enum Zone {
+pub(crate) enum Zone {
     /// Seconds east of UTC.
     Fixed(i64),
     Region(Tz),

@@ -2,8 +2,10 @@
 
 use arrow::datatypes::Int32Type;
 
-use super::node::{Arg, Node, Res, binaries, bools, prims, texts};
-use super::types::{self, T, arity, name};
+use crate::fault::Res;
+use crate::values::coerce::{self, arity};
+use crate::values::node::{Arg, Node, binaries, bools, prims, texts};
+use crate::values::spark_types::{T, name};
 
 /// Compiles a function of texts.
 pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
@@ -36,7 +38,7 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
         "octet_length" | "bit_length" => {
             let arg = match take(1, 1)?.remove(0) {
                 arg if arg.data_type == T::Binary => arg,
-                arg => types::binary(function, types::text(function, arg)?)?,
+                arg => coerce::binary(function, coerce::text(function, arg)?)?,
             };
             let bits = if function == "bit_length" { 8 } else { 1 };
             Node::call(T::Int32, vec![arg], move |args, rows| {
@@ -61,11 +63,11 @@ pub(super) fn build(function: &str, args: &mut Vec<Node>) -> Res<Option<Node>> {
 fn only_text(function: &str, node: Node) -> Res<Node> {
     match node.data_type {
         T::Binary => Err(format!("{function} of binary is not supported: cast it to STRING").into()),
-        _ => types::text(function, node),
+        _ => coerce::text(function, node),
     }
 }
 
-pub(super) fn lower(text: &str, out: &mut String) {
+pub(crate) fn lower(text: &str, out: &mut String) {
     if text.is_ascii() {
         out.extend(text.chars().map(|c| c.to_ascii_lowercase()));
     } else {
@@ -102,7 +104,7 @@ fn initcap(text: &str, out: &mut String) {
 }
 
 fn map(function: &str, mut args: Vec<Node>, write: fn(&str, &mut String)) -> Res<Node> {
-    let arg = types::text(function, args.remove(0))?;
+    let arg = coerce::text(function, args.remove(0))?;
     Node::call(T::Utf8, vec![arg], move |args, rows| {
         let v = args[0].text();
         texts(rows, |i, out| v.at(i).map(|v| write(v, out)))
@@ -110,7 +112,7 @@ fn map(function: &str, mut args: Vec<Node>, write: fn(&str, &mut String)) -> Res
 }
 
 fn number(function: &str, mut args: Vec<Node>, of: fn(&str) -> i32) -> Res<Node> {
-    let arg = types::text(function, args.remove(0))?;
+    let arg = coerce::text(function, args.remove(0))?;
     Node::call(T::Int32, vec![arg], move |args, rows| {
         let v = args[0].text();
         prims::<Int32Type>(&T::Int32, rows, |i| v.at(i).map(of))
@@ -130,7 +132,7 @@ fn trim(function: &str, mut args: Vec<Node>) -> Res<Node> {
     if function != "btrim" && args.len() == 2 {
         args.swap(0, 1);
     }
-    let args = args.into_iter().map(|a| types::text(function, a)).collect::<Res<Vec<_>>>()?;
+    let args = args.into_iter().map(|a| coerce::text(function, a)).collect::<Res<Vec<_>>>()?;
     let (start, end) = (function != "rtrim", function != "ltrim");
     Node::call(T::Utf8, args, move |args, rows| {
         let v = args[0].text();
@@ -168,7 +170,7 @@ fn concat(args: Vec<Node>) -> Res<Node> {
             })
         });
     }
-    let args = args.into_iter().map(|a| types::text("concat", a)).collect::<Res<Vec<_>>>()?;
+    let args = args.into_iter().map(|a| coerce::text("concat", a)).collect::<Res<Vec<_>>>()?;
     Node::call(T::Utf8, args, |args, rows| {
         let parts: Vec<_> = args.iter().map(Arg::text).collect();
         texts(rows, |i, out| {
@@ -185,7 +187,7 @@ fn concat_ws(args: Vec<Node>) -> Res<Node> {
     if let Some(arg) = args.iter().find(|a| matches!(a.data_type, T::List(_))) {
         return Err(format!("concat_ws of {} is not supported: use array_join", name(&arg.data_type)).into());
     }
-    let args = args.into_iter().map(|a| types::text("concat_ws", a)).collect::<Res<Vec<_>>>()?;
+    let args = args.into_iter().map(|a| coerce::text("concat_ws", a)).collect::<Res<Vec<_>>>()?;
     Node::call(T::Utf8, args, |args, rows| {
         let separator = args[0].text();
         let parts: Vec<_> = args[1..].iter().map(Arg::text).collect();
@@ -204,6 +206,15 @@ fn concat_ws(args: Vec<Node>) -> Res<Node> {
     })
 }
 
+/// Refuses texts that would fill the memory.
+pub(crate) fn limit(rows: usize, length: impl FnMut(usize) -> Option<i64>) -> Res<()> {
+    const MAX_LENGTH: i64 = 64 << 20;
+    match (0..rows).filter_map(length).any(|length| length > MAX_LENGTH) {
+        true => Err("it makes a text longer than 64 MiB".into()),
+        false => Ok(()),
+    }
+}
+
 /// The byte where a character stands, or the end.
 pub(super) fn byte_at(text: &str, character: i64) -> usize {
     if character <= 0 {
@@ -216,7 +227,7 @@ pub(super) fn byte_at(text: &str, character: i64) -> usize {
 }
 
 /// Spark's `substringSQL`: counts from 1, or from the end below 0.
-pub(super) fn part(text: &str, position: i32, length: i32) -> &str {
+pub(crate) fn part(text: &str, position: i32, length: i32) -> &str {
     let position = i64::from(position);
     let start = match position {
         1.. => position - 1,
@@ -238,7 +249,7 @@ fn substring(function: &str, args: Vec<Node>) -> Res<Node> {
         nodes.push(only_text(function, text)?);
     }
     for arg in args {
-        nodes.push(types::int(function, arg)?);
+        nodes.push(coerce::int(function, arg)?);
     }
     Node::call(T::Utf8, nodes, |args, rows| {
         let (v, position) = (args[0].text(), args[1].prim::<Int32Type>());
@@ -255,7 +266,7 @@ fn substring(function: &str, args: Vec<Node>) -> Res<Node> {
 }
 
 fn side(function: &str, mut args: Vec<Node>) -> Res<Node> {
-    let length = types::int(function, args.remove(1))?;
+    let length = coerce::int(function, args.remove(1))?;
     let text = only_text(function, args.remove(0))?;
     let right = function == "right";
     Node::call(T::Utf8, vec![text, length], move |args, rows| {
@@ -279,7 +290,7 @@ fn pad(function: &str, args: Vec<Node>) -> Res<Node> {
     let mut nodes = Vec::new();
     if let (Some(text), Some(length)) = (args.next(), args.next()) {
         nodes.push(only_text(function, text)?);
-        nodes.push(types::int(function, length)?);
+        nodes.push(coerce::int(function, length)?);
     }
     nodes.push(match args.next() {
         Some(pad) => only_text(function, pad)?,
@@ -288,7 +299,7 @@ fn pad(function: &str, args: Vec<Node>) -> Res<Node> {
     let left = function == "lpad";
     Node::call(T::Utf8, nodes, move |args, rows| {
         let (v, length, pad) = (args[0].text(), args[1].prim::<Int32Type>(), args[2].text());
-        super::strings_more::limit(rows, |i| length.at(i).map(i64::from))?;
+        limit(rows, |i| length.at(i).map(i64::from))?;
         texts(rows, |i, out| {
             let (text, length, pad) = (v.at(i)?, i64::from(length.at(i)?), pad.at(i)?);
             let missing = length - text.chars().count() as i64;
