@@ -5,6 +5,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType,
 };
+use xxhash_rust::xxh64::xxh64;
 
 use crate::values::spark_types::is_atomic;
 
@@ -62,24 +63,6 @@ impl Hasher for Murmur3 {
 #[derive(Clone, Copy)]
 pub(crate) struct XxHash64(pub i64);
 
-const P1: u64 = 0x9e37_79b1_85eb_ca87;
-const P2: u64 = 0xc2b2_ae3d_27d4_eb4f;
-const P3: u64 = 0x1656_67b1_9e37_79f9;
-const P4: u64 = 0x85eb_ca77_c2b2_ae63;
-const P5: u64 = 0x27d4_eb2f_1656_67c5;
-
-fn round(h: u64, input: u64) -> u64 {
-    h.wrapping_add(input.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1)
-}
-
-fn u64_at(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).rev().fold(0, |n, b| n << 8 | u64::from(*b))
-}
-
-fn u32_at(bytes: &[u8]) -> u64 {
-    bytes.iter().take(4).rev().fold(0, |n, b| n << 8 | u64::from(*b))
-}
-
 impl Hasher for XxHash64 {
     fn int(self, value: i32) -> Self {
         self.bytes(&value.to_le_bytes())
@@ -90,43 +73,7 @@ impl Hasher for XxHash64 {
     }
 
     fn bytes(self, value: &[u8]) -> Self {
-        let seed = self.0 as u64;
-        let mut rest = value;
-        let mut h = if value.len() >= 32 {
-            let mut v = [seed.wrapping_add(P1).wrapping_add(P2), seed.wrapping_add(P2), seed, seed.wrapping_sub(P1)];
-            while rest.len() >= 32 {
-                for (i, v) in v.iter_mut().enumerate() {
-                    *v = round(*v, u64_at(&rest[i * 8..]));
-                }
-                rest = &rest[32..];
-            }
-            let mut h = v[0]
-                .rotate_left(1)
-                .wrapping_add(v[1].rotate_left(7))
-                .wrapping_add(v[2].rotate_left(12))
-                .wrapping_add(v[3].rotate_left(18));
-            for v in v {
-                h = (h ^ round(0, v)).wrapping_mul(P1).wrapping_add(P4);
-            }
-            h
-        } else {
-            seed.wrapping_add(P5)
-        };
-        h = h.wrapping_add(value.len() as u64);
-        while rest.len() >= 8 {
-            h = (h ^ round(0, u64_at(rest))).rotate_left(27).wrapping_mul(P1).wrapping_add(P4);
-            rest = &rest[8..];
-        }
-        if rest.len() >= 4 {
-            h = (h ^ u32_at(rest).wrapping_mul(P1)).rotate_left(23).wrapping_mul(P2).wrapping_add(P3);
-            rest = &rest[4..];
-        }
-        for byte in rest {
-            h = (h ^ u64::from(*byte).wrapping_mul(P5)).rotate_left(11).wrapping_mul(P1);
-        }
-        h = (h ^ h >> 33).wrapping_mul(P2);
-        h = (h ^ h >> 29).wrapping_mul(P3);
-        Self((h ^ h >> 32) as i64)
+        Self(xxh64(value, self.0 as u64) as i64)
     }
 }
 
