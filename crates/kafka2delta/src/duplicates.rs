@@ -8,10 +8,10 @@ use hashbrown::HashSet;
 use object_store::ObjectStore;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::{KeyColumns, read_keys, vector_of};
 use crate::keys::{Fingerprint, table_hash};
 use crate::log::state::{FileId, TableState};
 use crate::read::read_rows;
-use crate::scan::{KeyColumns, read_keys, vector_of};
 
 /// Keys held while one with two rows is looked for.
 const KEYS_AT_ONCE: u64 = 2 << 20;

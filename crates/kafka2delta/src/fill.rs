@@ -11,12 +11,12 @@ use object_store::ObjectStore;
 
 use crate::collapse::{Found, Previous, resolve};
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::is_live;
 use crate::index::{KeyIndex, Memory, Place};
 use crate::keys::Fingerprint;
 use crate::log::state::{FileId, TableState};
 use crate::lookback::{History, deleted_rows};
 use crate::read::read_rows;
-use crate::scan::is_live;
 use crate::schema::conform;
 
 /// Bytes of rows kept for keys that were updated before their row was stored.

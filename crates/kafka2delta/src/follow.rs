@@ -2,11 +2,11 @@
 //! table that was replaced is not written to any more (design.md §5).
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::{KeyColumns, Scope, index_files, load_vectors, read_keys};
 use crate::log::actions::Commit;
 use crate::log::state::{FileId, TableState};
 use crate::log::{anchor, features};
 use crate::options::KeyIndexMode;
-use crate::scan::{KeyColumns, Scope, index_files, load_vectors, read_keys};
 use crate::schema::{not_null, to_arrow};
 use crate::table::KeyedTable;
 

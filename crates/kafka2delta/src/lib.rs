@@ -27,7 +27,6 @@ pub mod order;
 pub mod query;
 pub mod read;
 pub mod rewrite;
-pub mod scan;
 pub mod schema;
 pub mod stats;
 pub mod table;

@@ -12,10 +12,10 @@ use roaring::RoaringBitmap;
 
 use crate::dv;
 use crate::error::{ErrorCode, Result};
+use crate::index::build::{KeyColumns, read_keys};
 use crate::keys::Fingerprint;
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
 use crate::read::read_rows;
-use crate::scan::{KeyColumns, read_keys};
 
 /// Commits looked at. The two halves of a key update follow each other at once within a partition.
 const COMMITS: u64 = 32;

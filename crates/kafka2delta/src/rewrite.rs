@@ -14,13 +14,13 @@ use serde_json::value::RawValue;
 use crate::dv;
 use crate::encode::{DataFile, encode};
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::{KeyColumns, vector_of};
 use crate::keys::Fingerprint;
 use crate::log::actions::{Add, Cdc, Remove, StringMap};
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
 use crate::order;
 use crate::read::{StoredFile, read_columns};
-use crate::scan::{KeyColumns, vector_of};
 use crate::stats::StatsColumns;
 use crate::write::{FileRows, now_millis, partition_text, writer_properties};
 

@@ -3,6 +3,7 @@
 //! It lies in memory ([`slots`]) up to a budget. Above, what was entered goes to sorted files on local disk ([`run`]),
 //! and the keys of a batch are looked up there all at once, in the order of the files.
 
+pub mod build;
 mod order_memory;
 mod run;
 pub(crate) mod saved;

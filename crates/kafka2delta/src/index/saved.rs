@@ -13,11 +13,11 @@ use super::run::{Run, RunWriter, Width, merge};
 use super::{KeyIndex, Limits, Memory, Place, Remembered, sources};
 use crate::error::Result;
 use crate::follow::replacement;
+use crate::index::build::KeyColumns;
 use crate::keys::Fingerprint;
 use crate::log::actions::Commit;
 use crate::log::state::{FileId, TableState};
 use crate::order::{Order, Sequence};
-use crate::scan::KeyColumns;
 use crate::table::KeyedTable;
 
 /// Bytes of a remembered key.

@@ -13,13 +13,13 @@ use super::rewrite::{Rewritten, Rewrote};
 use crate::dv::VectorFile;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
+use crate::index::build::{load_vectors, read_keys, row_number, vector_of};
 use crate::log::actions::{Add, Commit, Remove};
 use crate::log::anchor;
 use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::state::{FileId, TableState};
 use crate::merge::delete_unused;
 use crate::rewrite::loose_stats;
-use crate::scan::{load_vectors, read_keys, row_number, vector_of};
 use crate::table::KeyedTable;
 use crate::write::now_millis;
 

@@ -10,12 +10,12 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::KeyColumns;
 use crate::keys::Fingerprint;
 use crate::log::actions::{Add, StringMap};
 use crate::merge::delete_unused;
 use crate::options::Compression;
 use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
-use crate::scan::KeyColumns;
 use crate::stats::{StatsColumns, Summary};
 use crate::write::{file_path, now_millis, writer_properties};
 

@@ -15,10 +15,10 @@ use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::KeyColumns;
 use crate::log::actions::{Add, StringMap};
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
-use crate::scan::KeyColumns;
 use crate::stats::StatsColumns;
 use crate::table::KeyedTable;
 

@@ -9,9 +9,9 @@ use super::prepare::Prepared;
 use crate::batch::ChangeBatch;
 use crate::collapse::Collapsed;
 use crate::error::Result;
+use crate::index::build::load_vectors;
 use crate::keys::NO_KEY;
 use crate::log::state::FileId;
-use crate::scan::load_vectors;
 use crate::table::KeyedTable;
 
 /// Column with the names of columns whose value a change left as it was: it is not known here.

@@ -7,12 +7,12 @@ use roaring::RoaringBitmap;
 use crate::collapse::Collapsed;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
+use crate::index::build::{is_live, row_number, vector_of};
 use crate::keys::Fingerprint;
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::WriteMode;
 use crate::order;
 use crate::rewrite::{Deletions, num_records};
-use crate::scan::{is_live, row_number, vector_of};
 use crate::table::KeyedTable;
 use crate::truncate::Truncate;
 

@@ -9,10 +9,10 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::batch::ChangeBatch;
 use crate::error::Result;
+use crate::index::build::vector_of;
 use crate::log::state::{FileEntry, FileId};
 use crate::order::{self, Sequence};
 use crate::read::read_rows;
-use crate::scan::vector_of;
 use crate::table::KeyedTable;
 
 /// Begins the names of columns that tell of the change.
