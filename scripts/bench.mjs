@@ -1,4 +1,4 @@
-/** `npm run bench:merge|soak|index|readers|decode -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|readers|scan|decode -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -49,7 +49,14 @@ await main(async () => {
   const [what, ...args] = process.argv.slice(2)
   checkNode()
   if (what === 'readers') process.exitCode = await readers(args)
-  else if (what === 'decode') {
+  else if (what === 'scan' && !args.includes('--help')) {
+    await bootstrap()
+    const python = await ensurePython()
+    if ('missing' in python) say(`delta-rs and DuckDB: ${python.missing}`)
+    const node = ['--import', 'tsx', 'benchmark/scan.ts', ...args]
+    const env = { ...process.env, ORACLE_PYTHON: python.python ?? '' }
+    process.exitCode = (await run(process.execPath, node, { cwd: ROOT, env })).code
+  } else if (what === 'decode') {
     await bootstrap()
     const node = ['--import', 'tsx', 'benchmark/decode.ts', ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code

@@ -31,7 +31,6 @@ export const ERROR_CODES = {
   BAD_RECORD: { exit: 1, retry: false },
   /** The change of a column cannot be made without loss. */
   SCHEMA_INCOMPATIBLE: { exit: 1, retry: false },
-  /** Nearly all changes of a table are older than what it holds. */
   /** A left-out value has no stored value, and the options say to fail. */
   MISSING_VALUE: { exit: 1, retry: false },
   /** The table's path cannot be read or written. */
@@ -44,6 +43,8 @@ export const ERROR_CODES = {
   TABLE_REPLACED: { exit: 1, retry: false },
   /** The table is damaged: a file that the log names is missing or unreadable. */
   TABLE_CORRUPT: { exit: 1, retry: false },
+  /** The log does not have the version that is asked for. */
+  VERSION_MISSING: { exit: 1, retry: false },
   /** Another worker has already committed these offsets. */
   FENCED: { exit: 1, retry: false },
   /** Other writers won every attempt to commit. */

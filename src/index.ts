@@ -4,6 +4,7 @@ export { type BadRecord, type ChangeBatch, CONTROL_COLUMNS, Op } from './debeziu
 export { type ColumnDescription, TableDecoder, type TableDescription } from './debezium/decoder.js'
 export type { DecodeOptions } from './debezium/options.js'
 export {
+  type ChangesOptions,
   type CheckpointResult,
   type CompactOptions,
   type CompactResult,
@@ -12,13 +13,17 @@ export {
   type HistoryEntry,
   type MergeOptions,
   type MergeResult,
-  readTable,
+  Scan,
+  type ScanOptions,
+  type StoreOptions,
+  scanTable,
   type TableInfo,
   type TableOffset,
+  tableChanges,
   tableHistory,
   type VacuumOptions,
   type VacuumResult,
-} from './delta/table.js'
+} from './delta/index.js'
 export { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from './errors.js'
 export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
 export type { Logger, LogLevel } from './log.js'

@@ -9,6 +9,18 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** A result that is being read. Once closed, or given up by JavaScript, its readers stop. */
+export declare class NativeBatches {
+  /** The version that is read. */
+  get version(): number
+  /** An Arrow IPC stream without batches: the columns of the result. */
+  schema(): Promise<Uint8Array>
+  /** The next batch as an Arrow IPC stream; null after the last one. */
+  next(): Promise<Uint8Array | null>
+  /** Stops the readers. */
+  close(): Promise<void>
+}
+
 /** One open table. Calls wait for each other, but for the long part of maintenance. */
 export declare class NativeTable {
   /** The table is locked while the step is planned and committed, not while it is written. */
@@ -21,6 +33,8 @@ export declare class NativeTable {
   refresh(): Promise<NativeTableInfo>
   /** The buffer is held until the promise settles: it is read, not copied. */
   merge(ipc: Uint8Array | undefined | null, primaryKey: Array<string>, offsets: Array<NativeOffset>, signal?: AbortSignal | undefined | null): Promise<NativeMergeResult>
+  /** Deletes the rows that meet a condition in Spark SQL. */
+  deleteWhere(condition: string, signal?: AbortSignal | undefined | null): Promise<NativeMergeResult>
   close(): Promise<void>
 }
 
@@ -74,6 +88,18 @@ export interface NativeOffset {
   expected?: bigint
   last: bigint
   mayFall?: boolean
+}
+
+export interface NativeScanOptions {
+  uri: string
+  storageOptions: Record<string, string>
+  /** All columns where it is missing. */
+  columns?: Array<string>
+  /** Spark SQL. */
+  condition?: string
+  version?: number
+  /** Milliseconds since 1970. */
+  timestamp?: number
 }
 
 export interface NativeStoredOffset {
@@ -148,6 +174,8 @@ export declare function openTable(options: NativeTableOptions, signal?: AbortSig
 
 export declare function readObject(uri: string, storageOptions: Record<string, string>, path: string): Promise<Uint8Array>
 
-export declare function readTable(uri: string, storageOptions: Record<string, string>, sql?: string | undefined | null): Promise<Uint8Array>
+export declare function scanTable(options: NativeScanOptions, signal?: AbortSignal | undefined | null): Promise<NativeBatches>
+
+export declare function tableChanges(uri: string, storageOptions: Record<string, string>, from: number, to?: number | undefined | null, signal?: AbortSignal | undefined | null): Promise<NativeBatches>
 
 export declare function tableHistory(uri: string, storageOptions: Record<string, string>, limit: number): Promise<string[]>

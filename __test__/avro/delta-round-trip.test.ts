@@ -2,13 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Data, type Table, tableFromIPC } from 'apache-arrow'
+import type { Data, Table } from 'apache-arrow'
 import test from 'ava'
 import { TableDecoder } from '../../src/debezium/decoder.js'
-import { DeltaTable, readTable } from '../../src/delta/table.js'
+import { DeltaTable } from '../../src/delta/table.js'
 import { batchOf, confluent, decodeWith, encode, plainAt, schemaSource } from '../debezium/support.js'
 import { wrappedType } from '../helpers/avsc-long.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
+import { readTable } from '../helpers/read.js'
 import { difference } from '../helpers/reference.js'
 import { type RandomTable, randomTable, SCALARS } from './schemas.js'
 
@@ -80,7 +81,7 @@ test(`what is decoded is what a reader of the table finds (SEED=${SEED})`, async
       const table = await DeltaTable.open({ path, primaryKey: ['id'] })
       await table.merge(batch.ipc)
       await table.close()
-      const stored = rowsById(tableFromIPC(await readTable(path)))
+      const stored = rowsById(await readTable(path))
       t.is(stored.size, rows.length)
       for (const row of rows) {
         const expected = Object.fromEntries(Object.entries(row).filter(([name]) => !CONTROL.includes(name)))

@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { tableFromArrays, tableFromIPC } from 'apache-arrow'
+import { tableFromArrays } from 'apache-arrow'
 import test from 'ava'
-import { DeltaTable, readTable } from '../../src/delta/table.js'
+import { DeltaTable } from '../../src/delta/table.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { loadFixtureSet } from '../../src/demo/fixtures.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
+import { readRows } from '../helpers/read.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const hasAddon = existsSync(join(root, 'src', 'native.cjs'))
@@ -192,9 +193,9 @@ withAddon('commands on a table: describe, history, compact, checkpoint, vacuum',
   const forced = await run(['vacuum', path, '--retention', '0 seconds', '--force', '--json'])
   t.is(JSON.parse(forced.stdout).numFiles, numFiles)
   t.is((await DeltaTable.open({ path }).then((opened) => opened.info())).numRows, 11)
-  const rows = tableFromIPC(await readTable(path, { sql: 'SELECT id, at FROM t ORDER BY id' }))
+  const rows = await readRows(path, { columns: ['id', 'at'], orderBy: ['id'] })
   t.deepEqual(
-    rows.toArray().map(({ id, at }) => [Number(id), at]),
+    rows.map(({ id, at }) => [Number(id), at]),
     [...Array.from({ length: 10 }, (_, i) => [i, i]), [100, 9]],
   )
 })

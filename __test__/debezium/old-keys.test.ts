@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tableFromIPC } from 'apache-arrow'
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import { KeyUpdates } from '../../src/debezium/key-updates.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'
-import { DeltaTable, readTable } from '../../src/delta/table.js'
+import { DeltaTable } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { readTable } from '../helpers/read.js'
 import { batchOf, decodeAll, encode, rowsOf, schemaSource, type TestMessage } from './support.js'
 
 type Field = [string, unknown]
@@ -416,7 +416,7 @@ async function apply(schemas: Record<number, unknown>, batches: TestMessage[][],
   } finally {
     await table.close()
   }
-  return { values: rowsOf(tableFromIPC(await readTable(path))).map(({ v }) => v), missing }
+  return { values: rowsOf(await readTable(path)).map(({ v }) => v), missing }
 }
 
 test('a table keeps left-out values through updates of keys in the form of the default header converter', async (t) => {

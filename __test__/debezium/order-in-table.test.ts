@@ -2,12 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tableFromIPC } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'
-import { DeltaTable, readTable } from '../../src/delta/table.js'
-import { batchOf, encode, rowsOf, schemaSource, type TestMessage } from './support.js'
+import { DeltaTable } from '../../src/delta/table.js'
+import { readRows } from '../helpers/read.js'
+import { batchOf, encode, schemaSource, type TestMessage } from './support.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-order-'))
 test.after.always(() => rmSync(folder, { recursive: true, force: true }))
@@ -85,7 +85,7 @@ async function applyAll(source: Field[], batches: Change[][], options: Partial<D
   } finally {
     await table.close()
   }
-  const rows = rowsOf(tableFromIPC(await readTable(path, { sql: 'SELECT id, v FROM t ORDER BY id' })))
+  const rows = await readRows(path, { columns: ['id', 'v'], orderBy: ['id'] })
   return { rows: rows.map(({ id, v }) => `${id}=${v}`), dropped, onlyRemoves }
 }
 

@@ -43,6 +43,7 @@ function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): 
         info,
         refresh: info,
         merge: async () => result,
+        deleteWhere: async () => result,
         compact: async () => null,
         checkpoint: async () => ({ version: 0n, bytes: 0, duration: 0, logFilesRemoved: 0 }) as never,
         vacuum: async () => ({ files: [], numFiles: 0, bytes: 0 }) as never,
@@ -53,8 +54,13 @@ function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): 
     listObjects: async () => [],
     readObject: async () => new Uint8Array(),
     tableHistory: async () => [],
-    readTable: async () => new Uint8Array(),
+    scanTable: unused,
+    tableChanges: unused,
   }
+}
+
+const unused = async () => {
+  throw new Error('not called')
 }
 
 const nativeError = (code: string, message: string, extra: object = {}) =>

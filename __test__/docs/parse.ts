@@ -27,6 +27,12 @@ export interface Message {
   keySpec: KeySpec
 }
 
+/** `id, notes WHERE id < 100` */
+function shown(text: string, line: number): NonNullable<Example['show']> {
+  const [, columns, where] = /^(.+?) WHERE (.+)$/.exec(text) ?? fail(line, `show: ${text} has no WHERE`)
+  return { columns: (columns as string).split(', '), where: where as string }
+}
+
 export type Step = Message | { kind: 'boundary' } | { kind: 'restart'; options: Values }
 
 export interface Example {
@@ -39,8 +45,8 @@ export interface Example {
   added: string[] | null
   /** The batches, where the result depends on them: `as written`, or each message by itself. Null: any. */
   batches: 'as written' | 'one message each' | null
-  /** Instead of the rows: a query of the table `t`. */
-  show: string | null
+  /** The columns and rows that are shown instead of all. */
+  show: { columns: string[]; where: string } | null
   steps: Step[]
   columns: FieldSpec[]
   rows: string[][]
@@ -157,7 +163,7 @@ function stepsOf(example: Example, body: string[], first: number): void {
           example.batches = value
           return
         default:
-          example.show = value
+          example.show = shown(value, line)
           return
       }
     }

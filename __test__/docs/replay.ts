@@ -1,9 +1,9 @@
 /** Runs an example: decoded and merged as a stream does it, and read back. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DataType, type RecordBatch, Table, tableFromIPC } from 'apache-arrow'
+import { DataType, type RecordBatch, Table } from 'apache-arrow'
 import { TableDecoder } from '../../src/debezium/decoder.js'
-import { type DeltaTable, readTable } from '../../src/delta/table.js'
+import type { DeltaTable } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch, OffsetRange } from '../../src/kafka/micro-batch.js'
 import { resolveOptions } from '../../src/options/resolve.js'
@@ -104,7 +104,7 @@ class Replay {
     this.facts.set('table property', Object.keys(info.properties).filter(isOurs).sort().join(', '))
     this.facts.set('hidden columns', this.hiddenColumns(info.schemaJson ?? ''))
     const { show } = this.example
-    const table = tableFromIPC(await readTable(this.path, show === null ? {} : { sql: show }))
+    const table = await (this.table as DeltaTable).scan(show ?? {}).toTable()
     const { fields } = JSON.parse(info.schemaJson ?? '{}') as { fields: { name: string; type: unknown }[] }
     const types = new Map(fields.map(({ name, type }) => [name, typeof type === 'string' ? type : '']))
     const columns = new Map(table.schema.fields.map(({ name }) => [name, types.get(name) ?? '']))

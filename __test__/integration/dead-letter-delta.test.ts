@@ -4,11 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type StructRowProxy, tableFromIPC } from 'apache-arrow'
+import type { StructRowProxy } from 'apache-arrow'
 import test from 'ava'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
-import { KafkaToDeltaError, readTable, type StreamOptions, streamToDelta } from '../../src/index.js'
+import { KafkaToDeltaError, type StreamOptions, streamToDelta } from '../../src/index.js'
+import { readTable } from '../helpers/read.js'
 import { badMessage, goodMessage, registerSchemas, type TestMessage, UNKNOWN_ID } from './support/bad-records.js'
 import { startChild } from './support/children.js'
 import { randomNumbers, testSeed } from './support/generated-topic.js'
@@ -33,7 +34,7 @@ test.after.always(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-const rowsOf = async (path: string): Promise<StructRowProxy[]> => tableFromIPC(await readTable(path)).toArray()
+const rowsOf = async (path: string): Promise<StructRowProxy[]> => (await readTable(path)).toArray()
 
 const buffer = (bytes: Uint8Array | null): Buffer | null => (bytes === null ? null : Buffer.from(bytes))
 

@@ -3,19 +3,19 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tableFromIPC } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
 import type { KafkaMessage } from 'kafkajs'
 import type { DeadLetter } from '../../src/dead-letter/dead-letter.js'
 import { KafkaDeadLetters } from '../../src/dead-letter/kafka-sink.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
-import { KafkaToDeltaError, readTable, type StreamOptions } from '../../src/index.js'
+import { KafkaToDeltaError, type StreamOptions } from '../../src/index.js'
 import { fixKafkajs } from '../../src/kafka/kafkajs-fixes.js'
 import { silentLogger } from '../../src/log.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import { realSystems } from '../../src/stream/real-systems.js'
 import { startQuery } from '../../src/stream/start.js'
 import type { StreamTable, Systems } from '../../src/stream/systems.js'
+import { readRows } from '../helpers/read.js'
 import { badMessage, goodMessage, registerSchemas, type TestMessage } from './support/bad-records.js'
 import { startChild } from './support/children.js'
 import { kafkaJars, NO_KAFKA, RealKafka } from './support/real-kafka.js'
@@ -112,8 +112,7 @@ function checkLetters(t: ExecutionContext, letters: readonly KafkaMessage[], sen
 }
 
 async function tableRows(path: string): Promise<Record<number, string>> {
-  const rows = tableFromIPC(await readTable(path)).toArray()
-  return Object.fromEntries(rows.map((row) => [row.id, row.v]))
+  return Object.fromEntries((await readRows(path)).map((row) => [row.id, row.v]))
 }
 
 /** Fills two topics with good and bad messages; all start at offset 0. */

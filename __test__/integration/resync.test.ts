@@ -3,11 +3,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Int32, Table, tableFromIPC, vectorFromArray } from 'apache-arrow'
+import { Int32, Table, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import { type ResyncFlags, resync } from '../../src/cli/commands/resync.js'
-import { DeltaTable, readTable, streamToDelta, type TableOptions } from '../../src/index.js'
+import { DeltaTable, streamToDelta, type TableOptions } from '../../src/index.js'
 import type { Output } from '../../src/terminal/output.js'
+import { readTable } from '../helpers/read.js'
 import { closeAll, serve } from './support/captured-sets.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-resync-test-'))
@@ -30,11 +31,7 @@ async function prepared(set: string, topic: string, table: Partial<TableOptions>
   await query.awaitTermination()
   const config = join(folder, `${topic}.json`)
   writeFileSync(config, JSON.stringify(options))
-  const rows = async () =>
-    tableFromIPC(await readTable(path))
-      .toArray()
-      .map(String)
-      .sort()
+  const rows = async () => (await readTable(path)).toArray().map(String).sort()
   const run = async (flags: Partial<ResyncFlags> = {}) => {
     let printed = ''
     const stdout = {

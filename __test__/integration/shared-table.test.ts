@@ -3,11 +3,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tableFromIPC } from 'apache-arrow'
 import test from 'ava'
-import { DeltaTable, readTable } from '../../src/delta/table.js'
+import { DeltaTable } from '../../src/delta/table.js'
 import { streamToDelta } from '../../src/index.js'
 import type { StreamOptions, TableOptions } from '../../src/options/types.js'
+import { readRows } from '../helpers/read.js'
 import { closeAll, serve } from './support/captured-sets.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-shared-'))
@@ -31,11 +31,10 @@ async function run(tables: Record<string, TableOptions>, more: Partial<StreamOpt
   await query.awaitTermination()
 }
 
-const SQL = 'SELECT id, region, v, __op FROM t ORDER BY region, id'
 const rowsOf = async (path: string) =>
-  tableFromIPC(await readTable(path, { sql: SQL }))
-    .toArray()
-    .map((row) => JSON.stringify(row, (_, value) => (typeof value === 'bigint' ? String(value) : value)))
+  (await readRows(path, { columns: ['id', 'region', 'v', '__op'], orderBy: ['region', 'id'] })).map((row) =>
+    JSON.stringify(row, (_, value) => (typeof value === 'bigint' ? String(value) : value)),
+  )
 
 for (const mergeMode of ['merge-on-read', 'copy-on-write'] as const) {
   for (const maxBatchMessages of [1, 1000]) {

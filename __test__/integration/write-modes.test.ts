@@ -3,21 +3,16 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { tableFromIPC } from 'apache-arrow'
 import test from 'ava'
-import { DeltaTable, type DeltaTableOptions, readTable } from '../../src/delta/table.js'
+import { scanTable } from '../../src/delta/scan.js'
+import { DeltaTable, type DeltaTableOptions } from '../../src/delta/table.js'
 import { fixtureRecord, readFixtureTopic } from '../../src/demo/fixtures.js'
+import { readRows } from '../helpers/read.js'
 import { FIXTURES } from './support/captured-sets.js'
 import { decodeAndMerge } from './support/decode-and-merge.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-write-modes-'))
 test.after.always(() => rmSync(folder, { recursive: true, force: true }))
-
-async function query(path: string, sql: string): Promise<Record<string, unknown>[]> {
-  return tableFromIPC(await readTable(path, { sql }))
-    .toArray()
-    .map((row) => row.toJSON())
-}
 
 const text = (rows: Record<string, unknown>[]) =>
   rows.map((row) => JSON.stringify(row, (_key, value) => (typeof value === 'bigint' ? String(value) : value))).sort()
@@ -47,26 +42,21 @@ for (const { set, topic, key } of CASES) {
         })
       await apply('equal', { mergeMode }, 50)
       await apply('history', { mergeMode, writeMode: 'scd2' }, 7)
-      const columns = (await query(path('equal'), 'SELECT * FROM t LIMIT 1'))
-        .flatMap((row) => Object.keys(row))
-        .filter((name) => !name.startsWith('__'))
-        .map((name) => `"${name}"`.replaceAll('"', '`'))
-        .join(', ')
-      const equal = text(await query(path('equal'), `SELECT ${columns} FROM t`))
-      const current = text(await query(path('history'), `SELECT ${columns} FROM t WHERE __is_current`))
+      const { fields } = await scanTable(path('equal')).schema()
+      const columns = fields.map(({ name }) => name).filter((name) => !name.startsWith('__'))
+      const equal = text(await readRows(path('equal'), { columns }))
+      const current = text(await readRows(path('history'), { columns, where: '__is_current' }))
       t.deepEqual(current, equal)
       // Each key's versions follow each other without a gap, but for deletes, and do not overlap.
-      const by = key.join(', ')
-      const versions = await query(
-        path('history'),
-        `SELECT ${by}, __valid_from AS f, __valid_to AS e FROM t ORDER BY ${by}, __valid_from, __valid_to NULLS LAST`,
-      )
+      const orderBy = [...key, '__valid_from', '__valid_to']
+      const versions = await readRows(path('history'), { columns: orderBy, orderBy })
       t.true(versions.length >= equal.length)
       versions.forEach((version, i) => {
         const next = versions[i + 1]
-        if (version.e !== null) t.true((version.e as number) >= (version.f as number))
+        const { __valid_from: from, __valid_to: to } = version
+        if (to !== null) t.true((to as number) >= (from as number))
         if (!next || key.some((name) => next[name] !== version[name])) return
-        t.true(version.e !== null && (next.f as number) >= (version.e as number))
+        t.true(to !== null && (next.__valid_from as number) >= (to as number))
       })
       // What comes again as a whole makes no version where the order is proven, and nothing is doubled otherwise.
       const history = await DeltaTable.open({ path: path('history'), writeMode: 'scd2' })
@@ -74,7 +64,7 @@ for (const { set, topic, key } of CASES) {
       t.is(numRows, versions.length)
       while ((await history.compact({ full: true })) !== null) if ((await history.info()).numFiles <= 1) break
       await history.close()
-      t.deepEqual(text(await query(path('history'), `SELECT ${columns} FROM t WHERE __is_current`)), equal)
+      t.deepEqual(text(await readRows(path('history'), { columns, where: '__is_current' })), equal)
       t.log(`${messages.length} messages, ${equal.length} rows, ${versions.length} versions`)
     })
   }
@@ -91,10 +81,10 @@ for (const { set, topic, key } of CASES) {
       table: { path, writeMode: 'append', tableProperties: { 'delta.appendOnly': 'true' } },
       decode: { writeMode: 'append', metadataColumns: ['operation', 'kafka.partition', 'kafka.offset'] },
     })
-    const rows = await query(path, 'SELECT __operation, __kafka_partition AS p, __kafka_offset AS o FROM t')
+    const rows = await readRows(path, { columns: ['__operation', '__kafka_partition', '__kafka_offset'] })
     const changes = messages.filter((message) => fixtureRecord(message).value !== null)
     t.deepEqual(
-      rows.map(({ p, o }) => `${p}:${o}`).sort(),
+      rows.map((row) => `${row.__kafka_partition}:${row.__kafka_offset}`).sort(),
       changes.map(({ partition, offset }) => `${partition}:${offset}`).sort(),
     )
     // Debezium sends a tombstone after each delete, unless it is told not to.

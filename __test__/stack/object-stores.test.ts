@@ -7,11 +7,12 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Int64, Table, tableFromIPC, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
+import { Int64, Table, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import { ENDPOINTS } from '../../scripts/stack/settings.mjs'
 import { down, type Part, up } from '../../scripts/stack/stack.mjs'
-import { DeltaTable, readTable, tableHistory } from '../../src/index.js'
+import { DeltaTable, tableHistory } from '../../src/index.js'
+import { readTable } from '../helpers/read.js'
 import { race } from './support/race.js'
 import { SourceOracle } from './support/source-oracle.js'
 
@@ -92,7 +93,7 @@ for (const { name, lake, storageOptions } of STORES) {
       await table.merge(batch(changes), { offsets })
     }
     const check = async () => {
-      const rows = tableFromIPC(await readTable(path, { storageOptions })).toArray()
+      const rows = (await readTable(path, { storageOptions })).toArray()
       t.is(rows.length, expected.size)
       t.true(rows.every((row) => expected.get(row.id) === row.text))
     }

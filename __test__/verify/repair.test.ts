@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Table, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
-import { DeltaTable, readTable } from '../../src/index.js'
+import { DeltaTable } from '../../src/index.js'
 import { repair } from '../../src/verify/repair.js'
 import type { SourceRow, SourceTable } from '../../src/verify/sources/source.js'
 import { Verification } from '../../src/verify/verify.js'
+import { readRows } from '../helpers/read.js'
 
 const FIELDS = [
   { name: 'id', type: 'string' },
@@ -67,7 +68,9 @@ test('a stream that commits each time before the table is read is not in the way
   t.like(result, { upserted: 1, deleted: 1 })
   t.is(last, 1n)
   t.is((await table.offsets()).get(APP_ID), 1n)
-  const csv = await readTable(path, { sql: "SELECT string_agg(id || v, ',' ORDER BY id) AS rows FROM t" })
-  t.true(Buffer.from(csv).includes('1new,2same'))
+  t.deepEqual(await readRows(path, { columns: ['id', 'v'], orderBy: ['id'] }), [
+    { id: '1', v: 'new' },
+    { id: '2', v: 'same' },
+  ])
   await Promise.all([table.close(), stream.close()])
 })

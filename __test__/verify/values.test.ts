@@ -56,6 +56,6 @@ test('lists and bytes', (t) => {
 })
 
 test('literals hold quotes', (t) => {
-  t.is(comparable('string')?.literal("it's"), "'it''s'")
+  t.is(comparable('string')?.literal("it's a \\"), "'it\\'s a \\\\'")
   t.is(comparable('date')?.literal('2024-01-01'), "DATE '2024-01-01'")
 })

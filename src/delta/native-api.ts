@@ -6,10 +6,13 @@
 import type * as addon from '../native.cjs'
 import type { CheckpointResult, CompactResult, MergeResult, TableInfo, VacuumResult } from './results.js'
 
-export type { NativeTable, NativeTableOptions } from '../native.cjs'
+export type { NativeBatches, NativeTable, NativeTableOptions } from '../native.cjs'
 
 /** The addon's functions. */
-export type NativeModule = Pick<typeof addon, 'openTable' | 'readTable' | 'listObjects' | 'readObject' | 'tableHistory'>
+export type NativeModule = Pick<
+  typeof addon,
+  'openTable' | 'scanTable' | 'tableChanges' | 'listObjects' | 'readObject' | 'tableHistory'
+>
 
 /** Fields of one side that the other one lacks, or has with another type: tsc names them when there are any. */
 type None<Missing extends never> = Missing

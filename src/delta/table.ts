@@ -11,6 +11,7 @@ import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
 import type { NativeModule, NativeTable, NativeTableOptions } from './native-api.js'
 import type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult } from './results.js'
+import { type ChangesOptions, type Scan, type ScanOptions, scanTable, tableChanges } from './scan.js'
 
 export type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult }
 
@@ -136,13 +137,15 @@ export class DeltaTable {
   /** Absolute path or URL. */
   readonly uri: string
   readonly #native: NativeTable
-  readonly #primaryKey: readonly string[] | null
+  readonly #addon: NativeModule
+  readonly #options: NativeTableOptions
   #closed: Promise<void> | null = null
 
-  private constructor(native: NativeTable, uri: string, primaryKey: readonly string[] | null) {
+  private constructor(native: NativeTable, addon: NativeModule, options: NativeTableOptions) {
     this.#native = native
-    this.uri = uri
-    this.#primaryKey = primaryKey
+    this.#addon = addon
+    this.#options = options
+    this.uri = options.uri
   }
 
   /**
@@ -153,7 +156,7 @@ export class DeltaTable {
     const native = nativeTableOptions(options)
     const module = addon ?? loadAddon()
     const table = await withSignal(options.signal, { table: native.uri }, (signal) => module.openTable(native, signal))
-    return new DeltaTable(table, native.uri, native.primaryKey ?? null)
+    return new DeltaTable(table, module, native)
   }
 
   /**
@@ -167,17 +170,56 @@ export class DeltaTable {
   async merge(changes: Table | Uint8Array | null, options: MergeOptions = {}): Promise<MergeResult> {
     this.#mustBeOpen()
     options.signal?.throwIfAborted()
-    const named = [...(options.primaryKey ?? this.#primaryKey ?? [])]
+    const named = [...(options.primaryKey ?? this.#options.primaryKey ?? [])]
     // A truncate has no key: a batch of nothing else names none, but the table knows its own.
     const primaryKey = changes !== null && named.length === 0 ? storedKey(await this.info()) : named
     if (changes !== null && primaryKey.length === 0) {
       throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
     }
+    return this.#merge(changes, primaryKey, options)
+  }
+
+  async #merge(changes: Table | Uint8Array | null, primaryKey: string[], options: MergeOptions): Promise<MergeResult> {
+    this.#mustBeOpen()
+    options.signal?.throwIfAborted()
     const offsets = (options.offsets ?? []).map(nativeOffset)
     const ipc = toIpc(changes, options.transfer === true)
     return await withSignal(options.signal, { table: this.uri }, (signal) =>
       this.#native.merge(ipc, primaryKey, offsets, signal),
     )
+  }
+
+  /**
+   * Appends rows in one commit, without a look at keys. The table is opened with `writeMode: 'append'`; in one with a
+   * key, `merge` writes rows, so that no key is there twice.
+   * @throws CONFIG_INVALID in other write modes; what {@link merge} throws
+   */
+  async append(rows: Table, options: Omit<MergeOptions, 'primaryKey'> = {}): Promise<MergeResult> {
+    if (this.#options.writeMode !== 'append') {
+      const mode = this.#options.writeMode
+      const message = `append() is for tables opened with writeMode 'append', and this one has '${mode}': use merge()`
+      throw new KafkaToDeltaError('CONFIG_INVALID', message, { table: this.uri })
+    }
+    return this.#merge(rows, [], options)
+  }
+
+  /**
+   * Deletes the rows that meet a condition in Spark SQL, such as `year < 2020 OR status IS NULL`, in one commit. Where no
+   * row does, nothing is committed.
+   * @throws EXPRESSION_INVALID, TABLE_UNSUPPORTED (rows may only be appended), STORAGE_DENIED (no table is there)
+   */
+  async deleteWhere(condition: string, options: { signal?: AbortSignal } = {}): Promise<MergeResult> {
+    return this.#stoppable(options.signal, (signal) => this.#native.deleteWhere(condition, signal))
+  }
+
+  /** Reads rows of a version, batch by batch: see {@link scanTable}. */
+  scan(options: ScanOptions = {}): Scan {
+    return scanTable(this.uri, { ...options, storageOptions: this.#options.storageOptions }, this.#addon)
+  }
+
+  /** Reads what versions changed: see {@link tableChanges}. */
+  changes(from: number, options: ChangesOptions = {}): Scan {
+    return tableChanges(this.uri, from, { ...options, storageOptions: this.#options.storageOptions }, this.#addon)
   }
 
   /**
@@ -262,23 +304,6 @@ function toIpc(changes: Table | Uint8Array | null, transfer: boolean): Uint8Arra
   if (!(changes instanceof Uint8Array)) return tableToChangeIpc(changes)
   // The caller may change or transfer its buffer while the addon reads it.
   return transfer ? changes : new Uint8Array(changes)
-}
-
-/**
- * All rows of a Delta table, or the answer of a query that names it `t`, as an Arrow IPC stream. As in Spark, names
- * are quoted in backticks; double quotes hold text.
- * @throws STORAGE, STORAGE_DENIED, TABLE_UNSUPPORTED, EXPRESSION_INVALID
- */
-export async function readTable(
-  path: string,
-  options: { sql?: string; storageOptions?: Readonly<Record<string, string>> } = {},
-): Promise<Uint8Array> {
-  const uri = tableUri(path)
-  try {
-    return await loadAddon().readTable(uri, { ...options.storageOptions }, options.sql ?? null)
-  } catch (error) {
-    throw fromNative(error, { table: uri })
-  }
 }
 
 /** A commit of a table, as its `commitInfo` tells it: `operation`, `operationParameters`, `operationMetrics`… */

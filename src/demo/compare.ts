@@ -1,7 +1,8 @@
 /** Compares a table with what the generator knows to be true, row by row and column by column. */
 
-import { DataType, tableFromIPC } from 'apache-arrow'
-import { readTable } from '../delta/table.js'
+import { DataType, type Decimal, type Field, type RecordBatch } from 'apache-arrow'
+import { decimalText, rawValues } from '../arrow/raw-values.js'
+import { scanTable } from '../delta/scan.js'
 import type { ShopColumn, ShopTable } from './shop.js'
 
 export interface Comparison {
@@ -25,36 +26,14 @@ export const isEqual = (comparison: Comparison): boolean =>
 
 const EXAMPLES = 5
 
-const quote = (name: string) => `\`${name.replaceAll('`', '``')}\``
-
-/** A column in the form that the truth has. */
-function selectColumn({ name, type }: ShopColumn): string {
-  const column = quote(name)
-  switch (type) {
-    case 'int':
-      return column
-    case 'long':
-      return `CAST(${column} AS BIGINT)`
-    case 'date':
-      return `CAST(${column} AS INT)`
-    case 'timestamp':
-      return `CAST(arrow_cast(${column}, 'Timestamp(Millisecond, Some("UTC"))') AS BIGINT)`
-    default:
-      return `arrow_cast(CAST(${column} AS VARCHAR), 'Utf8')`
-  }
-}
-
-/** Values of a row, as the truth has them. */
-function plain(value: unknown, type: ShopColumn['type']): unknown {
+/** A column's value as the truth has it. */
+function plain(value: unknown, { type }: Field, shopType: ShopColumn['type']): unknown {
   if (value === null || value === undefined) return null
-  return type === 'timestamp' || type === 'int' || type === 'date' ? Number(value) : value
-}
-
-export type Reader = (path: string, options: { sql?: string }) => Promise<Uint8Array>
-
-/** The names of a table's columns. */
-export async function columnNames(path: string, read: Reader = readTable): Promise<string[]> {
-  return tableFromIPC(await read(path, { sql: 'SELECT * FROM t LIMIT 0' })).schema.names.map(String)
+  if (value instanceof Uint32Array) return decimalText(value, (type as Decimal).scale)
+  // Microseconds in the table, milliseconds in the truth.
+  if (shopType === 'timestamp') return Number((value as bigint) / 1000n)
+  if (shopType === 'long') return BigInt(value as bigint | number)
+  return shopType === 'int' || shopType === 'date' ? Number(value) : value
 }
 
 /** Compares all rows. */
@@ -62,17 +41,9 @@ export async function compareTable(
   path: string,
   table: ShopTable,
   truth: ReadonlyMap<string, Readonly<Record<string, unknown>>>,
-  read: Reader = readTable,
 ): Promise<Comparison> {
-  const names = new Set(await columnNames(path, read))
-  // A column that no row was written with yet is null in the truth, and may not be there.
-  const columns = table.columns.filter(({ name }) => names.has(name))
-  const absent = table.columns.filter(({ name }) => !names.has(name))
-  const place = table.partitionCols.length > 0 ? ', year AS k2d_year, month AS k2d_month' : ''
-  const list = columns.map((column, i) => `${selectColumn(column)} AS k2d_${i}`).join(', ')
-  const arrow = tableFromIPC(await read(path, { sql: `SELECT ${list}${place} FROM t` }))
   const result: Comparison = {
-    rows: arrow.numRows,
+    rows: 0,
     expected: truth.size,
     missing: 0,
     unexpected: 0,
@@ -84,13 +55,42 @@ export async function compareTable(
   const note = (text: string) => {
     if (result.examples.length < EXAMPLES) result.examples.push(text)
   }
-  const vectors = columns.map((_, i) => arrow.getChild(`k2d_${i}`))
-  const keyAt = columns.findIndex(({ name }) => name === table.key[0])
-  const createdAt = columns.findIndex(({ name }) => name === 'created_at')
-  const [year, month] = [arrow.getChild('k2d_year'), arrow.getChild('k2d_month')]
   const seen = new Set<string>()
-  for (let row = 0; row < arrow.numRows; row++) {
-    const key = String(vectors[keyAt]?.get(row))
+  for await (const batch of scanTable(path)) compareBatch(rawValues(batch), table, truth, { result, seen, note })
+  for (const key of truth.keys()) {
+    if (seen.has(key)) continue
+    result.missing++
+    note(`row ${key} is missing`)
+  }
+  return result
+}
+
+/** What was found so far. */
+interface Findings {
+  result: Comparison
+  seen: Set<string>
+  note(text: string): void
+}
+
+function compareBatch(
+  batch: RecordBatch,
+  table: ShopTable,
+  truth: ReadonlyMap<string, Readonly<Record<string, unknown>>>,
+  { result, seen, note }: Findings,
+): void {
+  const column = (name: string) => batch.getChild(name)
+  // A column that no row was written with yet is null in the truth, and may not be there.
+  const columns = table.columns.flatMap(({ name, type }) => {
+    const field = batch.schema.fields.find((field) => field.name === name)
+    return field ? [{ name, type, field, values: column(name) }] : []
+  })
+  const absent = table.columns.filter(({ name }) => column(name) === null)
+  const keys = column(table.key[0] as string)
+  const isPartitioned = table.partitionCols.length > 0
+  const [createdAt, year, month] = ['created_at', 'year', 'month'].map(column)
+  result.rows += batch.numRows
+  for (let row = 0; row < batch.numRows; row++) {
+    const key = String(keys?.get(row))
     if (seen.has(key)) {
       result.doubled++
       note(`row ${key} is there twice`)
@@ -103,8 +103,8 @@ export async function compareTable(
       note(`row ${key} should not be there`)
       continue
     }
-    const wrong = columns.flatMap(({ name, type }, i) => {
-      const value = plain(vectors[i]?.get(row), type)
+    const wrong = columns.flatMap(({ name, type, field, values }) => {
+      const value = plain(values?.get(row), field, type)
       const should = expected[name] ?? null
       return value === should ? [] : [`${name} is ${String(value)}, should be ${String(should)}`]
     })
@@ -113,48 +113,45 @@ export async function compareTable(
       result.different++
       note(`row ${key}: ${wrong.join(', ')}`)
     }
-    if (year && month) {
-      const date = new Date(Number(vectors[createdAt]?.get(row)) * 86_400_000)
+    if (isPartitioned && year && month) {
+      const date = new Date(Number(createdAt?.get(row)) * 86_400_000)
       if (Number(year.get(row)) !== date.getUTCFullYear() || Number(month.get(row)) !== date.getUTCMonth() + 1) {
         result.misplaced++
         note(`row ${key} of ${date.toISOString().slice(0, 10)} is in ${year.get(row)}-${month.get(row)}`)
       }
     }
   }
-  for (const key of truth.keys()) {
-    if (seen.has(key)) continue
-    result.missing++
-    note(`row ${key} is missing`)
-  }
-  return result
 }
 
-/** A value that SQL cannot turn into text: short, in JSON's form. */
-function asText(value: unknown): string {
+/** A value as text: short, in JSON's form where it has parts. */
+function asText(value: unknown, { type }: Field): string {
   if (value === null || value === undefined) return 'null'
+  if (DataType.isDecimal(type)) return decimalText(value as Uint32Array, type.scale)
+  if (DataType.isDate(type)) return new Date(Number(value)).toISOString().slice(0, 10)
+  if (DataType.isTimestamp(type)) return new Date(Number(value)).toISOString()
   if (value instanceof Uint8Array) return `0x${Buffer.from(value).toString('hex')}`
   if (typeof value !== 'object') return String(value)
   return JSON.stringify(value, (_name, part: unknown) => (typeof part === 'bigint' ? String(part) : part))
 }
 
 /** The first rows of a table as text, the header first. */
-export async function firstRows(
-  path: string,
-  count: number,
-  orderBy: string | null,
-  read: Reader = readTable,
-): Promise<string[][]> {
-  const { fields } = tableFromIPC(await read(path, { sql: 'SELECT * FROM t LIMIT 0' })).schema
-  const list = fields.map(({ name, type }, i) => {
-    // As SQL writes them: in JavaScript they would be bare numbers.
-    const isText = DataType.isDecimal(type) || DataType.isDate(type) || DataType.isTimestamp(type)
-    return `${isText ? `arrow_cast(CAST(${quote(name)} AS VARCHAR), 'Utf8')` : quote(name)} AS k2d_${i}`
-  })
-  const order = fields.some(({ name }) => name === orderBy) ? ` ORDER BY ${quote(orderBy as string)}` : ''
-  const arrow = tableFromIPC(await read(path, { sql: `SELECT ${list.join(', ')} FROM t${order} LIMIT ${count}` }))
-  const vectors = fields.map((_, i) => arrow.getChild(`k2d_${i}`))
-  return [
-    fields.map(({ name }) => name),
-    ...Array.from({ length: arrow.numRows }, (_, row) => vectors.map((vector) => asText(vector?.get(row)))),
-  ]
+export async function firstRows(path: string, count: number, orderBy: string | null): Promise<string[][]> {
+  let first: { key: unknown; texts: string[] }[] = []
+  let header: string[] = []
+  for await (const batch of scanTable(path)) {
+    const { fields } = batch.schema
+    header = fields.map(({ name }) => name)
+    const keys = orderBy === null ? null : batch.getChild(orderBy)
+    const vectors = fields.map((_, i) => batch.getChildAt(i))
+    const rows = Array.from({ length: batch.numRows }, (_, row) => ({ key: keys?.get(row) as unknown, row }))
+    const texts = (row: number) => vectors.map((vector, i) => asText(vector?.get(row), fields[i] as Field))
+    const added = rows.sort(byKey).slice(0, count)
+    first = [...first, ...added.map(({ key, row }) => ({ key, texts: texts(row) }))].sort(byKey).slice(0, count)
+  }
+  return [header, ...first.map(({ texts }) => texts)]
+}
+
+function byKey({ key: a }: { key: unknown }, { key: b }: { key: unknown }): number {
+  if (a === b) return 0
+  return (a as number) < (b as number) ? -1 : 1
 }

@@ -9,8 +9,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Table, tableFromIPC } from 'apache-arrow'
-import { readTable } from '../delta/table.js'
+import type { RecordBatch, Vector } from 'apache-arrow'
+import { decimalText, rawValues } from '../arrow/raw-values.js'
+import { scanTable } from '../delta/scan.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { createClient, kafkaError } from '../kafka/client.js'
 import { fetchWatermarks } from '../kafka/positions.js'
@@ -20,12 +21,38 @@ import type { StreamingQuery } from '../stream/query.js'
 import { realSystems } from '../stream/real-systems.js'
 import { startQuery } from '../stream/start.js'
 import type { SourceRow, SourceTable } from '../verify/sources/source.js'
-import { comparable, type DeltaType, quote, sourceText } from '../verify/values.js'
+import { comparable, type DeltaType, sourceText } from '../verify/values.js'
 
 const METADATA = ['source.snapshot', 'operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp']
-const SNAPSHOT = '`__source_snapshot`'
-/** Microseconds since 1970. */
-const TIME = 'CAST(`__kafka_timestamp` AS BIGINT)'
+/** The markers of a snapshot's first and last row. */
+const FIRST = ['first', 'first_in_data_collection']
+const LAST = ['last', 'last_in_data_collection']
+const MARKERS = `__source_snapshot IN (${[...FIRST, ...LAST].map((marker) => `'${marker}'`).join(', ')})`
+
+/** A key that the topic shows: its values as they are stored, and as a comparison has them. */
+interface LiveKey {
+  values: readonly unknown[]
+  texts: readonly string[]
+}
+
+/** The order in which a comparison reads a table: numbers by their size, texts by their UTF-8 bytes. */
+function byKey(a: LiveKey, b: LiveKey): number {
+  for (const [i, one] of a.values.entries()) {
+    const order = compareValues(one, b.values[i])
+    if (order !== 0) return order
+  }
+  return 0
+}
+
+function compareValues(a: unknown, b: unknown): number {
+  if (typeof a === 'string') return Buffer.compare(Buffer.from(a), Buffer.from(b as string))
+  if (a instanceof Uint8Array) return Buffer.compare(a, b as Uint8Array)
+  if (a instanceof Uint32Array) return compareValues(decimalOf(a), decimalOf(b as Uint32Array))
+  return (a as number | bigint) < (b as number | bigint) ? -1 : a === b ? 0 : 1
+}
+
+/** The unscaled number of a decimal. */
+const decimalOf = (words: Uint32Array) => BigInt(decimalText(words, 0))
 
 export interface TopicSourceOptions {
   options: ResolvedOptions
@@ -113,24 +140,19 @@ export class TopicSource implements SourceTable {
   }
 
   async *rows(_key: readonly string[], fetchSize: number): AsyncIterable<readonly SourceRow[]> {
-    const columns = this.#given.key.map(({ name }) => quote(name))
-    const numbered = `SELECT *, row_number() OVER (ORDER BY ${columns.join(', ')}) AS number FROM (${this.#live()}) AS live`
-    for (let from = 0; ; from += fetchSize) {
-      const rows = this.#asRows(
-        await this.#select(
-          `SELECT ${this.#selected} FROM (${numbered}) AS n WHERE number > ${from} AND number <= ${from + fetchSize} ORDER BY number`,
-        ),
-      )
-      if (rows.length > 0) yield rows
-      if (rows.length < fetchSize) return
+    const live = [...(await this.#live()).values()].sort(byKey)
+    for (let from = 0; from < live.length; from += fetchSize) {
+      yield live.slice(from, from + fetchSize).map((key) => this.#asRow(key))
     }
   }
 
   async rowsOf(_key: readonly string[], values: readonly (readonly string[])[]): Promise<readonly SourceRow[]> {
-    const same = (key: readonly string[]) =>
-      this.#given.key.map(({ name, type }, i) => `${quote(name)} = ${comparable(type)?.literal(key[i] as string)}`)
-    const where = values.map((key) => `(${same(key).join(' AND ')})`).join(' OR ')
-    return this.#asRows(await this.#select(`SELECT ${this.#selected} FROM (${this.#live()}) AS live WHERE ${where}`))
+    const live = await this.#live()
+    return values.flatMap((given) => {
+      const stored = this.#given.key.map(({ type }, i) => comparable(type)?.source(given[i] as string) ?? '')
+      const found = live.get(JSON.stringify(stored))
+      return found ? [this.#asRow(found)] : []
+    })
   }
 
   async close(): Promise<void> {
@@ -138,34 +160,48 @@ export class TopicSource implements SourceTable {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  /** The keys whose last change since the snapshot's beginning is no delete. */
-  #live(): string {
-    const key = this.#given.key.map(({ name }) => quote(name)).join(', ')
-    const order = '`__kafka_timestamp` DESC, `__kafka_offset` DESC'
-    const since = `${TIME} >= ${this.#start} AND ${this.#given.key.map(({ name }) => `${quote(name)} IS NOT NULL`).join(' AND ')}`
-    const last = `SELECT ${key}, \`__operation\` AS op, row_number() OVER (PARTITION BY ${key} ORDER BY ${order}) AS nth FROM t WHERE ${since}`
-    return `SELECT ${key} FROM (${last}) AS last WHERE nth = 1 AND (op IS NULL OR op <> 'd')`
+  /** The keys whose last change since the snapshot's beginning is no delete, by their texts. */
+  async #live(): Promise<Map<string, LiveKey>> {
+    const names = this.#given.key.map(({ name }) => name)
+    const hows = this.#given.key.map(({ type }) => comparable(type))
+    const last = new Map<string, LiveKey & { time: bigint; offset: bigint; isDelete: boolean }>()
+    const columns = [...names, '__operation', '__kafka_timestamp', '__kafka_offset']
+    for await (const rows of this.#scan(columns)) {
+      const [op, time, offset] = [-3, -2, -1].map((at) => rows.getChildAt(columns.length + at) as Vector)
+      const keys = names.map((_, i) => rows.getChildAt(i) as Vector)
+      for (let row = 0; row < rows.numRows; row++) {
+        const at = { time: time?.get(row) as bigint, offset: offset?.get(row) as bigint }
+        const values = keys.map((key) => key.get(row) as unknown)
+        if (at.time < this.#start || values.includes(null)) continue
+        const texts = values.map((value, i) => hows[i]?.stored(value) ?? '')
+        const text = JSON.stringify(texts)
+        const known = last.get(text)
+        if (known && (known.time > at.time || (known.time === at.time && known.offset > at.offset))) continue
+        last.set(text, { values, texts, ...at, isDelete: op?.get(row) === 'd' })
+      }
+    }
+    for (const [text, { isDelete }] of last) if (isDelete) last.delete(text)
+    return last
   }
 
-  /** The key's columns in the form that a comparison reads. */
-  get #selected(): string {
-    return this.#given.key.map(({ name, type }) => `${comparable(type)?.select(name)} AS ${quote(name)}`).join(', ')
+  /** The changelog's rows, batch by batch. */
+  async *#scan(columns: readonly string[], where?: string): AsyncIterable<RecordBatch> {
+    const scan = scanTable(join(this.#folder, 'changelog'), { columns, ...(where !== undefined && { where }) })
+    for await (const batch of scan) yield rawValues(batch)
   }
 
-  async #select(sql: string): Promise<Table> {
-    return tableFromIPC(await readTable(join(this.#folder, 'changelog'), { sql }))
+  #asRow({ texts }: LiveKey): SourceRow {
+    return Object.fromEntries(this.#given.key.map(({ name, type }, i) => [name, sourceText(type, texts[i] as string)]))
   }
 
-  #asRows(table: Table): SourceRow[] {
-    const columns = this.#given.key.map(({ name, type }) => {
-      const how = comparable(type)
-      return { name, type, how, values: table.getChild(name) }
-    })
-    return Array.from({ length: table.numRows }, (_, row) =>
-      Object.fromEntries(
-        columns.map(({ name, type, how, values }) => [name, sourceText(type, how?.stored(values?.get(row)) ?? '')]),
-      ),
-    )
+  /** The times of the snapshot's markers, in microseconds since 1970. */
+  async #markers(): Promise<{ marker: string; time: bigint }[]> {
+    const found: { marker: string; time: bigint }[] = []
+    for await (const rows of this.#scan(['__source_snapshot', '__kafka_timestamp'], MARKERS)) {
+      const [marker, time] = [rows.getChildAt(0) as Vector, rows.getChildAt(1) as Vector]
+      for (let row = 0; row < rows.numRows; row++) found.push({ marker: marker.get(row), time: time.get(row) })
+    }
+    return found
   }
 
   /** When the last snapshot began that is whole: its markers are in the topic, from the first one to the last one. */
@@ -173,23 +209,42 @@ export class TopicSource implements SourceTable {
     const { topic } = this.#given.table
     const refused = (why: string) =>
       new KafkaToDeltaError('CONFIG_INVALID', `${why}: say when the snapshot began, with --since`, { topic })
-    const { schema } = await this.#select('SELECT * FROM t LIMIT 0')
-    if (!schema.fields.some(({ name }) => name === '__source_snapshot')) {
+    const { fields } = await scanTable(join(this.#folder, 'changelog')).schema()
+    if (!fields.some(({ name }) => name === '__source_snapshot')) {
       throw refused(`topic ${topic} does not tell which rows are a snapshot's (source.snapshot in add.fields)`)
     }
-    const one = async (sql: string) => (await this.#select(sql)).getChild('found')?.get(0) as bigint | null
-    const last = `${SNAPSHOT} IN ('last', 'last_in_data_collection')`
-    const end = await one(`SELECT max(${TIME}) AS found FROM t WHERE ${last}`)
+    const markers = await this.#markers()
+    const newest = (names: readonly string[], within: (time: bigint) => boolean) =>
+      markers
+        .filter(({ marker, time }) => names.includes(marker) && within(time))
+        .reduce<bigint | null>((most, { time }) => (most === null || time > most ? time : most), null)
+    const end = newest(LAST, () => true)
     if (end === null) throw refused(`topic ${topic} holds no snapshot that is whole`)
-    const before = (await one(`SELECT max(${TIME}) AS found FROM t WHERE ${last} AND ${TIME} < ${end}`)) ?? -1n
-    const within = `${TIME} > ${before} AND ${TIME} <= ${end}`
-    const first = `${SNAPSHOT} IN ('first', 'first_in_data_collection')`
-    const start = await one(`SELECT max(${TIME}) AS found FROM t WHERE ${first} AND ${within}`)
+    const before = newest(LAST, (time) => time < end) ?? -1n
+    const within = (time: bigint) => time > before && time <= end
+    const start = newest(FIRST, within)
     if (start !== null) return start
     // A table of one row has no other marker.
-    const others = await one(`SELECT count(*) AS found FROM t WHERE ${SNAPSHOT} = 'true' AND ${within}`)
-    if (others !== 0n) throw refused(`the beginning of the last snapshot is not in topic ${topic} any more`)
+    for await (const rows of this.#scan(['__kafka_timestamp'], "__source_snapshot = 'true'")) {
+      if ([...(rows.getChildAt(0) as Vector)].some((time) => within(time as bigint))) {
+        throw refused(`the beginning of the last snapshot is not in topic ${topic} any more`)
+      }
+    }
     return end
+  }
+
+  /** The time of the oldest message of each partition, in microseconds since 1970. */
+  async #firstTimes(): Promise<Map<number, bigint>> {
+    const first = new Map<number, bigint>()
+    for await (const rows of this.#scan(['__kafka_partition', '__kafka_timestamp'])) {
+      const [partitions, times] = [rows.getChildAt(0) as Vector, rows.getChildAt(1) as Vector]
+      for (let row = 0; row < rows.numRows; row++) {
+        const [partition, time] = [Number(partitions.get(row)), times.get(row) as bigint]
+        const known = first.get(partition)
+        if (known === undefined || time < known) first.set(partition, time)
+      }
+    }
+    return first
   }
 
   /** No partition may have lost messages since the snapshot began: their keys would be taken for removed ones. */
@@ -199,10 +254,7 @@ export class TopicSource implements SourceTable {
     const admin = client.kafka.admin()
     try {
       await admin.connect()
-      const found = await this.#select(
-        `SELECT \`__kafka_partition\` AS p, min(${TIME}) AS first FROM t GROUP BY \`__kafka_partition\``,
-      )
-      const first = new Map(found.toArray().map((row) => [Number(row.p), row.first as bigint]))
+      const first = await this.#firstTimes()
       for (const [partition, { low, high }] of await fetchWatermarks(admin, table.topic)) {
         const since = first.get(partition)
         if (low === 0n || low === high || (since !== undefined && since < this.#start)) continue

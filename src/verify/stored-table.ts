@@ -1,7 +1,8 @@
 /** The Delta table's side of a comparison: rows of a part of the key's range, or with some keys. */
 
-import { type Table, tableFromIPC } from 'apache-arrow'
-import { readTable } from '../delta/table.js'
+import { type RecordBatch, Table } from 'apache-arrow'
+import { rawValues } from '../arrow/raw-values.js'
+import { scanTable } from '../delta/scan.js'
 import { type Ordered, type Range, rangeSql } from './ranges.js'
 import { type Comparable, type DeltaType, quote } from './values.js'
 
@@ -33,21 +34,27 @@ export class StoredTable {
 
   /** Rows of some keys, as the source writes them. */
   readKeys(keys: readonly (readonly string[])[]): Promise<Table> {
+    const [first, ...others] = this.#ordered as [Ordered, ...Ordered[]]
+    if (others.length === 0) {
+      return this.#select(`${first.sql} IN (${keys.map(([value]) => first.literal(value as string)).join(', ')})`)
+    }
     const same = (key: readonly string[]) =>
       this.#ordered.map(({ sql, literal }, i) => `${sql} = ${literal(key[i] as string)}`).join(' AND ')
     return this.#select(keys.map((key) => `(${same(key)})`).join(' OR '))
   }
 
   async #select(where: string): Promise<Table> {
-    const { path, storageOptions } = this.options
-    const columns = this.columns.map(({ name, how }, i) => `${how.select(name)} AS c${i}`)
-    const sql = `SELECT ${columns.join(', ')} FROM t${where === '' ? '' : ` WHERE ${where}`}`
-    return tableFromIPC(await readTable(path, { sql, ...(storageOptions ? { storageOptions } : {}) }))
+    const { path, storageOptions = {} } = this.options
+    const columns = this.columns.map(({ name }) => name)
+    const scan = scanTable(path, { columns, storageOptions, ...(where !== '' && { where }) })
+    const batches: RecordBatch[] = []
+    for await (const batch of scan) batches.push(rawValues(batch))
+    return batches.length > 0 ? new Table(batches) : new Table(await scan.schema())
   }
 
   /** Rows by the text of their key. */
   byKey(table: Table): Map<string, Values> {
-    const vectors = this.columns.map((_, i) => table.getChild(`c${i}`))
+    const vectors = this.columns.map((_, i) => table.getChildAt(i))
     const rows = new Map<string, Values>()
     for (let row = 0; row < table.numRows; row++) {
       const values: Values = new Map()

@@ -4,6 +4,7 @@
  */
 
 import { DataType, type Vector } from 'apache-arrow'
+import { decimalText } from '../arrow/raw-values.js'
 import { decimal, NUMBER_TEXT } from './values.js'
 
 /** A value of the comparison's query as text, one character a byte. */
@@ -63,11 +64,14 @@ export const strings: Cells = (vector) => {
 
 export const digits: Text = (value) => String(value)
 
-/** With as many digits of the fraction as the source's type has, or more where the value does. */
+/**
+ * A decimal with as many digits of the fraction as the source's type has, or more where the value does.
+ * @param stored digits of the fraction that the table's type has
+ */
 export const decimalOf =
-  (scale: number): Text =>
+  (scale: number, storedScale: number): Text =>
   (value) => {
-    const stored = value as string
+    const stored = decimalText(value as Uint32Array, storedScale)
     const dot = stored.indexOf('.')
     const least = Math.max(scale, 0)
     if (least === (dot < 0 ? 0 : stored.length - dot - 1)) return stored

@@ -1,5 +1,7 @@
 /** Values of both sides in one form of text, by the Delta column's type. */
 
+import { decimalText } from '../arrow/raw-values.js'
+
 /** A type of the Delta schema's JSON. */
 export type DeltaType =
   | string
@@ -13,20 +15,18 @@ export type DeltaType =
 
 /** What a column's values are compared by; null where the type is not compared. */
 export interface Comparable {
-  /** The column in the query of the Delta table. */
-  select(name: string): string
-  /** A value of that query. */
+  /** A value of the Delta table as {@link rawValues} gives it: dates as days, timestamps as microseconds. */
   stored(value: unknown): string
   /** The source's text. Undefined where it has no such value, an interval in a number for example. */
   source(text: string): string | undefined
-  /** A source's text as a literal of the query, for the bounds of a key. */
+  /** A source's text as a literal of Spark SQL, for the bounds of a key. */
   literal(text: string): string
 }
 
 /** A name in Spark's SQL, as in MySQL's. */
 export const quote = (name: string) => `\`${name.replaceAll('`', '``')}\``
 const text = (value: unknown) => String(value)
-const sqlText = (value: string) => `'${value.replaceAll("'", "''")}'`
+const sqlText = (value: string) => `'${value.replaceAll(/['\\]/g, '\\$&')}'`
 
 const TIME = /^(-?)(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/
 const MOMENT = /^(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:([+-])(\d\d)(?::?(\d\d))?)?)?$/
@@ -74,7 +74,6 @@ const number = (value: string) =>
 
 function real(round: (value: number) => number): Comparable {
   return {
-    select: quote,
     stored: (value) => float(value as number),
     source: (value) => {
       const found = number(value)
@@ -96,7 +95,6 @@ function items(value: string): (string | null)[] | undefined {
 
 function list(element: Comparable): Comparable {
   return {
-    select: quote,
     stored: (value) =>
       JSON.stringify(Array.from(value as Iterable<unknown>, (item) => (item === null ? null : element.stored(item)))),
     source: (value) => {
@@ -107,15 +105,17 @@ function list(element: Comparable): Comparable {
   }
 }
 
-const WHOLE: Comparable = { select: quote, stored: text, source: whole, literal: (value) => whole(value) ?? value }
+const WHOLE: Comparable = { stored: text, source: whole, literal: (value) => whole(value) ?? value }
 
 /** A number that is stored as its text: zeros at its end are no difference, and the connector may leave them out. */
 export const NUMBER_TEXT: Comparable = {
-  select: quote,
   stored: (value) => decimal(text(value)) ?? text(value),
   source: (value) => decimal(value) ?? value,
   literal: sqlText,
 }
+
+/** Digits of the fraction that a decimal type of the Delta schema has. */
+export const scaleOf = (type: string): number => Number(/,\s*(\d+)\)/.exec(type)?.[1] ?? 0)
 
 /** How values of a type are compared, or null for types of which the source's text tells too little. */
 export function comparable(type: DeltaType): Comparable | null {
@@ -126,9 +126,12 @@ export function comparable(type: DeltaType): Comparable | null {
     return element && list(element)
   }
   if (type.startsWith('decimal')) {
+    const scale = scaleOf(type)
     return {
-      select: (name) => `CAST(${quote(name)} AS STRING)`,
-      stored: (value) => decimal(text(value)) ?? text(value),
+      stored: (value) => {
+        const digits = decimalText(value as Uint32Array, scale)
+        return decimal(digits) ?? digits
+      },
       source: decimal,
       literal: (value) => `CAST(${sqlText(value)} AS ${type})`,
     }
@@ -144,17 +147,15 @@ export function comparable(type: DeltaType): Comparable | null {
     case 'double':
       return real((value) => value)
     case 'string':
-      return { select: quote, stored: text, source: (value) => value, literal: sqlText }
+      return { stored: text, source: (value) => value, literal: sqlText }
     case 'boolean':
       return {
-        select: quote,
         stored: text,
         source: (value) => (/^(t|true|1)$/.test(value) ? 'true' : /^(f|false|0)$/.test(value) ? 'false' : undefined),
         literal: (value) => (/^(t|true|1)$/.test(value) ? 'true' : 'false'),
       }
     case 'date':
       return {
-        select: (name) => `CAST(${quote(name)} AS INT)`,
         stored: text,
         source: (value) => {
           const found = moment(value)
@@ -165,14 +166,12 @@ export function comparable(type: DeltaType): Comparable | null {
     case 'timestamp':
     case 'timestamp_ntz':
       return {
-        select: (name) => `CAST(${quote(name)} AS BIGINT)`,
         stored: text,
         source: (value) => moment(value)?.toString(),
-        literal: (value) => `TIMESTAMP ${sqlText(value)}`,
+        literal: (value) => `${type.toUpperCase()} ${sqlText(value)}`,
       }
     case 'binary':
       return {
-        select: quote,
         stored: (value) => `\\x${Buffer.from(value as Uint8Array).toString('hex')}`,
         source: (value) => (value.startsWith('\\x') ? value : undefined),
         literal: (value) => `X'${value.slice(2)}'`,

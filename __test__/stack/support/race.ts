@@ -3,9 +3,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { tableFromArrays, tableFromIPC } from 'apache-arrow'
+import { tableFromArrays } from 'apache-arrow'
 import type { ExecutionContext } from 'ava'
-import { DeltaTable, readTable } from '../../../src/index.js'
+import { DeltaTable } from '../../../src/index.js'
+import { readRows } from '../../helpers/read.js'
 
 /** A program that commits some rows: arguments are URI, options, first key and number of commits. */
 export const WRITER = fileURLToPath(new URL('race-writer.mjs', import.meta.url))
@@ -29,7 +30,7 @@ export async function race(t: ExecutionContext, path: string, storageOptions: Re
     t.is(info.offsets.find(({ appId }) => appId === `writer-${first}`)?.version, BigInt(COMMITS - 1))
   }
   await table.close()
-  const ids = tableFromIPC(await readTable(path, { sql: 'SELECT id FROM t', storageOptions })).toArray()
+  const ids = await readRows(path, { columns: ['id'], storageOptions })
   t.is(new Set(ids.map(({ id }) => id)).size, 1 + WRITERS.length * COMMITS)
   t.log(`${info.version} commits of ${WRITERS.length} processes`)
 }

@@ -2,11 +2,11 @@
 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { tableFromIPC } from 'apache-arrow'
 import { Kafka, logLevel } from 'kafkajs'
 import { type Connector, deleteConnector, putConnector } from '../../../scripts/stack/connectors.mjs'
 import { ENDPOINTS } from '../../../scripts/stack/settings.mjs'
-import { readTable, type StreamOptions, streamToDelta, type TableOptions } from '../../../src/index.js'
+import { type ScanOptions, type StreamOptions, streamToDelta, type TableOptions } from '../../../src/index.js'
+import { readRows } from '../../helpers/read.js'
 import type { Comparison, SourceOracle, SourceRow } from './source-oracle.js'
 
 export interface SourceTable {
@@ -94,10 +94,8 @@ export class Replica {
     }
   }
 
-  async select(table: string, sql: string): Promise<Record<string, unknown>[]> {
-    return tableFromIPC(await readTable(this.uri(table), { sql, storageOptions: this.storage }))
-      .toArray()
-      .map((row) => row.toJSON())
+  async rows(table: string, options: ScanOptions): Promise<Record<string, unknown>[]> {
+    return readRows(this.uri(table), { ...options, storageOptions: this.storage })
   }
 
   /** Waits until a row of the marker table has come through: what was committed before it has come, too. */
@@ -105,8 +103,7 @@ export class Replica {
     const until = Date.now() + WAIT_MS
     for (;;) {
       try {
-        const [row] = await this.select(table, 'SELECT max(n) AS n FROM t')
-        if (Number(row?.n) >= n) break
+        if ((await this.rows(table, { columns: ['n'], where: `n >= ${n}` })).length > 0) break
       } catch (error) {
         // The table is made by the first batch.
         if (Date.now() > until) throw error

@@ -5,6 +5,7 @@ mod dto;
 mod error;
 mod maintenance;
 mod outcome;
+mod reads;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,24 +55,6 @@ pub fn open_table<'env>(
                     }
                     () = cancel.cancelled() => Err(error::cancelled()),
                 }
-            })
-            .await,
-        ))
-    })
-}
-
-#[napi(ts_return_type = "Promise<Uint8Array>", catch_unwind)]
-pub fn read_table<'env>(
-    env: &'env Env,
-    uri: String,
-    storage_options: HashMap<String, String>,
-    sql: Option<String>,
-) -> Result<PromiseRaw<'env, Outcome<Uint8Array>>> {
-    env.spawn_future(async move {
-        Ok(Outcome(
-            outcome::guarded(async {
-                let bytes = kafka2delta::query::query(&uri, storage_options, sql.as_deref()).await?;
-                Ok(Uint8Array::from(bytes))
             })
             .await,
         ))
@@ -179,6 +162,28 @@ impl NativeTable {
                     let mut table = table.lock().await;
                     let table = table.as_mut().ok_or_else(closed)?;
                     Ok(table.merge(batch, &primary_key, &offsets, &cancel).await?.into())
+                })
+                .await,
+            ))
+        })
+    }
+
+    /// Deletes the rows that meet a condition in Spark SQL.
+    #[napi(ts_return_type = "Promise<NativeMergeResult>", catch_unwind)]
+    pub fn delete_where<'env>(
+        &self,
+        env: &'env Env,
+        condition: String,
+        signal: Option<AbortSignal>,
+    ) -> Result<PromiseRaw<'env, Outcome<NativeMergeResult>>> {
+        let table = self.table.clone();
+        let cancel = token(signal);
+        env.spawn_future(async move {
+            Ok(Outcome(
+                outcome::guarded(async {
+                    let mut table = table.lock().await;
+                    let table = table.as_mut().ok_or_else(closed)?;
+                    Ok(table.delete_where(&condition, &cancel).await?.into())
                 })
                 .await,
             ))

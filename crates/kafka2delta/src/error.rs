@@ -22,6 +22,8 @@ pub enum ErrorCode {
     TableReplaced,
     /// A file that the log names is missing or unreadable.
     TableCorrupt,
+    /// The log does not have the version that is asked for.
+    VersionMissing,
     /// Another worker has committed these offsets.
     Fenced,
     /// Other writers won every attempt to commit.
@@ -48,6 +50,7 @@ impl ErrorCode {
             Self::TableUnsupported => "TABLE_UNSUPPORTED",
             Self::TableReplaced => "TABLE_REPLACED",
             Self::TableCorrupt => "TABLE_CORRUPT",
+            Self::VersionMissing => "VERSION_MISSING",
             Self::Fenced => "FENCED",
             Self::CommitConflict => "COMMIT_CONFLICT",
             Self::ExpressionInvalid => "EXPRESSION_INVALID",
@@ -189,12 +192,6 @@ impl From<parquet::errors::ParquetError> for Error {
             },
             error => Self::with_source(ErrorCode::TableCorrupt, "a Parquet file cannot be read or written", error),
         }
-    }
-}
-
-impl From<datafusion::error::DataFusionError> for Error {
-    fn from(error: datafusion::error::DataFusionError) -> Self {
-        Self::with_source(ErrorCode::Internal, "DataFusion failed", error)
     }
 }
 

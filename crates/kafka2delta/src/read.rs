@@ -44,7 +44,7 @@ pub fn path_in_store(path: &str) -> Result<Path> {
 }
 
 /// A data file in an object store, as Parquet's reader wants it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
@@ -56,7 +56,12 @@ impl StoredFile {
     pub fn new(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
         let size = u64::try_from(add.size)
             .map_err(|_| Error::new(ErrorCode::TableCorrupt, format!("{} has a negative size", add.path)))?;
-        Ok(Self { store: store.clone(), path: store_path(add)?, size })
+        Ok(Self::at(store.clone(), store_path(add)?, size))
+    }
+
+    /// The file at a path, of so many bytes.
+    pub fn at(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
+        Self { store, path, size }
     }
 }
 
@@ -80,6 +85,12 @@ impl AsyncFileReader for StoredFile {
         async move {
             let reader =
                 ParquetMetaDataReader::new().with_metadata_options(options.map(|o| o.metadata_options().clone()));
+            let reader = match options {
+                Some(options) => reader
+                    .with_column_index_policy(options.column_index_policy())
+                    .with_offset_index_policy(options.offset_index_policy()),
+                None => reader,
+            };
             let size = self.size;
             Ok(Arc::new(reader.load_and_finish(self, size).await?))
         }
@@ -128,7 +139,7 @@ async fn open_columns(
 }
 
 /// Rows of a batch: fewer where they are large.
-fn batch_rows(metadata: &ParquetMetaData) -> usize {
+pub(crate) fn batch_rows(metadata: &ParquetMetaData) -> usize {
     let sum = |of: fn(&RowGroupMetaData) -> i64| metadata.row_groups().iter().map(of).sum::<i64>().max(1);
     let row_bytes = sum(RowGroupMetaData::total_byte_size) / sum(RowGroupMetaData::num_rows) + 1;
     usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS).clamp(256, BATCH_ROWS)

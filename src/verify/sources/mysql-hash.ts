@@ -14,7 +14,7 @@ import {
   type Text,
   timeOf,
 } from '../texts.js'
-import type { DeltaType } from '../values.js'
+import { type DeltaType, scaleOf } from '../values.js'
 
 interface HashedColumn {
   /** An expression of a cell's text. */
@@ -33,7 +33,7 @@ function textOf(type: DeltaType & string, source: string): Text | null {
   const [, moment, digitsOfSecond = '0'] = /^(datetime|timestamp|time)(?:\((\d)\))?$/.exec(source) ?? []
   if (type.startsWith('decimal')) {
     const decimal = /^decimal\(\d+,(\d+)\)/.exec(source)
-    return decimal && decimalOf(Number(decimal[1]))
+    return decimal && decimalOf(Number(decimal[1]), scaleOf(type))
   }
   switch (type) {
     case 'byte':

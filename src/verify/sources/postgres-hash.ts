@@ -21,7 +21,7 @@ import {
   timeOf,
   utf8,
 } from '../texts.js'
-import type { DeltaType } from '../values.js'
+import { type DeltaType, scaleOf } from '../values.js'
 
 interface HashedColumn {
   /** Arguments of `concat` that give a cell's text. */
@@ -93,8 +93,9 @@ export function hashedColumn(name: string, type: DeltaType, source: string, vers
   const decimal = /^numeric(?:\(\d+,(-?\d+)\))?$/.exec(source)
   if (type.startsWith('decimal')) {
     if (!decimal) return null
-    if (decimal[1] !== undefined) return { sql: [name, `'${END}'`], cells: plain(decimalOf(Number(decimal[1]))) }
-    return version < 130_000 ? null : { sql: [`trim_scale(${name})`, `'${END}'`], cells: plain(decimalOf(0)) }
+    const cells = plain(decimalOf(Number(decimal[1] ?? 0), scaleOf(type)))
+    if (decimal[1] !== undefined) return { sql: [name, `'${END}'`], cells }
+    return version < 130_000 ? null : { sql: [`trim_scale(${name})`, `'${END}'`], cells }
   }
   const text = textOf(type, source)
   if (text === null) return null

@@ -3,6 +3,7 @@
 mod append;
 mod change_feed;
 mod commit;
+mod delete_where;
 mod files;
 mod locate;
 mod missing;

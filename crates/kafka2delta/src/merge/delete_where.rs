@@ -1,0 +1,172 @@
+//! Deleting the rows that meet a condition, whatever their keys.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::Schema;
+use roaring::RoaringBitmap;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::files::delete_taken;
+use super::locate::Located;
+use super::{MAX_ATTEMPTS, MergeResult, check_cancelled};
+use crate::error::{Error, ErrorCode, Result};
+use crate::index::build::{load_vectors, row_number, vector_of};
+use crate::log::actions::Commit;
+use crate::log::anchor;
+use crate::log::commit::{Attempt, attempt_bytes};
+use crate::log::features;
+use crate::log::state::FileId;
+use crate::read::read_columns;
+use crate::rewrite::{self, Deletions, Layout, Taken};
+use crate::scan::{Filter, files_that_may_hold};
+use crate::table::KeyedTable;
+
+impl KeyedTable {
+    /// Deletes the rows for which a condition in Spark SQL is true, in one commit. Where there are none, nothing is
+    /// committed, and the result has the newest version.
+    ///
+    /// # Errors
+    /// `EXPRESSION_INVALID` for a condition that the table's columns do not have, `TABLE_UNSUPPORTED` for a table to which
+    /// rows may only be appended, `STORAGE_DENIED` where there is no table.
+    pub async fn delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
+        if let Some(reason) = &self.stopped {
+            return Err(Error::new(ErrorCode::TableReplaced, reason.clone()));
+        }
+        self.follow().await?;
+        // Until the end is known, the log may be ahead of us.
+        self.uncertain = true;
+        let result = self.try_delete_where(condition, cancel).await;
+        self.uncertain = result.is_err();
+        result
+    }
+
+    async fn try_delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
+        for _ in 0..MAX_ATTEMPTS {
+            check_cancelled(cancel)?;
+            let (deletions, version) = self.rows_that_meet(condition, cancel).await?;
+            let mut result = MergeResult { version, ..MergeResult::default() };
+            if deletions.is_empty() {
+                return Ok(result);
+            }
+            let id = Uuid::new_v4();
+            let (commit, taken) = self.commit_of_deletions(condition, &deletions, id, &mut result).await?;
+            check_cancelled(cancel)?;
+            let bytes = commit.to_bytes()?;
+            let anchor = anchor::of(&bytes);
+            result.version = version + 1;
+            if attempt_bytes(&self.log_store, result.version, bytes, id).await? == Attempt::Lost {
+                delete_taken(self, &taken).await;
+                self.follow().await?;
+                continue;
+            }
+            self.committed(result.version, &commit, &taken, None, None)?;
+            if let Some(state) = &mut self.state {
+                state.anchor = Some(anchor);
+            }
+            self.checkpoint_if_due(result.version, &commit);
+            return Ok(result);
+        }
+        Err(Error::new(
+            ErrorCode::CommitConflict,
+            format!("other writers won {MAX_ATTEMPTS} attempts to commit in a row: try again when they are done"),
+        ))
+    }
+
+    /// The rows that the condition is true for, by file, at the version that is known.
+    async fn rows_that_meet(&mut self, condition: &str, cancel: &CancellationToken) -> Result<(Deletions, u64)> {
+        let uri = &self.options.uri;
+        let state = self
+            .state
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{uri}'")))?;
+        features::check_append_only(state, false)?;
+        let version = state.version;
+        let (filter, paths) = files_that_may_hold(&self.log_store, version, condition).await?;
+        let files: Vec<FileId> =
+            state.live_files().filter(|(_, file)| paths.contains(&file.add.path)).map(|(id, _)| id).collect();
+        load_vectors(&self.store, state, &files).await?;
+        let mut found = Deletions::new();
+        for id in files {
+            check_cancelled(cancel)?;
+            let rows = self.rows_of_file(id, &filter).await?;
+            if !rows.is_empty() {
+                found.insert(id, rows);
+            }
+        }
+        Ok((found, version))
+    }
+
+    async fn rows_of_file(&self, id: FileId, filter: &Filter) -> Result<RoaringBitmap> {
+        let Some(state) = &self.state else { return Ok(RoaringBitmap::new()) };
+        let names: Vec<String> = filter.columns.fields().map(|field| field.name().clone()).collect();
+        let fields = names.iter().map(|name| self.schema.field_with_name(name).cloned());
+        let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?));
+        let mut found = RoaringBitmap::new();
+        let mut first = 0;
+        read_columns(&self.store, &state.files[id as usize].add, &schema, &names, None, |columns| {
+            let rows = RecordBatch::try_new(schema.clone(), columns)?;
+            let meets = filter.evaluate(&rows)?;
+            for row in meets.values().set_indices().filter(|row| meets.is_valid(*row)) {
+                found.insert(row_number(first + row)?);
+            }
+            first += rows.num_rows();
+            Ok(())
+        })
+        .await?;
+        Ok(found - vector_of(state, id)?)
+    }
+
+    async fn commit_of_deletions(
+        &self,
+        condition: &str,
+        deletions: &Deletions,
+        id: Uuid,
+        result: &mut MergeResult,
+    ) -> Result<(Commit, Taken)> {
+        let state = self.state.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table is gone"))?;
+        let mut taken = match self.copy_on_write() {
+            false => rewrite::by_vectors(&self.store, state, deletions).await?,
+            true => {
+                let layout = Layout {
+                    schema: self.schema.clone(),
+                    partition_columns: self.partition_columns(),
+                    compression: self.options.compression,
+                    key: self.key.clone(),
+                    stats: self.stats_columns(),
+                };
+                rewrite::by_copies(&self.store, state, deletions, &layout).await?
+            }
+        };
+        if let Some(mut feed) = self.change_feed(&self.schema)? {
+            feed.push_taken(state, &Located::default(), deletions, None).await?;
+            let (files, bytes) = feed.finish().await?;
+            taken.cdcs = files;
+            taken.bytes += bytes;
+        }
+        result.deleted = deletions.values().map(RoaringBitmap::len).sum();
+        result.files_touched = taken.removes.len() as u64;
+        result.files_added = taken.rewritten.len() as u64;
+        result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
+        result.bytes_written = taken.bytes;
+        let mut info = self.note(
+            id,
+            &[
+                ("numDeletedRows", result.deleted),
+                ("numAddedFiles", result.files_added),
+                ("numRemovedFiles", result.files_removed),
+            ],
+        );
+        info.insert("operation".into(), "DELETE".into());
+        info.insert("operationParameters".into(), serde_json::json!({ "predicate": format!("[{condition:?}]") }));
+        let commit = Commit {
+            removes: taken.removes.clone(),
+            adds: taken.adds.clone(),
+            cdcs: taken.cdcs.clone(),
+            info: Some(info),
+            ..Commit::default()
+        };
+        Ok((commit, taken))
+    }
+}
