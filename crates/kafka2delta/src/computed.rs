@@ -107,7 +107,7 @@ impl CompiledColumns {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array, Int32Array, record_batch};
+    use arrow::array::{Array, Int32Array};
     use arrow::datatypes::Schema;
 
     use super::*;
@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn columns_that_are_not_there_are_null_and_named() {
-        let rows = record_batch!(("i", Int32, [1, 2])).unwrap();
+        let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+        let rows = RecordBatch::try_from_iter([("i", numbers)]).unwrap();
         let columns = parsed(&["coalesce(absent, 3) + i AS a", "absent AS b", "year(absent.inner) AS c"]);
         let compiled = CompiledColumns::compile(&columns, &rows.schema()).unwrap();
         let missing: Vec<_> = compiled.missing().iter().map(|m| (m.additional.as_str(), m.name.as_str())).collect();
