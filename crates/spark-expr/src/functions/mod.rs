@@ -15,6 +15,8 @@ pub(crate) mod refused;
 pub(crate) mod regex;
 pub(crate) mod string_search;
 pub(crate) mod strings;
+#[cfg(test)]
+mod tests;
 
 /// Compiles a call of a function or an operator.
 pub(crate) fn call(function: &str, mut args: Vec<Node>) -> Res<Node> {

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 const NOT_THE_ROWS: &str = "its value would differ between two runs";
 
 /// Functions that are refused, and what to use instead.
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     (
         "now current_timestamp current_date curdate localtimestamp today current_timezone current_user user uuid rand \
       random randn shuffle monotonically_increasing_id spark_partition_id input_file_name version",
@@ -53,7 +53,7 @@ pub(crate) fn unknown(name: &str) -> Fault {
         Some(reason) => format!("{name} is refused: {reason}").into(),
         None => format!(
             "there is no function '{name}' here: only Spark functions that are tested beside Spark's results are \
-             supported, see the documentation's list"
+             supported, docs/sql-functions.md lists them"
         )
         .into(),
     }
