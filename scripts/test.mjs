@@ -64,12 +64,12 @@ async function runSuite(name, program, programArgs, reader, options = {}) {
   return { name, ...results, time: elapsed(began) }
 }
 
-function rust() {
+function rust(toolsEnv) {
   const reader = cargoReader()
   const building = lineReader((line) => verbose && console.log(line))
   const without = ['kafka2delta-node', 'kafka2delta-bench'].flatMap((name) => ['--exclude', name])
   const cargoArgs = ['test', '--release', '--workspace', ...without, ...LOCKED]
-  const env = { ...cargoEnv(), CARGO_TERM_COLOR: 'never' }
+  const env = { ...cargoEnv(), ...toolsEnv, CARGO_TERM_COLOR: 'never' }
   let compiled = 0
   const onText = (text, status) => {
     compiled += text.match(/^\s*Compiling /gm)?.length ?? 0
@@ -107,12 +107,15 @@ await main(async () => {
   const done = []
   const leftOut = []
 
-  const needsPython = wants('oracle') || wants('integration') || wants('stack')
+  const needsPython = named.length === 0 || named.some((suite) => suite !== 'unit')
   const python = needsPython ? await ensurePython() : { missing: '' }
   const bothBrokers = async () => [await kafkaJars(), await kafkaJars(VERSIONS.kafka3)]
   const kafka = wants('integration') ? await orMissing(bothBrokers) : {}
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '' }
-  if (wants('rust')) done.push(await rust())
+  if (wants('rust')) {
+    if (python.missing) say(`rust, all that has delta-rs write or read tables will fail: ${python.missing}`)
+    done.push(await rust(toolsEnv))
+  }
   if (wants('oracle')) {
     if (python.python) {
       const selfTest = join('__test__', 'oracle', 'self_test.py')

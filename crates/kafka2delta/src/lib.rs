@@ -30,6 +30,9 @@ pub mod scan;
 pub mod schema;
 pub mod stats;
 pub mod table;
+#[cfg(test)]
+#[path = "../tests/engine/temporary.rs"]
+mod temporary;
 pub mod truncate;
 pub mod write;
 

@@ -365,6 +365,7 @@ pub fn merge<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::temporary;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
     use std::collections::BTreeMap;
@@ -393,7 +394,7 @@ mod tests {
 
     #[test]
     fn keys_are_found() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let mut rng = StdRng::seed_from_u64(1);
         for (width, count) in [(Width::Exact, 100_000), (Width::Hashed, 70_001), (Width::Exact, 1), (Width::Exact, 0)] {
             let all = entries(width, count);
@@ -421,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_no_index() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let path = folder.path().join("run");
         write(&path, Width::Exact, &entries(Width::Exact, 300), b"some note");
         let whole = std::fs::read(&path).unwrap();

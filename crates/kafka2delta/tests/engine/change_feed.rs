@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::delta_rs;
 use crate::support::{Change, Key, Model, Row, SOFT, merge, options, rows, rows_of};
+use crate::temporary;
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::writer::StreamWriter;
-use datafusion::prelude::SessionContext;
-use deltalake::delta_datafusion::DeltaCdfTableProvider;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{ErrorCode, KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
@@ -24,18 +24,10 @@ fn with_feed(uri: &str, mode: MergeMode) -> TableOptions {
     TableOptions { properties, ..options(uri, mode) }
 }
 
-/// The feed of one version, as delta-rs reads it.
-async fn feed(uri: &str, version: u64) -> Vec<RecordBatch> {
-    let table = deltalake::open_table(deltalake::ensure_table_uri(uri).unwrap()).await.unwrap();
-    let scan = table.scan_cdf().with_starting_version(version).with_ending_version(version);
-    let provider = Arc::new(DeltaCdfTableProvider::try_new(scan).unwrap());
-    SessionContext::new().read_table(provider).unwrap().collect().await.unwrap()
-}
-
 /// By type of change; a key that is there twice is a failure.
 async fn feed_rows(uri: &str, version: u64) -> HashMap<String, Rows> {
     let mut found: HashMap<String, Rows> = HashMap::new();
-    for batch in feed(uri, version).await {
+    for batch in delta_rs::change_feed(uri, version).await {
         let types = arrow::compute::cast(batch.column_by_name("_change_type").unwrap(), &DataType::Utf8).unwrap();
         for (i, (key, row)) in rows_of(&batch).into_iter().enumerate() {
             let change = types.as_string::<i32>().value(i).to_owned();
@@ -128,7 +120,7 @@ fn random_changes(rng: &mut StdRng, extra: bool) -> Vec<Change> {
 
 async fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let temporary = tempfile::tempdir().unwrap();
+    let temporary = temporary::folder();
     let folder = std::env::var("TABLE").map_or_else(|_| temporary.path().to_owned(), Into::into);
     let uri = folder.to_str().unwrap();
     let mode = if rng.random_bool(0.5) { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite };
@@ -209,7 +201,7 @@ fn ipc(columns: Vec<(&str, ArrayRef)>) -> bytes::Bytes {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wider_column_tells_only_the_rows_that_changed() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let plain = TableOptions { additional_columns: vec![], partition_columns: vec![], ..with_feed(uri, mode) };
         let mut table = KeyedTable::open(plain).await.unwrap();
@@ -229,7 +221,7 @@ async fn a_wider_column_tells_only_the_rows_that_changed() {
             table.merge(Some(batch), &key, &[offset], &CancellationToken::new()).await.unwrap();
         }
         let mut found = Vec::new();
-        for batch in feed(uri, 1).await {
+        for batch in delta_rs::change_feed(uri, 1).await {
             let text = |name: &str| arrow::compute::cast(batch.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
             let (change, id, v) = (text("_change_type"), text("id"), text("v"));
             for i in 0..batch.num_rows() {
@@ -239,14 +231,17 @@ async fn a_wider_column_tells_only_the_rows_that_changed() {
         found.sort();
         let expected = [["update_postimage", "2", "1099511627776"], ["update_preimage", "2", "2"]];
         assert_eq!(found, expected, "{mode:?}");
-        assert!(feed(uri, 2).await.iter().all(|batch| batch.num_rows() == 0), "a delete of what is not there");
+        assert!(
+            delta_rs::change_feed(uri, 2).await.iter().all(|batch| batch.num_rows() == 0),
+            "a delete of what is not there"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_protocol_lists_the_feed_and_its_columns_are_refused() {
     for (mode, reader) in [(MergeMode::MergeOnRead, 3), (MergeMode::CopyOnWrite, 1)] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let insert = Change::Upsert {
             key: (0, 0),
@@ -266,7 +261,7 @@ async fn the_protocol_lists_the_feed_and_its_columns_are_refused() {
         );
         assert!(protocol["writerFeatures"].as_array().unwrap().contains(&"changeDataFeed".into()), "{protocol}");
 
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let additional_columns = vec!["upper(NAME) AS shout".into(), "1 AS _Change_Type".into()];
         let options = TableOptions { additional_columns, ..with_feed(folder.path().to_str().unwrap(), mode) };
         let mut table = KeyedTable::open(options).await.unwrap();

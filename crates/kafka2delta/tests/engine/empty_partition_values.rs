@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::rows::{field, plain_options, put, read, with_old_key};
+use crate::temporary;
 
 fn columns() -> Vec<Field> {
     vec![field("region", T::Utf8), field("id", T::Int32), field("name", T::Utf8)]
@@ -24,7 +25,7 @@ const ALL: &str = "SELECT region, id, name FROM t ORDER BY id, name";
 async fn a_key_with_an_empty_text_is_one_row_before_and_after_a_restart() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
         for restarts in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = temporary::folder();
             let uri = folder.path().to_str().unwrap();
             let mut table = KeyedTable::open(partitioned(uri, mode)).await.unwrap();
             let first = put(&mut table, &KEY, &columns(), &[json!({"region": "", "id": 1, "name": "first"})]).await;
@@ -50,7 +51,7 @@ async fn a_key_with_an_empty_text_is_one_row_before_and_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_move_between_an_empty_text_null_and_a_value() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut table = KeyedTable::open(partitioned(uri, mode)).await.unwrap();
         for region in [json!(""), json!(null), json!("eu"), json!(""), json!("__HIVE_DEFAULT_PARTITION__"), json!("")] {
@@ -68,7 +69,7 @@ async fn rows_move_between_an_empty_text_null_and_a_value() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_update_from_an_empty_text_takes_the_values_of_its_row() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(partitioned(uri, MergeMode::Auto)).await.unwrap();
     let columns = [field("region", T::Utf8), field("name", T::Utf8)];
@@ -83,7 +84,7 @@ async fn a_key_update_from_an_empty_text_takes_the_values_of_its_row() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_takes_an_empty_text_and_null_for_one_value() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let versions = VersionColumns { valid_from: "f".into(), valid_to: "t".into(), is_current: "c".into() };
     let options = TableOptions { write_mode: WriteMode::Scd2(versions), ..partitioned(uri, MergeMode::Auto) };
@@ -98,7 +99,7 @@ async fn a_history_takes_an_empty_text_and_null_for_one_value() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn soft_deletes_and_changelogs_store_an_empty_text_as_null() {
     for append in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let options = match append {
             true => TableOptions { write_mode: WriteMode::Append, ..partitioned(uri, MergeMode::Auto) },
@@ -120,7 +121,7 @@ async fn soft_deletes_and_changelogs_store_an_empty_text_as_null() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_additional_column_that_gives_an_empty_text_is_null_where_the_table_is_partitioned_by_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = TableOptions {
         additional_columns: vec!["left(name, 1) AS letter".into()],
@@ -138,7 +139,7 @@ async fn an_additional_column_that_gives_an_empty_text_is_null_where_the_table_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_text_that_another_writer_put_for_null_is_null() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(partitioned(uri, MergeMode::Auto)).await.unwrap();
     put(&mut table, &KEY, &columns(), &[json!({"region": null, "id": 1, "name": "a"})]).await.unwrap();

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::support::{Change, Key, Model, Row, merge, options, rows};
+use crate::temporary;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{ErrorCode, KeyedTable, TableOptions};
 use serde_json::{Value, json};
@@ -133,7 +134,7 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_we_do_not_keep_is_refused_before_anything_is_written() {
     for (protocol, configuration, fields, message) in refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         write_log(folder.path(), 0, &[protocol.clone(), metadata(&fields, &configuration)]);
         let before = files(folder.path());
         let options = options(folder.path().to_str().unwrap(), MergeMode::Auto);
@@ -143,7 +144,7 @@ async fn what_we_do_not_keep_is_refused_before_anything_is_written() {
         assert_eq!(files(folder.path()), before, "{message}");
 
         // The same where another writer makes the table so while we hold it.
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         write_log(folder.path(), 0, &[legacy(1, 2), metadata(&self::fields(), &json!({}))]);
         let mut table =
             KeyedTable::open(crate::support::options(folder.path().to_str().unwrap(), MergeMode::Auto)).await.unwrap();
@@ -180,7 +181,7 @@ async fn what_is_listed_and_unused_is_no_obstacle() {
         "timestampNtz",
         "v2Checkpoint",
     ];
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let reader = ["deletionVectors", "timestampNtz", "v2Checkpoint"];
     write_log(folder.path(), 0, &[features(&reader, &writer), metadata(&fields(), &json!({}))]);
@@ -195,7 +196,7 @@ async fn what_is_listed_and_unused_is_no_obstacle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn not_null_columns_are_kept() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut fields = fields();
         for name in ["tenant", "id", "name", "part"] {
@@ -246,7 +247,7 @@ async fn not_null_columns_are_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_commit_timestamps_grow() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let properties = HashMap::from([("delta.enableInCommitTimestamps".to_owned(), "true".to_owned())]);
     let created = TableOptions { properties, ..options(uri, MergeMode::Auto) };
@@ -280,7 +281,7 @@ async fn statistics_are_of_the_columns_that_the_table_names() {
     ];
     for (property, value, expected) in cases {
         for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = temporary::folder();
             let properties = HashMap::from([(property.to_owned(), value.to_owned())]);
             let options = TableOptions { properties, ..options(folder.path().to_str().unwrap(), mode) };
             let mut table = KeyedTable::open(options).await.unwrap();

@@ -14,6 +14,7 @@ use kafka2delta::{ErrorCode, KeyedTable, Result, TableOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::options;
+use crate::temporary;
 
 fn ipc(id: i32, values: ArrayRef, forms: Option<&str>) -> Bytes {
     let columns: Vec<(&str, ArrayRef)> =
@@ -43,7 +44,7 @@ const NANOS: Option<&str> = Some(r#"{"t":"nanoseconds"}"#);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn columns_that_a_table_does_not_take_are_not_remembered() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let plain = TableOptions {
         additional_columns: vec![],
         partition_columns: vec![],
@@ -65,7 +66,7 @@ async fn columns_that_a_table_does_not_take_are_not_remembered() {
 
 /// Merges each batch after the table was opened anew, as after a restart.
 async fn merge_each(batches: Vec<Bytes>) -> (Vec<Result<u64>>, Option<String>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut results = Vec::new();
     let mut stored = None;

@@ -1,8 +1,9 @@
-//! Tests of the engine through what it offers, one program: linking DataFusion takes a minute for each. One part of them is
-//! run by `cargo test --release --test engine model::`.
+//! Tests of the engine through what it offers, one program, which is linked once. One part of them is run by
+//! `cargo test --release --test engine model::`.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 mod change_feed;
+mod delta_rs;
 mod empty_partition_values;
 mod features;
 mod foreign;
@@ -15,6 +16,7 @@ mod partitions;
 mod retention;
 mod rows;
 mod support;
+mod temporary;
 mod widening;
 mod write_modes;
 mod writers;

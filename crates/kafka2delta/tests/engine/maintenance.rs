@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use crate::delta_rs;
 use crate::support::{Change, Key, Model, Row, SOFT, ipc, options, primary_key, rows};
+use crate::temporary;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use deltalake::logstore::{StorageConfig, logstore_for};
-use deltalake::operations::optimize::OptimizeType;
 use kafka2delta::log::state::TableState;
 use kafka2delta::maintenance::Rewritten;
 use kafka2delta::options::MergeMode;
@@ -25,10 +26,6 @@ fn env(name: &str) -> Option<u64> {
 
 macro_rules! trace {
     ($($part:tt)*) => { if env("TRACE").is_some() { println!($($part)*) } };
-}
-
-async fn delta(uri: &str) -> deltalake::DeltaTable {
-    deltalake::open_table(deltalake::ensure_table_uri(uri).unwrap()).await.unwrap()
 }
 
 async fn state(uri: &str) -> TableState {
@@ -244,13 +241,13 @@ impl Run {
             88..91 => self.with_extra = true,
             91..94 if self.foreign && self.tables[0].info().version.is_some() => {
                 trace!("optimize");
-                delta(&self.uri).await.optimize().with_type(OptimizeType::Compact).await.unwrap();
+                delta_rs::optimize(&self.uri).await;
             }
             94..97 if self.foreign && !self.model.soft && self.tables[0].info().version.is_some() => {
                 let key = self.key(writer);
                 trace!("delete of {key:?}");
                 let predicate = format!("tenant = {} AND id = {}", key.0, key.1);
-                delta(&self.uri).await.delete().with_predicate(predicate).await.unwrap();
+                delta_rs::delete(&self.uri, &predicate).await;
                 self.model.apply(&delete(key));
             }
             _ => self.compare().await,
@@ -291,7 +288,7 @@ fn state_exists(uri: &str) -> bool {
 }
 
 async fn run(seed: u64) -> (usize, u64) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let mut run = Run::new(seed, folder.path().to_str().unwrap()).await;
     let first: Vec<Change> = (0..10).map(|id| upsert((0, id), "first", run.guarded.then_some(100))).collect();
     run.merge(0, &first).await;
@@ -357,7 +354,7 @@ fn keep(folder: &std::path::Path, model: &Model) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_rewrite_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     for id in [1, 3, 5] {
@@ -380,7 +377,7 @@ async fn a_cancelled_rewrite_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_deleted_while_a_step_is_written_are_carried_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     let mut model = Model::default();
@@ -415,7 +412,7 @@ async fn rows_deleted_while_a_step_is_written_are_carried_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences_and_tags_survive_a_compaction() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     for round in 0..3u64 {
@@ -437,7 +434,7 @@ async fn sequences_and_tags_survive_a_compaction() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_merge_and_compact_at_the_same_time() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap().to_owned();
     let mut table = KeyedTable::open(options(&uri, MergeMode::MergeOnRead)).await.unwrap();
     let mut model = Model::default();
@@ -480,7 +477,7 @@ async fn two_processes_merge_and_compact_at_the_same_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_column_to_sort_by_that_is_not_there_is_told_of_and_left_out() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let options =
         TableOptions { cluster_by: vec!["gone".into()], ..options(folder.path().to_str().unwrap(), MergeMode::Auto) };
     let mut table = KeyedTable::open(options).await.unwrap();

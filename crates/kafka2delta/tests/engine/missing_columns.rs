@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::rows::{field, plain_options, put, read};
+use crate::temporary;
 
 fn utc() -> T {
     T::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
@@ -25,7 +26,7 @@ fn early() -> Vec<Field> {
 async fn additional_and_partition_columns_come_with_a_later_schema() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
         for restarts in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = temporary::folder();
             let uri = folder.path().to_str().unwrap();
             let options = TableOptions {
                 additional_columns: vec![
@@ -81,7 +82,7 @@ async fn additional_and_partition_columns_come_with_a_later_schema() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_column_with_values_keeps_its_type() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = TableOptions { partition_columns: vec!["region".into()], ..plain_options(uri, MergeMode::Auto) };
     let mut table = KeyedTable::open(options).await.unwrap();
@@ -94,7 +95,7 @@ async fn a_partition_column_with_values_keeps_its_type() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_column_that_schema_evolution_keeps_out_is_not_taken_for_null() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(plain_options(uri, MergeMode::Auto)).await.unwrap();
     put(&mut table, &["id"], &early(), &[json!({"id": 1})]).await.unwrap();
@@ -112,7 +113,7 @@ async fn a_column_that_schema_evolution_keeps_out_is_not_taken_for_null() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletes_and_truncates_alone_can_make_a_table() {
     for op in [1, 2] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let options = TableOptions {
             additional_columns: vec!["YEAR(created) AS year".into()],

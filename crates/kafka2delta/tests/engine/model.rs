@@ -3,6 +3,7 @@
 //! `TRACE=1` its changes. `KEEP` names a folder where the tables stay, for `npm run check:protocol`.
 
 use crate::support::{Change, Key, Model, Row, SOFT, merge, options, rows};
+use crate::temporary;
 use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::{KeyedTable, TableOptions};
 use rand::rngs::StdRng;
@@ -83,11 +84,11 @@ async fn run(seed: u64) {
     if !matches!(plan.changes.first(), Some(Change::Upsert { .. })) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let kept = std::env::var("KEEP").ok().map(|keep| std::path::Path::new(&keep).join(seed.to_string()));
     let uri = kept.as_deref().unwrap_or(folder.path()).to_str().unwrap();
     let soft_delete_column = plan.soft.then(|| SOFT.to_owned());
-    let index = tempfile::tempdir().unwrap();
+    let index = temporary::folder();
     let options = TableOptions {
         soft_delete_column,
         key_index: if rng.random_bool(0.2) { KeyIndexMode::None } else { KeyIndexMode::Auto },

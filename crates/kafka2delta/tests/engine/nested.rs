@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::rows::{field, list, map, plain_options, put, read, structure, with_old_key};
+use crate::temporary;
 
 const MODES: [MergeMode; 2] = [MergeMode::MergeOnRead, MergeMode::CopyOnWrite];
 
@@ -47,7 +48,7 @@ async fn compact(table: &mut KeyedTable) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nested_fields_are_added_dropped_and_reordered() {
     for mode in MODES {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let options = plain_options(uri, mode);
         let mut table = KeyedTable::open(options.clone()).await.unwrap();
@@ -81,7 +82,7 @@ async fn nested_fields_are_added_dropped_and_reordered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nested_values_grow_and_the_table_is_rewritten() {
     for mode in MODES {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut table = KeyedTable::open(plain_options(uri, mode)).await.unwrap();
         let first = columns(&[("n", T::Int32), ("d", T::Decimal128(5, 2))]);
@@ -107,7 +108,7 @@ async fn nested_values_grow_and_the_table_is_rewritten() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arrays_and_maps_of_single_values_grow() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(plain_options(uri, MergeMode::Auto)).await.unwrap();
     let of = |item: T| vec![field("id", T::Int32), field("l", list(item.clone())), field("m", map(item))];
@@ -124,7 +125,7 @@ async fn arrays_and_maps_of_single_values_grow() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nested_changes_that_the_options_or_types_forbid_are_told_by_delta_names_of_types() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = plain_options(uri, MergeMode::Auto);
     let mut table = KeyedTable::open(options.clone()).await.unwrap();
@@ -162,7 +163,7 @@ async fn nested_changes_that_the_options_or_types_forbid_are_told_by_delta_names
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_schema_of_the_log_keeps_what_other_writers_said_of_nested_fields() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = plain_options(uri, MergeMode::Auto);
     let mut table = KeyedTable::open(options.clone()).await.unwrap();
@@ -196,7 +197,7 @@ async fn the_schema_of_the_log_keeps_what_other_writers_said_of_nested_fields() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_left_out_come_from_rows_of_before_a_nested_field() {
     for mode in MODES {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut table = KeyedTable::open(plain_options(uri, mode)).await.unwrap();
         let first = [field("id", T::Int32), field("v", T::Int32), field("l", list(structure(&[("a", T::Int32)])))];
@@ -217,7 +218,7 @@ async fn values_left_out_come_from_rows_of_before_a_nested_field() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_kept_for_a_key_update_gives_its_values_after_its_column_grew() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(plain_options(uri, MergeMode::Auto)).await.unwrap();
     let first = [field("id", T::Utf8), field("s", structure(&[("a", T::Int32)])), field("n", T::Int32)];
@@ -235,7 +236,7 @@ async fn a_row_kept_for_a_key_update_gives_its_values_after_its_column_grew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_sees_no_change_in_a_nested_field_that_is_new_and_null() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let versions = VersionColumns { valid_from: "f".into(), valid_to: "t".into(), is_current: "c".into() };
     let options = TableOptions { write_mode: WriteMode::Scd2(versions), ..plain_options(uri, MergeMode::Auto) };
@@ -263,7 +264,7 @@ async fn a_history_sees_no_change_in_a_nested_field_that_is_new_and_null() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn additional_columns_use_nested_fields_as_soon_as_they_come() {
     for mode in MODES {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let additional = vec!["s.a * 2 AS twice".into(), "upper(s.b) AS loud".into(), "s.c AS plain".into()];
         let options = TableOptions { additional_columns: additional, ..plain_options(uri, mode) };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::{Change, Key, Row, SOFT, ipc, options, primary_key, rows, with_times};
+use crate::temporary;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
@@ -78,7 +79,7 @@ fn plan(rng: &mut StdRng) -> Plan {
 async fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let plan = plan(&mut rng);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let soft_delete_column = plan.soft.then(|| SOFT.to_owned());
     let options = TableOptions { soft_delete_column, ..options(uri, plan.mode) };

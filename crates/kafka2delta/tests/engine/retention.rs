@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::delta_rs;
 use crate::support::{Change, Key, Model, Row, merge, options, rows};
+use crate::temporary;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use datafusion::prelude::SessionContext;
 use kafka2delta::maintenance::VacuumOptions;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{CompactOptions, KeyedTable, TableOptions};
@@ -86,11 +87,7 @@ fn files(folder: &Path, age: Option<Duration>) -> Vec<String> {
 const DAYS: Option<Duration> = Some(Duration::from_secs(20 * 24 * 3600));
 
 async fn count_at(uri: &str, version: u64) -> usize {
-    let table = deltalake::open_table_with_version(deltalake::ensure_table_uri(uri).unwrap(), version).await.unwrap();
-    let context = SessionContext::new();
-    table.update_datafusion_session(&context.state()).unwrap();
-    context.register_table("t", table.table_provider().await.unwrap()).unwrap();
-    let batches = context.sql("SELECT count(name) FROM t").await.unwrap().collect().await.unwrap();
+    let batches = delta_rs::query(uri, Some(version), "SELECT count(name) FROM t").await;
     batches[0].column(0).as_primitive::<Int64Type>().value(0) as usize
 }
 
@@ -99,7 +96,7 @@ async fn vacuum_without_retention_leaves_the_newest_version() {
     let mut rng = rng();
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
         for partitioned in [true, false] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = temporary::folder();
             let uri = folder.path().to_str().unwrap();
             let mut options = options(uri, mode);
             if !partitioned {
@@ -132,7 +129,7 @@ async fn vacuum_without_retention_leaves_the_newest_version() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vacuum_keeps_what_readers_within_the_retention_need() {
     let mut rng = rng();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     let mut model = Model::default();
@@ -159,7 +156,7 @@ async fn vacuum_keeps_what_readers_within_the_retention_need() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_longer_retention_than_the_tables_is_kept() {
     let mut rng = rng();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let properties =
         HashMap::from([("delta.deletedFileRetentionDuration".to_owned(), "interval 0 seconds".to_owned())]);
@@ -180,7 +177,7 @@ async fn a_longer_retention_than_the_tables_is_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_no_commit_names_go_by_their_age() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
     merge(&mut table, "q:t:0", &[upsert(1, "a")], false).await.unwrap();
@@ -210,28 +207,26 @@ async fn files_that_no_commit_names_go_by_their_age() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn encoded_paths_are_told() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let schema = Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("p", DataType::Utf8, true)]);
     let schema = Arc::new(schema);
     let names = ["a b", "ü%25", "x=1&y", "c:d+e", "plain", "%20"];
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..names.len() as i64));
     let batch = RecordBatch::try_new(schema, vec![ids, Arc::new(StringArray::from(names.to_vec()))]).unwrap();
-    let url = deltalake::ensure_table_uri(uri).unwrap();
-    let mut delta = deltalake::DeltaTableBuilder::from_url(url).unwrap().build().unwrap();
-    for _ in 0..3 {
-        delta = delta.write(vec![batch.clone()]).with_partition_columns(["p"]).await.unwrap();
+    delta_rs::create(uri, &batch, &["p"]).await;
+    for _ in 0..2 {
+        delta_rs::append(uri, &batch).await;
     }
-    delta.delete().with_predicate("id < 2").await.unwrap();
+    delta_rs::delete(uri, "id < 2").await;
     files(folder.path(), DAYS);
     let mut options = options(uri, MergeMode::Auto);
     options.partition_columns.clear();
     let table = KeyedTable::open(options).await.unwrap();
     let done = table.maintenance().vacuum(&NOW).await.unwrap();
     assert_eq!(done.num_files, 6, "{done:?}");
-    let left = kafka2delta::query::query(uri, HashMap::new(), Some("SELECT id, p FROM t")).await.unwrap();
-    let reader = arrow::ipc::reader::StreamReader::try_new(std::io::Cursor::new(left), None).unwrap();
-    assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 12);
+    let left = delta_rs::query(uri, None, "SELECT id, p FROM t").await;
+    assert_eq!(left.iter().map(RecordBatch::num_rows).sum::<usize>(), 12);
 }
 
 fn log_files(folder: &Path, end: &str) -> Vec<String> {
@@ -246,7 +241,7 @@ fn log_files(folder: &Path, end: &str) -> Vec<String> {
 async fn a_checkpoint_stands_for_the_log_before_it() {
     let mut rng = rng();
     for v2 in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let properties = [("delta.logRetentionDuration", "interval 0 seconds"), ("delta.checkpointInterval", "1000")];
         let properties = properties.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
@@ -292,7 +287,7 @@ async fn a_checkpoint_stands_for_the_log_before_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checkpoints_come_by_themselves() {
     let mut rng = rng();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let properties = HashMap::from([("delta.checkpointInterval".to_owned(), "10".to_owned())]);
     let mut table =

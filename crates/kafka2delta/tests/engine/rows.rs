@@ -12,6 +12,7 @@ use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::delta_rs;
 use crate::support::options;
 
 /// Options of a table at `uri` without additional columns and partitions.
@@ -78,11 +79,10 @@ pub async fn put(table: &mut KeyedTable, key: &[&str], fields: &[Field], rows: &
 
 /// What the SQL gives of the table `t`, read by delta-rs; without nulls.
 pub async fn read(uri: &str, sql: &str) -> Vec<Value> {
-    let bytes = kafka2delta::query::query(uri, Default::default(), Some(sql)).await.unwrap();
     let mut rows = Vec::new();
-    for batch in StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap() {
+    for batch in delta_rs::query(uri, None, sql).await {
         let mut writer = arrow::json::ArrayWriter::new(Vec::new());
-        writer.write(&batch.unwrap()).unwrap();
+        writer.write(&batch).unwrap();
         writer.finish().unwrap();
         let text = writer.into_inner();
         if !text.is_empty() {

@@ -15,6 +15,8 @@ use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::delta_rs;
+
 /// A row without its key: `name`, `big` (a value that changes may leave out), `part` (the partition column), `extra`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row {
@@ -270,10 +272,9 @@ pub async fn merge(table: &mut KeyedTable, app: &str, changes: &[Change], with_e
 
 /// The table's rows, read by delta-rs; a key that is there twice is a failure.
 pub async fn rows(uri: &str) -> BTreeMap<Key, Row> {
-    let bytes = kafka2delta::query::query(uri, HashMap::new(), None).await.unwrap();
     let mut rows = BTreeMap::new();
-    for batch in StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap() {
-        for (key, row) in rows_of(&batch.unwrap()) {
+    for batch in delta_rs::query(uri, None, "SELECT * FROM t").await {
+        for (key, row) in rows_of(&batch) {
             assert!(rows.insert(key, row).is_none(), "{key:?} is there twice");
         }
     }

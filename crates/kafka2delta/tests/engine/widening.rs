@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Decimal128Array, Int32Array, RecordBatch, UInt8Array};
 use arrow::datatypes::DataType;
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{KeyedTable, TableOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::delta_rs;
 use crate::support::options;
+use crate::temporary;
 
 fn ipc(ids: &[i32], values: ArrayRef) -> Bytes {
     let ops = UInt8Array::from(vec![0; ids.len()]);
@@ -24,11 +25,8 @@ fn ipc(ids: &[i32], values: ArrayRef) -> Bytes {
 }
 
 async fn read(uri: &str) -> Vec<(i32, String)> {
-    let sql = "SELECT id, CAST(v AS STRING) AS v FROM t ORDER BY id".to_owned();
-    let bytes = kafka2delta::query::query(uri, Default::default(), Some(&sql)).await.unwrap();
     let mut rows = Vec::new();
-    for batch in StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap() {
-        let batch = batch.unwrap();
+    for batch in delta_rs::query(uri, None, "SELECT id, CAST(v AS STRING) AS v FROM t ORDER BY id").await {
         let ids = arrow::compute::cast(batch.column(0), &DataType::Int32).unwrap();
         let texts = arrow::compute::cast(batch.column(1), &DataType::Utf8).unwrap();
         for row in 0..batch.num_rows() {
@@ -49,7 +47,7 @@ async fn a_partition_column_grows() {
     let after = decimals(vec![Some(123_456)], 18, 5);
     let expected = ["622232.70000", "null", "-0.00500", "1.23456"];
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap().to_owned();
         let options =
             TableOptions { additional_columns: vec![], partition_columns: vec!["v".into()], ..options(&uri, mode) };

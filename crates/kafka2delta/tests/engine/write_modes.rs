@@ -1,13 +1,14 @@
 //! Changelogs and histories, against what each change does to the map of design.md §4.8. `SEED` and `SEQUENCES` as in
 //! `model`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use crate::delta_rs;
 use crate::model::{env, random_row};
 use crate::support::{Change, Key, Model, Row, ipc, options, primary_key, rows_of, with_times};
+use crate::temporary;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use arrow::ipc::reader::StreamReader;
 use kafka2delta::options::{KeyIndexMode, MergeMode, VersionColumns, WriteMode};
 use kafka2delta::{ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::rngs::StdRng;
@@ -37,8 +38,7 @@ async fn apply(table: &mut KeyedTable, changes: &[(Change, i64)], with_extra: bo
 }
 
 async fn read(uri: &str) -> Vec<RecordBatch> {
-    let bytes = kafka2delta::query::query(uri, HashMap::new(), None).await.unwrap();
-    StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap().map(std::result::Result::unwrap).collect()
+    delta_rs::query(uri, None, "SELECT * FROM t").await
 }
 
 /// The versions of each key, in order.
@@ -176,7 +176,7 @@ async fn run_history(seed: u64) {
     if !matches!(changes.first(), Some((Change::Upsert { .. }, _))) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = random_options(&mut rng, uri, scd2());
     let mut table = KeyedTable::open(options.clone()).await.unwrap();
@@ -234,7 +234,7 @@ fn upsert(id: i64, name: &str, sequence: Option<u64>) -> Change {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_again_after_a_restart_makes_no_version() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = TableOptions { write_mode: scd2(), ..options(uri, MergeMode::Auto) };
     let mut table = KeyedTable::open(options.clone()).await.unwrap();
@@ -250,7 +250,7 @@ async fn what_comes_again_after_a_restart_makes_no_version() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_takes_left_out_values_of_an_updated_key_from_its_old_row() {
     for (mode, batches) in [(MergeMode::MergeOnRead, 1), (MergeMode::CopyOnWrite, 1), (MergeMode::MergeOnRead, 3)] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let options = TableOptions { write_mode: scd2(), ..options(uri, mode) };
         let mut table = KeyedTable::open(options).await.unwrap();
@@ -274,7 +274,7 @@ async fn a_history_takes_left_out_values_of_an_updated_key_from_its_old_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncate_ends_all_current_versions() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut table = KeyedTable::open(TableOptions { write_mode: scd2(), ..options(uri, mode) }).await.unwrap();
         let first: Vec<_> = (0..5).map(|i| (upsert(i, "a", None), 10)).collect();
@@ -302,7 +302,7 @@ async fn a_changelog_has_each_change_once() {
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     for _ in 0..20 {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut options = random_options(&mut rng, uri, WriteMode::Append);
         options.properties.insert("delta.appendOnly".into(), "true".into());
@@ -361,7 +361,7 @@ async fn a_changelog_has_each_change_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncate_is_a_row_of_a_changelog() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let options = TableOptions { write_mode: WriteMode::Append, ..options(uri, MergeMode::Auto) };
     let mut table = KeyedTable::open(options).await.unwrap();
@@ -372,7 +372,7 @@ async fn a_truncate_is_a_row_of_a_changelog() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fence_holds_in_every_mode() {
     for write_mode in [WriteMode::Append, scd2()] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let options = TableOptions { write_mode, ..options(uri, MergeMode::Auto) };
         let mut first = KeyedTable::open(options.clone()).await.unwrap();
@@ -390,7 +390,7 @@ async fn a_table_of_another_mode_is_refused() {
     let modes = [WriteMode::Upsert, WriteMode::Append, scd2()];
     for made in &modes {
         for opened in &modes {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = temporary::folder();
             let uri = folder.path().to_str().unwrap();
             let with = |write_mode: &WriteMode| TableOptions {
                 write_mode: write_mode.clone(),
