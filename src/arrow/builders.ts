@@ -19,12 +19,14 @@ export abstract class ColumnBuilder {
   valid: Uint8Array = EMPTY_BYTES
   /** Rows that the arrays have room for. */
   capacity = 0
+  readonly type: ColumnType
+  /** Name for messages: `address.street`, `tags[]`. */
+  readonly path: string
 
-  constructor(
-    readonly type: ColumnType,
-    /** Name for messages: `address.street`, `tags[]`. */
-    readonly path: string,
-  ) {}
+  constructor(type: ColumnType, path: string) {
+    this.type = type
+    this.path = path
+  }
 
   /** Empties the builder and makes room for `capacity` rows. Arrays are used again where they fit. */
   reset(capacity: number): void {
@@ -107,28 +109,28 @@ function widthOf(type: ColumnType): number {
 export class FixedBuilder extends ColumnBuilder {
   i32: Int32Array = EMPTY_INTS
   u8: Uint8Array = EMPTY_BYTES
-  private readonly width: number
+  readonly #width: number
 
   constructor(type: ColumnType, path: string) {
     super(type, path)
-    this.width = widthOf(type)
+    this.#width = widthOf(type)
   }
 
   override reset(capacity: number): void {
     super.reset(capacity)
-    if (this.u8.length !== this.capacity * this.width) this.allocate()
+    if (this.u8.length !== this.capacity * this.#width) this.#allocate()
   }
 
-  private allocate(): void {
-    const buffer = new ArrayBuffer(this.capacity * this.width)
+  #allocate(): void {
+    const buffer = new ArrayBuffer(this.capacity * this.#width)
     this.u8 = new Uint8Array(buffer)
-    this.i32 = this.width === 1 ? EMPTY_INTS : new Int32Array(buffer)
+    this.i32 = this.#width === 1 ? EMPTY_INTS : new Int32Array(buffer)
   }
 
   override grow(capacity: number): void {
     super.grow(capacity)
     const before = this.u8
-    this.allocate()
+    this.#allocate()
     this.u8.set(before)
   }
 
@@ -143,10 +145,10 @@ export class FixedBuilder extends ColumnBuilder {
   override finish(rows: number): Data {
     const type = arrowType(this.type)
     const { nullCount, nullBitmap } = this.validity(rows)
-    return makeData({ type, length: rows, nullCount, nullBitmap, data: this.values(rows) } as never) as Data
+    return makeData({ type, length: rows, nullCount, nullBitmap, data: this.#values(rows) } as never) as Data
   }
 
-  private values(rows: number): unknown {
+  #values(rows: number): unknown {
     const { buffer } = this.u8
     switch (this.type.kind) {
       case 'boolean':
@@ -215,12 +217,12 @@ abstract class OffsetsBuilder extends ColumnBuilder {
 export class BytesBuilder extends OffsetsBuilder {
   data: Uint8Array = EMPTY_BYTES
   length = 0
-  private marked = 0
-  private lastLength = 0
+  #marked = 0
+  #lastLength = 0
 
   override reset(capacity: number): void {
     super.reset(capacity)
-    const wanted = Math.max(1024, Math.ceil(this.lastLength * 1.25))
+    const wanted = Math.max(1024, Math.ceil(this.#lastLength * 1.25))
     if (this.data.length < wanted || this.data.length > 4 * wanted + 65536) this.data = new Uint8Array(wanted)
     this.length = 0
   }
@@ -255,13 +257,13 @@ export class BytesBuilder extends OffsetsBuilder {
   }
 
   override mark(): void {
-    this.marked = this.length
+    this.#marked = this.length
   }
 
   override utf8SinceMark(from: number, to: number): boolean {
     if (this.type.kind !== 'string') return true
-    if (!isUtf8(this.data.subarray(this.marked, this.length))) return false
-    let at = this.marked
+    if (!isUtf8(this.data.subarray(this.#marked, this.length))) return false
+    let at = this.#marked
     for (let row = from + 1; row <= to; row++) {
       const end = this.offsets[row] as number
       if (end <= at) continue
@@ -273,7 +275,7 @@ export class BytesBuilder extends OffsetsBuilder {
   }
 
   override finish(rows: number): Data | null {
-    this.lastLength = this.length
+    this.#lastLength = this.length
     const offsets = this.closedOffsets(rows)
     const data = this.data.subarray(0, this.length)
     const text = this.type.kind === 'string'
@@ -300,14 +302,12 @@ export function validText(data: Uint8Array, offsets: Uint32Array, rows: number):
 /** Arrays, and maps as arrays of entries. `count` is the number of items appended so far. */
 export class ListBuilder extends OffsetsBuilder {
   count = 0
-  private marked = 0
+  #marked = 0
+  readonly child: ColumnBuilder
 
-  constructor(
-    type: ColumnType,
-    path: string,
-    readonly child: ColumnBuilder,
-  ) {
+  constructor(type: ColumnType, path: string, child: ColumnBuilder) {
     super(type, path)
+    this.child = child
   }
 
   override reset(capacity: number): void {
@@ -324,7 +324,7 @@ export class ListBuilder extends OffsetsBuilder {
 
   override clear(row: number): void {
     if (this.startRow === row) {
-      this.forget(this.start)
+      this.#forget(this.start)
       this.startRow = -1
     }
     this.valid[row] = 0
@@ -332,23 +332,23 @@ export class ListBuilder extends OffsetsBuilder {
   }
 
   override truncate(from: number, to: number): void {
-    this.forget(this.lengthBefore(from))
+    this.#forget(this.lengthBefore(from))
     this.valid.fill(0, from, to)
     this.offsets.fill(0, from + 1, to + 1)
   }
 
-  private forget(count: number): void {
+  #forget(count: number): void {
     this.child.truncate(count, this.count)
     this.count = count
   }
 
   override mark(): void {
-    this.marked = this.count
+    this.#marked = this.count
     this.child.mark()
   }
 
   override utf8SinceMark(): boolean {
-    return this.child.utf8SinceMark(this.marked, this.count)
+    return this.child.utf8SinceMark(this.#marked, this.count)
   }
 
   override finish(rows: number): Data | null {
@@ -369,15 +369,16 @@ export class ListBuilder extends OffsetsBuilder {
 
 /** Structs. Children share the struct's row index. */
 export class StructBuilder extends ColumnBuilder {
-  constructor(
-    type: ColumnType,
-    path: string,
-    readonly names: string[],
-    readonly children: ColumnBuilder[],
-    /** Of a map's entries: the key is never null. */
-    private readonly entries = false,
-  ) {
+  readonly names: string[]
+  readonly children: ColumnBuilder[]
+  /** Of a map's entries: the key is never null. */
+  readonly #entries: boolean
+
+  constructor(type: ColumnType, path: string, names: string[], children: ColumnBuilder[], entries = false) {
     super(type, path)
+    this.names = names
+    this.children = children
+    this.#entries = entries
   }
 
   override reset(capacity: number): void {
@@ -416,9 +417,9 @@ export class StructBuilder extends ColumnBuilder {
       children.push(data)
     }
     const type = new Struct(
-      children.map((data, i) => new Field(this.names[i] as string, data.type, !(this.entries && i === 0))),
+      children.map((data, i) => new Field(this.names[i] as string, data.type, !(this.#entries && i === 0))),
     )
-    const { nullCount, nullBitmap } = this.entries ? { nullCount: 0, nullBitmap: null } : this.validity(rows)
+    const { nullCount, nullBitmap } = this.#entries ? { nullCount: 0, nullBitmap: null } : this.validity(rows)
     return makeData({ type, length: rows, nullCount, nullBitmap, children } as never) as Data
   }
 }

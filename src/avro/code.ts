@@ -18,43 +18,46 @@ const MAX_FUNCTION_CHARS = 12_000
 
 /** Collects the code of one reader. Each step is code for one field, in the order of the bytes. */
 export class CodeWriter {
-  private readonly steps: string[] = []
-  private readonly functions: string[] = []
-  private readonly skippers = new Map<AvroNode, string>()
-  private readonly constants: unknown[] = []
-  private code = ''
-  private names = 0
+  readonly #steps: string[] = []
+  readonly #functions: string[] = []
+  readonly #skippers = new Map<AvroNode, string>()
+  readonly #constants: unknown[] = []
+  #code = ''
+  #names = 0
+  readonly #runtime: Record<string, unknown>
 
   /** @param runtime functions that the code may call, by the names that it has for them */
-  constructor(private readonly runtime: Record<string, unknown> = {}) {}
+  constructor(runtime: Record<string, unknown> = {}) {
+    this.#runtime = runtime
+  }
 
   /** A name for a value in the generated code. */
   constant(value: unknown): string {
-    const at = this.constants.indexOf(value)
-    return at >= 0 ? `K${at}` : `K${this.constants.push(value) - 1}`
+    const at = this.#constants.indexOf(value)
+    return at >= 0 ? `K${at}` : `K${this.#constants.push(value) - 1}`
   }
 
   fresh(prefix: string): string {
-    return `${prefix}${this.names++}`
+    return `${prefix}${this.#names++}`
   }
 
   emit(code: string): void {
-    this.code += `${code}\n`
+    this.#code += `${code}\n`
   }
 
   /** Ends the code of a field. */
   endStep(): void {
-    if (this.code !== '') this.steps.push(this.code)
-    this.code = ''
+    if (this.#code !== '') this.#steps.push(this.#code)
+    this.#code = ''
   }
 
   /** Code that `run` emits, taken out of the current step. */
-  private capture(run: () => void): string {
-    const before = this.code
-    this.code = ''
+  #capture(run: () => void): string {
+    const before = this.#code
+    this.#code = ''
     run()
-    const code = this.code
-    this.code = before
+    const code = this.#code
+    this.#code = before
     return code
   }
 
@@ -62,7 +65,7 @@ export class CodeWriter {
     this.endStep()
     const groups: string[] = []
     let group = ''
-    for (const step of this.steps) {
+    for (const step of this.#steps) {
       if (group !== '' && group.length + step.length > MAX_FUNCTION_CHARS) {
         groups.push(group)
         group = ''
@@ -75,11 +78,11 @@ export class CodeWriter {
     const calls = groups.map((_, i) => `pos = g${i}(buf, pos, end, row)`).join('\n')
     const main =
       groups.length === 1 ? 'return g0' : `return function read(buf, pos, end, row) {\n${calls}\nreturn pos\n}`
-    const source = ["'use strict'", ...this.functions, ...parts, main].join('\n')
-    const constantNames = this.constants.map((_, i) => `K${i}`)
-    const runtime = { ...WIRE, ...this.runtime }
+    const source = ["'use strict'", ...this.#functions, ...parts, main].join('\n')
+    const constantNames = this.#constants.map((_, i) => `K${i}`)
+    const runtime = { ...WIRE, ...this.#runtime }
     const make = new Function(...Object.keys(runtime), ...constantNames, source)
-    return make(...Object.values(runtime), ...this.constants) as Reader
+    return make(...Object.values(runtime), ...this.#constants) as Reader
   }
 
   /** Reads an int into `n`. */
@@ -142,7 +145,7 @@ if (n > end - pos) fault('the message ends before its value does')`)
         this.emit('pos = skipBytes(buf, pos, end)')
         return
       case 'record':
-        this.emit(`pos = ${this.skipperOf(node)}(buf, pos, end)`)
+        this.emit(`pos = ${this.#skipperOf(node)}(buf, pos, end)`)
         return
       case 'union':
         this.union(node.branches, (branch) => this.skip(branch), '')
@@ -163,15 +166,15 @@ for (let ${i} = 0; ${i} < ${count}; ${i}++) {`)
   }
 
   /** A function per record, since records may contain themselves. */
-  private skipperOf(node: AvroRecord): string {
-    const known = this.skippers.get(node)
+  #skipperOf(node: AvroRecord): string {
+    const known = this.#skippers.get(node)
     if (known !== undefined) return known
     const name = this.fresh('skip')
-    this.skippers.set(node, name)
-    const body = this.capture(() => {
+    this.#skippers.set(node, name)
+    const body = this.#capture(() => {
       for (const field of node.fields) this.skip(field.type)
     })
-    this.functions.push(
+    this.#functions.push(
       `function ${name}(buf, pos, end) { let b = 0, r = null\nif (pos > end) fault('the message ends before its value does')\n${body}return pos }`,
     )
     return name

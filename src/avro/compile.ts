@@ -70,36 +70,36 @@ export class ReaderCompiler extends CodeWriter {
     const meaning = meaningOf(node)
     switch (meaning.is) {
       case 'plain':
-        this.readPlain(node, builder, row, options, nested)
+        this.#readPlain(node, builder, row, options, nested)
         return
       case 'date':
         this.int()
-        if (builder.type.kind === 'string') this.put('putDateText', builder, row, 'n')
-        else this.put('putDate', builder, row, 'n', JSON.stringify(options.outOfRange))
+        if (builder.type.kind === 'string') this.#put('putDateText', builder, row, 'n')
+        else this.#put('putDate', builder, row, 'n', JSON.stringify(options.outOfRange))
         return
       case 'isoDate':
       case 'isoTimestamp':
       case 'zonedTimestamp': {
         if (builder.type.kind === 'string') {
-          this.readBytes(node, builder, row, options)
+          this.#readBytes(node, builder, row, options)
           return
         }
         const put = meaning.is === 'isoDate' ? 'putIsoDate' : 'putIsoTimestamp'
-        this.readBytes(node, builder, row, options, () =>
-          this.put(put, builder, row, 'buf', 'pos', 'n', JSON.stringify(options.outOfRange)),
+        this.#readBytes(node, builder, row, options, () =>
+          this.#put(put, builder, row, 'buf', 'pos', 'n', JSON.stringify(options.outOfRange)),
         )
         return
       }
       case 'timestamp': {
         const unit = JSON.stringify(meaning.unit)
         this.long()
-        if (builder.type.kind === 'string') this.put('putTimestampText', builder, row, 'lo', 'hi', unit)
-        else this.put('putTimestamp', builder, row, 'lo', 'hi', unit, JSON.stringify(options.outOfRange))
+        if (builder.type.kind === 'string') this.#put('putTimestampText', builder, row, 'lo', 'hi', unit)
+        else this.#put('putTimestamp', builder, row, 'lo', 'hi', unit, JSON.stringify(options.outOfRange))
         return
       }
       case 'time':
         if (builder.type.kind !== 'string') {
-          this.readPlain(node, builder, row, options, nested)
+          this.#readPlain(node, builder, row, options, nested)
           return
         }
         if (node.kind === 'long') this.long()
@@ -107,10 +107,10 @@ export class ReaderCompiler extends CodeWriter {
           this.int()
           this.emit('lo = n; hi = n >> 31')
         }
-        this.put('putTimeText', builder, row, 'lo', 'hi', JSON.stringify(meaning.unit))
+        this.#put('putTimeText', builder, row, 'lo', 'hi', JSON.stringify(meaning.unit))
         return
       case 'structured':
-        this.put(
+        this.#put(
           'putStructured',
           builder,
           row,
@@ -123,7 +123,7 @@ export class ReaderCompiler extends CodeWriter {
         if (node.kind === 'fixed') {
           this.emit(`n = ${node.size}; if (n > end - pos) fault('the message ends before its value does')`)
         } else this.length()
-        this.putDecimal(builder, row, String(meaning.scale), options, isNegativeScale(meaning.scale))
+        this.#putDecimal(builder, row, String(meaning.scale), options, isNegativeScale(meaning.scale))
         this.emit('pos += n')
         return
       case 'variableDecimal': {
@@ -131,14 +131,14 @@ export class ReaderCompiler extends CodeWriter {
         this.int()
         this.emit(`const ${scale} = n`)
         this.length()
-        this.putDecimal(builder, row, scale, options)
+        this.#putDecimal(builder, row, scale, options)
         this.emit('pos += n')
         return
       }
     }
   }
 
-  private put(name: keyof typeof RUNTIME, builder: ColumnBuilder, ...rest: string[]): void {
+  #put(name: keyof typeof RUNTIME, builder: ColumnBuilder, ...rest: string[]): void {
     this.emit(`${name}(${[this.constant(builder), ...rest].join(', ')})`)
   }
 
@@ -165,20 +165,14 @@ export class ReaderCompiler extends CodeWriter {
     return parts
   }
 
-  private putDecimal(
-    builder: ColumnBuilder,
-    row: string,
-    scale: string,
-    options: ReadOptions,
-    negativeScale = false,
-  ): void {
+  #putDecimal(builder: ColumnBuilder, row: string, scale: string, options: ReadOptions, negativeScale = false): void {
     const { type } = builder
     if (type.kind === 'string') {
-      this.put(negativeScale ? 'putWholeText' : 'putDecimalText', builder, row, 'buf', 'pos', 'n', scale)
+      this.#put(negativeScale ? 'putWholeText' : 'putDecimalText', builder, row, 'buf', 'pos', 'n', scale)
       return
     }
     if (type.kind === 'double') {
-      this.put('putDecimalDouble', builder, row, 'buf', 'pos', 'n', scale, JSON.stringify(options.outOfRange))
+      this.#put('putDecimalDouble', builder, row, 'buf', 'pos', 'n', scale, JSON.stringify(options.outOfRange))
       return
     }
     if (type.kind !== 'decimal') {
@@ -186,16 +180,16 @@ export class ReaderCompiler extends CodeWriter {
       return
     }
     const target = this.constant(decimalTarget(type.precision, type.scale, options.outOfRange))
-    this.put('putDecimal', builder, row, 'buf', 'pos', 'n', scale, target)
+    this.#put('putDecimal', builder, row, 'buf', 'pos', 'n', scale, target)
   }
 
   /** Reads a length, and stores the bytes unless they are the placeholder. */
-  private readBytes(
+  #readBytes(
     node: AvroNode,
     builder: ColumnBuilder,
     row: string,
     options: ReadOptions,
-    store: () => void = () => this.put('putBytes', builder, row, 'buf', 'pos', 'n'),
+    store: () => void = () => this.#put('putBytes', builder, row, 'buf', 'pos', 'n'),
   ): void {
     this.length()
     if (options.leftOut !== undefined) {
@@ -209,7 +203,7 @@ export class ReaderCompiler extends CodeWriter {
     this.emit('pos += n')
   }
 
-  private readPlain(node: AvroNode, builder: ColumnBuilder, row: string, options: ReadOptions, nested: boolean): void {
+  #readPlain(node: AvroNode, builder: ColumnBuilder, row: string, options: ReadOptions, nested: boolean): void {
     const to = this.constant(builder)
     const { kind } = builder.type
     switch (node.kind) {
@@ -217,13 +211,13 @@ export class ReaderCompiler extends CodeWriter {
         return
       case 'boolean':
         this.emit(`b = buf[pos++]; if (b > 1) fault('a boolean that is neither 0 nor 1', ${to}.path)`)
-        if (kind === 'string') this.put('putBooleanText', builder, row, 'b')
+        if (kind === 'string') this.#put('putBooleanText', builder, row, 'b')
         else this.emit(`${to}.u8[${row}] = b; ${to}.valid[${row}] = 1`)
         return
       case 'int':
         this.int()
         if (kind === 'string') {
-          this.put('putIntText', builder, row, 'n')
+          this.#put('putIntText', builder, row, 'n')
           return
         }
         if (kind === 'long') this.emit(`${to}.i32[2 * ${row}] = n; ${to}.i32[2 * ${row} + 1] = n >> 31`)
@@ -238,35 +232,35 @@ export class ReaderCompiler extends CodeWriter {
       case 'long':
         this.long()
         if (kind === 'string') {
-          this.put('putLongText', builder, row, 'lo', 'hi')
+          this.#put('putLongText', builder, row, 'lo', 'hi')
           return
         }
         if (kind !== 'long') mismatch(builder)
         this.emit(`${to}.i32[2 * ${row}] = lo; ${to}.i32[2 * ${row} + 1] = hi; ${to}.valid[${row}] = 1`)
         return
       case 'float':
-        if (kind === 'string') this.put('putFloatText', builder, row, 'buf', 'pos')
-        else this.put(kind === 'double' ? 'putFloatAsDouble' : 'putFloat', builder, row, 'buf', 'pos')
+        if (kind === 'string') this.#put('putFloatText', builder, row, 'buf', 'pos')
+        else this.#put(kind === 'double' ? 'putFloatAsDouble' : 'putFloat', builder, row, 'buf', 'pos')
         this.emit('pos += 4')
         return
       case 'double':
-        this.put(kind === 'string' ? 'putDoubleText' : 'putDouble', builder, row, 'buf', 'pos')
+        this.#put(kind === 'string' ? 'putDoubleText' : 'putDouble', builder, row, 'buf', 'pos')
         this.emit('pos += 8')
         return
       case 'string':
       case 'bytes':
-        this.readBytes(node, builder, row, options)
+        this.#readBytes(node, builder, row, options)
         return
       case 'fixed':
         this.emit(`if (${node.size} > end - pos) fault('the message ends before its value does')`)
-        this.put('putBytes', builder, row, 'buf', 'pos', String(node.size))
+        this.#put('putBytes', builder, row, 'buf', 'pos', String(node.size))
         this.emit(`pos += ${node.size}`)
         return
       case 'enum': {
         const symbols = this.constant(node.symbols.map((symbol) => Buffer.from(symbol)))
         this.int()
         this.emit(`if (!(n >= 0 && n < ${node.symbols.length})) fault('an enum without such a symbol', ${to}.path)`)
-        this.put('putBytes', builder, row, `${symbols}[n]`, '0', `${symbols}[n].length`)
+        this.#put('putBytes', builder, row, `${symbols}[n]`, '0', `${symbols}[n].length`)
         return
       }
       case 'record':
@@ -284,22 +278,16 @@ export class ReaderCompiler extends CodeWriter {
         }
         return
       case 'union':
-        this.readUnion(node.branches, builder, row, options, nested)
+        this.#readUnion(node.branches, builder, row, options, nested)
         return
       case 'array':
       case 'map':
-        this.readItems(node, builder, row, options)
+        this.#readItems(node, builder, row, options)
         return
     }
   }
 
-  private readUnion(
-    branches: AvroNode[],
-    builder: ColumnBuilder,
-    row: string,
-    options: ReadOptions,
-    nested: boolean,
-  ): void {
+  #readUnion(branches: AvroNode[], builder: ColumnBuilder, row: string, options: ReadOptions, nested: boolean): void {
     const to = this.constant(builder)
     const others = branches.filter((branch) => branch.kind !== 'null')
     // An array's items are found by their offsets when it is taken back: a null one keeps its own.
@@ -322,7 +310,7 @@ export class ReaderCompiler extends CodeWriter {
     this.union(branches, (branch) => this.read(branch, builder, row, options, nested), onNull)
   }
 
-  private readItems(
+  #readItems(
     node: Extract<AvroNode, { kind: 'array' | 'map' }>,
     builder: ColumnBuilder,
     row: string,
@@ -352,12 +340,12 @@ for (let ${i} = 0; ${i} < ${count}; ${i}++) { const ${item} = ${to}.count++`)
       const { children } = builder.child as StructBuilder
       const [key, value] = children as [ColumnBuilder, ColumnBuilder]
       this.length()
-      this.put('putBytes', key, item, 'buf', 'pos', 'n')
+      this.#put('putBytes', key, item, 'buf', 'pos', 'n')
       this.emit('pos += n')
       this.read(node.values, value, item, inner, true)
     } else this.read(node.items, builder.child, item, inner, true)
     this.emit('} }')
-    if (node.kind === 'map') this.put('checkMapKeys', builder)
+    if (node.kind === 'map') this.#put('checkMapKeys', builder)
     this.emit(`${to}.offsets[${row} + 1] = ${to}.count; ${to}.valid[${row}] = 1 }`)
   }
 }

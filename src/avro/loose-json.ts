@@ -3,7 +3,11 @@ import { fault } from './wire.js'
 
 /** A value without quotes, as it is written: a number, a date, `NaN`. 64-bit numbers would lose digits otherwise. */
 export class Word {
-  constructor(readonly text: string) {}
+  readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
 }
 
 export type Loose = null | boolean | string | Word | Loose[] | Map<string, Loose>
@@ -14,81 +18,84 @@ const CONTROL = /[^\u0020-\uffff]/g
 const MAX_DEPTH = 100
 
 class LooseReader {
-  private at = 0
+  #at = 0
+  readonly #text: string
 
-  constructor(private readonly text: string) {}
+  constructor(text: string) {
+    this.#text = text
+  }
 
   /** @throws DecodeFault where the text is not one value */
   read(): Loose {
-    const value = this.value(0)
-    this.blank()
-    return this.at === this.text.length ? value : this.bad()
+    const value = this.#value(0)
+    this.#blank()
+    return this.#at === this.#text.length ? value : this.#bad()
   }
 
-  private bad(): never {
-    return fault(`it is not JSON at the character ${this.at + 1}`)
+  #bad(): never {
+    return fault(`it is not JSON at the character ${this.#at + 1}`)
   }
 
-  private blank(): void {
-    while (' \t\r\n'.includes(this.text[this.at] ?? 'end')) this.at++
+  #blank(): void {
+    while (' \t\r\n'.includes(this.#text[this.#at] ?? 'end')) this.#at++
   }
 
   /** Passes over the character, with blanks before it, where it is there. */
-  private take(character: string): boolean {
-    this.blank()
-    if (this.text[this.at] !== character) return false
-    this.at++
+  #take(character: string): boolean {
+    this.#blank()
+    if (this.#text[this.#at] !== character) return false
+    this.#at++
     return true
   }
 
-  private value(depth: number): Loose {
+  #value(depth: number): Loose {
     if (depth > MAX_DEPTH) fault('it is nested too deeply')
-    if (this.take('{')) return this.members(depth)
-    if (this.take('[')) return this.items(depth)
-    return this.text[this.at] === '"' ? this.quoted() : this.word()
+    if (this.#take('{')) return this.#members(depth)
+    if (this.#take('[')) return this.#items(depth)
+    return this.#text[this.#at] === '"' ? this.#quoted() : this.#word()
   }
 
-  private members(depth: number): Map<string, Loose> {
+  #members(depth: number): Map<string, Loose> {
     const members = new Map<string, Loose>()
-    if (this.take('}')) return members
+    if (this.#take('}')) return members
     do {
-      this.blank()
-      const name = this.quoted()
-      if (!this.take(':') || members.has(name)) this.bad()
-      members.set(name, this.value(depth + 1))
-    } while (this.take(','))
-    return this.take('}') ? members : this.bad()
+      this.#blank()
+      const name = this.#quoted()
+      if (!this.#take(':') || members.has(name)) this.#bad()
+      members.set(name, this.#value(depth + 1))
+    } while (this.#take(','))
+    return this.#take('}') ? members : this.#bad()
   }
 
-  private items(depth: number): Loose[] {
+  #items(depth: number): Loose[] {
     const items: Loose[] = []
-    if (this.take(']')) return items
-    do items.push(this.value(depth + 1))
-    while (this.take(','))
-    return this.take(']') ? items : this.bad()
+    if (this.#take(']')) return items
+    do items.push(this.#value(depth + 1))
+    while (this.#take(','))
+    return this.#take(']') ? items : this.#bad()
   }
 
-  private quoted(): string {
-    const start = this.at
-    if (this.text[start] !== '"') this.bad()
+  #quoted(): string {
+    const start = this.#at
+    if (this.#text[start] !== '"') this.#bad()
     let end = start + 1
-    while (end < this.text.length && this.text[end] !== '"') end += this.text[end] === '\\' ? 2 : 1
+    while (end < this.#text.length && this.#text[end] !== '"') end += this.#text[end] === '\\' ? 2 : 1
     const escaped = (control: string) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`
     try {
-      const value = JSON.parse(this.text.slice(start, end + 1).replace(CONTROL, escaped)) as string
-      this.at = end + 1
+      const value = JSON.parse(this.#text.slice(start, end + 1).replace(CONTROL, escaped)) as string
+      this.#at = end + 1
       return value
     } catch {
-      return this.bad()
+      return this.#bad()
     }
   }
 
-  private word(): Loose {
+  #word(): Loose {
     const word = /[^\s,\]}["{]*/y
-    word.lastIndex = this.at
-    const text = word.exec(this.text)?.[0] ?? ''
-    if (text === '') this.bad()
-    this.at += text.length
+    word.lastIndex = this.#at
+    const text = word.exec(this.#text)?.[0] ?? ''
+    if (text === '') this.#bad()
+    this.#at += text.length
     return text === 'null' ? null : text === 'true' ? true : text === 'false' ? false : new Word(text)
   }
 }

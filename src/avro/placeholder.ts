@@ -8,7 +8,7 @@ import { meaningOf } from './semantic-types.js'
 export class Placeholder {
   /** The placeholder itself, which is also its form in a field of bytes. */
   readonly bytes: Buffer
-  private readonly uuid: Buffer
+  readonly #uuid: Buffer
 
   /**
    * @param configured the connector's setting; `hex:` and hexadecimal digits stand for bytes
@@ -22,7 +22,7 @@ export class Placeholder {
       )
     }
     this.bytes = configured.startsWith('hex:') ? Buffer.from(configured.slice(4), 'hex') : Buffer.from(configured)
-    this.uuid = Buffer.from(nameUuid(this.bytes))
+    this.#uuid = Buffer.from(nameUuid(this.bytes))
   }
 
   /**
@@ -43,7 +43,8 @@ export class Placeholder {
    * each of its bytes. An array of truth values has no form: Debezium makes them all true, which may be a real value.
    */
   listsOf(node: AvroNode): Buffer[] {
-    const { bytes, uuid } = this
+    const { bytes } = this
+    const uuid = this.#uuid
     if (node.kind === 'map') {
       const value = itemOfText(node.values, bytes)
       return value === null ? [] : [listOf([Buffer.concat([prefixed(bytes), value])])]

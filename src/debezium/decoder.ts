@@ -55,39 +55,44 @@ function operationOf(plan: Plan, op: number): number {
  * One call of `decode` at a time touches the columns; calls may overlap while schemas are looked up.
  */
 export class TableDecoder {
-  private readonly options: DecoderSettings
-  private readonly layout: TableLayout
-  private readonly context: PlanContext
-  private readonly messageColumns: MessageColumns
-  private readonly notes = new Notes()
-  private readonly schemas = new Map<number, SchemaOf>()
-  private readonly plans = new Map<number, Map<number, Plan>>()
-  private readonly rowSet = new RowSet()
-  private readonly tombstones = new Tombstones()
-  private readonly unkeyed: UnkeyedTombstones
-  private readonly oldKeys: OldKeys
+  readonly #options: DecoderSettings
+  readonly #layout: TableLayout
+  readonly #context: PlanContext
+  readonly #messageColumns: MessageColumns
+  readonly #notes = new Notes()
+  readonly #schemas = new Map<number, SchemaOf>()
+  readonly #plans = new Map<number, Map<number, Plan>>()
+  readonly #rowSet = new RowSet()
+  readonly #tombstones = new Tombstones()
+  readonly #unkeyed: UnkeyedTombstones
+  readonly #oldKeys: OldKeys
   /** Whether a tombstone only follows a delete. */
-  private deletesHaveValues = false
+  #deletesHaveValues = false
+  readonly #source: SchemaSource
+  readonly #keyUpdates: KeyUpdates
 
-  constructor(
-    options: DecodeOptions,
-    private readonly source: SchemaSource,
-    private readonly keyUpdates = new KeyUpdates(source),
-  ) {
-    this.options = decoderSettings(options)
-    this.layout = new TableLayout(this.options)
-    const placeholder = new Placeholder(this.options.unavailableValuePlaceholder)
-    const metadata = parseMetadataColumns(this.options)
-    this.messageColumns = new MessageColumns(metadata, this.layout, this.options)
-    this.unkeyed = new UnkeyedTombstones(options.topic, this.notes)
-    this.oldKeys = new OldKeys(this.layout, this.plans, this.options, this.notes)
-    const { layout, messageColumns } = this
-    this.context = { layout, options: this.options, placeholder, metadata, messageColumns }
+  constructor(options: DecodeOptions, source: SchemaSource, keyUpdates = new KeyUpdates(source)) {
+    this.#source = source
+    this.#keyUpdates = keyUpdates
+    this.#options = decoderSettings(options)
+    this.#layout = new TableLayout(this.#options)
+    const placeholder = new Placeholder(this.#options.unavailableValuePlaceholder)
+    const metadata = parseMetadataColumns(this.#options)
+    this.#messageColumns = new MessageColumns(metadata, this.#layout, this.#options)
+    this.#unkeyed = new UnkeyedTombstones(options.topic, this.#notes)
+    this.#oldKeys = new OldKeys(this.#layout, this.#plans, this.#options, this.#notes)
+    this.#context = {
+      layout: this.#layout,
+      options: this.#options,
+      placeholder,
+      metadata,
+      messageColumns: this.#messageColumns,
+    }
   }
 
   /** The key and columns; null before the first batch that has any. */
   describe(): TableDescription | null {
-    const { primaryKey, columns } = this.layout
+    const { primaryKey, columns } = this.#layout
     if (primaryKey === null) return null
     return {
       primaryKey: [...primaryKey],
@@ -100,19 +105,19 @@ export class TableDecoder {
    * @throws SCHEMA_INCOMPATIBLE, SCHEMA_UNSUPPORTED, CONFIG_INVALID; REGISTRY_UNREACHABLE, REGISTRY_AUTH
    */
   async decode(batch: MicroBatch): Promise<ChangeBatch> {
-    const ids = this.readHeaders(batch)
-    const unknown = await this.loadSchemas(ids)
-    if (batch.numPartitions > 1) await this.keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
+    const ids = this.#readHeaders(batch)
+    const unknown = await this.#loadSchemas(ids)
+    if (batch.numPartitions > 1) await this.#keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
     // From here on nothing waits: the columns belong to this call.
-    this.makePlans(ids, unknown)
-    let result = this.decodeRows(batch, ids, unknown, false)
+    this.#makePlans(ids, unknown)
+    let result = this.#decodeRows(batch, ids, unknown, false)
     // A text that is not UTF-8 is found when the columns are complete. Only then is the row worth searching for.
-    result ??= this.decodeRows(batch, ids, unknown, true)
+    result ??= this.#decodeRows(batch, ids, unknown, true)
     if (result === null) throw new KafkaToDeltaError('INTERNAL', 'a text that is not UTF-8 was not found again')
     return result
   }
 
-  private readHeaders(batch: MicroBatch): BatchIds {
+  #readHeaders(batch: MicroBatch): BatchIds {
     let count = 0
     for (const range of batch.ranges) count += range.messages.length
     const ids = new BatchIds(count)
@@ -123,7 +128,7 @@ export class TableDecoder {
         const { key, value, headers } = message
         let keyId = key === null ? NULL_PART : messageSchemaId(message, 'key')
         // A key that is not Avro does no harm where the option names key columns that the value has.
-        if (keyId === -1 && key !== null) keyId = this.options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
+        if (keyId === -1 && key !== null) keyId = this.#options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
         let valueId = value === null ? NULL_PART : messageSchemaId(message, 'value')
         if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
         ids.set(at++, keyId, valueId)
@@ -141,95 +146,94 @@ export class TableDecoder {
   }
 
   /** Looks the schemas up. Those that the registry does not know are returned, with the reason. */
-  private async loadSchemas(ids: BatchIds): Promise<Map<number, string>> {
+  async #loadSchemas(ids: BatchIds): Promise<Map<number, string>> {
     const unknown = new Map<number, string>()
     await Promise.all(
       [...ids.schemas].map(async (id) => {
-        if (this.schemas.has(id)) return
+        if (this.#schemas.has(id)) return
         let json: AvroSchemaJson
         try {
-          json = await this.source.get(id)
+          json = await this.#source.get(id)
         } catch (error) {
           if (error instanceof KafkaToDeltaError && error.code === 'BAD_RECORD') {
             unknown.set(id, error.message)
             return
           }
-          throw asKafkaToDeltaError(error, 'REGISTRY_UNREACHABLE', { topic: this.options.topic, ...schemaPosition(id) })
+          throw asKafkaToDeltaError(error, 'REGISTRY_UNREACHABLE', {
+            topic: this.#options.topic,
+            ...schemaPosition(id),
+          })
         }
-        this.schemas.set(id, { id, node: this.parse(json, id) })
+        this.#schemas.set(id, { id, node: this.#parse(json, id) })
       }),
     )
     return unknown
   }
 
-  private parse(json: AvroSchemaJson, id: number): AvroNode {
+  #parse(json: AvroSchemaJson, id: number): AvroNode {
     try {
       return parseAvroSchema(json)
     } catch (error) {
       const { message } = error as Error
       throw new KafkaToDeltaError('SCHEMA_UNSUPPORTED', `schema ${schemaName(id)}: ${message}`, {
-        topic: this.options.topic,
+        topic: this.#options.topic,
         ...schemaPosition(id),
         cause: error,
       })
     }
   }
 
-  private makePlans(ids: BatchIds, unknown: Map<number, string>): void {
+  #makePlans(ids: BatchIds, unknown: Map<number, string>): void {
     const pairs = [...ids.pairs, ...[...ids.oldKeySchemas].map((id) => [id, NULL_PART] as const)]
     for (const [keyId, valueId] of pairs) {
       if (keyId === UNUSABLE_PART || valueId === UNUSABLE_PART || unknown.has(keyId) || unknown.has(valueId)) continue
-      const known = this.plans.get(keyId)
+      const known = this.#plans.get(keyId)
       if (known?.has(valueId)) continue
-      const schemaOf = (id: number) => (id === NULL_PART ? null : (this.schemas.get(id) ?? null))
-      const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.context)
-      this.note(plan)
-      this.deletesHaveValues ||= plan.deletesHaveValues
-      this.unkeyed.learn(plan)
-      if (known === undefined) this.plans.set(keyId, new Map([[valueId, plan]]))
+      const schemaOf = (id: number) => (id === NULL_PART ? null : (this.#schemas.get(id) ?? null))
+      const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.#context)
+      this.#note(plan)
+      this.#deletesHaveValues ||= plan.deletesHaveValues
+      this.#unkeyed.learn(plan)
+      if (known === undefined) this.#plans.set(keyId, new Map([[valueId, plan]]))
       else known.set(valueId, plan)
     }
-    if (this.layout.fields.size > 0) noteUnknownNames(this.options, this.layout.fields, this.notes)
+    if (this.#layout.fields.size > 0) noteUnknownNames(this.#options, this.#layout.fields, this.#notes)
   }
 
-  private note(plan: Plan): void {
-    const { topic } = this.options
+  #note(plan: Plan): void {
+    const { topic } = this.#options
     if (plan.ownTopic !== null) {
-      this.notes.add(`${topic} holds ${plan.ownTopic}, which change no row: they are ignored`)
+      this.#notes.add(`${topic} holds ${plan.ownTopic}, which change no row: they are ignored`)
     }
-    const ofEvents = this.context.metadata.filter(({ path }) => !isMessagePath(path))
+    const ofEvents = this.#context.metadata.filter(({ path }) => !isMessagePath(path))
     if (plan.kind === 'flattened' && ofEvents.length > 0) {
       const names = ofEvents.map(({ path }) => path).join(', ')
-      this.notes.add(
+      this.#notes.add(
         `${topic}: metadataColumns names ${names}, but the values are flattened: name them in the connector's add.fields`,
       )
     }
   }
 
   /** Null where a text is not UTF-8, unless `strict`: then the rows are bad records. */
-  private decodeRows(
-    batch: MicroBatch,
-    ids: BatchIds,
-    unknown: Map<number, string>,
-    strict: boolean,
-  ): ChangeBatch | null {
-    const { layout, rowSet } = this
-    for (const [keyId, valueId] of ids.pairs) this.plans.get(keyId)?.get(valueId)?.prepare()
-    const plansOf = ids.pairs.map(([keyId, valueId]) => this.plans.get(keyId)?.get(valueId) ?? null)
+  #decodeRows(batch: MicroBatch, ids: BatchIds, unknown: Map<number, string>, strict: boolean): ChangeBatch | null {
+    const layout = this.#layout
+    const rowSet = this.#rowSet
+    for (const [keyId, valueId] of ids.pairs) this.#plans.get(keyId)?.get(valueId)?.prepare()
+    const plansOf = ids.pairs.map(([keyId, valueId]) => this.#plans.get(keyId)?.get(valueId) ?? null)
     const splits = plansOf.some((plan) => plan?.movedKey != null)
     if ((ids.hasOldKeys || splits) && layout.primaryKey !== null) layout.oldKeyBuilder()
     // An update of a key that the connector does not know of becomes two rows.
     const capacity = splits ? 2 * ids.count : ids.count
     layout.reset(capacity)
-    this.messageColumns.prepare(batch.topic)
-    const { orderGuard, writeMode } = this.options
+    this.#messageColumns.prepare(batch.topic)
+    const { orderGuard, writeMode } = this.#options
     const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || writeMode !== 'upsert')
     rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, writeMode === 'scd2')
-    this.tombstones.begin()
-    this.unkeyed.begin()
+    this.#tombstones.begin()
+    this.#unkeyed.begin()
     const badRecords: BadRecord[] = []
     let numIgnored = 0
-    for (const { range, from, to } of this.runs(batch)) {
+    for (const { range, from, to } of this.#runs(batch)) {
       const { partition, messages } = batch.ranges[range] as OffsetRange
       const first = ids.firsts[range] as number
       for (let at = from; at < to; at++) {
@@ -243,19 +247,19 @@ export class TableDecoder {
             fault(plan?.reason ?? problemOf(message, keyId, valueId, unknown))
           }
           if (strict) layout.mark()
-          const op = this.decodeMessage(plan, partition, message, row)
-          if (plan.kind !== 'tombstone') this.unkeyed.follow(partition, message, isDelete(op))
+          const op = this.#decodeMessage(plan, partition, message, row)
+          if (plan.kind !== 'tombstone') this.#unkeyed.follow(partition, message, isDelete(op))
           if (op === IGNORED) {
             numIgnored++
             continue
           }
-          const movedOp = plan.movedKey === null ? IGNORED : this.splitUpdate(plan, message, row, op)
+          const movedOp = plan.movedKey === null ? IGNORED : this.#splitUpdate(plan, message, row, op)
           const rows = movedOp === IGNORED ? 1 : 2
           const broken = strict ? layout.brokenTextSinceMark(row, row + rows) : null
           if (broken !== null) fault('a text is not valid UTF-8', broken)
-          if (isOrdered) this.writeOrder(plan, partition, message, row, rows, isDelete(op))
-          this.writeMessageColumns(row, op, partition, message, operationOf(plan, op))
-          if (rows === 2) this.writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
+          if (isOrdered) this.#writeOrder(plan, partition, message, row, rows, isDelete(op))
+          this.#writeMessageColumns(row, op, partition, message, operationOf(plan, op))
+          if (rows === 2) this.#writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
           if (rowSet.wantsTimes) {
             const time = timeOf(plan.kind === 'tombstone' ? null : plan.state, message)
             rowSet.setTime(row, time)
@@ -264,7 +268,7 @@ export class TableDecoder {
           rowSet.add(op, partition)
           if (rows === 2) rowSet.add(movedOp, partition)
         } catch (error) {
-          const bad = this.badRecord(error, partition, message)
+          const bad = this.#badRecord(error, partition, message)
           if (plan?.movedKey == null) layout.clear(row)
           else layout.truncate(row, row + 2)
           rowSet.sequences.clear(row)
@@ -275,48 +279,35 @@ export class TableDecoder {
     }
     const ipc = rowSet.rows === 0 ? null : rowSet.finish(layout)
     if (ipc === null && rowSet.rows > 0) return null
-    this.tombstones.end(rowSet.sequences)
-    this.unkeyed.end()
+    this.#tombstones.end(rowSet.sequences)
+    this.#unkeyed.end()
     const primaryKey = [...(layout.primaryKey ?? [])]
     // In a changelog a delete is a row, too.
     // What a truncate holds back in other partitions is kept in the table.
     const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
     const onlyRemoves = !rowSet.hasUpserts && !holdsBack && writeMode !== 'append'
-    const notes = this.notes.take()
+    const notes = this.#notes.take()
     return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
   }
 
   /** Of changes whose row stays, or is one of a changelog. */
-  private writeMessageColumns(
-    row: number,
-    op: number,
-    partition: number,
-    message: RawMessage,
-    operation: number,
-  ): void {
-    const stays = this.options.writeMode === 'append'
+  #writeMessageColumns(row: number, op: number, partition: number, message: RawMessage, operation: number): void {
+    const stays = this.#options.writeMode === 'append'
     if (!stays && (op === Op.delete || op === Op.moved || op === Op.truncate)) return
-    this.messageColumns.write(row, partition, message, operation, isDelete(op))
+    this.#messageColumns.write(row, partition, message, operation, isDelete(op))
   }
 
   /** The order in which the messages are applied. */
-  private runs({ ranges }: MicroBatch): Run[] {
-    if (this.options.orderGuard === 'auto') return interleave(ranges, this.keyUpdates.halfOf)
+  #runs({ ranges }: MicroBatch): Run[] {
+    if (this.#options.orderGuard === 'auto') return interleave(ranges, this.#keyUpdates.halfOf)
     return ranges.map(({ messages }, range) => ({ range, from: 0, to: messages.length }))
   }
 
   /** Writes where the change stands among those of other partitions. */
-  private writeOrder(
-    plan: Plan,
-    partition: number,
-    message: RawMessage,
-    row: number,
-    rows: number,
-    isDeleted: boolean,
-  ): void {
-    const { sequences } = this.rowSet
+  #writeOrder(plan: Plan, partition: number, message: RawMessage, row: number, rows: number, isDeleted: boolean): void {
+    const { sequences } = this.#rowSet
     sequences.setTimestamp(row, Number(message.timestamp))
-    if (plan.kind === 'tombstone') this.tombstones.copyOrder(partition, message, row, sequences)
+    if (plan.kind === 'tombstone') this.#tombstones.copyOrder(partition, message, row, sequences)
     else {
       const { state, shape } = plan
       const value = message.value as Buffer
@@ -324,32 +315,32 @@ export class TableDecoder {
       if (isProven) shape.guard.sequence?.read(value, state, sequences, row)
     }
     if (rows === 2) sequences.copy(row, row + 1)
-    this.tombstones.follow(partition, message, row, isDeleted)
+    this.#tombstones.follow(partition, message, row, isDeleted)
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
-  private decodeMessage(plan: Plan, partition: number, message: RawMessage, row: number): number {
+  #decodeMessage(plan: Plan, partition: number, message: RawMessage, row: number): number {
     switch (plan.kind) {
       case 'flattened':
-        return this.decodeFlattened(plan, message, row)
+        return this.#decodeFlattened(plan, message, row)
       case 'envelope':
-        return this.decodeEnvelope(plan, message, row)
+        return this.#decodeEnvelope(plan, message, row)
       case 'tombstone':
-        if (this.options.deletes === 'ignore') return IGNORED
-        if (this.options.writeMode === 'append' && this.deletesHaveValues) return IGNORED
+        if (this.#options.deletes === 'ignore') return IGNORED
+        if (this.#options.writeMode === 'append' && this.#deletesHaveValues) return IGNORED
         if (plan.reason !== '') {
-          this.unkeyed.check(plan, partition, message)
+          this.#unkeyed.check(plan, partition, message)
           return IGNORED
         }
-        this.leaveUnknown(plan, row)
-        this.readKey(plan, message, row)
-        return deleteOf(message, this.options.deletes === 'soft')
+        this.#leaveUnknown(plan, row)
+        this.#readKey(plan, message, row)
+        return deleteOf(message, this.#options.deletes === 'soft')
       default:
         return IGNORED
     }
   }
 
-  private decodeFlattened(plan: Plan, message: RawMessage, row: number): number {
+  #decodeFlattened(plan: Plan, message: RawMessage, row: number): number {
     const { state } = plan
     const value = message.value as Buffer
     state.reset()
@@ -358,35 +349,35 @@ export class TableDecoder {
     } catch (error) {
       // Of a deleted row only the key counts: its other values may be made up.
       if (!isFault(error)) throw error
-      this.layout.clear(row)
+      this.#layout.clear(row)
       state.reset()
       readAll(plan.readDelete, value, payloadStart(message, 'value'), row)
       if (state.deleted === 0 && state.op !== CHAR.d) throw error
     }
     if (state.deleted === 0 && state.op !== CHAR.d) {
-      this.readKey(plan, message, row)
-      this.oldKeys.read(plan, message, row)
+      this.#readKey(plan, message, row)
+      this.#oldKeys.read(plan, message, row)
       return Op.upsert
     }
-    if (this.options.deletes === 'ignore') {
-      this.layout.clear(row)
+    if (this.#options.deletes === 'ignore') {
+      this.#layout.clear(row)
       return IGNORED
     }
-    if (this.options.writeMode !== 'append') this.leaveUnknown(plan, row)
-    this.readKey(plan, message, row)
-    return deleteOf(message, this.options.deletes === 'soft')
+    if (this.#options.writeMode !== 'append') this.#leaveUnknown(plan, row)
+    this.#readKey(plan, message, row)
+    return deleteOf(message, this.#options.deletes === 'soft')
   }
 
   /** Of a delete: nothing else counts than its key, and where its row stays, what the change says of itself. */
-  private leaveUnknown(plan: Plan, row: number): void {
-    const soft = this.options.deletes === 'soft'
+  #leaveUnknown(plan: Plan, row: number): void {
+    const soft = this.#options.deletes === 'soft'
     for (const column of plan.unknownToDelete) {
       column.clear(row)
       if (soft) column.leave(row)
     }
   }
 
-  private decodeEnvelope(plan: Plan, message: RawMessage, row: number): number {
+  #decodeEnvelope(plan: Plan, message: RawMessage, row: number): number {
     const { state } = plan
     const value = message.value as Buffer
     state.reset()
@@ -398,27 +389,27 @@ export class TableDecoder {
         if (plan.reason !== '') fault(plan.reason)
         if (state.afterAt < 0)
           fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
-        this.readKey(plan, message, row)
-        this.oldKeys.read(plan, message, row)
+        this.#readKey(plan, message, row)
+        this.#oldKeys.read(plan, message, row)
         return Op.upsert
       case CHAR.d:
         if (plan.reason !== '') fault(plan.reason)
-        if (this.options.deletes === 'ignore') {
-          this.layout.clear(row)
+        if (this.#options.deletes === 'ignore') {
+          this.#layout.clear(row)
           return IGNORED
         }
         if (plan.keyIsInValue && state.beforeAt < 0) {
           fault('a delete whose key is neither in the message’s key nor in the row before it')
         }
-        this.deleteBefore(plan, message, row)
-        return deleteOf(message, this.options.deletes === 'soft')
+        this.#deleteBefore(plan, message, row)
+        return deleteOf(message, this.#options.deletes === 'soft')
       case CHAR.t:
-        this.layout.clear(row)
-        if (this.options.deletes === 'ignore') return IGNORED
-        if (this.options.shared) fault(SHARED_TRUNCATE)
+        this.#layout.clear(row)
+        if (this.#options.deletes === 'ignore') return IGNORED
+        if (this.#options.shared) fault(SHARED_TRUNCATE)
         return Op.truncate
       case CHAR.m:
-        this.layout.clear(row)
+        this.#layout.clear(row)
         return IGNORED
       default:
         return fault('the event has an operation that is none of c, r, u, d, t, m')
@@ -426,21 +417,21 @@ export class TableDecoder {
   }
 
   /** The row, which holds what the event says of itself, becomes the delete of the row before. */
-  private deleteBefore(plan: Plan, message: RawMessage, row: number): void {
+  #deleteBefore(plan: Plan, message: RawMessage, row: number): void {
     const value = message.value as Buffer
-    this.leaveUnknown(plan, row)
+    this.#leaveUnknown(plan, row)
     for (const column of plan.keyColumns) column.clear(row)
     if (plan.readBefore !== null && plan.state.beforeAt >= 0) {
       plan.readBefore(value, plan.state.beforeAt, value.length, row)
     } else if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
-    this.readKey(plan, message, row)
+    this.#readKey(plan, message, row)
   }
 
   /**
    * An update of key columns that are not in the message's key: the connector does not know that the key changed, and
    * sends no delete of the old one. Returns the op of that delete, made at `row + 1`; IGNORED where the key is the same.
    */
-  private splitUpdate(plan: Plan, message: RawMessage, row: number, op: number): number {
+  #splitUpdate(plan: Plan, message: RawMessage, row: number, op: number): number {
     const { state, movedKey } = plan
     const value = message.value as Buffer
     if (movedKey === null || isDelete(op) || state.op !== CHAR.u || state.beforeAt < 0) return IGNORED
@@ -448,15 +439,15 @@ export class TableDecoder {
     if (before.find(value, state.beforeAt).equals(after.find(value, state.afterAt), value)) return IGNORED
     readOldKey(value, state.beforeAt, value.length, row)
     if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, payloadStart(message, 'key'), row)
-    this.layout.oldKeyBuilder().valid[row] = 1
-    const { deletes } = this.options
+    this.#layout.oldKeyBuilder().valid[row] = 1
+    const { deletes } = this.#options
     if (deletes === 'ignore') return IGNORED
     readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row + 1)
-    this.deleteBefore(plan, message, row + 1)
+    this.#deleteBefore(plan, message, row + 1)
     return deletes === 'soft' ? Op.softMoved : Op.moved
   }
 
-  private readKey(plan: Plan, message: RawMessage, row: number): void {
+  #readKey(plan: Plan, message: RawMessage, row: number): void {
     if (plan.readKey === null) return
     try {
       readAll(plan.readKey, message.key as Buffer, payloadStart(message, 'key'), row)
@@ -466,9 +457,9 @@ export class TableDecoder {
   }
 
   /** By the option, the record to hand on, or the error that stops the batch. */
-  private badRecord(error: unknown, partition: number, message: RawMessage): BadRecord {
+  #badRecord(error: unknown, partition: number, message: RawMessage): BadRecord {
     if (!isFault(error)) throw error
-    const { topic, onBadRecord } = this.options
+    const { topic, onBadRecord } = this.#options
     const { offset, key, value } = message
     const column = error instanceof DecodeFault ? error.column : undefined
     const cause = error instanceof DecodeFault ? error.message : 'its values are nested too deeply'

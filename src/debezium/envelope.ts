@@ -221,7 +221,7 @@ export function compileRowKey(
 /** Where the fields of a row lie that are key columns but not of the message's key: two positions for each. */
 export class KeySpans {
   readonly at: Int32Array
-  private readonly read: Reader
+  readonly #read: Reader
 
   constructor(record: AvroRecord, fromKey: Map<string, unknown>, layout: TableLayout) {
     const compiler = new ReaderCompiler()
@@ -238,12 +238,12 @@ export class KeySpans {
       compiler.endStep()
     }
     this.at = new Int32Array(2 * fields)
-    this.read = compiler.build()
+    this.#read = compiler.build()
   }
 
   /** Finds the fields of the row at `pos`. */
   find(value: Buffer, pos: number): this {
-    this.read(value, pos, value.length, 0)
+    this.#read(value, pos, value.length, 0)
     return this
   }
 

@@ -19,19 +19,19 @@ export function ownTopicOf(node: AvroNode | null): string | null {
 
 /** Things to tell the user, each once. */
 export class Notes {
-  private readonly said = new Set<string>()
-  private waiting: string[] = []
+  readonly #said = new Set<string>()
+  #waiting: string[] = []
 
   add(note: string): void {
-    if (this.said.has(note)) return
-    this.said.add(note)
-    this.waiting.push(note)
+    if (this.#said.has(note)) return
+    this.#said.add(note)
+    this.#waiting.push(note)
   }
 
   /** What was not told yet. */
   take(): string[] {
-    const notes = this.waiting
-    this.waiting = []
+    const notes = this.#waiting
+    this.#waiting = []
     return notes
   }
 }

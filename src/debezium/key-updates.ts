@@ -12,8 +12,11 @@ import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
 export class KeyUpdates {
   /** By id. Null: not there yet, or not to be had. */
   readonly #schemas = new Map<number, AvroNode | null>()
+  readonly #registry: SchemaSource
 
-  constructor(private readonly registry: SchemaSource) {}
+  constructor(registry: SchemaSource) {
+    this.#registry = registry
+  }
 
   /** Both halves have the old and the new key as their pair. */
   readonly halfOf: FindHalf = (message) => {
@@ -68,7 +71,7 @@ export class KeyUpdates {
     if (this.#schemas.get(id)) return
     let schema: AvroSchemaJson
     try {
-      schema = await this.registry.get(id)
+      schema = await this.#registry.get(id)
     } catch {
       // Asked for again by the next one.
       this.#schemas.delete(id)

@@ -46,29 +46,33 @@ export class LayoutColumn {
   builder: ColumnBuilder
   /** 1 where a row leaves the column as it is stored; made when first needed in a batch. */
   leftOut: Uint8Array | null = null
-  private capacity = 0
+  #capacity = 0
+  readonly name: string
+  type: ColumnType
+  /** The source's type, for people. */
+  readonly source: string
+  /** The schema that first had this type. */
+  schemaId: number
+  readonly forms: Forms
 
-  constructor(
-    readonly name: string,
-    public type: ColumnType,
-    /** The source's type, for people. */
-    readonly source: string,
-    /** The schema that first had this type. */
-    public schemaId: number,
-    readonly forms: Forms,
-  ) {
+  constructor(name: string, type: ColumnType, source: string, schemaId: number, forms: Forms) {
+    this.name = name
+    this.type = type
+    this.source = source
+    this.schemaId = schemaId
+    this.forms = forms
     this.builder = builderFor(type, name)
   }
 
   reset(rows: number): void {
     this.builder.reset(rows)
-    this.capacity = rows
+    this.#capacity = rows
     this.leftOut = null
   }
 
   /** Generated code calls it where it meets the placeholder. */
   readonly leave = (row: number): void => {
-    this.leftOut ??= new Uint8Array(this.capacity)
+    this.leftOut ??= new Uint8Array(this.#capacity)
     this.leftOut[row] = 1
   }
 
@@ -87,32 +91,35 @@ export class TableLayout {
   oldKey: StructBuilder | null = null
   /** Grows when a column is added or changes its type: what was compiled before must be compiled again. */
   version = 0
-  private readonly byName = new Map<string, LayoutColumn>()
-  private readonly byLowerName = new Map<string, LayoutColumn>()
-  private keySchemaId = -1
+  readonly #byName = new Map<string, LayoutColumn>()
+  readonly #byLowerName = new Map<string, LayoutColumn>()
+  #keySchemaId = -1
+  readonly #options: DecoderSettings
 
-  constructor(private readonly options: DecoderSettings) {}
+  constructor(options: DecoderSettings) {
+    this.#options = options
+  }
 
   /** The column's name for a source field. */
   nameOf(field: string): string {
-    const renamed = this.options.renameColumns
+    const renamed = this.#options.renameColumns
     return Object.hasOwn(renamed, field) ? (renamed[field] as string) : field
   }
 
   /** Whether the options keep a field that is no key. */
   keeps(field: string): boolean {
-    const { includeColumns, excludeColumns } = this.options
+    const { includeColumns, excludeColumns } = this.#options
     return !excludeColumns.includes(field) && (includeColumns === undefined || includeColumns.includes(field))
   }
 
   find(name: string): LayoutColumn {
-    const column = this.byName.get(name)
+    const column = this.#byName.get(name)
     if (column === undefined) throw new KafkaToDeltaError('INTERNAL', `the column ${name} is not in the layout`)
     return column
   }
 
   has(name: string): boolean {
-    return this.byName.has(name)
+    return this.#byName.has(name)
   }
 
   /**
@@ -121,16 +128,16 @@ export class TableLayout {
    * @throws SCHEMA_UNSUPPORTED for names that collide and types that Delta lacks
    */
   add(field: string, node: AvroNode, schemaId: number, name: string = this.nameOf(field)): LayoutColumn {
-    const { topic } = this.options
+    const { topic } = this.#options
     const options = this.optionsOf(field, name)
     const type = columnTypeOf(node, options, field)
     const forms = formsOf(node, options)
-    const known = this.byName.get(name)
+    const known = this.#byName.get(name)
     if (known === undefined) {
       const source = field === name ? describeAvro(node) : `${field}: ${describeAvro(node)}`
-      return this.append(name, type, source, schemaId, forms)
+      return this.#append(name, type, source, schemaId, forms)
     }
-    this.checkForms(known, forms, schemaId)
+    this.#checkForms(known, forms, schemaId)
     if (sameType(known.type, type)) return known
     const wider = widen(known.type, type)
     if (wider === null) {
@@ -146,14 +153,14 @@ export class TableLayout {
       known.type = wider
       known.schemaId = schemaId
       known.builder = builderFor(wider, name)
-      this.changed()
+      this.#changed()
     }
     return known
   }
 
   /** Values of one column must mean the same: numbers have one unit, and members of a union keep their places. */
-  private checkForms(known: LayoutColumn, forms: Forms, schemaId: number): void {
-    const { topic } = this.options
+  #checkForms(known: LayoutColumn, forms: Forms, schemaId: number): void {
+    const { topic } = this.#options
     const other = otherForm(known.forms, forms)
     if (other !== null) {
       throw new KafkaToDeltaError(
@@ -176,14 +183,14 @@ export class TableLayout {
 
   /** Adds a column that no schema defines; again: does nothing. */
   addOwn(name: string, type: ColumnType, source: string): void {
-    const known = this.byName.get(name)
-    if (known === undefined) this.append(name, type, source, -1)
+    const known = this.#byName.get(name)
+    if (known === undefined) this.#append(name, type, source, -1)
     else if (!sameType(known.type, type)) throw this.takenName(name, `a field (${known.source})`, source)
   }
 
   /** For a name that two columns of one schema would have. */
   takenName(name: string, one: string, other: string): KafkaToDeltaError {
-    const { topic } = this.options
+    const { topic } = this.#options
     return new KafkaToDeltaError(
       'SCHEMA_UNSUPPORTED',
       `${topic}: the column ${name} would hold both ${one} and ${other}: rename a field with renameColumns or leave it ` +
@@ -194,17 +201,11 @@ export class TableLayout {
 
   /** How values of a field are stored; those of keys exactly. */
   optionsOf(field: string, name: string = this.nameOf(field)): ResolvedColumn {
-    return this.isKey(name) ? keyColumnOptions(this.options, field) : columnOptions(this.options, field)
+    return this.isKey(name) ? keyColumnOptions(this.#options, field) : columnOptions(this.#options, field)
   }
 
-  private append(
-    name: string,
-    type: ColumnType,
-    source: string,
-    schemaId: number,
-    forms: Forms = new Map(),
-  ): LayoutColumn {
-    const { topic } = this.options
+  #append(name: string, type: ColumnType, source: string, schemaId: number, forms: Forms = new Map()): LayoutColumn {
+    const { topic } = this.#options
     const remedy = `rename it with renameColumns or leave it out with excludeColumns`
     if (CONTROL_NAMES.has(name.toLowerCase())) {
       throw new KafkaToDeltaError(
@@ -213,7 +214,7 @@ export class TableLayout {
         { topic, column: name, ...schemaPosition(schemaId) },
       )
     }
-    const other = this.byLowerName.get(name.toLowerCase())
+    const other = this.#byLowerName.get(name.toLowerCase())
     if (other !== undefined) {
       throw new KafkaToDeltaError(
         'SCHEMA_UNSUPPORTED',
@@ -224,13 +225,13 @@ export class TableLayout {
     }
     const column = new LayoutColumn(name, type, source, schemaId, forms)
     this.columns.push(column)
-    this.byName.set(name, column)
-    this.byLowerName.set(name.toLowerCase(), column)
-    this.changed()
+    this.#byName.set(name, column)
+    this.#byLowerName.set(name.toLowerCase(), column)
+    this.#changed()
     return column
   }
 
-  private changed(): void {
+  #changed(): void {
     this.version++
     this.oldKey = null
   }
@@ -242,16 +243,16 @@ export class TableLayout {
   setPrimaryKey(names: string[], schemaId: number): void {
     if (this.primaryKey === null) {
       this.primaryKey = names
-      this.keySchemaId = schemaId
+      this.#keySchemaId = schemaId
       this.version++
       return
     }
     const known = this.primaryKey
     if (names.length === known.length && names.every((name) => known.includes(name))) return
-    const { topic } = this.options
+    const { topic } = this.#options
     throw new KafkaToDeltaError(
       'SCHEMA_INCOMPATIBLE',
-      `${topic}: the primary key is (${known.join(', ')}) in schema ${schemaName(this.keySchemaId)} and (${names.join(', ')}) in ` +
+      `${topic}: the primary key is (${known.join(', ')}) in schema ${schemaName(this.#keySchemaId)} and (${names.join(', ')}) in ` +
         `schema ${schemaName(schemaId)}: a table's key cannot change; where a key column was renamed, keep its name with ` +
         'renameColumns (new name: old name), otherwise write to a new table, or name the key with primaryKey',
       { topic, ...schemaPosition(schemaId) },

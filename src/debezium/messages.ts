@@ -23,23 +23,25 @@ export class BatchIds {
   hasOldKeys = false
   /** Ids of key schemas in headers. */
   readonly oldKeySchemas = new Set<number>()
-  private readonly indexes = new Map<string, number>()
-  private last = -1
+  readonly #indexes = new Map<string, number>()
+  #last = -1
+  readonly count: number
 
-  constructor(readonly count: number) {
+  constructor(count: number) {
+    this.count = count
     this.pairOf = new Uint32Array(count)
   }
 
   set(at: number, keyId: number, valueId: number): void {
-    const last = this.pairs[this.last]
+    const last = this.pairs[this.#last]
     if (last === undefined || last[0] !== keyId || last[1] !== valueId) {
       const name = `${keyId},${valueId}`
-      this.last = this.indexes.get(name) ?? this.pairs.push([keyId, valueId]) - 1
-      this.indexes.set(name, this.last)
+      this.#last = this.#indexes.get(name) ?? this.pairs.push([keyId, valueId]) - 1
+      this.#indexes.set(name, this.#last)
       if (keyId >= 0) this.schemas.add(keyId)
       if (valueId >= 0) this.schemas.add(valueId)
     }
-    this.pairOf[at] = this.last
+    this.pairOf[at] = this.#last
   }
 }
 

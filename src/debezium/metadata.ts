@@ -68,69 +68,69 @@ const CODES = Buffer.from('crudt')
 export class MessageColumns {
   /** By column name: what people are told of it. */
   readonly sources = new Map<string, string>()
-  private readonly specs: { path: MessagePath; column: string }[] = []
-  private readonly flag: string | null
-  private targets: { path: MessagePath; column: LayoutColumn }[] = []
-  private flagColumn: LayoutColumn | null = null
-  private version = -1
-  private topic = Buffer.alloc(0)
+  readonly #specs: { path: MessagePath; column: string }[] = []
+  readonly #flag: string | null
+  #targets: { path: MessagePath; column: LayoutColumn }[] = []
+  #flagColumn: LayoutColumn | null = null
+  #version = -1
+  #topic = Buffer.alloc(0)
+  readonly #layout: TableLayout
+  readonly #options: DecoderSettings
 
-  constructor(
-    specs: MetadataSpec[],
-    private readonly layout: TableLayout,
-    private readonly options: DecoderSettings,
-  ) {
+  constructor(specs: MetadataSpec[], layout: TableLayout, options: DecoderSettings) {
+    this.#layout = layout
+    this.#options = options
     for (const { path, column } of specs) {
       if (!isMessagePath(path)) continue
-      this.specs.push({ path, column })
+      this.#specs.push({ path, column })
       this.sources.set(column, path === 'operation' ? 'operation of the change' : `${path} of the message`)
     }
-    this.flag = options.deletes === 'soft' ? options.softDeleteColName : null
-    if (this.flag === null) return
-    if (this.sources.has(this.flag)) invalid(`makes the column ${this.flag}, which softDeleteColName names too`)
-    this.sources.set(this.flag, 'whether the row is deleted')
+    this.#flag = options.deletes === 'soft' ? options.softDeleteColName : null
+    if (this.#flag === null) return
+    if (this.sources.has(this.#flag)) invalid(`makes the column ${this.#flag}, which softDeleteColName names too`)
+    this.sources.set(this.#flag, 'whether the row is deleted')
   }
 
   /** Adds the columns to the layout, after those of the first row. */
   register(): void {
-    for (const { path, column } of this.specs) {
-      this.layout.addOwn(column, MESSAGE_TYPES[path], this.sources.get(column) as string)
+    for (const { path, column } of this.#specs) {
+      this.#layout.addOwn(column, MESSAGE_TYPES[path], this.sources.get(column) as string)
     }
-    if (this.flag !== null) this.layout.addOwn(this.flag, { kind: 'boolean' }, 'whether the row is deleted')
+    if (this.#flag !== null) this.#layout.addOwn(this.#flag, { kind: 'boolean' }, 'whether the row is deleted')
   }
 
   /** Before the rows of a batch. */
   prepare(topic: string): void {
     if (this.sources.size === 0) return
-    this.topic = Buffer.from(topic)
-    if (this.version === this.layout.version) return
-    this.version = this.layout.version
-    this.targets = this.specs
-      .filter(({ column }) => this.layout.has(column))
-      .map(({ path, column }) => ({ path, column: this.layout.find(column) }))
-    this.flagColumn = this.flag !== null && this.layout.has(this.flag) ? this.layout.find(this.flag) : null
+    this.#topic = Buffer.from(topic)
+    if (this.#version === this.#layout.version) return
+    this.#version = this.#layout.version
+    this.#targets = this.#specs
+      .filter(({ column }) => this.#layout.has(column))
+      .map(({ path, column }) => ({ path, column: this.#layout.find(column) }))
+    this.#flagColumn = this.#flag !== null && this.#layout.has(this.#flag) ? this.#layout.find(this.#flag) : null
   }
 
   /** @param operation the character of `op`; 0 where it is not known, which is stored as null */
   write(row: number, partition: number, message: RawMessage, operation: number, deleted: boolean): void {
-    for (const { path, column } of this.targets) {
+    for (const { path, column } of this.#targets) {
       const { builder } = column
       if (builder instanceof BytesBuilder) {
-        if (path === 'kafka.topic') putBytes(builder, row, this.topic, 0, this.topic.length)
+        if (path === 'kafka.topic') putBytes(builder, row, this.#topic, 0, this.#topic.length)
         else {
           const at = CODES.indexOf(operation)
           if (operation !== 0 && at >= 0) putBytes(builder, row, CODES, at, 1)
         }
-      } else this.writeNumber(path, builder as FixedBuilder, row, partition, message)
+      } else this.#writeNumber(path, builder as FixedBuilder, row, partition, message)
     }
-    const flag = this.flagColumn?.builder as FixedBuilder | undefined
+    const flag = this.#flagColumn?.builder as FixedBuilder | undefined
     if (flag !== undefined) {
       flag.u8[row] = deleted ? 1 : 0
       flag.valid[row] = 1
     }
   }
 
-  private writeNumber(path: MessagePath, to: FixedBuilder, row: number, partition: number, message: RawMessage): void {
+  #writeNumber(path: MessagePath, to: FixedBuilder, row: number, partition: number, message: RawMessage): void {
     if (path === 'kafka.partition') {
       to.i32[row] = partition
       to.valid[row] = 1
@@ -143,7 +143,7 @@ export class MessageColumns {
     const low = Number(value & 0xffffffffn) | 0
     const high = Number(value >> 32n)
     if (path === 'kafka.timestamp') {
-      const outOfRange: OutOfRange = this.options.defaults.outOfRange ?? 'fail'
+      const outOfRange: OutOfRange = this.#options.defaults.outOfRange ?? 'fail'
       putTimestamp(to, row, low, high, 'ms', outOfRange)
       return
     }

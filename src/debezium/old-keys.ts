@@ -16,58 +16,67 @@ const REMEDY =
 
 export class OldKeys {
   /** By schema id; null where such keys do not give all key columns. */
-  private readers = new Map<number, Reader | null>()
-  private version = -1
+  #readers = new Map<number, Reader | null>()
+  #version = -1
+  readonly #layout: TableLayout
+  readonly #plans: ReadonlyMap<number, ReadonlyMap<number, Plan>>
+  readonly #options: DecoderSettings
+  readonly #notes: Notes
 
   constructor(
-    private readonly layout: TableLayout,
-    private readonly plans: ReadonlyMap<number, ReadonlyMap<number, Plan>>,
-    private readonly options: DecoderSettings,
-    private readonly notes: Notes,
-  ) {}
+    layout: TableLayout,
+    plans: ReadonlyMap<number, ReadonlyMap<number, Plan>>,
+    options: DecoderSettings,
+    notes: Notes,
+  ) {
+    this.#layout = layout
+    this.#plans = plans
+    this.#options = options
+    this.#notes = notes
+  }
 
   /** Reads the header into `_old_key` where the row, which was read before, leaves values out. */
   read(plan: Plan, message: RawMessage, row: number): void {
-    if (message.headers === undefined || !this.layout.leavesOut(row)) return
+    if (message.headers === undefined || !this.#layout.leavesOut(row)) return
     const bytes = headerBytes(message, OLD_KEY_HEADER)
     if (bytes === null) return
     try {
-      this.readKey(plan, bytes, row)
+      this.#readKey(plan, bytes, row)
     } catch (error) {
       if (!isFault(error)) throw error
-      const { topic, onBadRecord } = this.options
+      const { topic, onBadRecord } = this.#options
       const reason = `the old key in the header ${OLD_KEY_HEADER} cannot be read: ${error.message}`
       if (onBadRecord === 'fail') {
         throw new DecodeFault(`${reason}; the values that the row leaves out are in the row of that key: ${REMEDY}`)
       }
-      this.layout.oldKeyBuilder().clear(row)
-      this.notes.add(`${topic}: values that rows leave out are missing, since ${reason}: ${REMEDY}`)
+      this.#layout.oldKeyBuilder().clear(row)
+      this.#notes.add(`${topic}: values that rows leave out are missing, since ${reason}: ${REMEDY}`)
     }
   }
 
-  private readKey(plan: Plan, bytes: Buffer, row: number): void {
+  #readKey(plan: Plan, bytes: Buffer, row: number): void {
     const id = schemaIdOf(bytes)
-    const reader = this.readerOf(plan, id)
+    const reader = this.#readerOf(plan, id)
     if (reader === null) return
     if (id >= 0) readAll(reader, bytes, prefixSize(bytes), row)
     else if (plan.key !== null) readAll(reader, textKeyToAvro(plan.key.node, bytes, plan.key.fields[0]?.field), 0, row)
-    this.layout.oldKeyBuilder().valid[row] = 1
+    this.#layout.oldKeyBuilder().valid[row] = 1
   }
 
   /** @param id -1 for keys as text, which have the schema of the message's own key */
-  private readerOf(plan: Plan, id: number): Reader | null {
-    if (this.version !== this.layout.version) {
-      this.readers = new Map()
-      this.version = this.layout.version
+  #readerOf(plan: Plan, id: number): Reader | null {
+    if (this.#version !== this.#layout.version) {
+      this.#readers = new Map()
+      this.#version = this.#layout.version
     }
     if (id < 0 && plan.key === null) return null
     const ownId = plan.key?.schemaId ?? NULL_PART
     const keyId = id >= 0 ? id : ownId
-    let reader = this.readers.get(keyId)
+    let reader = this.#readers.get(keyId)
     if (reader === undefined) {
-      const from = keyId === ownId ? plan : this.plans.get(keyId)?.get(NULL_PART)
+      const from = keyId === ownId ? plan : this.#plans.get(keyId)?.get(NULL_PART)
       reader = (from ?? fault(`its schema id ${schemaName(keyId)} is not known`)).oldKeyReader()
-      this.readers.set(keyId, reader)
+      this.#readers.set(keyId, reader)
     }
     return reader
   }

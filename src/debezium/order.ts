@@ -121,25 +121,27 @@ export class Sequences {
 
 /** Reads the sequence of a change from its message and state. */
 export class SequenceReader {
-  private readonly epoch: Epoch
+  readonly #epoch: Epoch
+  readonly kind: SequenceKind
 
-  constructor(readonly kind: SequenceKind) {
-    this.epoch = new Epoch(kind)
+  constructor(kind: SequenceKind) {
+    this.kind = kind
+    this.#epoch = new Epoch(kind)
   }
 
   /** Writes the row's value to `out`, where it is complete. */
   read(bytes: Buffer, state: RowState, out: Sequences, row: number): void {
     const at = row * SEQ_SIZE
-    if (!this.write(bytes, state, out.bytes, at)) {
+    if (!this.#write(bytes, state, out.bytes, at)) {
       out.clear(row)
       return
     }
-    this.epoch.write(bytes, state, out.epochs, row * 2)
+    this.#epoch.write(bytes, state, out.epochs, row * 2)
     out.valid[row] = 1
     out.any = true
   }
 
-  private write(bytes: Buffer, state: RowState, out: Buffer, at: number): boolean {
+  #write(bytes: Buffer, state: RowState, out: Buffer, at: number): boolean {
     switch (this.kind) {
       case 'postgres':
         return writeSequence(bytes, state.textAt[T.sequence] as number, state.textLength[T.sequence] as number, out, at)
@@ -315,30 +317,33 @@ function writeHex(
 
 /** The source epoch's hash; computed anew only when its parts change. */
 class Epoch {
-  private last: Buffer = Buffer.alloc(0)
-  private known = false
-  private low = 0
-  private high = 0
-  private readonly span: [number, number] = [0, 0]
+  #last: Buffer = Buffer.alloc(0)
+  #known = false
+  #low = 0
+  #high = 0
+  readonly #span: [number, number] = [0, 0]
+  readonly #kind: SequenceKind
 
-  constructor(private readonly kind: SequenceKind) {}
+  constructor(kind: SequenceKind) {
+    this.#kind = kind
+  }
 
   write(bytes: Buffer, state: RowState, out: Int32Array, at: number): void {
-    if (!this.known || !this.isSame(bytes, state)) this.compute(bytes, state)
-    out[at] = this.low
-    out[at + 1] = this.high
+    if (!this.#known || !this.#isSame(bytes, state)) this.#compute(bytes, state)
+    out[at] = this.#low
+    out[at + 1] = this.#high
   }
 
   /** Compares the parts with those of the row before: each as its length and its bytes. */
-  private isSame(bytes: Buffer, state: RowState): boolean {
-    const { last } = this
+  #isSame(bytes: Buffer, state: RowState): boolean {
+    const last = this.#last
     let at = 0
     for (let part = 0; part < 4; part++) {
-      const [from, length] = this.part(bytes, state, part)
+      const [from, length] = this.#part(bytes, state, part)
       if (last[at++] !== (length & 0xff)) return false
       for (let i = 0; i < length; i++) if (last[at++] !== bytes[from + i]) return false
     }
-    if (this.kind !== 'mysql') return true
+    if (this.#kind !== 'mysql') return true
     return (
       last.readInt32LE(at) === state.numberLow[N.server_id] &&
       last.readInt32LE(at + 4) === state.numberHigh[N.server_id]
@@ -346,12 +351,12 @@ class Epoch {
   }
 
   /** Position and length of a part: connector, name, database; of MySQL what precedes the number of its GTID or file. */
-  private part(bytes: Buffer, state: RowState, part: number): [number, number] {
-    const { span } = this
+  #part(bytes: Buffer, state: RowState, part: number): [number, number] {
+    const span = this.#span
     span[0] = 0
     span[1] = 0
     if (part === 3) {
-      if (this.kind !== 'mysql') return span
+      if (this.#kind !== 'mysql') return span
       const index = (state.textLength[T.gtid] as number) > 0 ? T.gtid : T.file
       span[0] = state.textAt[index] as number
       span[1] = lastNumber(bytes, state, index)[0] - span[0]
@@ -365,22 +370,22 @@ class Epoch {
     return span
   }
 
-  private compute(bytes: Buffer, state: RowState): void {
+  #compute(bytes: Buffer, state: RowState): void {
     const pieces: Buffer[] = []
     for (let part = 0; part < 4; part++) {
-      const [from, length] = this.part(bytes, state, part)
+      const [from, length] = this.#part(bytes, state, part)
       pieces.push(Buffer.from([length & 0xff]), Buffer.from(bytes.subarray(from, from + length)))
     }
-    if (this.kind === 'mysql') {
+    if (this.#kind === 'mysql') {
       const server = Buffer.alloc(8)
       server.writeInt32LE(state.numberLow[N.server_id] as number, 0)
       server.writeInt32LE(state.numberHigh[N.server_id] as number, 4)
       pieces.push(server)
     }
-    this.last = Buffer.concat(pieces)
-    this.known = true
-    const hash = createHash('sha256').update(`${this.kind}\0`).update(this.last).digest()
-    this.low = hash.readInt32LE(0)
-    this.high = hash.readInt32LE(4)
+    this.#last = Buffer.concat(pieces)
+    this.#known = true
+    const hash = createHash('sha256').update(`${this.#kind}\0`).update(this.#last).digest()
+    this.#low = hash.readInt32LE(0)
+    this.#high = hash.readInt32LE(4)
   }
 }

@@ -61,22 +61,24 @@ export class Plan {
   /** Columns whose values a delete does not tell. */
   unknownToDelete: LayoutColumn[] = []
   /** Names of columns that tell of the change, not of the row. */
-  private companions = new Set<string>()
-  private stateReader: Reader | null = null
-  private compiledVersion = -1
-  private fromKey = new Map<string, AvroNode>()
+  #companions = new Set<string>()
+  #stateReader: Reader | null = null
+  #compiledVersion = -1
+  #fromKey = new Map<string, AvroNode>()
+  readonly keySchema: SchemaOf | null
+  readonly valueSchema: SchemaOf | null
+  readonly #context: PlanContext
 
-  constructor(
-    readonly keySchema: SchemaOf | null,
-    readonly valueSchema: SchemaOf | null,
-    private readonly context: PlanContext,
-  ) {
-    this.classify()
+  constructor(keySchema: SchemaOf | null, valueSchema: SchemaOf | null, context: PlanContext) {
+    this.keySchema = keySchema
+    this.valueSchema = valueSchema
+    this.#context = context
+    this.#classify()
   }
 
   /** Reads the kind off the schemas and adds their columns to the layout. */
-  private classify(): void {
-    const { layout, options, metadata } = this.context
+  #classify(): void {
+    const { layout, options, metadata } = this.#context
     const record = this.valueSchema === null ? null : withoutNull(this.valueSchema.node)
     this.ownTopic = ownTopicOf(record) ?? ownTopicOf(this.keySchema === null ? null : withoutNull(this.keySchema.node))
     if (this.ownTopic !== null) {
@@ -98,10 +100,10 @@ export class Plan {
         return
       }
       this.key = shape
-      for (const field of shape.fields) this.fromKey.set(field.column, field.type)
+      for (const field of shape.fields) this.#fromKey.set(field.column, field.type)
     }
     if (record === null) {
-      this.classifyTombstone()
+      this.#classifyTombstone()
       return
     }
 
@@ -111,7 +113,7 @@ export class Plan {
       return
     }
     const row = envelope?.after ?? record
-    const problem = this.choosePrimaryKey(new Set(row.fields.map((field) => layout.nameOf(field.name))))
+    const problem = this.#choosePrimaryKey(new Set(row.fields.map((field) => layout.nameOf(field.name))))
     if (problem !== null && envelope === null) {
       this.reason = problem
       return
@@ -124,19 +126,19 @@ export class Plan {
     for (const { name } of row.fields) layout.fields.add(name)
     for (const { field } of this.key?.fields ?? []) layout.fields.add(field)
     for (const { column } of metadata) layout.fields.add(column)
-    this.checkKeyColumnsKept(row)
-    this.checkNames(row)
-    this.addColumns(row, (this.valueSchema as SchemaOf).id)
+    this.#checkKeyColumnsKept(row)
+    this.#checkNames(row)
+    this.#addColumns(row, (this.valueSchema as SchemaOf).id)
     for (const { column, type } of envelope?.metadata ?? []) {
       layout.add(column, type, (this.valueSchema as SchemaOf).id, column)
-      this.companions.add(column)
+      this.#companions.add(column)
     }
-    if ('companions' in shape) for (const field of shape.companions) this.companions.add(layout.nameOf(field))
-    this.context.messageColumns.register()
+    if ('companions' in shape) for (const field of shape.companions) this.#companions.add(layout.nameOf(field))
+    this.#context.messageColumns.register()
   }
 
-  private checkKeyColumnsKept(row: AvroRecord | null): void {
-    const { layout, options } = this.context
+  #checkKeyColumnsKept(row: AvroRecord | null): void {
+    const { layout, options } = this.#context
     const names = [
       ...(this.key?.fields.map(({ field }) => field) ?? []),
       ...(row?.fields.map(({ name }) => name) ?? []),
@@ -155,8 +157,8 @@ export class Plan {
   }
 
   /** Two fields of one message must not share a column, nor a field one of ours. */
-  private checkNames(row: AvroRecord): void {
-    const { layout, options, messageColumns } = this.context
+  #checkNames(row: AvroRecord): void {
+    const { layout, options, messageColumns } = this.#context
     const taken = new Map<string, string>()
     const claim = (column: string, what: string) => {
       const other = taken.get(column)
@@ -170,16 +172,16 @@ export class Plan {
       inRow.add(name)
     }
     // A field of the key is the one of the row, where that has it.
-    for (const { field, column } of this.keyFields()) if (!inRow.has(field)) claim(column, `the key’s field ${field}`)
+    for (const { field, column } of this.#keyFields()) if (!inRow.has(field)) claim(column, `the key’s field ${field}`)
     if (this.shape !== null && 'metadata' in this.shape) {
       for (const { path, column } of this.shape.metadata) claim(column, `the event’s ${path} (metadataColumns)`)
     }
     for (const [column, what] of messageColumns.sources) claim(column, `“${what}”`)
   }
 
-  private classifyTombstone(): void {
+  #classifyTombstone(): void {
     this.kind = 'tombstone'
-    this.reason = this.choosePrimaryKey(new Set()) ?? ''
+    this.reason = this.#choosePrimaryKey(new Set()) ?? ''
     if (this.reason !== '') {
       this.reason =
         `a tombstone tells alone of a delete here, but of which row it does not say (${this.reason}): make the key wider ` +
@@ -187,14 +189,14 @@ export class Plan {
         'in the transform ExtractNewRecordState)'
       return
     }
-    this.checkKeyColumnsKept(null)
-    this.addKeyColumns()
-    this.context.messageColumns.register()
+    this.#checkKeyColumnsKept(null)
+    this.#addKeyColumns()
+    this.#context.messageColumns.register()
   }
 
   /** The reason where this pair of schemas does not give the primary key. */
-  private choosePrimaryKey(inValue: Set<string>): string | null {
-    const { layout, options } = this.context
+  #choosePrimaryKey(inValue: Set<string>): string | null {
+    const { layout, options } = this.#context
     if (options.primaryKey === undefined) {
       if (this.key === null) return 'the message has no key: name the key columns with the option primaryKey'
       layout.setPrimaryKey(
@@ -204,7 +206,7 @@ export class Plan {
       return null
     }
     const names = options.primaryKey.map((name) => layout.nameOf(name))
-    const missing = names.find((name) => !this.fromKey.has(name) && !inValue.has(name))
+    const missing = names.find((name) => !this.#fromKey.has(name) && !inValue.has(name))
     if (missing !== undefined)
       return `the key column ${missing} (option primaryKey) is ${this.valueSchema === null ? 'not in the key' : 'neither in the key nor in the value'}`
     layout.setPrimaryKey(names, this.valueSchema?.id ?? this.key?.schemaId ?? -1)
@@ -212,69 +214,69 @@ export class Plan {
   }
 
   /** The key's fields that become columns: those of the primary key, and others that the options keep. */
-  private keyFields(): KeyField[] {
-    const { layout } = this.context
+  #keyFields(): KeyField[] {
+    const { layout } = this.#context
     return (this.key?.fields ?? []).filter(({ field, column }) => layout.isKey(column) || layout.keeps(field))
   }
 
   /** Adds the row's columns to the layout; those that the key gives have the key's type. */
-  private addColumns(row: AvroRecord, schemaId: number): void {
-    const { layout, options } = this.context
-    const ofKey = new Map(this.keyFields().map((field) => [field.column, field]))
+  #addColumns(row: AvroRecord, schemaId: number): void {
+    const { layout, options } = this.#context
+    const ofKey = new Map(this.#keyFields().map((field) => [field.column, field]))
     for (const { name, type } of row.fields) {
       const field = ofKey.get(layout.nameOf(name))
       if (field !== undefined) layout.add(field.field, field.type, this.key?.schemaId ?? schemaId)
       else if (isStored(name, layout, options)) layout.add(name, type, schemaId)
     }
-    this.addKeyColumns()
+    this.#addKeyColumns()
   }
 
-  private addKeyColumns(): void {
-    for (const { field, type } of this.keyFields()) this.context.layout.add(field, type, this.key?.schemaId ?? -1)
+  #addKeyColumns(): void {
+    for (const { field, type } of this.#keyFields()) this.#context.layout.add(field, type, this.key?.schemaId ?? -1)
   }
 
   /** Compiles the readers for the layout as it is now. */
   prepare(): void {
     const { shape } = this
-    const { layout, options, placeholder, messageColumns } = this.context
-    if (this.compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
+    const { layout, options, placeholder, messageColumns } = this.#context
+    if (this.#compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
     if (this.kind === 'tombstone' && this.reason !== '') return
-    this.compiledVersion = layout.version
+    this.#compiledVersion = layout.version
     const keepsRow = options.deletes === 'soft' || options.writeMode === 'append'
     this.unknownToDelete = layout.columns.filter(({ name }) => {
-      if (layout.isKey(name) || this.fromKey.has(name)) return false
-      return !keepsRow || !(this.companions.has(name) || messageColumns.sources.has(name))
+      if (layout.isKey(name) || this.#fromKey.has(name)) return false
+      return !keepsRow || !(this.#companions.has(name) || messageColumns.sources.has(name))
     })
-    this.readKey = this.key === null ? null : this.compileKey(this.key, (column) => this.builderOf(column))
+    this.readKey = this.key === null ? null : this.#compileKey(this.key, (column) => this.#builderOf(column))
     this.keyColumns = layout.columns.filter(({ name }) => layout.isKey(name))
-    this.stateReader = null
+    this.#stateReader = null
     if (shape === null) return
     if ('after' in shape) {
-      this.readValue = compileEnvelope(shape, this.fromKey, layout, options, placeholder, this.state)
+      this.readValue = compileEnvelope(shape, this.#fromKey, layout, options, placeholder, this.state)
       const builderOf = (column: string) => layout.find(column).builder
-      this.readBeforeKey = compileRowKey(shape.before, this.fromKey, layout, builderOf)
+      this.readBeforeKey = compileRowKey(shape.before, this.#fromKey, layout, builderOf)
       this.readBefore =
-        options.writeMode === 'append' ? compileRow(shape.before, this.fromKey, layout, options, placeholder) : null
-      this.movedKey = this.reason === '' && this.keyIsInValue ? this.compileMovedKey(shape) : null
+        options.writeMode === 'append' ? compileRow(shape.before, this.#fromKey, layout, options, placeholder) : null
+      this.movedKey = this.reason === '' && this.keyIsInValue ? this.#compileMovedKey(shape) : null
     } else {
-      this.readValue = compileFlattened(shape, this.fromKey, layout, options, placeholder, this.state)
+      this.readValue = compileFlattened(shape, this.#fromKey, layout, options, placeholder, this.state)
     }
   }
 
-  private compileMovedKey({ before, after }: EnvelopeShape): MovedKey {
-    const { layout } = this.context
+  #compileMovedKey({ before, after }: EnvelopeShape): MovedKey {
+    const { layout } = this.#context
     const oldKey = layout.oldKeyBuilder()
     const child = (column: string) => oldKey.children[oldKey.names.indexOf(column)]
     return {
-      before: new KeySpans(before, this.fromKey, layout),
-      after: new KeySpans(after, this.fromKey, layout),
-      readOldKey: compileRowKey(before, this.fromKey, layout, (column) => child(column) as ColumnBuilder),
-      readOldKeyOfKey: this.key === null ? null : this.compileKey(this.key, child),
+      before: new KeySpans(before, this.#fromKey, layout),
+      after: new KeySpans(after, this.#fromKey, layout),
+      readOldKey: compileRowKey(before, this.#fromKey, layout, (column) => child(column) as ColumnBuilder),
+      readOldKeyOfKey: this.key === null ? null : this.#compileKey(this.key, child),
     }
   }
 
-  private builderOf(column: string): LayoutColumn['builder'] | undefined {
-    const { layout } = this.context
+  #builderOf(column: string): LayoutColumn['builder'] | undefined {
+    const { layout } = this.#context
     return layout.has(column) ? layout.find(column).builder : undefined
   }
 
@@ -287,30 +289,30 @@ export class Plan {
 
   /** Whether the deletes of this plan need `before` for their key. */
   get keyIsInValue(): boolean {
-    return (this.context.layout.primaryKey ?? []).some((name) => !this.fromKey.has(name))
+    return (this.#context.layout.primaryKey ?? []).some((name) => !this.#fromKey.has(name))
   }
 
   /** Reads what a delete tells, where the row's values cannot be read; flattened values only. */
   get readDelete(): Reader {
-    const { layout, options, placeholder } = this.context
+    const { layout, options, placeholder } = this.#context
     const columns = new Set([
       ...(layout.primaryKey ?? []),
-      ...(options.deletes === 'soft' || options.writeMode === 'append' ? this.companions : []),
+      ...(options.deletes === 'soft' || options.writeMode === 'append' ? this.#companions : []),
     ])
-    this.stateReader ??= compileDelete(
+    this.#stateReader ??= compileDelete(
       this.shape as FlattenedShape,
-      this.fromKey,
+      this.#fromKey,
       columns,
       layout,
       options,
       placeholder,
       this.state,
     )
-    return this.stateReader
+    return this.#stateReader
   }
 
-  private compileKey(key: KeyShape, builderOf: (column: string) => LayoutColumn['builder'] | undefined): Reader {
-    const { layout } = this.context
+  #compileKey(key: KeyShape, builderOf: (column: string) => LayoutColumn['builder'] | undefined): Reader {
+    const { layout } = this.#context
     const compiler = new ReaderCompiler()
     const fields = new Map(key.fields.map((field) => [field.field, field]))
     const read = (name: string, type: AvroNode) => {
@@ -348,9 +350,9 @@ export class Plan {
 
   /** Reads a key of this plan's key schema into `_old_key`; null where such keys do not give all key columns. */
   oldKeyReader(): Reader | null {
-    const { layout } = this.context
+    const { layout } = this.#context
     if (this.key === null || this.keyIsInValue) return null
     const builder = layout.oldKeyBuilder()
-    return this.compileKey(this.key, (column) => builder.children[builder.names.indexOf(column)])
+    return this.#compileKey(this.key, (column) => builder.children[builder.names.indexOf(column)])
   }
 }

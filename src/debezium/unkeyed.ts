@@ -20,18 +20,20 @@ export class UnkeyedTombstones {
   /** By partition, before the batch. */
   readonly #past = new Map<number, Last>()
   readonly #last = new Map<number, Last>()
+  readonly #topic: string
+  readonly #notes: Notes
 
-  constructor(
-    private readonly topic: string,
-    private readonly notes: Notes,
-  ) {}
+  constructor(topic: string, notes: Notes) {
+    this.#topic = topic
+    this.#notes = notes
+  }
 
   learn(plan: Plan): void {
     if (plan.deletesHaveValues) this.#tells = true
     else if (plan.kind === 'flattened') this.#lacks = true
     if (!this.#lacks || !this.#hasPassed) return
-    this.notes.add(
-      `${this.topic}: the tombstone that came first was a delete, as the values now show: its row may still be in the table ` +
+    this.#notes.add(
+      `${this.#topic}: the tombstone that came first was a delete, as the values now show: its row may still be in the table ` +
         '(kafka2delta verify --repair removes it)',
     )
   }
@@ -53,8 +55,8 @@ export class UnkeyedTombstones {
     const last = this.#last.get(partition) ?? this.#past.get(partition)
     if (last === undefined && !this.#lacks) {
       // Its delete may have been applied before a restart.
-      this.notes.add(
-        `${this.topic}: the first message is a tombstone whose key does not give the primary key: it is taken to follow a ` +
+      this.#notes.add(
+        `${this.#topic}: the first message is a tombstone whose key does not give the primary key: it is taken to follow a ` +
           'delete that was applied before',
       )
       this.#last.set(partition, 'no delete')

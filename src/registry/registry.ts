@@ -92,48 +92,48 @@ const UNKNOWN_DELAY = { first: 100, max: 1_000 }
 
 /** Schemas by id, each looked up once. */
 export class RegistrySchemaSource implements SchemaSource {
-  private readonly endpoints: Endpoint[]
-  private readonly timeout: number
-  private readonly retries: number
-  private readonly firstDelay: number
-  private readonly unknownTimeout: number
-  private readonly unknownExpiry: number
-  private readonly schemas = new Map<number, Promise<AvroSchemaJson>>()
+  readonly #endpoints: Endpoint[]
+  readonly #timeout: number
+  readonly #retries: number
+  readonly #firstDelay: number
+  readonly #unknownTimeout: number
+  readonly #unknownExpiry: number
+  readonly #schemas = new Map<number, Promise<AvroSchemaJson>>()
   /** Ids that the registry did not know, with what was said, and until when that is believed. */
-  private readonly unknown = new Map<number, { error: KafkaToDeltaError; until: number }>()
-  private readonly slots = new Slots(MAX_REQUESTS)
-  private readonly closing = new AbortController()
-  private numPatient = 0
+  readonly #unknown = new Map<number, { error: KafkaToDeltaError; until: number }>()
+  readonly #slots = new Slots(MAX_REQUESTS)
+  readonly #closing = new AbortController()
+  #numPatient = 0
 
   /** @throws CONFIG_INVALID for a missing or broken address */
   constructor(options: RegistryOptions) {
     const urls = options.urls ?? (options.url === undefined ? [] : [options.url])
     if (urls.length === 0) throw new KafkaToDeltaError('CONFIG_INVALID', 'the schema registry needs a url')
-    this.endpoints = urls.map((url) => endpointOf(url, options))
+    this.#endpoints = urls.map((url) => endpointOf(url, options))
     const read = { ...REGISTRY_DEFAULTS, ...withoutUndefined(options) }
-    this.timeout = read.timeout
-    this.retries = read.retries
-    this.firstDelay = read.firstDelay
-    this.unknownTimeout = read.unknownSchemaTimeout
-    this.unknownExpiry = read.unknownSchemaExpiry
+    this.#timeout = read.timeout
+    this.#retries = read.retries
+    this.#firstDelay = read.firstDelay
+    this.#unknownTimeout = read.unknownSchemaTimeout
+    this.#unknownExpiry = read.unknownSchemaExpiry
     // Each request under way listens.
-    setMaxListeners(0, this.closing.signal)
+    setMaxListeners(0, this.#closing.signal)
   }
 
   get(id: number): Promise<AvroSchemaJson> {
-    const known = this.schemas.get(id)
+    const known = this.#schemas.get(id)
     if (known !== undefined) return known
-    const unknown = this.unknown.get(id)
+    const unknown = this.#unknown.get(id)
     if (unknown !== undefined && performance.now() < unknown.until) return Promise.reject(unknown.error)
     // It was waited for once: later, one look is enough.
-    const lookup = unknown === undefined ? this.loadPatiently(id) : this.load(id)
-    this.schemas.set(id, lookup)
+    const lookup = unknown === undefined ? this.#loadPatiently(id) : this.#load(id)
+    this.#schemas.set(id, lookup)
     lookup.then(
-      () => this.unknown.delete(id),
+      () => this.#unknown.delete(id),
       (error: KafkaToDeltaError) => {
         // What an id stands for never changes, but it may not be there yet; all else may be the registry's state.
-        if (isUnknown(error)) this.rememberUnknown(id, error)
-        if (isUnknown(error) || error.code !== 'BAD_RECORD') this.schemas.delete(id)
+        if (isUnknown(error)) this.#rememberUnknown(id, error)
+        if (isUnknown(error) || error.code !== 'BAD_RECORD') this.#schemas.delete(id)
       },
     )
     return lookup
@@ -141,59 +141,59 @@ export class RegistrySchemaSource implements SchemaSource {
 
   /** Ends the lookups under way with CANCELLED, and their connections. */
   close(): void {
-    this.closing.abort()
+    this.#closing.abort()
   }
 
   /** Asks for an unknown id again until the timeout has passed. */
-  private async loadPatiently(id: number): Promise<AvroSchemaJson> {
-    const until = performance.now() + this.unknownTimeout
+  async #loadPatiently(id: number): Promise<AvroSchemaJson> {
+    const until = performance.now() + this.#unknownTimeout
     let delay = UNKNOWN_DELAY.first
     let waits = false
     try {
       for (;;) {
         try {
-          return await this.load(id)
+          return await this.#load(id)
         } catch (error) {
           const left = until - performance.now()
           if (!isUnknown(error) || left <= 0) throw error
-          if (!waits && this.numPatient >= MAX_PATIENT) throw error
-          if (!waits) this.numPatient++
+          if (!waits && this.#numPatient >= MAX_PATIENT) throw error
+          if (!waits) this.#numPatient++
           waits = true
-          await this.sleep(Math.min(delay, left))
+          await this.#sleep(Math.min(delay, left))
           delay = Math.min(UNKNOWN_DELAY.max, delay * 2)
         }
       }
     } finally {
-      if (waits) this.numPatient--
+      if (waits) this.#numPatient--
     }
   }
 
-  private rememberUnknown(id: number, error: KafkaToDeltaError): void {
-    this.unknown.delete(id)
-    this.unknown.set(id, { error, until: performance.now() + this.unknownExpiry })
-    const oldest = this.unknown.keys().next()
-    if (this.unknown.size > MAX_UNKNOWN && !oldest.done) this.unknown.delete(oldest.value)
+  #rememberUnknown(id: number, error: KafkaToDeltaError): void {
+    this.#unknown.delete(id)
+    this.#unknown.set(id, { error, until: performance.now() + this.#unknownExpiry })
+    const oldest = this.#unknown.keys().next()
+    if (this.#unknown.size > MAX_UNKNOWN && !oldest.done) this.#unknown.delete(oldest.value)
   }
 
-  private async sleep(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.closing.signal }).catch(() => {
+  async #sleep(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => {
       throw closed()
     })
   }
 
-  private async load(id: number): Promise<AvroSchemaJson> {
+  async #load(id: number): Promise<AvroSchemaJson> {
     const what = `schema ${schemaName(id)}`
     const guid = guidOf(id)
     // The client has no request of its own for GUIDs.
     const query = guid === null ? { id } : ({ path: `/schemas/guids/${guid}` } as unknown as { id: number })
-    const answer = await this.request((api) => api.Schema.find({ ...query, timeout: this.timeout }), what, id)
+    const answer = await this.#request((api) => api.Schema.find({ ...query, timeout: this.#timeout }), what, id)
     const { schema, references } = readAnswer(answer, what, id)
     if (references.length === 0) return schema
-    return inlineReferences(schema, await this.loadReferences(references, id, new Map()))
+    return inlineReferences(schema, await this.#loadReferences(references, id, new Map()))
   }
 
   /** The definitions of all referenced names, also of the references' own. */
-  private async loadReferences(
+  async #loadReferences(
     references: SchemaReference[],
     id: number,
     found: Map<string, AvroSchemaJson>,
@@ -201,26 +201,26 @@ export class RegistrySchemaSource implements SchemaSource {
     for (const { name, subject, version } of references) {
       if (found.has(name)) continue
       const what = `version ${version} of ${subject}, which schema ${schemaName(id)} refers to`
-      const find = (api: SchemaRegistryAPIClient) => api.Subject.version({ subject, version, timeout: this.timeout })
-      const referred = readAnswer(await this.request(find, what, id), what, id)
+      const find = (api: SchemaRegistryAPIClient) => api.Subject.version({ subject, version, timeout: this.#timeout })
+      const referred = readAnswer(await this.#request(find, what, id), what, id)
       found.set(name, referred.schema)
-      await this.loadReferences(referred.references, id, found)
+      await this.#loadReferences(referred.references, id, found)
     }
     return found
   }
 
   /** Asks each address in turn, again after a wait where none answered. */
-  private async request(
+  async #request(
     send: (api: SchemaRegistryAPIClient) => Promise<unknown>,
     what: string,
     id: number,
   ): Promise<SchemaBody> {
     let last: KafkaToDeltaError | null = null
-    for (let attempt = 0; attempt <= this.retries; attempt++) {
+    for (let attempt = 0; attempt <= this.#retries; attempt++) {
       let unknown: KafkaToDeltaError | null = null
-      if (attempt > 0) await this.sleep(this.firstDelay * 2 ** (attempt - 1) * (0.75 + Math.random() * 0.5))
-      for (const endpoint of this.endpoints) {
-        const result = await this.slots.run(() => this.ask(endpoint, send))
+      if (attempt > 0) await this.#sleep(this.#firstDelay * 2 ** (attempt - 1) * (0.75 + Math.random() * 0.5))
+      for (const endpoint of this.#endpoints) {
+        const result = await this.#slots.run(() => this.#ask(endpoint, send))
         const body = 'fromRegistry' in result ? null : bodyOf(result)
         if (body !== null) return body
         const failure = 'fromRegistry' in result ? result : noSchema(result)
@@ -233,18 +233,15 @@ export class RegistrySchemaSource implements SchemaSource {
         if (error.code !== 'REGISTRY_UNREACHABLE') throw error
         last = error
         const retried = failure.network || failure.status >= 500 || RETRIED_STATUS.has(failure.status)
-        if (!retried && this.endpoints.length === 1) throw error
+        if (!retried && this.#endpoints.length === 1) throw error
       }
       if (unknown !== null) throw unknown
     }
     throw last ?? new KafkaToDeltaError('INTERNAL', 'no schema registry was asked')
   }
 
-  private async ask(
-    endpoint: Endpoint,
-    send: (api: SchemaRegistryAPIClient) => Promise<unknown>,
-  ): Promise<Answer | Failure> {
-    if (this.closing.signal.aborted) throw closed()
+  async #ask(endpoint: Endpoint, send: (api: SchemaRegistryAPIClient) => Promise<unknown>): Promise<Answer | Failure> {
+    if (this.#closing.signal.aborted) throw closed()
     let failure: Failure | null = null
     const agent = endpoint.agent()
     const api = createApi.default({
@@ -270,10 +267,10 @@ export class RegistrySchemaSource implements SchemaSource {
       ],
     })
     const timer = new AbortController()
-    const signal = AbortSignal.any([timer.signal, this.closing.signal])
+    const signal = AbortSignal.any([timer.signal, this.#closing.signal])
     const late = async (): Promise<Failure> => {
-      await sleep(this.timeout, undefined, { signal })
-      return { status: 0, network: true, fromRegistry: false, message: `no whole answer within ${this.timeout} ms` }
+      await sleep(this.#timeout, undefined, { signal })
+      return { status: 0, network: true, fromRegistry: false, message: `no whole answer within ${this.#timeout} ms` }
     }
     const asked = send(api).then(
       (response) => failure ?? (response as Answer),
@@ -382,19 +379,22 @@ function closed(): KafkaToDeltaError {
 
 /** Lets so many run at a time, the others in order. */
 class Slots {
-  private readonly waiting: (() => void)[] = []
+  readonly #waiting: (() => void)[] = []
+  #free: number
 
-  constructor(private free: number) {}
+  constructor(free: number) {
+    this.#free = free
+  }
 
   async run<T>(operation: () => Promise<T>): Promise<T> {
-    if (this.free > 0) this.free--
-    else await new Promise<void>((resolve) => this.waiting.push(resolve))
+    if (this.#free > 0) this.#free--
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
     try {
       return await operation()
     } finally {
-      const next = this.waiting.shift()
+      const next = this.#waiting.shift()
       if (next) next()
-      else this.free++
+      else this.#free++
     }
   }
 }

@@ -68,11 +68,12 @@ export class Verification {
   readonly #table: StoredTable
   readonly #notCompared = new Set<string>()
   #found = new Map<string, Found>()
+  readonly #source: SourceTable
+  readonly #options: VerifyOptions
 
-  constructor(
-    private readonly source: SourceTable,
-    private readonly options: VerifyOptions,
-  ) {
+  constructor(source: SourceTable, options: VerifyOptions) {
+    this.#source = source
+    this.#options = options
     const types = new Map(options.fields.map(({ name, type }) => [name, type]))
     for (const name of source.columns) {
       const type = types.get(name)
@@ -92,8 +93,8 @@ export class Verification {
 
   async run(): Promise<VerifyResult> {
     const found = new Map<string, Found>()
-    const { primaryKey, chunkRows } = this.options
-    const hashed = canHash() ? await this.source.hashed?.(primaryKey, this.#columns, chunkRows) : null
+    const { primaryKey, chunkRows } = this.#options
+    const hashed = canHash() ? await this.#source.hashed?.(primaryKey, this.#columns, chunkRows) : null
     const counts = hashed ? await this.#byHash(hashed, found) : await this.#byRow(found)
     const first = found.size
     await this.#settle(found)
@@ -105,7 +106,7 @@ export class Verification {
   async #byRow(found: Map<string, Found>): Promise<Counts> {
     let [rows, chunks] = [0, 0]
     let after: readonly string[] | null = null
-    for await (const chunk of this.source.rows(this.options.primaryKey, this.options.chunkRows)) {
+    for await (const chunk of this.#source.rows(this.#options.primaryKey, this.#options.chunkRows)) {
       const upTo = this.#sourceKey(chunk.at(-1) as SourceRow)
       this.#compare(chunk, await this.#table.read({ after, upTo }), found)
       rows += chunk.length
@@ -158,7 +159,7 @@ export class Verification {
 
   #compare(rows: readonly SourceRow[], table: Table, found: Map<string, Found>): void {
     const stored = this.#table.byKey(table)
-    const { kinds, maxDifferences = MOST_DIFFERENCES } = this.options
+    const { kinds, maxDifferences = MOST_DIFFERENCES } = this.#options
     const note = (text: string, difference: Found) => {
       if (kinds && !kinds.includes(difference.kind)) return
       found.set(text, difference)
@@ -190,7 +191,7 @@ export class Verification {
 
   /** Looks again at what differs until it is equal or the time is over. */
   async #settle(found: Map<string, Found>): Promise<void> {
-    const until = Date.now() + this.options.settle
+    const until = Date.now() + this.#options.settle
     while (found.size > 0 && Date.now() < until) {
       await sleep(SETTLE_STEP_MS)
       await this.#lookAgain(found)
@@ -209,7 +210,7 @@ export class Verification {
     }
     await between?.()
     for (const { some, values, stored } of looks) {
-      const rows = await this.source.rowsOf(this.options.primaryKey, values)
+      const rows = await this.#source.rowsOf(this.#options.primaryKey, values)
       for (const [text] of some) found.delete(text)
       this.#compare(rows, stored, found)
     }
@@ -225,7 +226,7 @@ export class Verification {
   async differencesNow(
     between?: () => Promise<unknown>,
   ): Promise<{ columns: readonly string[]; found: ReadonlyMap<string, Found> }> {
-    await this.source.refresh?.()
+    await this.#source.refresh?.()
     await this.#lookAgain(this.#found, between)
     return { columns: this.#columns.map(({ name }) => name), found: this.#found }
   }
