@@ -11,44 +11,44 @@ export class RowSet {
   /** Whether a change is an upsert. */
   hasUpserts = false
   hasTruncates = false
-  private numPartitions = 1
+  #numPartitions = 1
   readonly sequences = new Sequences()
-  private ops: Uint8Array = new Uint8Array(0)
-  private partitions: Int32Array = new Int32Array(0)
-  private otherPartitions = false
+  #ops: Uint8Array = new Uint8Array(0)
+  #partitions: Int32Array = new Int32Array(0)
+  #otherPartitions = false
   /** Microseconds since 1970, where the times of changes are wanted. */
-  private times: BigInt64Array | null = null
-  private hasTime: Uint8Array = new Uint8Array(0)
+  #times: BigInt64Array | null = null
+  #hasTime: Uint8Array = new Uint8Array(0)
 
   /** @param numPartitions of the topic, where changes of several are ordered; null where they are not */
   reset(capacity: number, numPartitions: number | null, withTimes: boolean): void {
-    this.times = withTimes ? new BigInt64Array(capacity) : null
-    this.hasTime = new Uint8Array(withTimes ? capacity : 0)
+    this.#times = withTimes ? new BigInt64Array(capacity) : null
+    this.#hasTime = new Uint8Array(withTimes ? capacity : 0)
     this.rows = 0
     this.hasUpserts = false
     this.hasTruncates = false
-    this.numPartitions = numPartitions ?? 1
-    this.ops = new Uint8Array(capacity)
-    this.partitions = new Int32Array(capacity)
-    this.otherPartitions = false
+    this.#numPartitions = numPartitions ?? 1
+    this.#ops = new Uint8Array(capacity)
+    this.#partitions = new Int32Array(capacity)
+    this.#otherPartitions = false
     this.sequences.reset(numPartitions === null ? 0 : capacity)
   }
 
   get wantsTimes(): boolean {
-    return this.times !== null
+    return this.#times !== null
   }
 
   /** @param micros since 1970; null where it is not known */
   setTime(row: number, micros: bigint | null): void {
-    if (this.times === null || micros === null) return
-    this.times[row] = micros
-    this.hasTime[row] = 1
+    if (this.#times === null || micros === null) return
+    this.#times[row] = micros
+    this.#hasTime[row] = 1
   }
 
   add(op: number, partition: number): void {
-    this.ops[this.rows] = op
-    this.partitions[this.rows] = partition
-    if (partition !== 0) this.otherPartitions = true
+    this.#ops[this.rows] = op
+    this.#partitions[this.rows] = partition
+    if (partition !== 0) this.#otherPartitions = true
     if (op === Op.upsert) this.hasUpserts = true
     if (op === Op.truncate) this.hasTruncates = true
     this.rows++
@@ -63,18 +63,18 @@ export class RowSet {
       if (data === null) return null
       columns.push({ name: column.name, data, nullable: true })
     }
-    columns.push({ name: '_op', data: numbers(new Uint8(), this.ops.subarray(0, rows), rows), nullable: false })
-    if (this.otherPartitions) {
-      const data = numbers(new Int32(), this.partitions.subarray(0, rows), rows)
+    columns.push({ name: '_op', data: numbers(new Uint8(), this.#ops.subarray(0, rows), rows), nullable: false })
+    if (this.#otherPartitions) {
+      const data = numbers(new Int32(), this.#partitions.subarray(0, rows), rows)
       columns.push({ name: '_part', data, nullable: false })
     }
-    if (this.sequences.isKept) columns.push(...this.orderColumns())
-    if (this.times !== null) {
+    if (this.sequences.isKept) columns.push(...this.#orderColumns())
+    if (this.#times !== null) {
       const data = makeData({
         type: new Int64(),
         length: rows,
-        ...packValidity(this.hasTime, rows),
-        data: this.times.subarray(0, rows),
+        ...packValidity(this.#hasTime, rows),
+        data: this.#times.subarray(0, rows),
       } as never) as Data
       columns.push({ name: '_time', data, nullable: true })
     }
@@ -85,16 +85,16 @@ export class RowSet {
       columns.push({ name: '_old_key', data, nullable: true })
     }
     if (layout.columns.some((column) => column.leftOut !== null)) {
-      columns.push({ name: '_left_out', data: this.leftOut(layout), nullable: false })
+      columns.push({ name: '_left_out', data: this.#leftOut(layout), nullable: false })
     }
     const forms = layout.forms()
     const metadata = new Map<string, string>()
     if (Object.keys(forms).length > 0) metadata.set(FORMS, JSON.stringify(forms))
-    if (this.sequences.isKept) metadata.set(PARTITIONS, String(this.numPartitions))
+    if (this.sequences.isKept) metadata.set(PARTITIONS, String(this.#numPartitions))
     return writeIpc(columns, rows, metadata)
   }
 
-  private orderColumns(): NamedData[] {
+  #orderColumns(): NamedData[] {
     const { rows, sequences } = this
     const timestamps = sequences.timestamps.subarray(0, rows)
     const timestamp = makeData({
@@ -104,7 +104,7 @@ export class RowSet {
         Uint8Array.from(timestamps, (time) => (time < 0 ? 0 : 1)),
         rows,
       ),
-      data: BigInt64Array.from(timestamps, BigInt),
+      data: longs(timestamps),
     } as never) as Data
     const columns: NamedData[] = [{ name: '_timestamp', data: timestamp, nullable: true }]
     if (!sequences.any) return columns
@@ -125,7 +125,7 @@ export class RowSet {
     return columns
   }
 
-  private leftOut(layout: TableLayout): Data {
+  #leftOut(layout: TableLayout): Data {
     const { rows } = this
     // Each column needs bytes of its own: Arrow's writer takes adjoining pieces of one buffer for one piece.
     const none = () => new Uint8Array(((rows + 63) >> 6) << 3)
@@ -140,6 +140,17 @@ export class RowSet {
     const fields = layout.columns.map((column) => new Field(column.name, new Bool(), false))
     return makeData({ type: new Struct(fields), length: rows, nullCount: 0, children } as never) as Data
   }
+}
+
+/** Whole numbers as Int64, in two words each: a bigint for each row would be garbage. */
+function longs(values: Float64Array): BigInt64Array {
+  const words = new Int32Array(2 * values.length)
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] as number
+    words[2 * i] = value
+    words[2 * i + 1] = Math.floor(value / 2 ** 32)
+  }
+  return new BigInt64Array(words.buffer)
 }
 
 function numbers(type: Uint8 | Int32, data: Uint8Array | Int32Array, rows: number): Data {
