@@ -39,7 +39,8 @@ async function readers(args) {
     const withSpark = 'missing' in spark ? [] : ['--spark', spark.python, spark.jars]
     const out = option('--out') ?? join(ROOT, 'docs', 'readers.md')
     const main = join('benchmark', 'readers', 'main.py')
-    return (await run(python.python, [main, folder, '--out', out, ...withSpark], { cwd: ROOT })).code
+    const env = { ...process.env, NODE: process.execPath }
+    return (await run(python.python, [main, folder, '--out', out, ...withSpark], { cwd: ROOT, env })).code
   } finally {
     if (!given) rmSync(folder, { recursive: true, force: true })
   }
@@ -48,8 +49,10 @@ async function readers(args) {
 await main(async () => {
   const [what, ...args] = process.argv.slice(2)
   checkNode()
-  if (what === 'readers') process.exitCode = await readers(args)
-  else if (what === 'scan' && !args.includes('--help')) {
+  if (what === 'readers') {
+    await bootstrap()
+    process.exitCode = await readers(args)
+  } else if (what === 'scan' && !args.includes('--help')) {
     await bootstrap()
     const python = await ensurePython()
     if ('missing' in python) say(`delta-rs and DuckDB: ${python.missing}`)

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
+import subprocess
 
 import pyarrow as pa
+
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+OURS = "kafka2delta"
+
+
+def kafka2delta_scan(path: str) -> pa.Table:
+    program = [os.environ.get("NODE", "node"), "--import", "tsx", "benchmark/readers/ours.ts", path]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.decode())
+    return pa.ipc.open_stream(done.stdout).read_all()
 
 
 def deltalake_query_builder(path: str) -> pa.Table:
@@ -104,6 +118,7 @@ def parquet_without_log(path: str) -> pa.Table:
 
 # Name for people: the function, and the package whose version counts.
 READERS = {
+    "kafka2delta `scanTable`": (kafka2delta_scan, OURS),
     "delta-rs, Python `QueryBuilder`": (deltalake_query_builder, "deltalake"),
     "DuckDB `delta_scan`": (duckdb_delta_scan, "duckdb"),
     "Polars `scan_delta`": (polars_scan_delta, "polars"),
@@ -119,6 +134,9 @@ READERS = {
 
 
 def version(package: str) -> str | None:
+    if package == OURS:
+        with open(os.path.join(ROOT, "package.json"), encoding="utf-8") as file:
+            return json.load(file)["version"]
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -137,7 +137,8 @@ impl Others<'_> {
                 // Version 1.6.6 of the wheel lists this feature with each property, and the engine refuses it.
                 edit_log(Path::new(uri), version, |line| {
                     for list in ["readerFeatures", "writerFeatures"] {
-                        if let Some(features) = line["protocol"][list].as_array_mut() {
+                        let features = line.get_mut("protocol").and_then(|protocol| protocol.get_mut(list));
+                        if let Some(features) = features.and_then(Value::as_array_mut) {
                             features.retain(|feature| feature != "variantType");
                         }
                     }

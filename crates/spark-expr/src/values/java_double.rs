@@ -279,8 +279,11 @@ fn whole_digits(mut value: u64, dropped: u32) -> Digits {
 
 fn estimate(fraction: u64, bin_exp: i32) -> i32 {
     let d2 = f64::from_bits(1023 << 52 | fraction & (HIDDEN_BIT - 1));
-    // Java's own constants, and its order of operations.
-    #[allow(clippy::approx_constant, clippy::excessive_precision)]
+    #[allow(
+        clippy::approx_constant,
+        clippy::excessive_precision,
+        reason = "Java's own constants, and its order of operations"
+    )]
     let d = (d2 - 1.5) * 0.289529654 + 0.176091259 + f64::from(bin_exp) * 0.301029995663981;
     d.floor() as i32
 }
