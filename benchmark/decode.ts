@@ -6,6 +6,7 @@
  * The columnar decoder reads key and value and writes the Arrow IPC stream; the others read key and value to objects and
  * nothing more. All run in this process, one after another, on the same messages; the best round of each counts.
  */
+
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SchemaRegistry } from '@kafkajs/confluent-schema-registry'

@@ -1,4 +1,5 @@
 /** Writes docs/types.md. Its tables are computed: each case is decoded by the program itself. `--check` only compares. */
+
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { decodeAll, encode } from '../__test__/debezium/support.js'

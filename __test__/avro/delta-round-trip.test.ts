@@ -1,4 +1,5 @@
 /** Values of every type, through the addon into a Delta table and back. SEED gives a run again. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -4,6 +4,7 @@
  *
  * SEED gives a run again; ROUNDS=10 does ten times as many schemas.
  */
+
 import test from 'ava'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import { batchOf, confluent, decodeWith, encode, schemaSource } from '../debezium/support.js'

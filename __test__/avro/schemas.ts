@@ -1,4 +1,5 @@
 /** Random schemas that hold every semantic type, and random values of them at their edges, as avsc writes them. */
+
 import type { Random } from '../helpers/random.js'
 import type { ReferenceOptions } from '../helpers/reference.js'
 

@@ -1,4 +1,5 @@
 /** Which values are envelopes, which of them can be read, and which are refused. */
+
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'

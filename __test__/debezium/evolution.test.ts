@@ -1,4 +1,5 @@
 /** Many schema ids in one batch, in every order: each row has its own schema's values, and null for other columns. */
+
 import test from 'ava'
 import { Placeholder } from '../../src/avro/placeholder.js'
 import { Op } from '../../src/debezium/change-batch.js'

@@ -1,4 +1,5 @@
 /** All captured topics, compared value by value with avsc's objects and conversions of the test's own. */
+
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import { avscType, decimalText, decodeAll, fixtureMessages, fixtureSchemas, fixtureTopics } from './support.js'

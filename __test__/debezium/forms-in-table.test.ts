@@ -1,4 +1,5 @@
 /** What the types of columns do not tell, kept by the table between two runs. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

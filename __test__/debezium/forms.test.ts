@@ -1,4 +1,5 @@
 /** Columns whose values begin to mean something else while their type stays: refused, or told apart. */
+
 import { tableFromIPC } from 'apache-arrow'
 import test from 'ava'
 import { FORMS } from '../../src/debezium/change-batch.js'

@@ -1,4 +1,5 @@
 /** Keys: how they change, and that no two of them become one. */
+
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'

@@ -1,4 +1,5 @@
 /** Values that a change leaves out, in the forms that the connectors give the placeholder. */
+
 import test from 'ava'
 import { decodeAll, encode } from './support.js'
 

@@ -1,4 +1,5 @@
 /** Metadata columns, soft deletes, and the connector's own topics. */
+
 import test from 'ava'
 import { isDelete, Op } from '../../src/debezium/change-batch.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'

@@ -1,4 +1,5 @@
 /** The key that a row had before an update of its key, in each form that Connect's header converters write. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

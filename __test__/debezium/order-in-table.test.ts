@@ -1,4 +1,5 @@
 /** The order of changes as a table shows it: what decode says of it, and what the engine makes of that. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
 /** Every semantic type of Debezium 2.7 to 3.7: what becomes of it, in every time.precision.mode. */
+
 import test from 'ava'
 import { deltaTypeName } from '../../src/arrow/types.js'
 import { parseAvroSchema } from '../../src/avro/schema.js'

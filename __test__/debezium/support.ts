@@ -1,4 +1,5 @@
 /** What the tests of the decoder share: batches, a second way of decoding, and values read back from Arrow. */
+
 import { readdirSync, readFileSync } from 'node:fs'
 import { type Data, DataType, type Table, tableFromIPC, Vector } from 'apache-arrow'
 import avsc from 'avsc'

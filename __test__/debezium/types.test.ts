@@ -1,4 +1,5 @@
 /** Source type to Delta type, and the ways of storing that options choose. Values: see `__test__/avro/random.test.ts`. */
+
 import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { typesDocument } from '../../scripts/docs-types.js'

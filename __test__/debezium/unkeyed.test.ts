@@ -1,4 +1,5 @@
 /** Keys of messages that do not give the primary key which the option names. */
+
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'

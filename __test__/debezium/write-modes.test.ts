@@ -1,4 +1,5 @@
 /** Changelogs have each change as a row; histories the time of each. */
+
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'

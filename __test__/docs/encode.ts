@@ -1,4 +1,5 @@
 /** The messages of an example as Kafka has them: real Avro behind Confluent's header. */
+
 import avsc from 'avsc'
 import { Placeholder } from '../../src/avro/placeholder.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'

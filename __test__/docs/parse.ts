@@ -1,4 +1,5 @@
 /** Reads the examples of docs/semantics.md: a block of messages, and what follows it: a table of rows, and facts. */
+
 import { parse as parseYaml } from 'yaml'
 
 type Values = Record<string, unknown>

@@ -1,4 +1,5 @@
 /** Runs an example: decoded and merged as a stream does it, and read back. */
+
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DataType, type RecordBatch, Table } from 'apache-arrow'

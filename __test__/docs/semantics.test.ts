@@ -2,6 +2,7 @@
  * docs/semantics.md says what a change means. Its examples are run: in both merge modes, in the batches that they are
  * written in, and where they leave that open, with each message as a batch of its own.
  */
+
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

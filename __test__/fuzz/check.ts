@@ -1,4 +1,5 @@
 /** Decodes good and broken messages side by side, and says what is wrong with the outcome. */
+
 import { isUtf8 } from 'node:buffer'
 import { type Data, DataType, type Table } from 'apache-arrow'
 import type avsc from 'avsc'

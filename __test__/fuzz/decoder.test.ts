@@ -4,6 +4,7 @@
  *
  * SEED gives a run again; ROUNDS=20 goes on for longer. Found failures go into corpus/.
  */
+
 import { readdirSync, readFileSync } from 'node:fs'
 import test from 'ava'
 import { TableDecoder } from '../../src/debezium/decoder.js'

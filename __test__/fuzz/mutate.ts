@@ -1,4 +1,5 @@
 /** Ways of breaking bytes that a decoder meets: cut, flipped, inserted, spliced, and numbers that lie. */
+
 import type { Random } from '../helpers/random.js'
 
 /** An int or long as Avro writes it. */

@@ -1,4 +1,5 @@
 /** `verify --repair` beside a stream that commits meanwhile. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

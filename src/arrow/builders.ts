@@ -4,6 +4,7 @@
  * A value that is never written is null, so that a column that a row lacks costs nothing. Offsets of such rows stay 0
  * until `finish`, which carries the last one forward.
  */
+
 import { isUtf8 } from 'node:buffer'
 import { Binary, type Data, Field, LargeBinary, LargeUtf8, List, Map_, makeData, Struct, Utf8 } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'

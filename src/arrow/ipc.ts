@@ -1,4 +1,5 @@
 /** Writes finished columns as one Arrow IPC stream. */
+
 import { type Data, Field, makeData, RecordBatch, RecordBatchStreamWriter, Schema, Struct } from 'apache-arrow'
 
 export interface NamedData {

@@ -1,4 +1,5 @@
 /** Column types: what Arrow and Delta have in common. */
+
 import {
   Binary,
   Bool,

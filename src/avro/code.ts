@@ -4,6 +4,7 @@
  * Generated code has the shape `(buf, pos, end, row) => pos`. A byte beyond the end reads as undefined, which counts as
  * zero in bit operations: the caller's check of the final position finds it. Lengths are checked where they are used.
  */
+
 import { KafkaToDeltaError } from '../errors.js'
 import { type AvroNode, type AvroRecord, minWidth } from './schema.js'
 import { fault, readBlockCount, readLength, skipBytes, skipVarint } from './wire.js'

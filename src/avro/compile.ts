@@ -1,4 +1,5 @@
 /** Generates JavaScript that reads Avro bytes straight into column builders. */
+
 import { type ColumnBuilder, FixedBuilder, ListBuilder, StructBuilder } from '../arrow/builders.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CodeWriter, type Reader } from './code.js'

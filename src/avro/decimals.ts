@@ -1,4 +1,5 @@
 /** Decimals: two's complement, big endian, to Arrow's 128-bit little-endian words, to text or to double. */
+
 import type { BytesBuilder, FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange } from './semantic-types.js'
 import { putText } from './texts.js'

@@ -1,4 +1,5 @@
 /** The numbers that stand for PostgreSQL's `infinity` and `-infinity`, though they could be dates. */
+
 /**
  * What Debezium makes of PostgreSQL's dates `infinity` and `-infinity`: numbers beyond every database's dates, whose signs
  * mean nothing. A snapshot's come from Java's class of dates, by the time zone of Connect, and lose their upper bits.

@@ -1,4 +1,5 @@
 /** JSON as Kafka Connect writes it in headers: also with control characters in texts, and with words of other kinds. */
+
 import { fault } from './wire.js'
 
 /** A value without quotes, as it is written: a number, a date, `NaN`. 64-bit numbers would lose digits otherwise. */

@@ -1,4 +1,5 @@
 /** Keys of maps: Delta's maps have each key once. */
+
 import type { BytesBuilder, ListBuilder, StructBuilder } from '../arrow/builders.js'
 import { fault } from './wire.js'
 

@@ -1,4 +1,5 @@
 /** Debezium's placeholder for values that a change leaves out (unchanged TOAST columns), in all its forms. */
+
 import { createHash } from 'node:crypto'
 import { KafkaToDeltaError } from '../errors.js'
 import { type AvroNode, withoutNull } from './schema.js'

@@ -1,4 +1,5 @@
 /** Stores values of generated code that need more than one assignment. */
+
 import type { BytesBuilder, FixedBuilder } from '../arrow/builders.js'
 
 /** Below this a loop is faster than a view and a native copy. */

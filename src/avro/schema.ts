@@ -1,4 +1,5 @@
 /** Avro schemas as a resolved tree: names looked up, Connect's and Avro's annotations at hand. */
+
 import { KafkaToDeltaError } from '../errors.js'
 
 /** An Avro schema as JSON, as the registry gives it. */

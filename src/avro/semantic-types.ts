@@ -1,4 +1,5 @@
 /** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
+
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { ResolvedColumn } from '../options/types.js'

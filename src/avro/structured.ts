@@ -1,4 +1,5 @@
 /** Debezium's structured dates and times (`time.precision.mode=structured`): records of year, month, day, hour and so on. */
+
 import { BytesBuilder, type ColumnBuilder, type FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange, StructuredKind } from './semantic-types.js'
 import { putText, putTimeText, signedYear, two } from './texts.js'

@@ -1,4 +1,5 @@
 /** Values as their exact text, for columns that are stored as strings (`type: 'string'`). As Spark's cast in UTC. */
+
 import type { BytesBuilder } from '../arrow/builders.js'
 import { infiniteDay, infiniteNanos } from './infinity.js'
 import type { TimeUnit } from './semantic-types.js'

@@ -1,4 +1,5 @@
 /** Dates and timestamps: range checks, and ISO 8601 text. */
+
 import type { FixedBuilder } from '../arrow/builders.js'
 import { infiniteDay, infiniteNanos } from './infinity.js'
 import type { OutOfRange, TimeUnit } from './semantic-types.js'

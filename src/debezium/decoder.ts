@@ -1,4 +1,5 @@
 /** Turns the raw messages of one table into a change batch. */
+
 import { deltaTypeName } from '../arrow/types.js'
 import type { Reader } from '../avro/compile.js'
 import { Placeholder } from '../avro/placeholder.js'

@@ -1,4 +1,5 @@
 /** Debezium's envelopes: `before`, `after`, `op`, `source`, and metadata columns taken from them. */
+
 import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { Placeholder } from '../avro/placeholder.js'

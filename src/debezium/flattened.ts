@@ -1,4 +1,5 @@
 /** Flattened values (ExtractNewRecordState): the row, and beside it what `add.fields` gave. */
+
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { Placeholder } from '../avro/placeholder.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'

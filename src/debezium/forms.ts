@@ -1,4 +1,5 @@
 /** What the type of a column does not tell of its values, and must stay the same as long as the table lives. */
+
 import { type AvroNode, describeAvro, withoutNull } from '../avro/schema.js'
 import { meaningOf, numberOfUnion, type TimeUnit } from '../avro/semantic-types.js'
 import type { ResolvedColumn } from '../options/types.js'

@@ -1,4 +1,5 @@
 /** Keys in headers: Debezium adds the other key to both messages of an update of a key. */
+
 import { isUtf8 } from 'node:buffer'
 import { toAvro } from '../avro/json-to-avro.js'
 import { type Loose, parseLoose, parseStruct } from '../avro/loose-json.js'

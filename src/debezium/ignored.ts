@@ -1,4 +1,5 @@
 /** The connector's own topics, whose messages change no row, and what the user is told of them. */
+
 import type { AvroNode } from '../avro/schema.js'
 import type { DecoderSettings } from './options.js'
 

@@ -1,4 +1,5 @@
 /** Keys: which columns a key message gives. */
+
 import type { ColumnBuilder } from '../arrow/builders.js'
 import type { ReaderCompiler } from '../avro/compile.js'
 import type { AvroNode, AvroRecord } from '../avro/schema.js'

@@ -1,4 +1,5 @@
 /** Columns that belong to the message of a change, not to the row: where it lay in Kafka, and what it did. */
+
 import { BytesBuilder, type FixedBuilder } from '../arrow/builders.js'
 import type { ColumnType } from '../arrow/types.js'
 import { putBytes } from '../avro/put.js'

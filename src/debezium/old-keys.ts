@@ -1,4 +1,5 @@
 /** The keys that rows had before an update of their key, from the header that Debezium adds. */
+
 import type { Reader } from '../avro/compile.js'
 import { DecodeFault, fault, prefixSize, schemaIdOf, schemaName } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'

@@ -5,6 +5,7 @@
  * nothing. It is given only where the stream proves that the change is streamed, not from a snapshot, and where the
  * position is complete.
  */
+
 import { createHash } from 'node:crypto'
 import { NUMBERS, type NumberName, type RowState, TEXTS, type TextName } from './row-state.js'
 

@@ -1,4 +1,5 @@
 /** How messages of one pair of schemas, key and value, are decoded. */
+
 import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { Placeholder } from '../avro/placeholder.js'

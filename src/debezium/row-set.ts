@@ -1,4 +1,5 @@
 /** The rows of one batch beside the table's columns: control columns, and the finished stream. */
+
 import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'

@@ -1,4 +1,5 @@
 /** What a change says about itself, beside the row: read by generated code, one object per plan. */
+
 import type { ReaderCompiler } from '../avro/compile.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 

@@ -1,4 +1,5 @@
 /** Where a message names the schemas of its key and value: before each payload, or in record headers. */
+
 import { headerProblem, prefixSize, schemaIdOf } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 

@@ -2,6 +2,7 @@
  * The deletes that tombstones follow. A tombstone tells nothing of itself: among the changes of other partitions it stands
  * where the delete of its key before it stands.
  */
+
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { SEQ_SIZE, type Sequences } from './order.js'
 

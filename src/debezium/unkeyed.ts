@@ -2,6 +2,7 @@
  * Tombstones whose key does not give the primary key: which row they delete is not known. They do no harm where deletes
  * are messages with values, which such a tombstone only follows.
  */
+
 import { fault } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import type { Notes } from './ignored.js'

@@ -1,3 +1,5 @@
+/** Random numbers that are the same for the same seed. */
+
 /** Pseudo-random numbers that are the same for the same seed (mulberry32). */
 export class Random {
   #state: number

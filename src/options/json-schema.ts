@@ -1,3 +1,5 @@
+/** The JSON Schema of the configuration file, made from the schema of the options. */
+
 import { z } from 'zod'
 import { optionsSchema } from './schema.js'
 

@@ -1,3 +1,5 @@
+/** The option `startingOffsets`: its forms, and how they are read. */
+
 import { field } from './fields.js'
 
 /** Where partitions start that the table holds no offset of. */

@@ -1,3 +1,5 @@
+/** Finds the known word that was probably meant. */
+
 /** The number of single edits (insert, delete, replace, swap of neighbours) from one word to another. */
 export function editDistance(a: string, b: string): number {
   let before: number[] = []

@@ -1,4 +1,5 @@
 /** Schemas that refer to names that other subjects define. */
+
 import type { AvroSchemaJson } from '../avro/schema.js'
 
 export interface SchemaReference {

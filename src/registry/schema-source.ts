@@ -1,4 +1,5 @@
 /** Where decoders get schemas from. */
+
 import type { AvroSchemaJson } from '../avro/schema.js'
 
 export interface SchemaSource {
