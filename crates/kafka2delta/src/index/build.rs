@@ -11,13 +11,13 @@ use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 use serde::Deserialize;
 
-use crate::dv;
+use super::{KeyIndex, Place};
+use crate::datafile::read::read_columns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::{KeyIndex, Place};
-use crate::keys::{Fingerprint, KeyHasher, NO_KEY, is_exact};
+use crate::key::hasher::{Fingerprint, KeyHasher, NO_KEY, is_exact};
 use crate::log::actions::Add;
+use crate::log::deletion_vectors;
 use crate::log::state::{FileEntry, FileId, TableState};
-use crate::read::read_columns;
 
 /// Files read at the same time.
 const PARALLEL_FILES: usize = 4;
@@ -34,7 +34,7 @@ pub async fn load_vectors(store: &Arc<dyn ObjectStore>, state: &mut TableState, 
         .into_iter()
         .map(|(id, descriptor)| {
             let store = store.clone();
-            async move { dv::read(store.as_ref(), &descriptor).await.map(|rows| (id, rows)) }.boxed()
+            async move { deletion_vectors::read(store.as_ref(), &descriptor).await.map(|rows| (id, rows)) }.boxed()
         })
         .collect();
     let mut vectors = futures::stream::iter(reads).buffer_unordered(16);

@@ -4,7 +4,7 @@
 //! and the keys of a batch are looked up there all at once, in the order of the files.
 
 pub mod build;
-mod order_memory;
+pub mod duplicate_keys;
 mod run;
 pub(crate) mod saved;
 mod slots;
@@ -15,11 +15,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use uuid::Uuid;
 
-pub use self::order_memory::{Memory, Remembered};
 use self::run::{Entry, Run, RunWriter, Width, merge};
 use self::slots::Slots;
 use crate::error::{Error, ErrorCode, Result};
-use crate::keys::{Fingerprint, NO_KEY, index_hash, is_exact};
+use crate::key::hasher::{Fingerprint, NO_KEY, index_hash, is_exact};
 use crate::log::state::FileId;
 
 /// Runs from which on all are joined into one.

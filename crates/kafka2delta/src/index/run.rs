@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::slots::SlotKey;
 use crate::error::{Error, ErrorCode, Result};
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 
 const MAGIC: &[u8; 8] = b"k2dindex";
 const VERSION: u32 = 1;

@@ -9,16 +9,17 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::build::KeyColumns;
 use super::run::{Run, RunWriter, Width, merge};
-use super::{KeyIndex, Limits, Memory, Place, Remembered, sources};
+use super::{KeyIndex, Limits, Place, sources};
+use crate::datafile::order_columns::{Order, Sequence};
 use crate::error::Result;
-use crate::follow::replacement;
-use crate::index::build::KeyColumns;
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::actions::Commit;
 use crate::log::state::{FileId, TableState};
-use crate::order::{Order, Sequence};
+use crate::order::memory::{Memory, Remembered};
 use crate::table::KeyedTable;
+use crate::table::follow::replacement;
 
 /// Bytes of a remembered key.
 const MEMORY_BYTES: usize = 16 + 4 + 1 + 32 + 8;

@@ -4,7 +4,7 @@
 //! so that misses overlap. The table is cut into shards by the hash's upper bits: one grows at a time, by a quarter, and
 //! walking them in order gives the keys nearly in the order of their hashes, which is the order of [`super::run`].
 
-use crate::keys::{Fingerprint, mixed};
+use crate::key::hasher::{Fingerprint, mixed};
 
 const SHARD_BITS: u32 = 8;
 const SHARDS: usize = 1 << SHARD_BITS;
@@ -32,7 +32,7 @@ impl SlotKey for u64 {
 
     #[inline]
     fn fingerprint(&self) -> Fingerprint {
-        crate::keys::exact_key(*self)
+        crate::key::hasher::exact_key(*self)
     }
 
     #[inline]
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn slots_are_like_a_map() {
-        like_a_map::<u64>(crate::keys::exact_key);
+        like_a_map::<u64>(crate::key::hasher::exact_key);
         like_a_map::<Fingerprint>(|n| [n.wrapping_mul(0x1234_5678_9ABC_DEF1), n % 3]);
     }
 

@@ -52,7 +52,7 @@ pub fn commit_info(id: Uuid, metrics: &[(&str, u64)]) -> CommitInfo {
     let metrics: serde_json::Map<String, Value> =
         metrics.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.to_string()))).collect();
     let mut info = CommitInfo::new();
-    info.insert("timestamp".into(), json!(crate::write::now_millis()));
+    info.insert("timestamp".into(), json!(crate::datafile::split::now_millis()));
     info.insert("operation".into(), json!("MERGE"));
     info.insert("operationParameters".into(), json!({}));
     info.insert("isolationLevel".into(), json!("Serializable"));

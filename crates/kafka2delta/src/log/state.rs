@@ -11,11 +11,12 @@ use deltalake::logstore::LogStoreRef;
 use roaring::RoaringBitmap;
 
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Remove, Txn};
-use super::anchor;
 use super::commit::MERGE_MODE;
+use super::entry_fingerprint;
 use super::files::Files;
+use crate::datafile::order_columns;
+use crate::datafile::order_columns::Sequence;
 use crate::error::Result;
-use crate::order::{self, Sequence};
 
 /// Commits for which a file that left the table is still known: deleted rows' values may be asked for.
 const COMMITS_KEPT: Version = 1000;
@@ -51,7 +52,7 @@ pub struct FileEntry {
 impl FileEntry {
     fn new(add: Add) -> Self {
         let deleted = add.deletion_vector.is_none().then(Arc::default);
-        let (partition, sequences) = (order::file_partition(&add), order::sequence_range(&add));
+        let (partition, sequences) = (order_columns::file_partition(&add), order_columns::sequence_range(&add));
         let num_records = add.num_records();
         let deletion_bytes = deletion_cost(&add);
         Self { add, live: true, deleted, partition, sequences, num_records, deletion_bytes, emptied: false, left_at: 0 }
@@ -190,7 +191,7 @@ impl TableState {
         .await??;
         if let Some(bytes) = log_store.read_commit_entry(state.version).await? {
             state.in_commit_timestamp = timestamp_of(&Commit::parse(&bytes)?);
-            state.anchor = Some(anchor::of(&bytes));
+            state.anchor = Some(entry_fingerprint::of(&bytes));
         }
         Ok(Some((state, sum)))
     }

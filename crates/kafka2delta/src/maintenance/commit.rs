@@ -10,18 +10,18 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::rewrite::{Rewritten, Rewrote};
-use crate::dv::VectorFile;
+use crate::datafile::remove_rows::loose_stats;
+use crate::datafile::split::now_millis;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
 use crate::index::build::{load_vectors, read_keys, row_number, vector_of};
 use crate::log::actions::{Add, Commit, Remove};
-use crate::log::anchor;
 use crate::log::commit::{Attempt, attempt_bytes};
+use crate::log::deletion_vectors::VectorFile;
+use crate::log::entry_fingerprint;
 use crate::log::state::{FileId, TableState};
 use crate::merge::delete_unused;
-use crate::rewrite::loose_stats;
 use crate::table::KeyedTable;
-use crate::write::now_millis;
 
 /// Versions lost to other writers before the step is given up.
 const MAX_ATTEMPTS: usize = 10;
@@ -101,7 +101,7 @@ impl KeyedTable {
             };
             let Some(version) = self.state.as_ref().map(|state| state.version + 1) else { return Ok(None) };
             let bytes = commit.to_bytes()?;
-            let anchor = anchor::of(&bytes);
+            let anchor = entry_fingerprint::of(&bytes);
             match attempt_bytes(&self.log_store, version, bytes, id).await? {
                 Attempt::Won => {
                     self.compacted(version, &commit, rewritten, &step.gone)?;

@@ -9,15 +9,16 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 
+use crate::datafile::order_columns;
+use crate::datafile::order_columns::{PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
+use crate::datafile::split::{file_path, now_millis, writer_properties};
+use crate::datafile::stats::{StatsColumns, Summary};
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::KeyColumns;
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, StringMap};
 use crate::merge::delete_unused;
 use crate::options::Compression;
-use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
-use crate::stats::{StatsColumns, Summary};
-use crate::write::{file_path, now_millis, writer_properties};
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.
 const PART_BYTES: usize = 16 << 20;
@@ -103,7 +104,7 @@ impl Encoder {
             self.writer.flush()?;
         }
         self.summary.add(&rows);
-        order::orders_of(&rows).into_iter().for_each(|order| self.sequences.add(order.sequence));
+        order_columns::orders_of(&rows).into_iter().for_each(|order| self.sequences.add(order.sequence));
         self.rows += rows.num_rows() as u64;
         Ok(())
     }
@@ -267,7 +268,7 @@ impl GroupWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::FileReader;
+    use crate::datafile::read::FileReader;
     use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array};
     use arrow::datatypes::{DataType, Field};
     use futures::TryStreamExt;
@@ -320,7 +321,7 @@ mod tests {
             assert!(stats.contains(&format!(r#""minValues":{{"id":{next}}}"#)), "{stats}");
             assert_eq!(output.add.tags.as_ref().unwrap()[PARTITION_TAG].as_deref(), Some("3"));
             let reader = FileReader::open(&store, &output.add).await.unwrap();
-            assert!(!reader.has_column(order::COLUMNS[0]));
+            assert!(!reader.has_column(order_columns::COLUMNS[0]));
             let read: Vec<RecordBatch> =
                 reader.batches(rows(0, 1).schema()).await.unwrap().try_collect().await.unwrap();
             for batch in read {

@@ -14,12 +14,12 @@ use arrow::datatypes::SchemaRef;
 use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 
+use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::KeyColumns;
 use crate::log::actions::{Add, StringMap};
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
-use crate::stats::StatsColumns;
 use crate::table::KeyedTable;
 
 /// Bytes of a file in one class against the class below.
@@ -264,7 +264,7 @@ mod tests {
         )
         .unwrap();
         (add.path, add.size) = (path.to_owned(), size);
-        add.tags = Some([(crate::order::PARTITION_TAG.to_owned(), Some(tag.to_string()))].into());
+        add.tags = Some([(crate::datafile::order_columns::PARTITION_TAG.to_owned(), Some(tag.to_string()))].into());
         add.deletion_vector = (deleted > 0).then(|| DeletionVectorDescriptor {
             storage_type: "u".into(),
             path_or_inline_dv: path.to_owned(),

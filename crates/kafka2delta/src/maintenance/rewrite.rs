@@ -15,14 +15,15 @@ use object_store::path::Path;
 use roaring::RoaringBitmap;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Position};
+use super::cluster;
+use super::cluster::Position;
 use super::output::{GroupWriter, Output, OutputLayout};
 use super::plan::{CompactionPlan, Group};
-use crate::dv;
+use crate::datafile::order_columns;
+use crate::datafile::read::FileReader;
 use crate::error::{Error, ErrorCode, Result};
+use crate::log::deletion_vectors;
 use crate::merge::delete_unused;
-use crate::order;
-use crate::read::FileReader;
 
 /// Footers and vectors read at the same time.
 const PARALLEL_OPENS: usize = 16;
@@ -154,8 +155,8 @@ impl CompactionPlan {
     ) -> Result<RewrittenGroup> {
         let opened = self.open(group).await?;
         // Sequences are kept where a file has some.
-        let ordered = opened.iter().any(|(reader, _)| reader.has_column(order::COLUMNS[0]));
-        let schema = if ordered { order::with_columns(&self.schema) } else { self.schema.clone() };
+        let ordered = opened.iter().any(|(reader, _)| reader.has_column(order_columns::COLUMNS[0]));
+        let schema = if ordered { order_columns::with_columns(&self.schema) } else { self.schema.clone() };
         let mut sources = Vec::with_capacity(opened.len());
         let mut held: Vec<RecordBatch> = Vec::new();
         let mut base = 0;
@@ -198,7 +199,7 @@ impl CompactionPlan {
                 async move {
                     let deleted = match (deleted, &add.deletion_vector) {
                         (Some(deleted), _) => deleted,
-                        (None, Some(vector)) => Arc::new(dv::read(store.as_ref(), vector).await?),
+                        (None, Some(vector)) => Arc::new(deletion_vectors::read(store.as_ref(), vector).await?),
                         (None, None) => Arc::default(),
                     };
                     let reader = FileReader::open(&store, &add).await?;

@@ -13,14 +13,13 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::task::{Maintenance, properties};
-use crate::dv;
+use crate::datafile::read::path_in_store;
+use crate::datafile::split::now_millis;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
-use crate::log::features;
-use crate::log::listing::{self, LogFileKind};
+use crate::log::listing::LogFileKind;
 use crate::log::state::TableState;
-use crate::read::path_in_store;
-use crate::write::now_millis;
+use crate::log::{deletion_vectors, features, listing};
 
 /// What the protocol has where the table's property does not say: 7 days.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -162,7 +161,7 @@ impl Kept {
     fn keep(&mut self, path: &str, vector: Option<&DeletionVectorDescriptor>) -> Result<()> {
         self.paths.insert(path_in_store(path)?);
         if let Some(vector) = vector
-            && let Some(path) = dv::relative_path(vector)?
+            && let Some(path) = deletion_vectors::relative_path(vector)?
         {
             self.paths.insert(path);
         }

@@ -17,15 +17,15 @@ use uuid::Uuid;
 
 use super::files::Written;
 use super::locate::Located;
+use crate::datafile::read::read_rows;
+use crate::datafile::remove_rows::Deletions;
+use crate::datafile::split::{FileRows, partition_folder, split, writer_properties};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Cdc};
 use crate::log::features::CHANGE_DATA_FEED;
 use crate::log::state::TableState;
 use crate::options::Compression;
-use crate::read::read_rows;
-use crate::rewrite::Deletions;
 use crate::table::KeyedTable;
-use crate::write::{FileRows, partition_folder, split, writer_properties};
 
 /// Columns that a reader of the feed adds to the table's.
 const COLUMNS: [&str; 3] = ["_change_type", "_commit_version", "_commit_timestamp"];

@@ -10,22 +10,23 @@ use super::files::Written;
 use super::locate::Located;
 use super::prepare::Prepared;
 use super::{MergeResult, Offset};
+use crate::change::{deleted_rows, forms};
+use crate::datafile::remove_rows;
+use crate::datafile::remove_rows::{Layout, Taken};
+use crate::datafile::split::now_millis;
 use crate::error::{Error, ErrorCode, Result};
-use crate::forms;
 use crate::index::Place;
 use crate::index::build::{is_live, row_number};
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
 use crate::log::commit::{MERGE_MODE, commit_info};
-use crate::log::features::{self, IN_COMMIT_TIMESTAMPS};
+use crate::log::features;
+use crate::log::features::IN_COMMIT_TIMESTAMPS;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
-use crate::lookback;
 use crate::options::WriteMode;
-use crate::rewrite::{self, Layout, Taken};
+use crate::order::truncate::Floor;
 use crate::schema::to_delta;
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, key_text};
-use crate::truncate::Floor;
-use crate::write::now_millis;
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
 /// leaves 1.7 million tombstones a day, which each checkpoint holds, and 86,400 log entries: with Delta's 7 and 30 days
@@ -41,7 +42,7 @@ impl KeyedTable {
         if self.copy_on_write() || !only_replaced {
             return Ok(None);
         }
-        rewrite::by_vectors(&self.store, state, &located.replaced).await.map(Some)
+        remove_rows::by_vectors(&self.store, state, &located.replaced).await.map(Some)
     }
 
     /// The commit's actions for the state as it is now.
@@ -94,7 +95,7 @@ impl KeyedTable {
             }
             taken = match copies {
                 false if already.is_some() => already.unwrap_or_default(),
-                false => rewrite::by_vectors(&self.store, state, &deletions).await?,
+                false => remove_rows::by_vectors(&self.store, state, &deletions).await?,
                 true => {
                     let layout = Layout {
                         schema: prepared.schema.clone(),
@@ -103,7 +104,7 @@ impl KeyedTable {
                         key: self.key.clone(),
                         stats: self.stats_columns(),
                     };
-                    rewrite::by_copies(&self.store, state, &deletions, &layout).await?
+                    remove_rows::by_copies(&self.store, state, &deletions, &layout).await?
                 }
             };
             let keeps =
@@ -139,7 +140,7 @@ impl KeyedTable {
         result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
         result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
         // First, since they are newer than the same keys' rows in the table: see `lookback`.
-        commit.removes = written.moved_file.iter().map(|file| lookback::moved(&file.add, now)).collect();
+        commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
         commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
@@ -268,7 +269,7 @@ impl KeyedTable {
         for (file, vector) in &taken.vectors {
             state.files[*file as usize].deleted = Some(vector.clone());
         }
-        let copies = rewrite::rewritten_keys(taken);
+        let copies = remove_rows::rewritten_keys(taken);
         for (path, keys) in copies {
             if let Some(file) = state.file_by_path(path) {
                 row_number(keys.len())?;

@@ -11,15 +11,15 @@ use uuid::Uuid;
 use super::files::delete_taken;
 use super::locate::Located;
 use super::{MAX_ATTEMPTS, MergeResult, check_cancelled};
+use crate::datafile::read::read_columns;
+use crate::datafile::remove_rows;
+use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::{load_vectors, row_number, vector_of};
 use crate::log::actions::Commit;
-use crate::log::anchor;
 use crate::log::commit::{Attempt, attempt_bytes};
-use crate::log::features;
 use crate::log::state::FileId;
-use crate::read::read_columns;
-use crate::rewrite::{self, Deletions, Layout, Taken};
+use crate::log::{entry_fingerprint, features};
 use crate::scan::{Filter, files_that_may_hold};
 use crate::table::KeyedTable;
 
@@ -54,7 +54,7 @@ impl KeyedTable {
             let (commit, taken) = self.commit_of_deletions(condition, &deletions, id, &mut result).await?;
             check_cancelled(cancel)?;
             let bytes = commit.to_bytes()?;
-            let anchor = anchor::of(&bytes);
+            let anchor = entry_fingerprint::of(&bytes);
             result.version = version + 1;
             if attempt_bytes(&self.log_store, result.version, bytes, id).await? == Attempt::Lost {
                 delete_taken(self, &taken).await;
@@ -127,7 +127,7 @@ impl KeyedTable {
     ) -> Result<(Commit, Taken)> {
         let state = self.state.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table is gone"))?;
         let mut taken = match self.copy_on_write() {
-            false => rewrite::by_vectors(&self.store, state, deletions).await?,
+            false => remove_rows::by_vectors(&self.store, state, deletions).await?,
             true => {
                 let layout = Layout {
                     schema: self.schema.clone(),
@@ -136,7 +136,7 @@ impl KeyedTable {
                     key: self.key.clone(),
                     stats: self.stats_columns(),
                 };
-                rewrite::by_copies(&self.store, state, deletions, &layout).await?
+                remove_rows::by_copies(&self.store, state, deletions, &layout).await?
             }
         };
         if let Some(mut feed) = self.change_feed(&self.schema)? {

@@ -12,15 +12,15 @@ use tokio::task::JoinHandle;
 use super::locate::Located;
 use super::prepare::{Prepared, complete};
 use super::{Timings, millis};
-use crate::encode::{DataFile, encode};
+use crate::change::deleted_rows::History;
+use crate::change::left_out::{Stored, fill};
+use crate::datafile::encode::{DataFile, encode};
+use crate::datafile::order_columns;
+use crate::datafile::remove_rows::Taken;
+use crate::datafile::split::{FileRows, empty_to_null, split, split_by_size, writer_properties};
 use crate::error::{Error, ErrorCode, Result};
-use crate::fill::{Stored, fill};
-use crate::lookback::History;
 use crate::options::{KeyIndexMode, OnMissingValue};
-use crate::order;
-use crate::rewrite::Taken;
 use crate::table::KeyedTable;
-use crate::write::{FileRows, empty_to_null, split, split_by_size, writer_properties};
 
 /// Data files of the batch, stored but not committed.
 pub(super) struct Written {
@@ -92,7 +92,7 @@ impl KeyedTable {
         self.check_not_null(&complete)?;
         let complete = match collapsed.upsert_orders.is_empty() {
             true => complete,
-            false => order::append(&complete, &collapsed.upsert_orders)?,
+            false => order_columns::append(&complete, &collapsed.upsert_orders)?,
         };
         timings.fetch += millis(clock);
         let kafka: Option<Vec<i32>> =

@@ -4,17 +4,17 @@ use std::cmp::Ordering;
 
 use roaring::RoaringBitmap;
 
-use crate::collapse::Collapsed;
+use crate::change::collapse::Collapsed;
+use crate::datafile::order_columns;
+use crate::datafile::remove_rows::{Deletions, num_records};
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::Place;
 use crate::index::build::{is_live, row_number, vector_of};
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::WriteMode;
-use crate::order;
-use crate::rewrite::{Deletions, num_records};
+use crate::order::truncate::Truncate;
 use crate::table::KeyedTable;
-use crate::truncate::Truncate;
 
 /// Where the keys' rows stand before the batch.
 #[derive(Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl KeyedTable {
     async fn truncated_rows(&self, truncate: &Truncate, file: &FileEntry) -> Result<RoaringBitmap> {
         let partition = file.partition.unwrap_or(truncate.partition);
         let mut rows = RoaringBitmap::new();
-        for (row, order) in order::read(&self.store, &file.add, None).await?.into_iter().enumerate() {
+        for (row, order) in order_columns::read(&self.store, &file.add, None).await?.into_iter().enumerate() {
             if truncate.removes(order, partition) {
                 rows.insert(row_number(row)?);
             }

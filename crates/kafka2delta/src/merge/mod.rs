@@ -1,17 +1,15 @@
 //! Applying a batch: the way of design.md §6, and the commit rules of §5.
 
-mod append;
 mod change_feed;
 mod commit;
 mod delete_where;
 mod files;
 mod locate;
 mod missing;
+mod modes;
 mod prepare;
-mod recall;
 mod repeats;
-mod soft;
-mod versions;
+mod stored_sequences;
 
 use std::time::Instant;
 
@@ -24,16 +22,16 @@ pub(crate) use self::files::delete_unused;
 use self::files::{Written, delete_taken, discard, put};
 use self::locate::Located;
 use self::prepare::Prepared;
-use crate::batch::ChangeBatch;
-use crate::encode::encode;
+use crate::change::batch::ChangeBatch;
+use crate::datafile::encode::encode;
+use crate::datafile::remove_rows::Taken;
+use crate::datafile::split::{split, writer_properties};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::log::anchor;
 use crate::log::commit::{Attempt, attempt, attempt_bytes};
+use crate::log::entry_fingerprint;
 use crate::options::{KeyIndexMode, WriteMode};
-use crate::rewrite::Taken;
 use crate::table::KeyedTable;
-use crate::write::{split, writer_properties};
 
 /// Attempts to commit before giving up.
 const MAX_ATTEMPTS: usize = 30;
@@ -210,7 +208,7 @@ impl KeyedTable {
                 continue;
             }
             let bytes = commit.to_bytes()?;
-            let anchor = anchor::of(&bytes);
+            let anchor = entry_fingerprint::of(&bytes);
             let outcome = attempt_bytes(&self.log_store, version, bytes, id).await?;
             result.timings.commit += millis(&mut clock);
             match outcome {

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::{append, versions};
-use crate::batch::{ChangeBatch, Op};
-use crate::collapse::{Collapsed, Known, collapse};
+use super::modes::{append, scd2};
+use crate::change::batch::{ChangeBatch, Op};
+use crate::change::collapse::{Collapsed, Known, collapse};
+use crate::change::forms;
+use crate::change::forms::{FORMS, Forms};
 use crate::computed::CompiledColumns;
+use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::forms::{self, FORMS, Forms};
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::options::WriteMode;
-use crate::order;
 use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve, evolve_additional};
 use crate::table::KeyedTable;
 
@@ -65,7 +66,7 @@ impl KeyedTable {
         let own = match &self.options.write_mode {
             WriteMode::Upsert => Vec::new(),
             WriteMode::Append => append::own_fields(batch),
-            WriteMode::Scd2(columns) => versions::own_fields(columns),
+            WriteMode::Scd2(columns) => scd2::own_fields(columns),
         };
         if let Some(taken) = own.iter().find(|own| fields.iter().any(|f| f.name().eq_ignore_ascii_case(own.name()))) {
             return Err(Error::new(
@@ -206,7 +207,7 @@ impl KeyedTable {
 
 /// Our own columns of the data files cannot be the table's too.
 fn check_name(name: &str) -> Result<()> {
-    match order::COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    match order_columns::COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         false => Ok(()),
         true => Err(Error::new(
             ErrorCode::ConfigInvalid,

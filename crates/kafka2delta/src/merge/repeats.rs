@@ -7,12 +7,13 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::{HashMap, HashSet};
 
-use crate::batch::ChangeBatch;
+use crate::change::batch::ChangeBatch;
+use crate::datafile::order_columns;
+use crate::datafile::order_columns::Sequence;
+use crate::datafile::read::read_rows;
 use crate::error::Result;
 use crate::index::build::vector_of;
 use crate::log::state::{FileEntry, FileId};
-use crate::order::{self, Sequence};
-use crate::read::read_rows;
 use crate::table::KeyedTable;
 
 /// Begins the names of columns that tell of the change.
@@ -58,7 +59,7 @@ impl KeyedTable {
             let Some(partition) = entry.partition else { continue };
             let gone = vector_of(state, id)?;
             let mut found: BTreeMap<u32, &Vec<usize>> = BTreeMap::new();
-            for (number, order) in (0u32..).zip(order::read(&self.store, &entry.add, None).await?) {
+            for (number, order) in (0u32..).zip(order_columns::read(&self.store, &entry.add, None).await?) {
                 let Some(sequence) = order.sequence.filter(|_| !gone.contains(number)) else { continue };
                 if let Some(rows) = by_sequence.get(&(partition, sequence.epoch, sequence.value)) {
                     found.insert(number, rows);

@@ -23,8 +23,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::plan::{File, Part, Plan};
 use super::predicate::Filter;
+use crate::datafile::read::{StoredFile, batch_rows};
 use crate::error::{Error, ErrorCode, Result};
-use crate::read::{StoredFile, batch_rows};
 
 type Batches = BoxStream<'static, Result<RecordBatch>>;
 

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{Field, Schema};
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use kafka2delta::forms::FORMS;
+use kafka2delta::change::forms::FORMS;
 use kafka2delta::options::MergeMode;
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{ErrorCode, KeyedTable, Result, TableOptions};

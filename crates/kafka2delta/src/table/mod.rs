@@ -1,5 +1,7 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
+pub(crate) mod follow;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,20 +12,20 @@ use hashbrown::HashSet;
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
+use crate::change::left_out::MovedRows;
 use crate::computed::{AdditionalColumn, CompiledColumns};
-use crate::duplicates;
+use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::fill::MovedRows;
 use crate::index::build::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
-use crate::index::{KeyIndex, Limits, Memory};
-use crate::keys::{Fingerprint, KeyHasher};
+use crate::index::{KeyIndex, Limits, duplicate_keys};
+use crate::key::hasher::{Fingerprint, KeyHasher};
 use crate::log::features;
 use crate::log::state::{FileId, TableState};
 use crate::maintenance::CheckpointClock;
 use crate::options::{KeyIndexMode, MergeMode, TableOptions, WriteMode};
+use crate::order::memory::Memory;
+use crate::order::truncate::Floor;
 use crate::schema::{check_not_null, not_null, to_arrow};
-use crate::stats::StatsColumns;
-use crate::truncate::Floor;
 
 /// Table property that keeps what the last truncate holds back, as JSON of [`Floor`].
 pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
@@ -281,7 +283,7 @@ impl KeyedTable {
         }
         match duplicates {
             0 => Ok(()),
-            _ => Err(duplicates::error(&self.store, state, &self.schema, key, duplicates).await),
+            _ => Err(duplicate_keys::error(&self.store, state, &self.schema, key, duplicates).await),
         }
     }
 
@@ -300,7 +302,7 @@ impl KeyedTable {
         let scope = Scope { schema: &self.schema, key, wanted: Some(&wanted) };
         match index_files(&self.store, state, scope, &files, &mut self.index).await?.duplicates {
             0 => Ok(()),
-            count => Err(duplicates::error(&self.store, state, &self.schema, key, count).await),
+            count => Err(duplicate_keys::error(&self.store, state, &self.schema, key, count).await),
         }
     }
 

@@ -11,18 +11,18 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
 
-use crate::dv;
-use crate::encode::{DataFile, encode};
+use super::encode::{DataFile, encode};
+use super::order_columns;
+use super::read::{StoredFile, read_columns};
+use super::split::{FileRows, now_millis, partition_text, writer_properties};
+use super::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::{KeyColumns, vector_of};
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Cdc, Remove, StringMap};
+use crate::log::deletion_vectors;
 use crate::log::state::{FileEntry, FileId, TableState};
 use crate::options::Compression;
-use crate::order;
-use crate::read::{StoredFile, read_columns};
-use crate::stats::StatsColumns;
-use crate::write::{FileRows, now_millis, partition_text, writer_properties};
 
 /// Rows to be taken out, by file.
 pub type Deletions = BTreeMap<FileId, RoaringBitmap>;
@@ -90,7 +90,7 @@ pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deleti
         }
         taken.vectors.push((*id, Arc::new(deleted)));
     }
-    let (descriptors, file) = dv::write(&vectors)?;
+    let (descriptors, file) = deletion_vectors::write(&vectors)?;
     for (add, descriptor) in taken.adds.iter_mut().zip(descriptors) {
         add.deletion_vector = Some(descriptor);
     }
@@ -159,7 +159,7 @@ async fn copy_without(
     deleted: &RoaringBitmap,
     layout: &Layout,
 ) -> Result<Option<(DataFile, Vec<Fingerprint>)>> {
-    let schema = order::with_columns(&layout.schema);
+    let schema = order_columns::with_columns(&layout.schema);
     let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
     let mut kept: Vec<RecordBatch> = Vec::new();
     let mut first = 0u32;
@@ -178,7 +178,7 @@ async fn copy_without(
         return Ok(None);
     }
     let rows = arrow::compute::concat_batches(&schema, &kept)?;
-    let rows = order::without_empty(rows)?;
+    let rows = order_columns::without_empty(rows)?;
     let layout = layout.clone();
     let partition_values = restated(&file.add.partition_values, &rows)?;
     let kafka_partition = file.partition;

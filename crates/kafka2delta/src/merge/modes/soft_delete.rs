@@ -2,22 +2,22 @@
 
 use arrow::array::{RecordBatch, UInt32Array};
 
-use super::change_feed::{ChangeFeed, ChangeType};
-use super::files::with_flags;
-use super::prepare::{Prepared, complete};
-use super::versions::{closed, truncated_at};
-use crate::encode::encode;
+use super::scd2::{closed, truncated_at};
+use crate::datafile::encode::encode;
+use crate::datafile::order_columns;
+use crate::datafile::read::read_rows;
+use crate::datafile::remove_rows::{Deletions, Taken};
+use crate::datafile::split::{split, writer_properties};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::state::TableState;
-use crate::order;
-use crate::read::read_rows;
-use crate::rewrite::{Deletions, Taken};
+use crate::merge::change_feed::{ChangeFeed, ChangeType};
+use crate::merge::files::with_flags;
+use crate::merge::prepare::{Prepared, complete};
 use crate::table::KeyedTable;
-use crate::write::{split, writer_properties};
 
 impl KeyedTable {
     /// Writes truncated rows anew, marked: one file of the table after the other.
-    pub(super) async fn keep_as_deleted(
+    pub(in crate::merge) async fn keep_as_deleted(
         &self,
         state: &TableState,
         truncated: &Deletions,
@@ -27,7 +27,7 @@ impl KeyedTable {
     ) -> Result<()> {
         let key = self.key.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
         let base = prepared.base.schema();
-        let stored = order::with_columns(&base);
+        let stored = order_columns::with_columns(&base);
         let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
         let base_columns: Vec<usize> = (0..base.fields().len()).collect();
         let partition_columns = self.partition_columns();
@@ -47,7 +47,7 @@ impl KeyedTable {
             if let Some(feed) = &mut feed {
                 feed.push(&complete, vec![ChangeType::UpdatePostimage; numbers.len()]).await?;
             }
-            let complete = order::append(&complete, &order::orders_of(&found))?;
+            let complete = order_columns::append(&complete, &order_columns::orders_of(&found))?;
             let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
             for mut group in split(&complete, &partition_columns, Some(&kafka))? {
                 group.kafka_partition = file.partition;

@@ -10,12 +10,12 @@ use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 
-use crate::dv;
+use crate::datafile::read::read_rows;
 use crate::error::{ErrorCode, Result};
 use crate::index::build::{KeyColumns, read_keys};
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
-use crate::read::read_rows;
+use crate::log::deletion_vectors;
 
 /// Commits looked at. The two halves of a key update follow each other at once within a partition.
 const COMMITS: u64 = 32;
@@ -87,7 +87,7 @@ pub async fn deleted_rows(
 impl History<'_> {
     async fn vector(&self, descriptor: Option<&DeletionVectorDescriptor>) -> Result<RoaringBitmap> {
         match descriptor {
-            Some(descriptor) => dv::read(self.store.as_ref(), descriptor).await,
+            Some(descriptor) => deletion_vectors::read(self.store.as_ref(), descriptor).await,
             None => Ok(RoaringBitmap::new()),
         }
     }

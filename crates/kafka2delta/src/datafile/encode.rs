@@ -12,12 +12,13 @@ use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
+use super::order_columns::{PARTITION_TAG, SEQUENCE_TAG};
+use super::split::{FileRows, file_path, now_millis};
+use super::stats::StatsColumns;
+use super::{order_columns, stats};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::options::Compression;
-use crate::order::{self, PARTITION_TAG, SEQUENCE_TAG};
-use crate::stats::{self, StatsColumns};
-use crate::write::{FileRows, file_path, now_millis};
 
 /// Values below which one thread is faster.
 const MIN_VALUES: usize = 50_000;
@@ -59,7 +60,7 @@ pub fn encode(
     if let Some(partition) = file.kafka_partition {
         tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
     }
-    if let Some(range) = order::tag_of(&rows) {
+    if let Some(range) = order_columns::tag_of(&rows) {
         tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
     }
     let add = Add {
@@ -189,7 +190,7 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::writer_properties;
+    use crate::datafile::split::writer_properties;
     use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Int64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use arrow::array::{Array, ListBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field};
 
-use super::prepare::Prepared;
-use crate::batch::ChangeBatch;
-use crate::collapse::Collapsed;
+use crate::change::batch::ChangeBatch;
+use crate::change::collapse::Collapsed;
 use crate::error::Result;
 use crate::index::build::load_vectors;
-use crate::keys::NO_KEY;
+use crate::key::hasher::NO_KEY;
 use crate::log::state::FileId;
+use crate::merge::prepare::Prepared;
 use crate::table::KeyedTable;
 
 /// Column with the names of columns whose value a change left as it was: it is not known here.
-pub(super) const UNCHANGED: &str = "__unchanged";
+pub(in crate::merge) const UNCHANGED: &str = "__unchanged";
 
 /// Columns that a changelog has beside the topic's: [`UNCHANGED`] from the first change on that needs it.
-pub(super) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
+pub(in crate::merge) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
     let leaves = batch.left_out.iter().any(|(_, mask)| mask.true_count() > 0);
     let names = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
     leaves.then(|| Field::new(UNCHANGED, names, true)).into_iter().collect()
@@ -26,7 +26,11 @@ pub(super) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
 
 impl KeyedTable {
     /// All rows of the batch, as they are, but for those that the changelog has already.
-    pub(super) async fn prepare_append(&mut self, batch: &ChangeBatch, prepared: &mut Prepared) -> Result<()> {
+    pub(in crate::merge) async fn prepare_append(
+        &mut self,
+        batch: &ChangeBatch,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
         let rows = batch.num_rows();
         if let Ok(at) = prepared.base.schema_ref().index_of(UNCHANGED) {
             let field = Arc::new(Field::new("element", DataType::Utf8, true));

@@ -9,14 +9,15 @@ use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStore;
 
-use crate::collapse::{Found, Previous, resolve};
+use super::collapse::{Found, Previous, resolve};
+use super::deleted_rows::{History, deleted_rows};
+use crate::datafile::read::read_rows;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::is_live;
-use crate::index::{KeyIndex, Memory, Place};
-use crate::keys::Fingerprint;
+use crate::index::{KeyIndex, Place};
+use crate::key::hasher::Fingerprint;
 use crate::log::state::{FileId, TableState};
-use crate::lookback::{History, deleted_rows};
-use crate::read::read_rows;
+use crate::order::memory::Memory;
 use crate::schema::conform;
 
 /// Bytes of rows kept for keys that were updated before their row was stored.

@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicroseco
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
-use crate::order::is_order_column;
-use crate::write::has_nan;
+use super::order_columns::is_order_column;
+use super::split::has_nan;
 
 /// Columns that get bounds and null counts where the table does not say, as Spark has it.
 const DEFAULT_COLUMNS: usize = 32;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::keys::Fingerprint;
-use crate::order::Order;
+use crate::datafile::order_columns::Order;
+use crate::key::hasher::Fingerprint;
 
 /// What is known of a key's last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,28 +15,29 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, TimestampMicrosecon
 use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
-use super::prepare::Prepared;
-use super::repeats::{Candidate, Changes, Sameness};
-use crate::batch::{ChangeBatch, Op};
-use crate::collapse::Collapsed;
+use crate::change::batch::{ChangeBatch, Op};
+use crate::change::collapse::Collapsed;
+use crate::change::left_out::fill;
+use crate::datafile::order_columns;
+use crate::datafile::order_columns::Order;
+use crate::datafile::read::read_rows;
+use crate::datafile::remove_rows::Deletions;
+use crate::datafile::split::now_millis;
 use crate::error::{Error, ErrorCode, Result};
-use crate::fill::fill;
-use crate::keys::{Fingerprint, NO_KEY};
+use crate::key::hasher::{Fingerprint, NO_KEY};
 use crate::log::state::{FileId, TableState};
+use crate::merge::prepare::Prepared;
+use crate::merge::repeats::{Candidate, Changes, Sameness};
 use crate::options::VersionColumns;
-use crate::order::{self, Order};
-use crate::read::read_rows;
-use crate::rewrite::Deletions;
+use crate::order::truncate::Truncate;
 use crate::table::KeyedTable;
-use crate::truncate::Truncate;
-use crate::write::now_millis;
 
 fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Columns that versions have beside the topic's.
-pub(super) fn own_fields(columns: &VersionColumns) -> Vec<Field> {
+pub(in crate::merge) fn own_fields(columns: &VersionColumns) -> Vec<Field> {
     vec![
         Field::new(&columns.valid_from, time_type(), true),
         Field::new(&columns.valid_to, time_type(), true),
@@ -49,7 +50,7 @@ fn now_micros() -> i64 {
 }
 
 /// When rows ended that a truncate took, in microseconds since 1970.
-pub(super) fn truncated_at(truncates: &[Truncate]) -> i64 {
+pub(in crate::merge) fn truncated_at(truncates: &[Truncate]) -> i64 {
     truncates.iter().find_map(|truncate| truncate.time).unwrap_or_else(now_micros)
 }
 
@@ -59,7 +60,7 @@ fn times(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
 }
 
 /// The rows as versions that ended at `end`, or when they began where that is later.
-pub(super) fn closed(rows: &RecordBatch, columns: &VersionColumns, end: i64) -> Result<RecordBatch> {
+pub(in crate::merge) fn closed(rows: &RecordBatch, columns: &VersionColumns, end: i64) -> Result<RecordBatch> {
     let begins = times(rows, &columns.valid_from);
     let ends = begins.iter().map(|begin| Some(begin.map_or(end, |begin| end.max(begin)))).collect();
     with_times(rows, columns, begins, ends)
@@ -135,7 +136,7 @@ struct StoredRows {
 
 impl KeyedTable {
     /// The batch as versions: those that end and those that begin.
-    pub(super) async fn versions(
+    pub(in crate::merge) async fn versions(
         &self,
         batch: &ChangeBatch,
         keys: &[Fingerprint],
@@ -331,7 +332,7 @@ impl KeyedTable {
                 places.entry(place.file).or_default().push((place.row, key));
             }
         }
-        let read = order::with_columns(base);
+        let read = order_columns::with_columns(base);
         let names: Vec<String> = read.fields().iter().map(|f| f.name().clone()).collect();
         let own: Vec<usize> = (0..base.fields().len()).collect();
         let mut batches = Vec::new();
@@ -344,7 +345,7 @@ impl KeyedTable {
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
             let found = read_rows(&self.store, &entry.add, &read, &names, &numbers).await?;
-            let (orders, begins) = (order::orders_of(&found), times(&found, &columns.valid_from));
+            let (orders, begins) = (order_columns::orders_of(&found), times(&found, &columns.valid_from));
             for (n, (_, key)) in rows.iter().enumerate() {
                 let version = Version {
                     source: (0, count + n),
@@ -362,7 +363,7 @@ impl KeyedTable {
     }
 
     /// Of rows that a truncate takes, those that are current: the others have ended already.
-    pub(super) async fn retain_current(
+    pub(in crate::merge) async fn retain_current(
         &self,
         state: &TableState,
         truncated: &mut Deletions,

@@ -1,14 +1,14 @@
 //! Following the commits of others: what they did is read from the log, what cannot be followed is built anew, and a
 //! table that was replaced is not written to any more (design.md §5).
 
+use super::KeyedTable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::{KeyColumns, Scope, index_files, load_vectors, read_keys};
 use crate::log::actions::Commit;
 use crate::log::state::{FileId, TableState};
-use crate::log::{anchor, features};
+use crate::log::{entry_fingerprint, features};
 use crate::options::KeyIndexMode;
 use crate::schema::{not_null, to_arrow};
-use crate::table::KeyedTable;
 
 impl KeyedTable {
     /// Looks back in the log to our own last commit: a restore since then took rows and left offsets.
@@ -47,7 +47,7 @@ impl KeyedTable {
     /// Looks whether the log still has the version that the state stands for; none where that cannot be told.
     pub(crate) fn anchor_check(&self) -> Option<impl Future<Output = Result<bool>> + use<>> {
         let state = self.state.as_ref()?;
-        Some(anchor::holds(self.store.clone(), state.version, state.anchor?))
+        Some(entry_fingerprint::holds(self.store.clone(), state.version, state.anchor?))
     }
 
     /// Reads the table anew where the log lacks entries that would tell what happened: they were cleaned up, or the
@@ -121,7 +121,7 @@ impl KeyedTable {
                 );
             }
             let applied = state.apply(version, &commit)?;
-            state.anchor = Some(anchor::of(&bytes));
+            state.anchor = Some(entry_fingerprint::of(&bytes));
             touched.extend(applied.added);
             touched.extend(applied.changed);
             if commit.metadata.is_some() || commit.protocol.is_some() {

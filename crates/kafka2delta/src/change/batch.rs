@@ -7,10 +7,10 @@ use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 use std::sync::Arc;
 
+use super::forms;
+use crate::datafile::order_columns::{Order, Sequence};
+use crate::datafile::split::empty_to_null;
 use crate::error::{Error, ErrorCode, Result};
-use crate::forms;
-use crate::order::{Order, Sequence};
-use crate::write::empty_to_null;
 
 /// Names the topic's number of partitions in the stream's metadata.
 const PARTITIONS: &str = "kafka2delta.partitions";

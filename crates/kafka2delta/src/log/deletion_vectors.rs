@@ -10,8 +10,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use roaring::{RoaringBitmap, RoaringTreemap};
 use uuid::Uuid;
 
+use super::actions::DeletionVectorDescriptor;
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::actions::DeletionVectorDescriptor;
 
 const MAGIC: u32 = 1_681_511_377;
 

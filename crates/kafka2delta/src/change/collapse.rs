@@ -5,11 +5,11 @@
 
 use hashbrown::HashTable;
 
-use crate::batch::{ChangeBatch, Op};
-use crate::index::Remembered;
-use crate::keys::{Fingerprint, table_hash};
-use crate::order::Order;
-use crate::truncate::{Floor, Truncate};
+use super::batch::{ChangeBatch, Op};
+use crate::datafile::order_columns::Order;
+use crate::key::hasher::{Fingerprint, table_hash};
+use crate::order::memory::Remembered;
+use crate::order::truncate::{Floor, Truncate};
 
 /// Where the values come from that a change leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,7 +314,7 @@ pub fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::Sequence;
+    use crate::datafile::order_columns::Sequence;
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;

@@ -11,11 +11,10 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use uuid::Uuid;
 
+use super::{order_columns, stats};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::StringMap;
 use crate::options::Compression;
-use crate::order;
-use crate::stats;
 
 /// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
 const SPARK_VERSION: &str = "3.5.0";
@@ -173,11 +172,11 @@ pub fn writer_properties(compression: Compression) -> WriterProperties {
         Compression::Zstd => Codec::ZSTD(Default::default()),
     };
     let mut builder = WriterProperties::builder();
-    for name in order::COLUMNS {
+    for name in order_columns::COLUMNS {
         builder = builder.set_column_statistics_enabled(name.into(), EnabledStatistics::None);
     }
     // Neighbours' sequences differ little; the epoch is mostly one.
-    for name in &order::COLUMNS[1..] {
+    for name in &order_columns::COLUMNS[1..] {
         builder = builder
             .set_column_dictionary_enabled((*name).into(), false)
             .set_column_encoding((*name).into(), Encoding::DELTA_BINARY_PACKED);

@@ -15,9 +15,9 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 
+use super::read::read_columns;
 use crate::error::Result;
 use crate::log::actions::Add;
-use crate::read::read_columns;
 
 /// The source's position of a streamed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use crate::batch::{ChangeBatch, Op};
+use crate::change::batch::{ChangeBatch, Op};
+use crate::datafile::order_columns;
 use crate::error::Result;
-use crate::index::Remembered;
-use crate::keys::Fingerprint;
+use crate::key::hasher::Fingerprint;
 use crate::log::state::FileId;
-use crate::order;
+use crate::order::memory::Remembered;
 use crate::table::KeyedTable;
 
 impl KeyedTable {
@@ -47,7 +47,7 @@ impl KeyedTable {
             rows.dedup();
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-            let orders = order::read(&self.store, &entry.add, Some(&numbers)).await?;
+            let orders = order_columns::read(&self.store, &entry.add, Some(&numbers)).await?;
             // A file that another writer made anew has no order.
             let partition = entry.partition.unwrap_or(-1);
             recalled.extend(

@@ -1,0 +1,3 @@
+//! Keys: which columns they have, and their values as 128 bits.
+
+pub mod hasher;

@@ -1,0 +1,4 @@
+//! The order of changes that came through different Kafka partitions.
+
+pub mod memory;
+pub mod truncate;
