@@ -5,7 +5,7 @@ mod dto;
 mod error;
 mod maintenance;
 mod outcome;
-mod reads;
+pub mod reads;
 
 use std::collections::HashMap;
 use std::sync::Arc;

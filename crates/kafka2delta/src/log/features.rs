@@ -9,7 +9,11 @@ use super::state::TableState;
 use crate::error::{Error, ErrorCode, Result};
 
 /// Reader features that our reading and writing honours.
-const READER_FEATURES: &[&str] = &["deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
+///
+/// delta-rs's Python package 1.6 lists `variantType` whenever it sets a property of a table with deletion vectors: it is
+/// allowed as long as no column is a variant.
+const READER_FEATURES: &[&str] =
+    &["deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "variantType"];
 
 /// Writer features that we honour, whether the table uses them or merely lists them.
 const WRITER_FEATURES: &[&str] = &[
@@ -22,6 +26,7 @@ const WRITER_FEATURES: &[&str] = &[
     "changeDataFeed",
     "inCommitTimestamp",
     "invariants",
+    "variantType",
 ];
 
 /// Writer features that are allowed as long as the table does not use them, each with a look in [`check_writable`].
@@ -131,6 +136,9 @@ pub fn check_writable(state: &TableState) -> Result<()> {
                 field.name()
             )));
         }
+        if holds_variant(field.data_type()) {
+            return Err(unsupported(format!("column '{}' is a variant, which is not written", field.name())));
+        }
         if let Some((key, rule)) = COLUMN_RULES.iter().find(|(key, _)| has_metadata(field, key)) {
             return Err(unsupported(format!(
                 "column '{}' has {rule} ({key}), which is not kept here: drop it, or write to another table",
@@ -152,6 +160,17 @@ fn nested_not_null(data_type: &DataType) -> Option<String> {
         DataType::Array(array) => below("element", array.element_type()),
         DataType::Map(map) => below("key", map.key_type()).or_else(|| below("value", map.value_type())),
         _ => None,
+    }
+}
+
+/// Whether a type is a variant, or a part of it.
+fn holds_variant(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Variant(_) => true,
+        DataType::Struct(parts) => parts.fields().any(|part| holds_variant(part.data_type())),
+        DataType::Array(array) => holds_variant(array.element_type()),
+        DataType::Map(map) => holds_variant(map.key_type()) || holds_variant(map.value_type()),
+        _ => false,
     }
 }
 

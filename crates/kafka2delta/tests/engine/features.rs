@@ -88,6 +88,11 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
         fields.push(field("nested", inner, true, json!({})));
         (legacy(1, 2), json!({}), fields, message)
     };
+    let variant = |data_type: Value| {
+        let mut fields = fields();
+        fields.push(field("loose", data_type, true, json!({})));
+        (features(&["variantType"], &["variantType"]), json!({}), fields, "column 'loose' is a variant")
+    };
     let mapped = |mode: &str, message| {
         let mut fields = fields();
         for (n, field) in (1..).zip(&mut fields) {
@@ -126,7 +131,8 @@ fn refused() -> Vec<(Value, Value, Vec<Value>, &'static str)> {
         nested(nested_rule, "'nested' has an invariant"),
         property(features(&["typeWidening"], &["typeWidening"]), "x", "y", "typeWidening"),
         property(features(&[], &["collations"]), "x", "y", "collations"),
-        property(features(&["variantType"], &["variantType"]), "x", "y", "variantType"),
+        variant(json!("variant")),
+        variant(json!({"type": "array", "elementType": "variant", "containsNull": true})),
         property(legacy(4, 8), "x", "y", "version 4"),
     ]
 }

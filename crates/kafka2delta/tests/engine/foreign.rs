@@ -133,16 +133,7 @@ impl Others<'_> {
             }
             7 => {
                 let days = format!("interval {} days", rng.random_range(9..99));
-                let version = delta_rs::set_property(uri, "delta.logRetentionDuration", &days).await;
-                // Version 1.6.6 of the wheel lists this feature with each property, and the engine refuses it.
-                edit_log(Path::new(uri), version, |line| {
-                    for list in ["readerFeatures", "writerFeatures"] {
-                        let features = line.get_mut("protocol").and_then(|protocol| protocol.get_mut(list));
-                        if let Some(features) = features.and_then(Value::as_array_mut) {
-                            features.retain(|feature| feature != "variantType");
-                        }
-                    }
-                });
+                delta_rs::set_property(uri, "delta.logRetentionDuration", &days).await;
                 "SET TBLPROPERTIES".into()
             }
             8 => {
