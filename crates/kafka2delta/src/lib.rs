@@ -27,6 +27,6 @@ mod temporary;
 
 pub use error::{Error, ErrorCode, Result};
 pub use maintenance::{CompactOptions, CompactResult};
-pub use merge::{MergeResult, Offset};
+pub use merge::result::{MergeResult, Offset};
 pub use options::TableOptions;
 pub use table::{KeyedTable, TableInfo};

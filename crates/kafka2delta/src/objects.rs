@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::error::Result;
-use crate::table::open_log_store_at;
+use crate::log::store::open_log_store_at;
 
 /// Names of the files right in a folder below a URI, in no order; none where there is no such folder.
 pub async fn list(uri: &str, storage_options: HashMap<String, String>, folder: &str) -> Result<Vec<String>> {

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use super::forms;
-use crate::datafile::order_columns::{Order, Sequence};
-use crate::datafile::split::empty_to_null;
+use crate::datafile::partition_values::empty_to_null;
 use crate::error::{Error, ErrorCode, Result};
+use crate::order::sequence::{Order, Sequence};
 
 /// Names the topic's number of partitions in the stream's metadata.
 const PARTITIONS: &str = "kafka2delta.partitions";

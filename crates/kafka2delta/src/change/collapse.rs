@@ -6,9 +6,9 @@
 use hashbrown::HashTable;
 
 use super::batch::{ChangeBatch, Op};
-use crate::datafile::order_columns::Order;
 use crate::key::hasher::{Fingerprint, table_hash};
 use crate::order::memory::Remembered;
+use crate::order::sequence::Order;
 use crate::order::truncate::{Floor, Truncate};
 
 /// Where the values come from that a change leaves out.
@@ -314,7 +314,7 @@ pub fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datafile::order_columns::Sequence;
+    use crate::order::sequence::Sequence;
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;

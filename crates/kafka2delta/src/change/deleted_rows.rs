@@ -12,7 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::datafile::read::read_rows;
 use crate::error::{ErrorCode, Result};
-use crate::index::build::{KeyColumns, read_keys};
+use crate::index::build::read_keys;
+use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
 use crate::log::deletion_vectors;

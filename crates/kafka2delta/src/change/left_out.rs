@@ -13,10 +13,11 @@ use super::collapse::{Found, Previous, resolve};
 use super::deleted_rows::{History, deleted_rows};
 use crate::datafile::read::read_rows;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::is_live;
-use crate::index::{KeyIndex, Place};
+use crate::index::KeyIndex;
 use crate::key::hasher::Fingerprint;
-use crate::log::state::{FileId, TableState};
+use crate::log::files::{FileId, Place};
+use crate::log::liveness::is_live;
+use crate::log::state::TableState;
 use crate::order::memory::Memory;
 use crate::schema::conform;
 

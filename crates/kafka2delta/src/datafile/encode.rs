@@ -12,12 +12,14 @@ use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
-use super::order_columns::{PARTITION_TAG, SEQUENCE_TAG};
-use super::split::{FileRows, file_path, now_millis};
+use super::paths::file_path;
+use super::split::FileRows;
 use super::stats::StatsColumns;
 use super::{order_columns, stats};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
+use crate::log::clock::now_millis;
+use crate::log::tags::{PARTITION_TAG, SEQUENCE_TAG};
 use crate::options::Compression;
 
 /// Values below which one thread is faster.
@@ -190,7 +192,7 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datafile::split::writer_properties;
+    use crate::datafile::parquet_properties::writer_properties;
     use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Int64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;

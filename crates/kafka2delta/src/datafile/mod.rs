@@ -2,6 +2,9 @@
 
 pub mod encode;
 pub mod order_columns;
+pub mod parquet_properties;
+pub mod partition_values;
+pub mod paths;
 pub mod read;
 pub mod remove_rows;
 pub mod split;

@@ -17,6 +17,7 @@ use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, Pa
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
+use super::paths::store_path;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::schema::conform;
@@ -25,23 +26,6 @@ use crate::schema::conform;
 const BATCH_ROWS: usize = 64 * 1024;
 /// Bytes that a batch aims at, as they are encoded in the file.
 const BATCH_BYTES: i64 = 16 << 20;
-
-/// Path of a data file in the table's store. The log's path is percent-encoded.
-pub fn store_path(add: &Add) -> Result<Path> {
-    path_in_store(&add.path)
-}
-
-/// The same, of a path of the log.
-pub fn path_in_store(path: &str) -> Result<Path> {
-    if path.contains("://") || path.starts_with('/') {
-        return Err(Error::new(
-            ErrorCode::TableUnsupported,
-            format!("the table names a file outside its folder ({path}): a shallow clone is not written to"),
-        ));
-    }
-    Path::from_url_path(path)
-        .map_err(|e| Error::with_source(ErrorCode::TableCorrupt, format!("'{path}' is no path of a file"), e))
-}
 
 /// A data file in an object store, as Parquet's reader wants it.
 #[derive(Debug, Clone)]

@@ -13,15 +13,20 @@ use serde_json::value::RawValue;
 
 use super::encode::{DataFile, encode};
 use super::order_columns;
+use super::parquet_properties::writer_properties;
+use super::partition_values::partition_text;
 use super::read::{StoredFile, read_columns};
-use super::split::{FileRows, now_millis, partition_text, writer_properties};
+use super::split::FileRows;
 use super::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{KeyColumns, vector_of};
+use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Cdc, Remove, StringMap};
+use crate::log::clock::now_millis;
 use crate::log::deletion_vectors;
-use crate::log::state::{FileEntry, FileId, TableState};
+use crate::log::files::{FileEntry, FileId};
+use crate::log::liveness::vector_of;
+use crate::log::state::TableState;
 use crate::options::Compression;
 
 /// Rows to be taken out, by file.

@@ -1,23 +1,12 @@
-//! Data files: Parquet with statistics, one for each partition value.
+//! Which rows of a batch go into which data file: one for each partition value and Kafka partition.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::nullif;
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
-use object_store::path::Path;
-use parquet::basic::{Compression as Codec, Encoding};
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use uuid::Uuid;
 
-use super::{order_columns, stats};
+use super::partition_values::partition_text;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::StringMap;
-use crate::options::Compression;
-
-/// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
-const SPARK_VERSION: &str = "3.5.0";
 
 /// Rows of a batch that go into one file.
 #[derive(Debug)]
@@ -106,153 +95,11 @@ pub fn split_by_size(files: Vec<FileRows>, batch: &RecordBatch, target: u64) -> 
     out
 }
 
-/// A partition value as text, by the protocol's rules; null and the empty text are null.
-pub(crate) fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
-    if column.is_null(row) {
-        return Ok(None);
-    }
-    let text = match column.data_type() {
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            return Err(Error::new(ErrorCode::ConfigInvalid, "a table cannot be partitioned by a binary column"));
-        }
-        nested if nested.is_nested() => {
-            return Err(Error::new(ErrorCode::ConfigInvalid, "a table cannot be partitioned by a nested column"));
-        }
-        DataType::Timestamp(_, _) => {
-            let micros = arrow::compute::cast(
-                &column.slice(row, 1),
-                &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None),
-            )?;
-            let value = micros.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0);
-            chrono::DateTime::from_timestamp_micros(value)
-                .ok_or_else(|| Error::new(ErrorCode::BatchInvalid, "a partition's timestamp is out of range"))?
-                .format("%Y-%m-%d %H:%M:%S%.6f")
-                .to_string()
-        }
-        _ => arrow::util::display::array_value_to_string(column, row)?,
-    };
-    Ok((!text.is_empty()).then_some(text))
-}
-
-/// The rows with null for each empty text in a partition column, which Delta reads back as null; and the columns that had
-/// some. Keys and values are compared as the table will hold them.
-pub fn empty_to_null(rows: &RecordBatch, partition_columns: &[String]) -> Result<(RecordBatch, Vec<String>)> {
-    let mut columns = rows.columns().to_vec();
-    let mut found = Vec::new();
-    for (column, field) in columns.iter_mut().zip(rows.schema_ref().fields()) {
-        if partition_columns.contains(field.name())
-            && let Some(changed) = without_empty_texts(column)?
-        {
-            found.push(field.name().clone());
-            *column = changed;
-        }
-    }
-    if found.is_empty() {
-        return Ok((rows.clone(), found));
-    }
-    Ok((RecordBatch::try_new(rows.schema(), columns)?, found))
-}
-
-/// The texts with null for each empty one; none where there is no empty one.
-fn without_empty_texts(column: &ArrayRef) -> Result<Option<ArrayRef>> {
-    let is_empty = |text: Option<&str>| Some(text == Some(""));
-    let empty: BooleanArray = match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().iter().map(is_empty).collect(),
-        DataType::LargeUtf8 => column.as_string::<i64>().iter().map(is_empty).collect(),
-        DataType::Utf8View => column.as_string_view().iter().map(is_empty).collect(),
-        _ => return Ok(None),
-    };
-    Ok(if empty.true_count() > 0 { Some(nullif(column, &empty)?) } else { None })
-}
-
-/// Settings of the Parquet writer.
-pub fn writer_properties(compression: Compression) -> WriterProperties {
-    let codec = match compression {
-        Compression::Snappy => Codec::SNAPPY,
-        Compression::Zstd => Codec::ZSTD(Default::default()),
-    };
-    let mut builder = WriterProperties::builder();
-    for name in order_columns::COLUMNS {
-        builder = builder.set_column_statistics_enabled(name.into(), EnabledStatistics::None);
-    }
-    // Neighbours' sequences differ little; the epoch is mostly one.
-    for name in &order_columns::COLUMNS[1..] {
-        builder = builder
-            .set_column_dictionary_enabled((*name).into(), false)
-            .set_column_encoding((*name).into(), Encoding::DELTA_BINARY_PACKED);
-    }
-    builder
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_created_by(concat!("kafka2delta ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(Some(vec![KeyValue::new(
-            "org.apache.spark.version".to_owned(),
-            SPARK_VERSION.to_owned(),
-        )]))
-        .set_compression(codec)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_statistics_truncate_length(Some(stats::MAX_TEXT))
-        .build()
-}
-
-/// Milliseconds since 1970.
-pub fn now_millis() -> i64 {
-    chrono::Utc::now().timestamp_millis()
-}
-
-/// Bytes that a folder's name may have where file systems end names at 255.
-const MAX_FOLDER: usize = 200;
-/// Folder of files whose partition values are not told by folders. Polars takes the values from the path and not from
-/// the log: it refuses this one, where it would read nulls without it. Named by percent-encoded values, as others write
-/// them, it would miss the files' deletion vectors and read deleted rows.
-const VALUES_IN_LOG: &str = "partition_values_in_log=1";
-
-/// What stands for null in a folder's name.
-const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
-
-/// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
-pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
-    let suffix = match compression {
-        Compression::Snappy => "snappy",
-        Compression::Zstd => "zstd",
-    };
-    let name = format!("part-00000-{}-c000.{suffix}.parquet", Uuid::new_v4());
-    match partition_folder(partition_values) {
-        Some(folder) => Path::from(format!("{folder}/{name}")),
-        None => Path::from(name),
-    }
-}
-
-/// The folder of partition values, as `year=2024/month=5`; none where there are none.
-pub(crate) fn partition_folder(partition_values: &StringMap) -> Option<String> {
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    let folders: Option<Vec<String>> = partition_values
-        .iter()
-        .map(|(name, value)| {
-            // A text of this name would be taken for null by those who look at the folders.
-            let is_clear = value.as_deref() != Some(NULL_FOLDER);
-            let value = value.as_deref().unwrap_or(NULL_FOLDER);
-            let folder = format!("{name}={value}");
-            (is_clear && plain(name) && plain(value) && folder.len() <= MAX_FOLDER).then_some(folder)
-        })
-        .collect();
-    let folder = folders.map_or_else(|| VALUES_IN_LOG.to_owned(), |folders| folders.join("/"));
-    (!folder.is_empty()).then_some(folder)
-}
-
-/// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.
-pub fn has_nan(column: &ArrayRef) -> bool {
-    match column.data_type() {
-        DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
-        DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::{Int32Array, StringArray};
-    use arrow::datatypes::{Field, Schema};
+    use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
 
     fn batch() -> RecordBatch {
@@ -277,18 +124,5 @@ mod tests {
         let files = split_by_size(files, &batch(), 30);
         assert!(files.len() > 1);
         assert_eq!(files.iter().flat_map(|f| f.rows.clone()).collect::<Vec<_>>(), (0..6).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn paths_are_plain_ascii() {
-        let path_of = |value: Option<&str>| {
-            let values = StringMap::from([("p".to_owned(), value.map(str::to_owned))]);
-            file_path(&values, Compression::Snappy).to_string()
-        };
-        assert!(path_of(Some("2024-01.5")).starts_with("p=2024-01.5/part-"));
-        assert!(path_of(None).starts_with("p=__HIVE_DEFAULT_PARTITION__/part-"));
-        for odd in ["ü", "%", "a/b", "a b", "", "__HIVE_DEFAULT_PARTITION__", &"x".repeat(250)] {
-            assert!(path_of(Some(odd)).starts_with("partition_values_in_log=1/part-"), "{odd}");
-        }
     }
 }

@@ -5,12 +5,11 @@
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::order_columns::is_order_column;
-use super::split::has_nan;
 
 /// Columns that get bounds and null counts where the table does not say, as Spark has it.
 const DEFAULT_COLUMNS: usize = 32;
@@ -192,6 +191,15 @@ fn to_text(array: &ArrayRef, row: usize, is_max: bool) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// Whether a float column has a NaN: its bounds would mislead readers, who order NaN in different ways.
+pub fn has_nan(column: &ArrayRef) -> bool {
+    match column.data_type() {
+        DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
+        DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -2,83 +2,25 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use hashbrown::HashSet;
 use object_store::ObjectStore;
-use roaring::RoaringBitmap;
 use serde::Deserialize;
 
-use super::{KeyIndex, Place};
+use super::KeyIndex;
 use crate::datafile::read::read_columns;
-use crate::error::{Error, ErrorCode, Result};
-use crate::key::hasher::{Fingerprint, KeyHasher, NO_KEY, is_exact};
+use crate::error::Result;
+use crate::key::columns::{KeyColumns, of_current};
+use crate::key::hasher::{Fingerprint, is_exact};
 use crate::log::actions::Add;
-use crate::log::deletion_vectors;
-use crate::log::state::{FileEntry, FileId, TableState};
+use crate::log::files::{FileEntry, FileId, Place};
+use crate::log::liveness::{is_live, row_number, vector_of};
+use crate::log::state::TableState;
 
 /// Files read at the same time.
 const PARALLEL_FILES: usize = 4;
-
-/// Reads the deletion vectors of these files that the state does not have yet.
-pub async fn load_vectors(store: &Arc<dyn ObjectStore>, state: &mut TableState, files: &[FileId]) -> Result<()> {
-    let wanted: Vec<_> = files
-        .iter()
-        .filter(|id| state.files[**id as usize].deleted.is_none())
-        .filter_map(|id| Some((*id, state.files[*id as usize].add.deletion_vector.clone()?)))
-        .collect();
-    // Boxed futures of owned things: closures over references are not Send in general.
-    let reads: Vec<BoxFuture<'static, Result<_>>> = wanted
-        .into_iter()
-        .map(|(id, descriptor)| {
-            let store = store.clone();
-            async move { deletion_vectors::read(store.as_ref(), &descriptor).await.map(|rows| (id, rows)) }.boxed()
-        })
-        .collect();
-    let mut vectors = futures::stream::iter(reads).buffer_unordered(16);
-    while let Some(vector) = vectors.next().await {
-        let (id, rows) = vector?;
-        state.files[id as usize].deleted = Some(Arc::new(rows));
-    }
-    Ok(())
-}
-
-/// What is needed to read keys.
-#[derive(Debug, Clone)]
-pub struct KeyColumns {
-    /// Names, in the key's order.
-    pub names: Vec<String>,
-    /// For the table's types.
-    pub hasher: Arc<KeyHasher>,
-    /// Where rows are versions: the column that says which is the current one. The others have no key.
-    pub current: Option<String>,
-}
-
-impl KeyColumns {
-    /// The keys of rows that have the key's columns.
-    pub fn fingerprints(&self, rows: &RecordBatch) -> Result<Vec<Fingerprint>> {
-        let column = |name: &String| {
-            let column = rows.column_by_name(name).cloned();
-            column.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the key column '{name}' is gone")))
-        };
-        let keys = self.hasher.fingerprints(&self.names.iter().map(column).collect::<Result<Vec<_>>>()?)?;
-        Ok(of_current(keys, self.current.as_ref().and_then(|name| rows.column_by_name(name))))
-    }
-}
-
-/// The keys without those of versions that are not the current one.
-fn of_current(mut keys: Vec<Fingerprint>, current: Option<&ArrayRef>) -> Vec<Fingerprint> {
-    if let Some(current) = current.and_then(|column| column.as_boolean_opt()) {
-        for (row, key) in keys.iter_mut().enumerate() {
-            if current.is_valid(row) && !current.value(row) {
-                *key = NO_KEY;
-            }
-        }
-    }
-    keys
-}
 
 /// The keys of a file's rows, deleted ones included.
 pub(crate) async fn read_keys(
@@ -169,22 +111,6 @@ pub async fn index_files(
     Ok(indexed)
 }
 
-/// Which places hold rows, at one version.
-#[derive(Debug)]
-pub struct Liveness(Vec<Option<Arc<RoaringBitmap>>>);
-
-impl Liveness {
-    /// At the state's version.
-    pub fn of(state: &TableState) -> Self {
-        Self(state.files.iter().map(|f| f.live.then(|| f.deleted.clone().unwrap_or_default())).collect())
-    }
-
-    /// Whether a place holds a row.
-    pub fn is_live(&self, place: Place) -> bool {
-        self.0.get(place.file as usize).and_then(Option::as_ref).is_some_and(|deleted| !deleted.contains(place.row))
-    }
-}
-
 /// Whether a file may hold one of the keys, by its statistics. Keys that fingerprints do not hold may be anywhere.
 pub fn may_hold(file: &FileEntry, key: &KeyColumns, wanted: &HashSet<Fingerprint>) -> bool {
     #[derive(Deserialize)]
@@ -202,23 +128,4 @@ pub fn may_hold(file: &FileEntry, key: &KeyColumns, wanted: &HashSet<Fingerprint
     let Some(Bounds { min_values, max_values }) = bounds else { return true };
     let (Some(min), Some(max)) = (bound(min_values), bound(max_values)) else { return true };
     wanted.iter().any(|key| !is_exact(key) || (min..=max).contains(&(key[0] as i64)))
-}
-
-/// Rows that a file's deletion vector deletes.
-pub fn vector_of(state: &TableState, file: FileId) -> Result<&RoaringBitmap> {
-    state.files[file as usize]
-        .deleted
-        .as_deref()
-        .ok_or_else(|| Error::new(ErrorCode::Internal, "a deletion vector was not read before it was asked for"))
-}
-
-/// Whether a place holds a row of the table at the state's version.
-pub fn is_live(state: &TableState, place: Place) -> bool {
-    let file = &state.files[place.file as usize];
-    file.live && !file.deleted.as_ref().is_some_and(|deleted| deleted.contains(place.row))
-}
-
-/// A row's number, which Delta bounds by what a deletion vector can name.
-pub fn row_number(row: usize) -> Result<u32> {
-    u32::try_from(row).map_err(|_| Error::new(ErrorCode::TableUnsupported, "a data file has more than 2^32 rows"))
 }

@@ -7,11 +7,14 @@ use arrow::util::display::array_value_to_string;
 use hashbrown::HashSet;
 use object_store::ObjectStore;
 
-use super::build::{KeyColumns, read_keys, vector_of};
+use super::build::read_keys;
 use crate::datafile::read::read_rows;
 use crate::error::{Error, ErrorCode, Result};
+use crate::key::columns::KeyColumns;
 use crate::key::hasher::{Fingerprint, table_hash};
-use crate::log::state::{FileId, TableState};
+use crate::log::files::FileId;
+use crate::log::liveness::vector_of;
+use crate::log::state::TableState;
 
 /// Keys held while one with two rows is looked for.
 const KEYS_AT_ONCE: u64 = 2 << 20;

@@ -5,7 +5,7 @@
 
 pub mod build;
 pub mod duplicate_keys;
-mod run;
+pub(crate) mod run;
 pub(crate) mod saved;
 mod slots;
 
@@ -19,7 +19,7 @@ use self::run::{Entry, Run, RunWriter, Width, merge};
 use self::slots::Slots;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY, index_hash, is_exact};
-use crate::log::state::FileId;
+use crate::log::files::{FileId, Place};
 
 /// Runs from which on all are joined into one.
 const MAX_RUNS: usize = 6;
@@ -27,15 +27,6 @@ const MAX_RUNS: usize = 6;
 const TWO_THREADS: usize = 10_000;
 /// Says in memory that a key of a run is forgotten.
 const GONE: u64 = u64::MAX - 1;
-
-/// Where a row stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The data file.
-    pub file: FileId,
-    /// Number of the row in the file, from 0.
-    pub row: u32,
-}
 
 impl Place {
     fn to_bits(self) -> u64 {
@@ -110,7 +101,7 @@ pub struct KeyIndex {
     runs: Vec<Arc<Run>>,
     /// Places in the runs of the keys that were asked for.
     staged: HashMap<Fingerprint, u64>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     /// Whether the disk refused: then memory has to do.
     disk_failed: bool,
 }

@@ -300,7 +300,7 @@ pub struct Commit {
 
 impl Commit {
     /// Reads a commit file: one JSON object a line.
-    pub fn parse(bytes: &[u8]) -> crate::Result<Self> {
+    pub fn parse(bytes: &[u8]) -> crate::error::Result<Self> {
         let mut commit = Self::default();
         for line in bytes.split(|b| *b == b'\n') {
             if line.iter().all(u8::is_ascii_whitespace) {
@@ -323,9 +323,9 @@ impl Commit {
     }
 
     /// The bytes of the commit file. The commit info comes first, as Spark writes it.
-    pub fn to_bytes(&self) -> crate::Result<bytes::Bytes> {
+    pub fn to_bytes(&self) -> crate::error::Result<bytes::Bytes> {
         let mut out = Vec::with_capacity(512 * (1 + self.adds.len() + self.removes.len()));
-        let mut line = |line: &Line| -> crate::Result<()> {
+        let mut line = |line: &Line| -> crate::error::Result<()> {
             serde_json::to_writer(&mut out, line)?;
             out.push(b'\n');
             Ok(())

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::actions::{Commit, CommitInfo};
+use super::clock::now_millis;
 use crate::error::{Error, ErrorCode, Result};
-use crate::table::ENGINE_INFO;
 
+/// What our commits say of themselves; others' commits are told by it.
+pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
 /// Parameter of our merges in the log: `merge-on-read`, or `copy-on-write` where rows move to new files.
 pub const MERGE_MODE: &str = "mergeMode";
 
@@ -52,7 +54,7 @@ pub fn commit_info(id: Uuid, metrics: &[(&str, u64)]) -> CommitInfo {
     let metrics: serde_json::Map<String, Value> =
         metrics.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.to_string()))).collect();
     let mut info = CommitInfo::new();
-    info.insert("timestamp".into(), json!(crate::datafile::split::now_millis()));
+    info.insert("timestamp".into(), json!(now_millis()));
     info.insert("operation".into(), json!("MERGE"));
     info.insert("operationParameters".into(), json!({}));
     info.insert("isolationLevel".into(), json!("Serializable"));

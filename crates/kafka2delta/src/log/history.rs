@@ -8,8 +8,8 @@ use futures::{FutureExt, StreamExt};
 
 use super::actions::{CommitInfo, Line};
 use super::listing::newest_version;
+use super::store::open_log_store_at;
 use crate::error::{Error, ErrorCode, Result};
-use crate::table::open_log_store_at;
 
 /// Commits read at the same time.
 const PARALLEL_READS: usize = 16;

@@ -1,7 +1,6 @@
 //! Our own state of the table, kept across commits: nothing lists or replays the log on the way of a commit.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 use delta_kernel::actions::get_all_actions_schema;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
@@ -13,107 +12,17 @@ use roaring::RoaringBitmap;
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Remove, Txn};
 use super::commit::MERGE_MODE;
 use super::entry_fingerprint;
-use super::files::Files;
-use crate::datafile::order_columns;
-use crate::datafile::order_columns::Sequence;
+use super::files::{FileEntry, FileId, Files};
 use crate::error::Result;
 
 /// Commits for which a file that left the table is still known: deleted rows' values may be asked for.
 const COMMITS_KEPT: Version = 1000;
-/// Bytes of a remove and an add in the log beyond their paths and statistics.
-const LOG_ENTRY_BYTES: u64 = 600;
-
-/// Number of a file in our state; never given twice while the table is open.
-pub type FileId = u32;
-
-/// A data file that we know, live or not.
-#[derive(Debug, Clone)]
-pub struct FileEntry {
-    /// Its add action, as the log has it.
-    pub add: Add,
-    /// Whether it belongs to the table at our version.
-    pub live: bool,
-    /// Rows that its deletion vector deletes; none where the vector was not read yet.
-    pub deleted: Option<Arc<RoaringBitmap>>,
-    /// The Kafka partition that its rows came through, where that is known.
-    pub partition: Option<i32>,
-    /// Lowest and highest sequence, where all its rows have one.
-    pub sequences: Option<(Sequence, Sequence)>,
-    /// Rows by the statistics, deleted ones included.
-    pub num_records: Option<u64>,
-    /// Bytes that deletions cost since the file was written, as far as we saw: vectors and log entries.
-    pub deletion_bytes: u64,
-    /// Whether it left the table since none of its rows was left: they were deleted, or replaced in other files.
-    pub emptied: bool,
-    /// Version that took it out of the table.
-    left_at: Version,
-}
-
-impl FileEntry {
-    fn new(add: Add) -> Self {
-        let deleted = add.deletion_vector.is_none().then(Arc::default);
-        let (partition, sequences) = (order_columns::file_partition(&add), order_columns::sequence_range(&add));
-        let num_records = add.num_records();
-        let deletion_bytes = deletion_cost(&add);
-        Self { add, live: true, deleted, partition, sequences, num_records, deletion_bytes, emptied: false, left_at: 0 }
-    }
-
-    /// What stands for a file that left long ago: no row of it can be read.
-    pub(super) fn forgotten() -> Self {
-        Self {
-            add: Add {
-                path: String::new(),
-                partition_values: Default::default(),
-                size: 0,
-                modification_time: 0,
-                data_change: false,
-                stats: None,
-                tags: None,
-                deletion_vector: None,
-                base_row_id: None,
-                default_row_commit_version: None,
-                clustering_provider: None,
-            },
-            live: false,
-            deleted: Some(Arc::default()),
-            partition: None,
-            sequences: None,
-            num_records: Some(0),
-            deletion_bytes: 0,
-            emptied: false,
-            left_at: 0,
-        }
-    }
-
-    /// Whether nothing is known of the file any more: it left the table long ago.
-    pub fn is_forgotten(&self) -> bool {
-        self.add.path.is_empty()
-    }
-
-    /// Rows that its deletion vector deletes.
-    pub fn num_deleted(&self) -> u64 {
-        self.add.deletion_vector.as_ref().map_or(0, |dv| u64::try_from(dv.cardinality).unwrap_or(0))
-    }
-
-    /// Rows that are not deleted, by the statistics.
-    pub fn num_live_rows(&self) -> Option<u64> {
-        self.num_records?.checked_sub(self.num_deleted())
-    }
-}
 
 /// Whether a commit moves no rows: a file that leaves with it has none left. Only our own merges tell.
 fn takes_rows_alone(commit: &Commit) -> bool {
     let merge_mode = || commit.info.as_ref()?.get("operationParameters")?.get(MERGE_MODE)?.as_str();
     let ours = commit.info_str("engineInfo").is_some_and(|engine| engine.starts_with("kafka2delta/"));
     ours && merge_mode() == Some("merge-on-read")
-}
-
-/// Bytes that the file's present vector cost: its data, and the remove and add that brought it.
-fn deletion_cost(add: &Add) -> u64 {
-    add.deletion_vector.as_ref().map_or(0, |vector| {
-        let texts = 2 * add.path.len() + add.stats.as_ref().map_or(0, String::len);
-        u64::try_from(vector.size_in_bytes).unwrap_or(0) + texts as u64 + LOG_ENTRY_BYTES
-    })
 }
 
 /// The table at one version.
@@ -174,7 +83,7 @@ impl TableState {
             return Ok(None);
         }
         let engine = log_store.engine(None);
-        let root = crate::table::root_url(log_store);
+        let root = crate::log::store::root_url(log_store);
         let (mut state, sum) = tokio::task::spawn_blocking(move || -> Result<(Self, T)> {
             let snapshot = Snapshot::builder_for(root).build(engine.as_ref())?;
             let mut state = Self::of(&snapshot)?;
@@ -386,6 +295,7 @@ fn timestamp_of(commit: &Commit) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::log::actions::{DeletionVectorDescriptor, Format};
+    use crate::log::files::LOG_ENTRY_BYTES;
 
     fn add(path: &str, dv: Option<i64>) -> Add {
         Add {

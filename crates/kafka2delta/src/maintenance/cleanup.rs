@@ -6,8 +6,8 @@ use std::time::Duration;
 use object_store::path::Path;
 
 use super::task::{Maintenance, properties};
-use crate::datafile::split::now_millis;
 use crate::error::Result;
+use crate::log::clock::now_millis;
 use crate::log::listing;
 use crate::log::listing::{LogFile, LogFileKind};
 use crate::log::state::TableState;

@@ -11,16 +11,17 @@ use uuid::Uuid;
 
 use super::rewrite::{Rewritten, Rewrote};
 use crate::datafile::remove_rows::loose_stats;
-use crate::datafile::split::now_millis;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::Place;
-use crate::index::build::{load_vectors, read_keys, row_number, vector_of};
+use crate::index::build::read_keys;
 use crate::log::actions::{Add, Commit, Remove};
+use crate::log::clock::now_millis;
 use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::deletion_vectors::VectorFile;
 use crate::log::entry_fingerprint;
-use crate::log::state::{FileId, TableState};
-use crate::merge::delete_unused;
+use crate::log::files::{FileId, Place};
+use crate::log::liveness::{load_vectors, row_number, vector_of};
+use crate::log::state::TableState;
+use crate::log::store::delete_unused;
 use crate::table::KeyedTable;
 
 /// Versions lost to other writers before the step is given up.

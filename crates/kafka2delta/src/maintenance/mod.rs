@@ -18,8 +18,7 @@ mod rewrite;
 mod task;
 mod vacuum;
 
-pub(crate) use checkpoint::CheckpointClock;
-pub use checkpoint::CheckpointResult;
+pub use crate::table::checkpoint_clock::CheckpointResult;
 pub use commit::CompactResult;
 pub use plan::{CompactOptions, CompactionPlan};
 pub use rewrite::Rewritten;

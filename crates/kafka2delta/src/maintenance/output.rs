@@ -10,14 +10,16 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 
 use crate::datafile::order_columns;
-use crate::datafile::order_columns::{PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
-use crate::datafile::split::{file_path, now_millis, writer_properties};
+use crate::datafile::parquet_properties::writer_properties;
+use crate::datafile::paths::file_path;
 use crate::datafile::stats::{StatsColumns, Summary};
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::KeyColumns;
+use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, StringMap};
-use crate::merge::delete_unused;
+use crate::log::clock::now_millis;
+use crate::log::store::delete_unused;
+use crate::log::tags::{PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
 use crate::options::Compression;
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.

@@ -16,9 +16,10 @@ use roaring::RoaringBitmap;
 
 use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::KeyColumns;
+use crate::key::columns::KeyColumns;
 use crate::log::actions::{Add, StringMap};
-use crate::log::state::{FileEntry, FileId, TableState};
+use crate::log::files::{FileEntry, FileId};
+use crate::log::state::TableState;
 use crate::options::Compression;
 use crate::table::KeyedTable;
 
@@ -264,7 +265,7 @@ mod tests {
         )
         .unwrap();
         (add.path, add.size) = (path.to_owned(), size);
-        add.tags = Some([(crate::datafile::order_columns::PARTITION_TAG.to_owned(), Some(tag.to_string()))].into());
+        add.tags = Some([(crate::log::tags::PARTITION_TAG.to_owned(), Some(tag.to_string()))].into());
         add.deletion_vector = (deleted > 0).then(|| DeletionVectorDescriptor {
             storage_type: "u".into(),
             path_or_inline_dv: path.to_owned(),

@@ -23,7 +23,7 @@ use crate::datafile::order_columns;
 use crate::datafile::read::FileReader;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::deletion_vectors;
-use crate::merge::delete_unused;
+use crate::log::store::delete_unused;
 
 /// Footers and vectors read at the same time.
 const PARALLEL_OPENS: usize = 16;

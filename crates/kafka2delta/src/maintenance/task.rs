@@ -22,7 +22,7 @@ pub struct Maintenance {
 
 impl Maintenance {
     pub(super) fn uri(&self) -> String {
-        crate::table::root_url(&self.log_store).to_string()
+        crate::log::store::root_url(&self.log_store).to_string()
     }
 }
 

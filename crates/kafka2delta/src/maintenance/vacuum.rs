@@ -13,10 +13,10 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::task::{Maintenance, properties};
-use crate::datafile::read::path_in_store;
-use crate::datafile::split::now_millis;
+use crate::datafile::paths::path_in_store;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
+use crate::log::clock::now_millis;
 use crate::log::listing::LogFileKind;
 use crate::log::state::TableState;
 use crate::log::{deletion_vectors, features, listing};

@@ -17,9 +17,11 @@ use uuid::Uuid;
 
 use super::files::Written;
 use super::locate::Located;
+use crate::datafile::parquet_properties::writer_properties;
+use crate::datafile::paths::partition_folder;
 use crate::datafile::read::read_rows;
 use crate::datafile::remove_rows::Deletions;
-use crate::datafile::split::{FileRows, partition_folder, split, writer_properties};
+use crate::datafile::split::{FileRows, split};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Cdc};
 use crate::log::features::CHANGE_DATA_FEED;

@@ -10,15 +10,15 @@ use uuid::Uuid;
 
 use super::files::delete_taken;
 use super::locate::Located;
-use super::{MAX_ATTEMPTS, MergeResult, check_cancelled};
+use super::result::{MAX_ATTEMPTS, MergeResult, check_cancelled};
 use crate::datafile::read::read_columns;
 use crate::datafile::remove_rows;
 use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{load_vectors, row_number, vector_of};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt_bytes};
-use crate::log::state::FileId;
+use crate::log::files::FileId;
+use crate::log::liveness::{load_vectors, row_number, vector_of};
 use crate::log::{entry_fingerprint, features};
 use crate::scan::{Filter, files_that_may_hold};
 use crate::table::KeyedTable;

@@ -10,15 +10,18 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::task::JoinHandle;
 
 use super::locate::Located;
-use super::prepare::{Prepared, complete};
-use super::{Timings, millis};
+use super::prepared::{Prepared, complete};
+use super::result::{Timings, millis};
 use crate::change::deleted_rows::History;
 use crate::change::left_out::{Stored, fill};
 use crate::datafile::encode::{DataFile, encode};
 use crate::datafile::order_columns;
+use crate::datafile::parquet_properties::writer_properties;
+use crate::datafile::partition_values::empty_to_null;
 use crate::datafile::remove_rows::Taken;
-use crate::datafile::split::{FileRows, empty_to_null, split, split_by_size, writer_properties};
+use crate::datafile::split::{FileRows, split, split_by_size};
 use crate::error::{Error, ErrorCode, Result};
+use crate::log::store::delete_unused;
 use crate::options::{KeyIndexMode, OnMissingValue};
 use crate::table::KeyedTable;
 
@@ -187,13 +190,4 @@ pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
     let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone());
     let files = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
     delete_unused(&table.store, files).await;
-}
-
-/// Removes files that no commit names; what cannot be removed is left to vacuum.
-pub(crate) async fn delete_unused(store: &Arc<dyn ObjectStore>, files: Vec<Path>) {
-    for path in files {
-        if let Err(error) = store.delete(&path).await {
-            tracing::debug!(%error, %path, "an unused file is left to vacuum");
-        }
-    }
 }

@@ -8,7 +8,9 @@ mod locate;
 mod missing;
 mod modes;
 mod prepare;
+mod prepared;
 mod repeats;
+pub(crate) mod result;
 mod stored_sequences;
 
 use std::time::Instant;
@@ -18,95 +20,21 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(crate) use self::files::delete_unused;
 use self::files::{Written, delete_taken, discard, put};
 use self::locate::Located;
-use self::prepare::Prepared;
+use self::prepared::Prepared;
 use crate::change::batch::ChangeBatch;
 use crate::datafile::encode::encode;
+use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::remove_rows::Taken;
-use crate::datafile::split::{split, writer_properties};
+use crate::datafile::split::split;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt, attempt_bytes};
 use crate::log::entry_fingerprint;
+use crate::merge::result::{MAX_ATTEMPTS, MergeResult, Offset, check_cancelled, millis};
 use crate::options::{KeyIndexMode, WriteMode};
 use crate::table::KeyedTable;
-
-/// Attempts to commit before giving up.
-const MAX_ATTEMPTS: usize = 30;
-
-/// A Kafka partition's progress, committed with its rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offset {
-    /// `<queryName>:<topic>:<partition>`
-    pub app_id: String,
-    /// What must be stored now; none for nothing.
-    pub expected: Option<i64>,
-    /// The last offset scanned.
-    pub last: i64,
-    /// Whether `last` may be below what is stored: the topic was made anew, or it is no offset but a time.
-    pub may_fall: bool,
-}
-
-/// Milliseconds of each step.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timings {
-    /// Parsing and keeping the last change per key.
-    pub collapse: f64,
-    /// Finding rows in the index, and building it the first time.
-    pub locate: f64,
-    /// Left-out values and additional columns.
-    pub fetch: f64,
-    /// Data files and deletion vectors.
-    pub write: f64,
-    /// The log.
-    pub commit: f64,
-    /// All of it.
-    pub total: f64,
-}
-
-/// What a merge did.
-#[derive(Debug, Clone, Default)]
-pub struct MergeResult {
-    /// The commit's version.
-    pub version: u64,
-    /// Rows written.
-    pub upserted: u64,
-    /// Of them, with keys that the table did not have.
-    pub inserted: u64,
-    /// Of them, with keys that it had.
-    pub updated: u64,
-    /// Rows deleted.
-    pub deleted: u64,
-    /// Changes dropped since a newer one, of another partition, is known, and of histories those that they hold already.
-    pub dropped_stale: u64,
-    /// Left-out values that were nowhere to be found.
-    pub missing_values: u64,
-    /// Files written.
-    pub files_added: u64,
-    /// Files that left the table.
-    pub files_removed: u64,
-    /// Files of which rows were taken.
-    pub files_touched: u64,
-    /// Bytes of files and vectors.
-    pub bytes_written: u64,
-    /// Columns, and nested fields by their paths, that are new.
-    pub added_columns: Vec<String>,
-    /// Those whose type grew: the table was rewritten.
-    pub widened_columns: Vec<String>,
-    /// What the user should know, each said once as long as the table is open.
-    pub notes: Vec<String>,
-    /// See [`Timings`].
-    pub timings: Timings,
-}
-
-fn millis(since: &mut Instant) -> f64 {
-    let now = Instant::now();
-    let elapsed = now.duration_since(*since).as_secs_f64() * 1e3;
-    *since = now;
-    elapsed
-}
 
 impl KeyedTable {
     /// Applies a batch of changes and commits it with the offsets, once. `batch` is an Arrow IPC stream; without one
@@ -295,12 +223,5 @@ impl KeyedTable {
             }
         }
         Ok(())
-    }
-}
-
-fn check_cancelled(cancel: &CancellationToken) -> Result<()> {
-    match cancel.is_cancelled() {
-        true => Err(Error::new(ErrorCode::Cancelled, "the merge was cancelled before it was committed")),
-        false => Ok(()),
     }
 }

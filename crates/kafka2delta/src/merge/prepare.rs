@@ -2,41 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::modes::{append, scd2};
+use super::prepared::Prepared;
 use crate::change::batch::{ChangeBatch, Op};
 use crate::change::collapse::{Collapsed, Known, collapse};
 use crate::change::forms;
-use crate::change::forms::{FORMS, Forms};
+use crate::change::forms::FORMS;
 use crate::computed::CompiledColumns;
 use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 use crate::options::WriteMode;
-use crate::schema::{Evolved, SchemaEvolution, conform, conform_batch, evolve, evolve_additional};
+use crate::schema::{Evolved, SchemaEvolution, conform_batch, evolve, evolve_additional};
 use crate::table::KeyedTable;
-
-/// A batch made ready for the table's schema.
-pub(super) struct Prepared {
-    /// The table's schema with this batch, and without it the same where nothing is new.
-    pub(super) schema: SchemaRef,
-    /// The table's schema when this was made ready.
-    pub(super) based_on: SchemaRef,
-    pub(super) added_columns: Vec<String>,
-    pub(super) widened_columns: Vec<String>,
-    pub(super) compiled: Arc<CompiledColumns>,
-    /// The batch in the table's types, without additional columns.
-    pub(super) base: RecordBatch,
-    /// What the types of the batch's columns do not tell.
-    pub(super) forms: Forms,
-    pub(super) left_out: Vec<(String, BooleanArray)>,
-    pub(super) partitions: Option<Vec<i32>>,
-    pub(super) collapsed: Collapsed,
-    /// Left-out values that were nowhere to be found when `base` was made.
-    pub(super) missing: u64,
-}
 
 impl KeyedTable {
     pub(super) async fn prepare(&mut self, batch: &ChangeBatch, primary_key: &[String]) -> Result<Prepared> {
@@ -214,19 +195,4 @@ fn check_name(name: &str) -> Result<()> {
             format!("the column '{name}' has a name that kafka2delta keeps for itself: rename it (renameColumns)"),
         )),
     }
-}
-
-/// The rows in the table's layout, additional columns computed.
-pub(super) fn complete(rows: &RecordBatch, schema: &SchemaRef, compiled: &CompiledColumns) -> Result<RecordBatch> {
-    let mut additional = compiled.evaluate(rows)?;
-    let columns: Result<Vec<ArrayRef>> = schema
-        .fields()
-        .iter()
-        .map(|field| match additional.remove(field.name()).or_else(|| rows.column_by_name(field.name()).cloned()) {
-            Some(column) => conform(&column, field.data_type()),
-            None => Ok(arrow::array::new_null_array(field.data_type(), rows.num_rows())),
-        })
-        .collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), columns?, &options)?)
 }

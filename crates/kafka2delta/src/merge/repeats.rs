@@ -9,11 +9,11 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::change::batch::ChangeBatch;
 use crate::datafile::order_columns;
-use crate::datafile::order_columns::Sequence;
 use crate::datafile::read::read_rows;
 use crate::error::Result;
-use crate::index::build::vector_of;
-use crate::log::state::{FileEntry, FileId};
+use crate::log::files::{FileEntry, FileId};
+use crate::log::liveness::vector_of;
+use crate::order::sequence::Sequence;
 use crate::table::KeyedTable;
 
 /// Begins the names of columns that tell of the change.

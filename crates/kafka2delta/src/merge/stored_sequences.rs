@@ -8,7 +8,7 @@ use crate::change::batch::{ChangeBatch, Op};
 use crate::datafile::order_columns;
 use crate::error::Result;
 use crate::key::hasher::Fingerprint;
-use crate::log::state::FileId;
+use crate::log::files::FileId;
 use crate::order::memory::Remembered;
 use crate::table::KeyedTable;
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::datafile::order_columns::Order;
+use super::sequence::Order;
 use crate::key::hasher::Fingerprint;
 
 /// What is known of a key's last change.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::datafile::order_columns::Order;
+use super::sequence::Order;
 
 /// A truncate of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Floor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datafile::order_columns::Sequence;
+    use crate::order::sequence::Sequence;
 
     fn at(position: Option<u64>, time: i64) -> Order {
         let sequence = position.map(|position| Sequence { epoch: 1, value: [position, 0, 0] });

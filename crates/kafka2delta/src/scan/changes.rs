@@ -13,11 +13,12 @@ use delta_kernel::table_changes::scan::TableChangesScan;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
-use super::plan::{no_table, plain};
+use super::columns::plain;
+use super::plan::no_table;
 use super::{Batches, WAITING_BATCHES};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::features::CHANGE_DATA_FEED;
-use crate::table::{open_log_store_at, root_url};
+use crate::log::store::{open_log_store_at, root_url};
 
 /// Begins to read what the versions `from` to `to` (inclusive; none: to the newest one) changed. Beside the table's
 /// columns there are `_change_type` (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version` and

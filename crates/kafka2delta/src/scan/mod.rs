@@ -5,11 +5,13 @@
 //! [`changes`] reads the change data feed.
 
 pub mod changes;
+mod columns;
 mod file;
+mod options;
 mod plan;
 mod predicate;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
+pub use self::options::{AsOf, ScanOptions};
 use self::plan::Plan;
 pub(crate) use self::plan::files_that_may_hold;
 pub(crate) use self::predicate::Filter;
@@ -27,32 +30,6 @@ use crate::error::{Error, Result};
 const MIN_PARALLEL_FILES: usize = 4;
 /// Batches that wait to be taken.
 const WAITING_BATCHES: usize = 2;
-
-/// Which version of a table is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AsOf {
-    /// The newest one.
-    Newest,
-    /// The one with this number.
-    Version(u64),
-    /// The newest one that was committed by then, in milliseconds since 1970.
-    Timestamp(i64),
-}
-
-/// What is read.
-#[derive(Debug, Clone)]
-pub struct ScanOptions {
-    /// Path or URL of the table.
-    pub uri: String,
-    /// Options of its store.
-    pub storage_options: HashMap<String, String>,
-    /// Names of columns, in the order of the result; none for all of them.
-    pub columns: Option<Vec<String>>,
-    /// A condition on the rows, in Spark SQL.
-    pub condition: Option<String>,
-    /// The version that is read.
-    pub as_of: AsOf,
-}
 
 /// Batches of a result as they are read, in no certain order. At most one batch for each reader and
 /// [`WAITING_BATCHES`] more are in memory. Dropping this stops the readers.

@@ -9,16 +9,17 @@ use delta_kernel::expressions::ExpressionRef;
 use delta_kernel::history_manager::{HistoryCommitType, latest_version_as_of};
 use delta_kernel::scan::ScanBuilder;
 use delta_kernel::scan::state::{DvInfo, ScanFile};
-use delta_kernel::schema::{SchemaRef as KernelSchema, StructField, StructType};
+use delta_kernel::schema::SchemaRef as KernelSchema;
 use delta_kernel::{Engine, PredicateRef, Snapshot, SnapshotRef};
 use deltalake::logstore::LogStoreRef;
 use object_store::ObjectStore;
 use url::Url;
 
+use super::columns::{plain, selected};
+use super::options::{AsOf, ScanOptions};
 use super::predicate::Filter;
-use super::{AsOf, ScanOptions};
 use crate::error::{Error, ErrorCode, Result};
-use crate::table::{open_log_store_at, root_url};
+use crate::log::store::{open_log_store_at, root_url};
 
 /// Some columns of all files.
 pub(super) struct Part {
@@ -144,37 +145,6 @@ pub(crate) async fn files_that_may_hold(
     .await?
 }
 
-/// The columns of these names, in their order.
-pub(super) fn selected(table: &StructType, names: &[String]) -> Result<KernelSchema> {
-    let mut fields = Vec::with_capacity(names.len());
-    for name in names {
-        fields.push(find(table, name)?.clone());
-    }
-    if fields.is_empty() {
-        return Err(Error::new(ErrorCode::ConfigInvalid, "a scan without columns: name at least one"));
-    }
-    Ok(Arc::new(StructType::try_new(fields)?))
-}
-
-/// The column of a name: the same one, or the only one that is the same but for its case, as in Spark.
-pub(super) fn find<'a>(table: &'a StructType, name: &str) -> Result<&'a StructField> {
-    if let Some(field) = table.field(name) {
-        return Ok(field);
-    }
-    let mut found = table.fields().filter(|field| field.name().to_lowercase() == name.to_lowercase());
-    match (found.next(), found.next()) {
-        (Some(field), None) => Ok(field),
-        (Some(_), Some(_)) => {
-            Err(Error::new(ErrorCode::ExpressionInvalid, format!("several columns are called '{name}'")))
-        }
-        (None, _) => {
-            let names: Vec<&str> = table.fields().map(|field| field.name().as_str()).collect();
-            let message = format!("the table has no column '{name}'; its columns are {}", names.join(", "));
-            Err(Error::new(ErrorCode::ExpressionInvalid, message))
-        }
-    }
-}
-
 /// Some columns, and the files that hold them.
 fn part(
     snapshot: &SnapshotRef,
@@ -190,12 +160,6 @@ fn part(
     let logical = scan.logical_schema().clone();
     let schema: Schema = logical.as_ref().try_into_arrow()?;
     Ok((Part { physical: scan.physical_schema().clone(), logical, schema: plain(&schema) }, files))
-}
-
-/// Columns without the metadata of the Delta schema.
-pub(super) fn plain(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(HashMap::new()));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 impl TryFrom<ScanFile> for File {

@@ -10,7 +10,7 @@ use delta_kernel::expressions::{ColumnName, Expression, Predicate, PredicateRef,
 use delta_kernel::schema::{SchemaRef as KernelSchema, StructField};
 use spark_expr::{Comparison, CompiledCondition, Condition, Shape};
 
-use super::plan::{plain, selected};
+use super::columns::{plain, selected};
 use crate::error::{Error, ErrorCode, Result};
 
 /// A condition, compiled for one table.

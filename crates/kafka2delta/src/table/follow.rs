@@ -3,9 +3,13 @@
 
 use super::KeyedTable;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{KeyColumns, Scope, index_files, load_vectors, read_keys};
+use crate::index::build::{Scope, index_files, read_keys};
+use crate::key::columns::KeyColumns;
 use crate::log::actions::Commit;
-use crate::log::state::{FileId, TableState};
+use crate::log::files::FileId;
+use crate::log::liveness::load_vectors;
+use crate::log::replacement::replacement;
+use crate::log::state::TableState;
 use crate::log::{entry_fingerprint, features};
 use crate::options::KeyIndexMode;
 use crate::schema::{not_null, to_arrow};
@@ -165,26 +169,5 @@ impl KeyedTable {
             keys.extend(read_keys(self.store.clone(), add, self.schema.clone(), key.clone()).await?);
         }
         self.index.stage(keys.into_iter()).await
-    }
-}
-
-/// How a commit replaces the table as a whole, if it does.
-pub(crate) fn replacement(commit: &Commit) -> Option<&'static str> {
-    let parameter = |name: &str| {
-        let parameters = commit.info.as_ref()?.get("operationParameters")?.as_object()?;
-        parameters.get(name)?.as_str().map(|v| v.trim_matches('"').to_ascii_lowercase())
-    };
-    match commit.info_str("operation")?.to_ascii_uppercase().as_str() {
-        "RESTORE" => Some("RESTORE"),
-        "WRITE"
-            if parameter("mode").as_deref() == Some("overwrite")
-                && parameter("predicate").is_none_or(|p| p == "[]" || p.is_empty()) =>
-        {
-            Some("full overwrite")
-        }
-        operation if operation.starts_with("CREATE OR REPLACE") || operation.starts_with("REPLACE TABLE") => {
-            Some("replacement of the table")
-        }
-        _ => None,
     }
 }

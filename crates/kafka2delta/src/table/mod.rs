@@ -1,27 +1,33 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
-pub(crate) mod follow;
+pub(crate) mod checkpoint_clock;
+mod follow;
+mod index_store;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use deltalake::logstore::LogStoreRef;
 use hashbrown::HashSet;
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
+use self::checkpoint_clock::CheckpointClock;
 use crate::change::left_out::MovedRows;
 use crate::computed::{AdditionalColumn, CompiledColumns};
 use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{KeyColumns, Liveness, Scope, index_files, load_vectors, may_hold};
+use crate::index::build::{Scope, index_files, may_hold};
 use crate::index::{KeyIndex, Limits, duplicate_keys};
+use crate::key::columns::KeyColumns;
 use crate::key::hasher::{Fingerprint, KeyHasher};
 use crate::log::features;
-use crate::log::state::{FileId, TableState};
-use crate::maintenance::CheckpointClock;
+use crate::log::files::FileId;
+use crate::log::liveness::{Liveness, load_vectors};
+use crate::log::state::TableState;
+use crate::log::store::{open_log_store_at, root_url};
 use crate::options::{KeyIndexMode, MergeMode, TableOptions, WriteMode};
 use crate::order::memory::Memory;
 use crate::order::truncate::Floor;
@@ -33,8 +39,6 @@ pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
 pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
 /// Table property that tells the [`WriteMode`] where it is another one than upsert.
 pub const WRITE_MODE_PROPERTY: &str = "kafka2delta.writeMode";
-/// What our commits say of themselves; others' commits are told by it.
-pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));
 
 /// Files read between two looks at the index's memory.
 const FILES_AT_ONCE: usize = 16;
@@ -126,7 +130,7 @@ impl KeyedTable {
     pub async fn open(options: TableOptions) -> Result<Self> {
         let additional =
             options.additional_columns.iter().map(|sql| AdditionalColumn::parse(sql)).collect::<Result<_>>()?;
-        let log_store = open_log_store(&options)?;
+        let log_store = open_log_store_at(&options.uri, &options.storage_options)?;
         let store = log_store.object_store(None);
         let mut table = Self {
             memory: Memory::new(options.remembered_keys),
@@ -394,35 +398,4 @@ fn index_limits(options: &TableOptions) -> Limits {
 /// The text of [`KEY_PROPERTY`].
 pub(crate) fn key_text(names: &[String]) -> String {
     serde_json::Value::from(names).to_string()
-}
-
-/// The log store of a path or URL.
-pub(crate) fn open_log_store(options: &TableOptions) -> Result<LogStoreRef> {
-    open_log_store_at(&options.uri, &options.storage_options)
-}
-
-pub(crate) fn open_log_store_at(
-    uri: &str,
-    storage_options: &std::collections::HashMap<String, String>,
-) -> Result<LogStoreRef> {
-    deltalake::aws::register_handlers(None);
-    #[cfg(feature = "gcs")]
-    deltalake::gcp::register_handlers(None);
-    #[cfg(feature = "azure")]
-    deltalake::azure::register_handlers(None);
-    let unusable = |e: deltalake::DeltaTableError| {
-        Error::with_source(ErrorCode::StorageDenied, format!("'{uri}' cannot be used as the path of a table"), e)
-    };
-    let url = deltalake::ensure_table_uri(uri).map_err(unusable)?;
-    let config = StorageConfig::parse_options(storage_options.clone()).map_err(unusable)?;
-    logstore_for(&url, config).map_err(unusable)
-}
-
-/// The table's URL, with a slash at its end.
-pub(crate) fn root_url(log_store: &LogStoreRef) -> url::Url {
-    let mut url = log_store.config().location().clone();
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    url
 }

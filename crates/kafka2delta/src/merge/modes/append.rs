@@ -8,10 +8,10 @@ use arrow::datatypes::{DataType, Field};
 use crate::change::batch::ChangeBatch;
 use crate::change::collapse::Collapsed;
 use crate::error::Result;
-use crate::index::build::load_vectors;
 use crate::key::hasher::NO_KEY;
-use crate::log::state::FileId;
-use crate::merge::prepare::Prepared;
+use crate::log::files::FileId;
+use crate::log::liveness::load_vectors;
+use crate::merge::prepared::Prepared;
 use crate::table::KeyedTable;
 
 /// Column with the names of columns whose value a change left as it was: it is not known here.

@@ -5,14 +5,15 @@ use arrow::array::{RecordBatch, UInt32Array};
 use super::scd2::{closed, truncated_at};
 use crate::datafile::encode::encode;
 use crate::datafile::order_columns;
+use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::read::read_rows;
 use crate::datafile::remove_rows::{Deletions, Taken};
-use crate::datafile::split::{split, writer_properties};
+use crate::datafile::split::split;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::state::TableState;
 use crate::merge::change_feed::{ChangeFeed, ChangeType};
 use crate::merge::files::with_flags;
-use crate::merge::prepare::{Prepared, complete};
+use crate::merge::prepared::{Prepared, complete};
 use crate::table::KeyedTable;
 
 impl KeyedTable {

@@ -1,0 +1,51 @@
+//! A batch made ready for the table's schema, and its rows with the additional columns.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+
+use crate::change::collapse::Collapsed;
+use crate::change::forms::Forms;
+use crate::computed::CompiledColumns;
+use crate::error::Result;
+use crate::schema::conform;
+
+/// A batch made ready for the table's schema.
+pub(in crate::merge) struct Prepared {
+    /// The table's schema with this batch, and without it the same where nothing is new.
+    pub(in crate::merge) schema: SchemaRef,
+    /// The table's schema when this was made ready.
+    pub(in crate::merge) based_on: SchemaRef,
+    pub(in crate::merge) added_columns: Vec<String>,
+    pub(in crate::merge) widened_columns: Vec<String>,
+    pub(in crate::merge) compiled: Arc<CompiledColumns>,
+    /// The batch in the table's types, without additional columns.
+    pub(in crate::merge) base: RecordBatch,
+    /// What the types of the batch's columns do not tell.
+    pub(in crate::merge) forms: Forms,
+    pub(in crate::merge) left_out: Vec<(String, BooleanArray)>,
+    pub(in crate::merge) partitions: Option<Vec<i32>>,
+    pub(in crate::merge) collapsed: Collapsed,
+    /// Left-out values that were nowhere to be found when `base` was made.
+    pub(in crate::merge) missing: u64,
+}
+
+/// The rows in the table's layout, additional columns computed.
+pub(in crate::merge) fn complete(
+    rows: &RecordBatch,
+    schema: &SchemaRef,
+    compiled: &CompiledColumns,
+) -> Result<RecordBatch> {
+    let mut additional = compiled.evaluate(rows)?;
+    let columns: Result<Vec<ArrayRef>> = schema
+        .fields()
+        .iter()
+        .map(|field| match additional.remove(field.name()).or_else(|| rows.column_by_name(field.name()).cloned()) {
+            Some(column) => conform(&column, field.data_type()),
+            None => Ok(arrow::array::new_null_array(field.data_type(), rows.num_rows())),
+        })
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns?, &options)?)
+}

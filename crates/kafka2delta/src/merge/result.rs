@@ -1,0 +1,89 @@
+//! What a merge is given and gives back beside its rows.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// Attempts to commit before giving up.
+pub(super) const MAX_ATTEMPTS: usize = 30;
+
+/// A Kafka partition's progress, committed with its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offset {
+    /// `<queryName>:<topic>:<partition>`
+    pub app_id: String,
+    /// What must be stored now; none for nothing.
+    pub expected: Option<i64>,
+    /// The last offset scanned.
+    pub last: i64,
+    /// Whether `last` may be below what is stored: the topic was made anew, or it is no offset but a time.
+    pub may_fall: bool,
+}
+
+/// Milliseconds of each step.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Parsing and keeping the last change per key.
+    pub collapse: f64,
+    /// Finding rows in the index, and building it the first time.
+    pub locate: f64,
+    /// Left-out values and additional columns.
+    pub fetch: f64,
+    /// Data files and deletion vectors.
+    pub write: f64,
+    /// The log.
+    pub commit: f64,
+    /// All of it.
+    pub total: f64,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, Default)]
+pub struct MergeResult {
+    /// The commit's version.
+    pub version: u64,
+    /// Rows written.
+    pub upserted: u64,
+    /// Of them, with keys that the table did not have.
+    pub inserted: u64,
+    /// Of them, with keys that it had.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+    /// Changes dropped since a newer one, of another partition, is known, and of histories those that they hold already.
+    pub dropped_stale: u64,
+    /// Left-out values that were nowhere to be found.
+    pub missing_values: u64,
+    /// Files written.
+    pub files_added: u64,
+    /// Files that left the table.
+    pub files_removed: u64,
+    /// Files of which rows were taken.
+    pub files_touched: u64,
+    /// Bytes of files and vectors.
+    pub bytes_written: u64,
+    /// Columns, and nested fields by their paths, that are new.
+    pub added_columns: Vec<String>,
+    /// Those whose type grew: the table was rewritten.
+    pub widened_columns: Vec<String>,
+    /// What the user should know, each said once as long as the table is open.
+    pub notes: Vec<String>,
+    /// See [`Timings`].
+    pub timings: Timings,
+}
+
+pub(super) fn millis(since: &mut Instant) -> f64 {
+    let now = Instant::now();
+    let elapsed = now.duration_since(*since).as_secs_f64() * 1e3;
+    *since = now;
+    elapsed
+}
+
+pub(super) fn check_cancelled(cancel: &CancellationToken) -> Result<()> {
+    match cancel.is_cancelled() {
+        true => Err(Error::new(ErrorCode::Cancelled, "the merge was cancelled before it was committed")),
+        false => Ok(()),
+    }
+}

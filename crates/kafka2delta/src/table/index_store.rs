@@ -1,0 +1,140 @@
+//! The key index on local disk between runs: saving it when a table is closed, and bringing a saved one forward.
+
+use std::path::PathBuf;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::KeyedTable;
+use crate::error::Result;
+use crate::index::KeyIndex;
+use crate::index::run::{Run, Width};
+use crate::index::saved::Note;
+use crate::key::columns::KeyColumns;
+use crate::log::actions::Commit;
+use crate::log::files::FileId;
+use crate::log::replacement::replacement;
+use crate::log::state::TableState;
+use crate::order::memory::Remembered;
+
+impl KeyedTable {
+    /// The file of this table and key, where the index is to be saved.
+    fn index_path(&self, state: &TableState, key: &KeyColumns) -> Option<PathBuf> {
+        let folder = self.options.index_folder.as_ref()?;
+        let scope = xxh3_64(format!("{:?}{:?}", key.names, key.hasher.types()).as_bytes());
+        Some(folder.join(format!("{}-{scope:016x}.index", plain(&state.metadata.id))))
+    }
+
+    /// Saves the index, where it is to be saved and stands for the state. What cannot be saved is built anew at the
+    /// next start: that is logged, and no error.
+    pub(crate) async fn save_index(&mut self) {
+        // Deleted keys are remembered also where no row is left.
+        let is_empty = self.index.is_empty() && self.memory.iter().next().is_none();
+        if !self.indexed || self.uncertain || is_empty {
+            return;
+        }
+        let (Some(state), Some(key)) = (&self.state, &self.key) else { return };
+        let Some(path) = self.index_path(state, key) else { return };
+        let (mut files, mut live, mut number) = (Vec::new(), Vec::new(), Vec::with_capacity(state.files.len()));
+        for file in state.files.iter() {
+            if file.is_forgotten() {
+                number.push(None);
+                continue;
+            }
+            number.push(Some(files.len() as u32));
+            files.push(file.add.path.clone());
+            live.push(file.live);
+        }
+        let note = Note {
+            table: state.metadata.id.clone(),
+            version: state.version,
+            key: key.names.clone(),
+            types: key.hasher.types().iter().map(ToString::to_string).collect(),
+            files,
+            live,
+        };
+        let saved = match note.encode(&self.memory) {
+            Err(error) => Err(error),
+            Ok(note) => {
+                let empty = KeyIndex::new(true, self.index.limits.clone());
+                let index = std::mem::replace(&mut self.index, empty);
+                let task = tokio::task::spawn_blocking(move || {
+                    let saved = index.save(&path, &note, &number);
+                    (index, saved)
+                });
+                match task.await {
+                    Ok((index, saved)) => {
+                        self.index = index;
+                        saved
+                    }
+                    Err(error) => {
+                        self.indexed = false;
+                        Err(error.into())
+                    }
+                }
+            }
+        };
+        if let Err(error) = saved {
+            tracing::warn!(error = ?error.chain(), "the key index could not be saved: the next start builds it anew");
+        }
+    }
+
+    /// Takes the saved index of this key, if it still fits. Gives the live files that it does not know.
+    pub(crate) async fn load_index(&mut self, key: &KeyColumns) -> Result<Option<Vec<FileId>>> {
+        let Some(state) = &self.state else { return Ok(None) };
+        let Some(path) = self.index_path(state, key) else { return Ok(None) };
+        let width = if key.hasher.is_exact() { Width::Exact } else { Width::Hashed };
+        let opened = tokio::task::spawn_blocking(move || Run::open(&path, width)).await?;
+        let Some((run, note)) = opened? else { return Ok(None) };
+        let Some((note, remembered)) = Note::decode(&note) else { return Ok(None) };
+        let types: Vec<String> = key.hasher.types().iter().map(ToString::to_string).collect();
+        if note.table != state.metadata.id || note.key != key.names || note.types != types {
+            return Ok(None);
+        }
+        if note.version > state.version || !self.led_here(note.version).await? {
+            return Ok(None);
+        }
+        let Some(state) = &self.state else { return Ok(None) };
+        let files: Vec<Option<FileId>> = note.files.iter().map(|path| state.file_by_path(path)).collect();
+        let mut known = vec![false; state.files.len()];
+        for (file, live) in files.iter().zip(&note.live) {
+            if let (Some(file), true) = (file, live) {
+                known[*file as usize] = true;
+            }
+        }
+        let unknown = state.live_files().map(|(id, _)| id).filter(|id| !known[*id as usize]).collect();
+        let limits = self.index.limits.clone();
+        self.index = tokio::task::spawn_blocking(move || KeyIndex::load(&run, width, limits, &files)).await??;
+        for (key, known) in remembered {
+            // Of a deleted row whose place is gone, the place is no longer the last one.
+            let placed = known.placed && (!self.index.is_in_memory() || self.index.get(&key).is_some());
+            self.memory.set(key, Remembered { placed, ..known });
+        }
+        Ok(Some(unknown))
+    }
+
+    /// Whether the log tells all that happened since a version, and nothing that an index cannot follow.
+    async fn led_here(&self, version: u64) -> Result<bool> {
+        let Some(state) = &self.state else { return Ok(false) };
+        for version in version + 1..=state.version {
+            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { return Ok(false) };
+            let commit = Commit::parse(&bytes)?;
+            if replacement(&commit).is_some() || commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the use of the table: the index is saved.
+    pub async fn close(mut self) {
+        self.save_index().await;
+    }
+}
+
+/// A table's id as a file's name, whatever it holds.
+fn plain(id: &str) -> String {
+    match id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !id.is_empty() {
+        true => id.to_owned(),
+        false => format!("{:016x}", xxh3_64(id.as_bytes())),
+    }
+}
