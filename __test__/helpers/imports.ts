@@ -35,19 +35,19 @@ function pathsOf(tree: string): string[] {
   return paths
 }
 
-/** Files among `known`, of the crate in `folder`, that a Rust file names by `crate::` or a `use super::`. */
+/** Files among `known`, of the crate in `folder`, that a Rust file names by `crate::`, or by `super::` or `self::` in a `use`. */
 export function rustImports(file: string, text: string, known: readonly string[], folder: string): string[] {
-  const code = text.split(/^#\[cfg\(test\)\]$/m)[0]?.replace(/\/\/.*$/gm, '') ?? ''
+  const code = text.split(/^#\[cfg\(test\)\]$/m)[0]?.replace(/\/\/.*$|\bpub\(in [^)]*\)/gm, '') ?? ''
   const within = file.slice(folder.length + 1).replace(/(\/mod)?\.rs$/, '')
-  const parent = within.split('/').slice(0, -1)
-  const uses = [...code.matchAll(/^(?:pub(?:\([^)]*\))? )?use ((?:crate|super)::[^;]+);/gm)].map(
+  const own = within === 'lib' ? [] : within.split('/')
+  const uses = [...code.matchAll(/^(?:pub(?:\([^)]*\))? )?use ((?:crate|super|self)::[^;]+);/gm)].map(
     ([, tree]) => tree ?? '',
   )
   const inline = [...code.matchAll(/\b(crate::[\w:]+)/g)].map(([, path]) => path ?? '')
   const found = new Set<string>()
   for (const path of [...uses.flatMap(pathsOf), ...inline]) {
     const [first, ...rest] = path.split('::')
-    const names = first === 'super' ? [...parent, ...rest] : rest
+    const names = first === 'crate' ? rest : [...(first === 'super' ? own.slice(0, -1) : own), ...rest]
     // The longest part of the path that is a module; what comes after it are the module's items.
     for (let length = names.length; length >= 0; length--) {
       const stem = [folder, ...names.slice(0, length)].join('/')

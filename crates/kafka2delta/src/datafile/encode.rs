@@ -40,7 +40,7 @@ pub struct DataFile {
     pub add: Add,
 }
 
-/// Encodes rows as a Parquet file. The batch may have the columns of [`order`] at its end.
+/// Encodes rows as a Parquet file. The batch may have the columns of [`order_columns`] at its end.
 pub fn encode(
     batch: &RecordBatch,
     file: &FileRows,

@@ -46,7 +46,7 @@ pub struct TableState {
     pub txns: HashMap<String, Txn>,
     /// When the version was committed, in tables that keep it: milliseconds since 1970.
     pub in_commit_timestamp: Option<i64>,
-    /// What tells the version's log entry, see [`anchor`]; none where that is not known.
+    /// What tells the version's log entry, see [`entry_fingerprint`](super::entry_fingerprint); none where that is not known.
     pub anchor: Option<u64>,
     /// The newest checkpoint when the state was read.
     pub checkpointed: Option<Version>,

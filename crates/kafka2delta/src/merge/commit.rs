@@ -139,7 +139,7 @@ impl KeyedTable {
         result.files_added = (written.files.len() + taken.rewritten.len()) as u64;
         result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
         result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
-        // First, since they are newer than the same keys' rows in the table: see `lookback`.
+        // First, since they are newer than the same keys' rows in the table: see `deleted_rows`.
         commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
         commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);

@@ -12,31 +12,27 @@ use crate::error::Result;
 use crate::schema::conform;
 
 /// A batch made ready for the table's schema.
-pub(in crate::merge) struct Prepared {
+pub(super) struct Prepared {
     /// The table's schema with this batch, and without it the same where nothing is new.
-    pub(in crate::merge) schema: SchemaRef,
+    pub(super) schema: SchemaRef,
     /// The table's schema when this was made ready.
-    pub(in crate::merge) based_on: SchemaRef,
-    pub(in crate::merge) added_columns: Vec<String>,
-    pub(in crate::merge) widened_columns: Vec<String>,
-    pub(in crate::merge) compiled: Arc<CompiledColumns>,
+    pub(super) based_on: SchemaRef,
+    pub(super) added_columns: Vec<String>,
+    pub(super) widened_columns: Vec<String>,
+    pub(super) compiled: Arc<CompiledColumns>,
     /// The batch in the table's types, without additional columns.
-    pub(in crate::merge) base: RecordBatch,
+    pub(super) base: RecordBatch,
     /// What the types of the batch's columns do not tell.
-    pub(in crate::merge) forms: Forms,
-    pub(in crate::merge) left_out: Vec<(String, BooleanArray)>,
-    pub(in crate::merge) partitions: Option<Vec<i32>>,
-    pub(in crate::merge) collapsed: Collapsed,
+    pub(super) forms: Forms,
+    pub(super) left_out: Vec<(String, BooleanArray)>,
+    pub(super) partitions: Option<Vec<i32>>,
+    pub(super) collapsed: Collapsed,
     /// Left-out values that were nowhere to be found when `base` was made.
-    pub(in crate::merge) missing: u64,
+    pub(super) missing: u64,
 }
 
 /// The rows in the table's layout, additional columns computed.
-pub(in crate::merge) fn complete(
-    rows: &RecordBatch,
-    schema: &SchemaRef,
-    compiled: &CompiledColumns,
-) -> Result<RecordBatch> {
+pub(super) fn complete(rows: &RecordBatch, schema: &SchemaRef, compiled: &CompiledColumns) -> Result<RecordBatch> {
     let mut additional = compiled.evaluate(rows)?;
     let columns: Result<Vec<ArrayRef>> = schema
         .fields()
