@@ -7,20 +7,20 @@
 //! which is in `docs/architecture.md`.
 
 pub mod change;
-pub mod computed;
+pub(crate) mod computed;
 pub mod datafile;
-pub mod error;
-pub mod index;
-pub mod key;
+pub(crate) mod error;
+pub(crate) mod index;
+pub(crate) mod key;
 pub mod log;
 pub mod maintenance;
-pub mod merge;
+pub(crate) mod merge;
 pub mod objects;
 pub mod options;
-pub mod order;
+pub(crate) mod order;
 pub mod scan;
 pub mod schema;
-pub mod table;
+pub(crate) mod table;
 #[cfg(test)]
 #[path = "../tests/engine/temporary.rs"]
 mod temporary;

@@ -1,7 +1,7 @@
 //! Changes: a batch of them, what is left of it, and the values that it leaves out.
 
-pub mod batch;
-pub mod collapse;
-pub mod deleted_rows;
+pub(crate) mod batch;
+pub(crate) mod collapse;
+pub(crate) mod deleted_rows;
 pub mod forms;
-pub mod left_out;
+pub(crate) mod left_out;

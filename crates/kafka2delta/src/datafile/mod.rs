@@ -1,11 +1,11 @@
 //! Data files: reading them, writing them, and taking rows out of them.
 
-pub mod encode;
-pub mod order_columns;
-pub mod parquet_properties;
-pub mod partition_values;
-pub mod paths;
+pub(crate) mod encode;
+pub(crate) mod order_columns;
+pub(crate) mod parquet_properties;
+pub(crate) mod partition_values;
+pub(crate) mod paths;
 pub mod read;
-pub mod remove_rows;
-pub mod split;
-pub mod stats;
+pub(crate) mod remove_rows;
+pub(crate) mod split;
+pub(crate) mod stats;

@@ -3,8 +3,8 @@
 //! It lies in memory ([`slots`]) up to a budget. Above, what was entered goes to sorted files on local disk ([`run`]),
 //! and the keys of a batch are looked up there all at once, in the order of the files.
 
-pub mod build;
-pub mod duplicate_keys;
+pub(crate) mod build;
+pub(crate) mod duplicate_keys;
 pub(crate) mod run;
 pub(crate) mod saved;
 mod slots;

@@ -6,7 +6,7 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Error, ErrorCode, Result};
 
@@ -129,11 +129,6 @@ pub fn table_hash(key: &Fingerprint) -> u64 {
 #[inline]
 pub fn index_hash(key: &Fingerprint, exact: bool) -> u64 {
     if exact { mixed(key[0]) } else { table_hash(key) }
-}
-
-/// A 64-bit hash of a text, for names of source epochs.
-pub fn text_hash(text: &str) -> u64 {
-    xxh3_64(text.as_bytes())
 }
 
 #[cfg(test)]

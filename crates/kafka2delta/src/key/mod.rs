@@ -1,4 +1,4 @@
 //! Keys: which columns they have, and their values as 128 bits.
 
-pub mod columns;
-pub mod hasher;
+pub(crate) mod columns;
+pub(crate) mod hasher;

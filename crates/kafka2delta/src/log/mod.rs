@@ -1,16 +1,16 @@
 //! The Delta log: its actions, our own state of the table, and commits.
 
-pub mod actions;
-pub mod clock;
-pub mod commit;
-pub mod deletion_vectors;
-pub mod entry_fingerprint;
-pub mod features;
-pub mod files;
+pub(crate) mod actions;
+pub(crate) mod clock;
+pub(crate) mod commit;
+pub(crate) mod deletion_vectors;
+pub(crate) mod entry_fingerprint;
+pub(crate) mod features;
+pub(crate) mod files;
 pub mod history;
-pub mod listing;
-pub mod liveness;
-pub mod replacement;
+pub(crate) mod listing;
+pub(crate) mod liveness;
+pub(crate) mod replacement;
 pub mod state;
-pub mod store;
-pub mod tags;
+pub(crate) mod store;
+pub(crate) mod tags;

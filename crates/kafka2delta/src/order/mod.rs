@@ -1,5 +1,5 @@
 //! The order of changes that came through different Kafka partitions.
 
-pub mod memory;
-pub mod sequence;
-pub mod truncate;
+pub(crate) mod memory;
+pub(crate) mod sequence;
+pub(crate) mod truncate;
