@@ -1,4 +1,4 @@
-//! The key index: from a key to its row's place, and what is remembered of a key's order.
+//! The key index: from a key to its row's place.
 //!
 //! It lies in memory ([`slots`]) up to a budget. Above, what was entered goes to sorted files on local disk ([`run`]),
 //! and the keys of a batch are looked up there all at once, in the order of the files.
