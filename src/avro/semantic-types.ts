@@ -1,4 +1,4 @@
-/** What a source type means, and which Delta type it becomes (the table in the design's "Types"). */
+/** What a source type means, and which Delta type it becomes (docs/types.md). */
 
 import { type ColumnType, deltaTypeName } from '../arrow/types.js'
 import { KafkaToDeltaError } from '../errors.js'

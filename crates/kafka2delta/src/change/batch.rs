@@ -22,7 +22,7 @@ pub enum Op {
     Upsert,
     /// There is no such row.
     Delete,
-    /// Rows go, by design.md §4.3.
+    /// Rows go: `docs/semantics.md`, Truncates.
     Truncate,
     /// A delete whose row goes on under another key: its values may still be needed.
     Moved,

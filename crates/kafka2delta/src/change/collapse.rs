@@ -1,4 +1,4 @@
-//! Collapse: of all changes of a batch, the last one per key that counts (design.md §4.5).
+//! Collapse: of all changes of a batch, the last one per key that counts (`docs/semantics.md`, Order).
 //!
 //! Within a partition the order of the offsets is the truth. A change is dropped only where a change of another partition
 //! is known to be newer.

@@ -1,4 +1,4 @@
-//! Values that a change leaves out (design.md §4.6): taken from an earlier change of the batch or from the stored row.
+//! Values that a change leaves out (`docs/semantics.md`): taken from an earlier change of the batch or from the stored row.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

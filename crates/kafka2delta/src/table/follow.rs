@@ -1,5 +1,5 @@
 //! Following the commits of others: what they did is read from the log, what cannot be followed is built anew, and a
-//! table that was replaced is not written to any more (design.md §5).
+//! table that was replaced is not written to any more.
 
 use super::KeyedTable;
 use crate::error::{Error, ErrorCode, Result};

@@ -1,4 +1,5 @@
-//! Compaction beside merges, against the map of design.md §4.8: steps are planned, and committed after further merges of
+//! Compaction beside merges, against the map of `docs/architecture.md`: steps are planned, and committed after further
+//! merges of
 //! the same table object or of another one, deletes and compactions of other engines, and restarts. `SEED` and
 //! `SEQUENCES` choose what runs; a failure prints its seed, and `TRACE=1` the steps.
 

@@ -1,5 +1,5 @@
 //! Random changes over few keys, with random batch boundaries, re-sent tails, restarts and both merge modes, against the
-//! map of design.md §4.8. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
+//! map of `docs/architecture.md`. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
 //! `TRACE=1` its changes. `KEEP` names a folder where the tables stay, for `npm run check:protocol`.
 
 use crate::support::{Change, Key, Model, Row, SOFT, merge, options, rows};

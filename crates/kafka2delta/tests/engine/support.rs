@@ -1,4 +1,4 @@
-//! A small table, its changes, and the map that says what the table must hold (design.md §4.8).
+//! A small table, its changes, and the map that says what the table must hold (`docs/architecture.md`).
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -39,7 +39,7 @@ pub enum Change {
     Truncate { sequence: Option<u64> },
 }
 
-/// The map of design.md §4.8.
+/// The map of `docs/architecture.md`.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub rows: BTreeMap<Key, Row>,

@@ -1,4 +1,4 @@
-//! Changelogs and histories, against what each change does to the map of design.md §4.8. `SEED` and `SEQUENCES` as in
+//! Changelogs and histories, against what each change does to the map of `docs/architecture.md`. `SEED` and `SEQUENCES` as in
 //! `model`.
 
 use std::collections::BTreeMap;
