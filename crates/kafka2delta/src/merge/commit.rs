@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use hashbrown::HashSet;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
 use crate::change::{deleted_rows, forms};
 use crate::datafile::remove_rows;
-use crate::datafile::remove_rows::{Layout, Taken};
+use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
@@ -54,57 +54,57 @@ impl KeyedTable {
         id: Uuid,
         result: &mut MergeResult,
     ) -> Result<(Commit, Taken)> {
-        let mut commit = Commit::default();
-        let mut taken = Taken::default();
-        let mut copies = self.copy_on_write();
         let now = now_millis();
-        for offset in offsets {
-            let txn = Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
-            commit.txns.push(txn);
-        }
+        let txn =
+            |offset: &Offset| Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
+        let mut commit = Commit { txns: offsets.iter().map(txn).collect(), ..Commit::default() };
         let Some((prepared, (located, written))) = work else {
             if self.state.is_none() {
                 return Err(Error::new(ErrorCode::BatchInvalid, "offsets alone do not create a table"));
             }
             commit.info = Some(self.note(id, &[]));
-            return Ok((commit, taken));
+            return Ok((commit, Taken::default()));
         };
-        let collapsed = &prepared.collapsed;
+        let taken = self.take_rows(prepared, located, written, already, result).await?;
+        count_written(prepared, written, &taken, result);
+        // First, since they are newer than the same keys' rows in the table: see `deleted_rows`.
+        commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
+        commit.removes.extend(taken.removes.iter().cloned());
+        commit.adds.clone_from(&taken.adds);
+        commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
+        commit.cdcs.clone_from(&taken.cdcs);
+        self.add_metadata(prepared, &mut commit)?;
+        commit.info = Some(self.merge_info(id, self.writes_copies(prepared), result));
+        Ok((commit, taken))
+    }
+
+    /// Whether files of which rows are taken are written anew: always where they are written in wider types.
+    fn writes_copies(&self, prepared: &Prepared) -> bool {
+        self.copy_on_write() || !prepared.widened_columns.is_empty()
+    }
+
+    /// Takes out the rows that the batch replaces, deletes and truncates, and tells the change data feed of all changes.
+    async fn take_rows(
+        &self,
+        prepared: &Prepared,
+        located: &Located,
+        written: &Written,
+        already: Option<Taken>,
+        result: &mut MergeResult,
+    ) -> Result<Taken> {
         // Of files that are added alone, readers of the feed take the rows as inserted.
         let mut feed = match self.options.write_mode {
             WriteMode::Append => None,
             _ => self.change_feed(&prepared.schema)?,
         };
+        let mut taken = Taken::default();
         if let Some(state) = &self.state {
-            let mut deletions = located.replaced.clone();
-            let mut truncated = self.truncated(state, &collapsed.truncates).await?;
-            if let Some(columns) = self.options.write_mode.version_columns() {
-                self.retain_current(state, &mut truncated, columns).await?;
-            }
-            for (id, rows) in &mut truncated {
-                let taken = deletions.entry(*id).or_default();
-                *rows -= &*taken;
-                *taken |= &*rows;
-            }
-            let rewrites = !prepared.widened_columns.is_empty();
-            copies |= rewrites;
-            if rewrites {
-                for (id, _) in state.live_files() {
-                    deletions.entry(id).or_default();
-                }
-            }
-            taken = match copies {
-                false if already.is_some() => already.unwrap_or_default(),
-                false => remove_rows::by_vectors(&self.store, state, &deletions).await?,
-                true => {
-                    let layout = Layout {
-                        schema: prepared.schema.clone(),
-                        partition_columns: self.partition_columns(),
-                        compression: self.options.compression,
-                        key: self.key.clone(),
-                        stats: self.stats_columns(),
-                    };
-                    remove_rows::by_copies(&self.store, state, &deletions, &layout).await?
+            let (deletions, truncated) = self.deletions(state, prepared, located).await?;
+            taken = match (self.writes_copies(prepared), already) {
+                (false, Some(already)) => already,
+                (false, None) => remove_rows::by_vectors(&self.store, state, &deletions).await?,
+                (true, _) => {
+                    remove_rows::by_copies(&self.store, state, &deletions, &self.layout(&prepared.schema)).await?
                 }
             };
             let keeps =
@@ -116,12 +116,7 @@ impl KeyedTable {
             if let Some(kept) = kept {
                 self.keep_as_deleted(state, kept, prepared, &mut taken, feed.as_mut()).await?;
             }
-            let deleted: u64 = deletions.values().map(roaring::RoaringBitmap::len).sum();
-            result.updated = located.upserts.iter().flatten().count() as u64;
-            let marked = collapsed.upserts.iter().filter(|row| collapsed.flagged.get(**row as usize) == Some(&true));
-            let marked = marked.count() as u64;
-            result.updated -= marked.min(result.updated);
-            result.deleted = deleted.saturating_sub(result.updated);
+            count_taken(prepared, located, &deletions, result);
         }
         if let Some(mut feed) = feed {
             feed.push_written(located, written).await?;
@@ -129,23 +124,48 @@ impl KeyedTable {
             taken.cdcs = files;
             taken.bytes += bytes;
         }
-        result.upserted = collapsed.upserts.len() as u64;
-        result.inserted = result.upserted - result.updated;
-        result.dropped_stale = collapsed.dropped_stale;
-        result.missing_values = written.missing;
-        result.added_columns.clone_from(&prepared.added_columns);
-        result.widened_columns.clone_from(&prepared.widened_columns);
-        result.files_touched = taken.removes.len() as u64;
-        result.files_added = (written.files.len() + taken.rewritten.len()) as u64;
-        result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
-        result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
-        // First, since they are newer than the same keys' rows in the table: see `deleted_rows`.
-        commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
-        commit.removes.extend(taken.removes.iter().cloned());
-        commit.adds.clone_from(&taken.adds);
-        commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
-        commit.cdcs.clone_from(&taken.cdcs);
-        self.add_metadata(prepared, &mut commit)?;
+        Ok(taken)
+    }
+
+    /// The stored rows that go, by file, and those of them that go by truncates alone. A file that is written anew for a
+    /// wider column is among them without rows.
+    async fn deletions(
+        &self,
+        state: &TableState,
+        prepared: &Prepared,
+        located: &Located,
+    ) -> Result<(Deletions, Deletions)> {
+        let mut deletions = located.replaced.clone();
+        let mut truncated = self.truncated(state, &prepared.collapsed.truncates).await?;
+        if let Some(columns) = self.options.write_mode.version_columns() {
+            self.retain_current(state, &mut truncated, columns).await?;
+        }
+        for (id, rows) in &mut truncated {
+            let taken = deletions.entry(*id).or_default();
+            *rows -= &*taken;
+            *taken |= &*rows;
+        }
+        if !prepared.widened_columns.is_empty() {
+            for (id, _) in state.live_files() {
+                deletions.entry(id).or_default();
+            }
+        }
+        Ok((deletions, truncated))
+    }
+
+    /// What files that are written anew are like.
+    pub(super) fn layout(&self, schema: &SchemaRef) -> Layout {
+        Layout {
+            schema: schema.clone(),
+            partition_columns: self.partition_columns(),
+            compression: self.options.compression,
+            key: self.key.clone(),
+            stats: self.stats_columns(),
+        }
+    }
+
+    /// What the log says of a merge.
+    fn merge_info(&self, id: Uuid, copies: bool, result: &MergeResult) -> CommitInfo {
         let mut info = self.note(
             id,
             &[
@@ -162,13 +182,11 @@ impl KeyedTable {
             info.insert("operation".into(), "WRITE".into());
             info.insert("operationParameters".into(), serde_json::json!({ "mode": "Append" }));
             info.insert("isBlindAppend".into(), true.into());
-            commit.info = Some(info);
-            return Ok((commit, taken));
+        } else {
+            let mode = if copies { "copy-on-write" } else { "merge-on-read" };
+            info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
         }
-        let mode = if copies { "copy-on-write" } else { "merge-on-read" };
-        info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
-        commit.info = Some(info);
-        Ok((commit, taken))
+        info
     }
 
     /// Protocol and metadata where the table is new, its schema grew, or a truncate's floor changed.
@@ -308,6 +326,31 @@ impl KeyedTable {
             self.index.remove(key);
         }
     }
+}
+
+/// Counts the rows that were replaced and deleted. A row that is only marked as deleted was replaced by its mark.
+fn count_taken(prepared: &Prepared, located: &Located, deletions: &Deletions, result: &mut MergeResult) {
+    let collapsed = &prepared.collapsed;
+    let is_marked = |row: &&u32| collapsed.flagged.get(**row as usize) == Some(&true);
+    let marked = collapsed.upserts.iter().filter(is_marked).count() as u64;
+    let replaced = located.upserts.iter().flatten().count() as u64;
+    let taken: u64 = deletions.values().map(roaring::RoaringBitmap::len).sum();
+    result.updated = replaced.saturating_sub(marked);
+    result.deleted = taken.saturating_sub(result.updated);
+}
+
+/// Counts what was written, after [`count_taken`].
+fn count_written(prepared: &Prepared, written: &Written, taken: &Taken, result: &mut MergeResult) {
+    result.upserted = prepared.collapsed.upserts.len() as u64;
+    result.inserted = result.upserted - result.updated;
+    result.dropped_stale = prepared.collapsed.dropped_stale;
+    result.missing_values = written.missing;
+    result.added_columns.clone_from(&prepared.added_columns);
+    result.widened_columns.clone_from(&prepared.widened_columns);
+    result.files_touched = taken.removes.len() as u64;
+    result.files_added = (written.files.len() + taken.rewritten.len()) as u64;
+    result.files_removed = (taken.removes.len() - (taken.adds.len() - taken.rewritten.len())) as u64;
+    result.bytes_written = taken.bytes + written.files.iter().map(|(f, _)| f.bytes.len() as u64).sum::<u64>();
 }
 
 /// Brings the schema's JSON up to the table's new schema. What is there already stays as it is written, with its metadata.

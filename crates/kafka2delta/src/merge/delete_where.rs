@@ -13,7 +13,7 @@ use super::locate::Located;
 use super::result::{MAX_ATTEMPTS, MergeResult, check_cancelled};
 use crate::datafile::read::read_columns;
 use crate::datafile::remove_rows;
-use crate::datafile::remove_rows::{Deletions, Layout, Taken};
+use crate::datafile::remove_rows::{Deletions, Taken};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt_bytes};
@@ -128,16 +128,7 @@ impl KeyedTable {
         let state = self.state.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table is gone"))?;
         let mut taken = match self.copy_on_write() {
             false => remove_rows::by_vectors(&self.store, state, deletions).await?,
-            true => {
-                let layout = Layout {
-                    schema: self.schema.clone(),
-                    partition_columns: self.partition_columns(),
-                    compression: self.options.compression,
-                    key: self.key.clone(),
-                    stats: self.stats_columns(),
-                };
-                remove_rows::by_copies(&self.store, state, deletions, &layout).await?
-            }
+            true => remove_rows::by_copies(&self.store, state, deletions, &self.layout(&self.schema)).await?,
         };
         if let Some(mut feed) = self.change_feed(&self.schema)? {
             feed.push_taken(state, &Located::default(), deletions, None).await?;

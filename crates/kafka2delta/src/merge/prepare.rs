@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::modes::{append, scd2};
@@ -14,19 +14,41 @@ use crate::change::forms::FORMS;
 use crate::computed::CompiledColumns;
 use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
+use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::options::WriteMode;
 use crate::schema::{Evolved, SchemaEvolution, conform_batch, evolve, evolve_additional};
 use crate::table::KeyedTable;
 
 impl KeyedTable {
+    /// Makes a batch ready: its columns in the table's types, and of the changes of a key the last one.
     pub(super) async fn prepare(&mut self, batch: &ChangeBatch, primary_key: &[String]) -> Result<Prepared> {
-        let additional: Vec<&str> = self.additional.iter().map(|a| a.name.as_str()).collect();
-        additional.iter().try_for_each(|name| check_name(name))?;
+        let fields = self.columns_of(batch)?;
+        let mut prepared = self.fit_to_schema(batch, &fields)?;
+        if self.options.write_mode == WriteMode::Append {
+            self.prepare_append(batch, &mut prepared).await?;
+            return Ok(prepared);
+        }
+        self.ensure_index(primary_key, &prepared.schema).await?;
+        let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
+        let keys = fingerprints(batch, &key)?;
+        let old_keys = old_fingerprints(batch, &key)?;
+        self.stage_keys(&keys, &old_keys).await?;
+        prepared.collapsed = self.collapse_batch(batch, &keys, &old_keys).await?;
+        prepared.left_out = left_out(batch, &prepared.base);
+        match &self.options.write_mode {
+            WriteMode::Scd2(columns) => self.versions(batch, &keys, prepared, columns).await,
+            _ => Ok(prepared),
+        }
+    }
+
+    /// The columns that the batch brings, with those that the options and the write mode add.
+    fn columns_of(&self, batch: &ChangeBatch) -> Result<Vec<Field>> {
+        self.additional.iter().try_for_each(|column| check_name(&column.name))?;
         let mut fields = Vec::new();
         for field in batch.schema().fields() {
             check_name(field.name())?;
-            if additional.iter().any(|name| name.eq_ignore_ascii_case(field.name())) {
+            if self.is_additional(field.name()) {
                 return Err(Error::new(
                     ErrorCode::ConfigInvalid,
                     format!(
@@ -60,22 +82,26 @@ impl KeyedTable {
             ));
         }
         fields.extend(own);
+        Ok(fields)
+    }
+
+    fn is_additional(&self, name: &str) -> bool {
+        self.additional.iter().any(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The batch in the table's types, and the schema that the table has with it.
+    fn fit_to_schema(&mut self, batch: &ChangeBatch, fields: &[Field]) -> Result<Prepared> {
         let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
-        let (known, mut typed_columns) = self.with_partition_types(&self.schema, &fields)?;
+        let (known, mut typed_columns) = self.with_partition_types(&self.schema, fields)?;
         let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
-            evolve(&known, &fields, evolution)?;
+            evolve(&known, fields, evolution)?;
         let known_forms = forms::parse(self.property(FORMS))?;
         let batch_forms = forms::of_columns(&batch.schema(), &with_batch)?;
         forms::check(&known_forms, &self.schema, &batch_forms, &batch.schema())?;
-        let base_fields: Vec<Field> = with_batch
-            .fields()
-            .iter()
-            .filter(|f| !additional.iter().any(|name| name.eq_ignore_ascii_case(f.name())))
-            .map(|f| f.as_ref().clone())
-            .collect();
-        let base_schema: SchemaRef = Arc::new(Schema::new(base_fields));
+        let of_batch = with_batch.fields().iter().filter(|field| !self.is_additional(field.name()));
+        let base_schema: SchemaRef = Arc::new(Schema::new(of_batch.cloned().collect::<Vec<_>>()));
         let compiled = self.compile(&base_schema)?;
-        self.note_missing(&compiled, &fields)?;
+        self.note_missing(&compiled, fields)?;
         let (with_batch, typed) = self.with_partition_types(&with_batch, &compiled.fields())?;
         typed_columns.extend(typed);
         let complete = evolve_additional(&with_batch, &compiled.fields())?;
@@ -89,9 +115,9 @@ impl KeyedTable {
         if self.schema.fields().is_empty() && self.state.is_none() {
             self.schema = schema.clone();
         }
-        let mut prepared = Prepared {
+        Ok(Prepared {
             based_on: self.schema.clone(),
-            schema: schema.clone(),
+            schema,
             added_columns,
             widened_columns,
             compiled,
@@ -101,57 +127,22 @@ impl KeyedTable {
             partitions: batch.partitions.clone(),
             collapsed: Collapsed::default(),
             missing: 0,
-        };
-        if self.options.write_mode == WriteMode::Append {
-            self.prepare_append(batch, &mut prepared).await?;
-            return Ok(prepared);
-        }
-        self.ensure_index(primary_key, &schema).await?;
-        let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
-        // A truncate has no key, and a batch of nothing else need not have its columns.
-        let keys = match batch.ops.iter().all(|op| *op == Op::Truncate) {
-            true => vec![Fingerprint::default(); batch.num_rows()],
-            false => key.hasher.fingerprints(&batch.key_columns(&key.names)?)?,
-        };
-        let old_keys = match &batch.old_keys {
-            None => Vec::new(),
-            Some(old) => {
-                let columns: Result<Vec<ArrayRef>> = key
-                    .names
-                    .iter()
-                    .map(|name| {
-                        old.column_by_name(name).cloned().ok_or_else(|| {
-                            Error::new(ErrorCode::BatchInvalid, format!("_old_key lacks the key column '{name}'"))
-                        })
-                    })
-                    .collect();
-                let prints = key.hasher.fingerprints(&columns?)?;
-                prints.into_iter().enumerate().map(|(row, print)| old.is_valid(row).then_some(print)).collect()
-            }
-        };
-        self.stage_keys(&keys, &old_keys).await?;
-        let recalled = self.recall(batch, &keys, &old_keys).await?;
+        })
+    }
+
+    /// The last change of each key, in view of what the table holds and remembers of it.
+    async fn collapse_batch(
+        &self,
+        batch: &ChangeBatch,
+        keys: &[Fingerprint],
+        old_keys: &[Option<Fingerprint>],
+    ) -> Result<Collapsed> {
+        let recalled = self.recall(batch, keys, old_keys).await?;
         let last = |key: &Fingerprint| self.memory.get(key).or_else(|| recalled.get(key).copied());
         let is_stored = |key: &Fingerprint| self.live_place(key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
         let history = self.options.write_mode.version_columns().is_some();
-        let collapsed = collapse(batch, &keys, &old_keys, Known { last: &last, floor: self.floor(), soft, history });
-        let mut left_out: Vec<(String, BooleanArray)> = batch
-            .left_out
-            .iter()
-            .map(|(index, mask)| (batch.data.schema().field(*index).name().clone(), mask.clone()))
-            .collect();
-        // A row that is only marked keeps the values of columns that the batch does not know.
-        if batch.ops.contains(&Op::SoftDelete) {
-            let marked: BooleanArray = batch.ops.iter().map(|op| Some(*op == Op::SoftDelete)).collect();
-            let unknown = base_schema.fields().iter().filter(|f| batch.data.column_by_name(f.name()).is_none());
-            left_out.extend(unknown.map(|field| (field.name().clone(), marked.clone())));
-        }
-        (prepared.left_out, prepared.collapsed) = (left_out, collapsed);
-        match &self.options.write_mode {
-            WriteMode::Scd2(columns) => self.versions(batch, &keys, prepared, columns).await,
-            _ => Ok(prepared),
-        }
+        Ok(collapse(batch, keys, old_keys, Known { last: &last, floor: self.floor(), soft, history }))
     }
 
     /// A wider column has the whole table rewritten: up to a bound.
@@ -184,6 +175,42 @@ impl KeyedTable {
         self.compiled = Some((base.clone(), compiled.clone()));
         Ok(compiled)
     }
+}
+
+/// The keys of the changes. A truncate has none, and a batch of nothing else need not have the key's columns.
+fn fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Fingerprint>> {
+    match batch.ops.iter().all(|op| *op == Op::Truncate) {
+        true => Ok(vec![Fingerprint::default(); batch.num_rows()]),
+        false => key.hasher.fingerprints(&batch.key_columns(&key.names)?),
+    }
+}
+
+/// The keys that changes of a primary key had before; empty for a batch without such changes.
+fn old_fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Option<Fingerprint>>> {
+    let Some(old) = &batch.old_keys else { return Ok(Vec::new()) };
+    let column = |name: &String| {
+        old.column_by_name(name)
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorCode::BatchInvalid, format!("_old_key lacks the key column '{name}'")))
+    };
+    let columns: Vec<ArrayRef> = key.names.iter().map(column).collect::<Result<_>>()?;
+    let prints = key.hasher.fingerprints(&columns)?;
+    Ok(prints.into_iter().enumerate().map(|(row, print)| old.is_valid(row).then_some(print)).collect())
+}
+
+/// Which changes leave out the value of which column.
+fn left_out(batch: &ChangeBatch, base: &RecordBatch) -> Vec<(String, BooleanArray)> {
+    let given = batch.left_out.iter();
+    let mut left_out: Vec<(String, BooleanArray)> =
+        given.map(|(index, mask)| (batch.data.schema().field(*index).name().clone(), mask.clone())).collect();
+    // A row that is only marked keeps the values of columns that the batch does not know.
+    if batch.ops.contains(&Op::SoftDelete) {
+        let marked: BooleanArray = batch.ops.iter().map(|op| Some(*op == Op::SoftDelete)).collect();
+        let schema = base.schema();
+        let unknown = schema.fields().iter().filter(|field| batch.data.column_by_name(field.name()).is_none());
+        left_out.extend(unknown.map(|field| (field.name().clone(), marked.clone())));
+    }
+    left_out
 }
 
 /// Our own columns of the data files cannot be the table's too.
