@@ -136,7 +136,14 @@ tables: { a: { path: ./a } }
 withAddon('a demo that is killed goes on: nothing lost, nothing doubled', async (t) => {
   const args = ['demo', '--orders', '600', '--changes', '1200', '--seed', '7', '--dir', join(dir, 'demo')]
   const { child, ended } = start([...args, '--rate', '600'])
-  await sleep(2600)
+  // A busy machine takes its time to start; at this rate the changes alone take two seconds from then on.
+  await new Promise<void>((resolve) => {
+    child.stdout?.on('data', (data) => {
+      if (String(data).includes('everything lies in')) resolve()
+    })
+    child.on('close', () => resolve())
+  })
+  await sleep(1000)
   child.kill('SIGKILL')
   await ended
   const again = await run(args)
