@@ -8,7 +8,7 @@ import {
   packValidity,
 } from '../../src/arrow/builders.js'
 import { type ColumnType, deltaTypeName, widen } from '../../src/arrow/types.js'
-import { putBytes } from '../../src/avro/put.js'
+import { putBytes } from '../../src/avro/store-values.js'
 import { plainAt } from '../debezium/support.js'
 
 const put = (builder: BytesBuilder, row: number, text: string) =>

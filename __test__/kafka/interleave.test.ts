@@ -1,7 +1,7 @@
 import test from 'ava'
-import type { HalfOf } from '../../src/kafka/halves.js'
 import { interleave } from '../../src/kafka/interleave.js'
 import type { OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
+import type { HalfOf } from '../../src/kafka/paired-messages.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
 
 /** A range of messages `name@time`. `<1` and `>1` are the delete and the row of the key update 1; `~k` is a tombstone. */

@@ -13,8 +13,8 @@ import { silentLogger } from '../../src/log.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import type { ResolvedOptions, StreamOptions } from '../../src/options/types.js'
 import type { RetryPolicy } from '../../src/retry.js'
+import type { StreamDecoder, StreamSource, StreamTable, Systems } from '../../src/stream/dependencies.js'
 import { startQuery } from '../../src/stream/start.js'
-import type { StreamDecoder, StreamSource, StreamTable, Systems } from '../../src/stream/systems.js'
 
 /** What storage holds: it outlives the tables that are opened on it. */
 export class FakeStorage {

@@ -4,10 +4,10 @@ import { createHash } from 'node:crypto'
 import { Int32, Table, Utf8, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import { hashOf, hashText } from '../../src/verify/chunk-hash.js'
+import type { DeltaType } from '../../src/verify/comparable.js'
+import { digits, plain, strings } from '../../src/verify/database-text.js'
 import * as mysql from '../../src/verify/sources/mysql-hash.js'
 import * as postgres from '../../src/verify/sources/postgres-hash.js'
-import { digits, plain, strings } from '../../src/verify/texts.js'
-import type { DeltaType } from '../../src/verify/values.js'
 
 const postgresSql = (type: DeltaType, source: string) =>
   postgres.hashedColumn('"c"', type, source, 150_000)?.sql.join(', ')

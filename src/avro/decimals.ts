@@ -2,7 +2,7 @@
 
 import type { BytesBuilder, FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange } from './semantic-types.js'
-import { putText } from './texts.js'
+import { putText } from './text-values.js'
 import { fault } from './wire.js'
 
 /** Postgres' largest numeric has 131,072 digits before the point and 16,383 after it. */

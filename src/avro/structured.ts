@@ -2,7 +2,7 @@
 
 import { BytesBuilder, type ColumnBuilder, type FixedBuilder } from '../arrow/builders.js'
 import type { OutOfRange, StructuredKind } from './semantic-types.js'
-import { putText, putTimeText, signedYear, two } from './texts.js'
+import { putText, putTimeText, signedYear, two } from './text-values.js'
 import { isDay, putIsoDate, putIsoTimestamp } from './times.js'
 import { fault } from './wire.js'
 

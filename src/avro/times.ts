@@ -3,7 +3,7 @@
 import type { FixedBuilder } from '../arrow/builders.js'
 import { infiniteDay, infiniteNanos } from './infinity.js'
 import type { OutOfRange, TimeUnit } from './semantic-types.js'
-import { longOf } from './texts.js'
+import { longOf } from './text-values.js'
 import { fault } from './wire.js'
 
 // What Spark and Delta define: 0001-01-01 to 9999-12-31.

@@ -3,7 +3,7 @@
 import type { DeltaTable } from '../delta/table.js'
 import { computedName } from '../options/schema.js'
 import type { ResolvedTable } from '../options/types.js'
-import { openDeltaTable } from '../stream/real-systems.js'
+import { openDeltaTable } from '../stream/connect.js'
 import { invalid } from './flags.js'
 
 /** @throws CONFIG_INVALID for a table that is more, or less, than its source table */

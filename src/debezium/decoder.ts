@@ -1,8 +1,8 @@
 /** Turns the raw messages of one table into a change batch. */
 
 import { deltaTypeName } from '../arrow/types.js'
-import type { Reader } from '../avro/compile.js'
 import { Placeholder } from '../avro/placeholder.js'
+import type { Reader } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/schema.js'
 import { DecodeFault, fault, schemaIdOf, schemaName, schemaPosition } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'

@@ -1,8 +1,8 @@
 /** Debezium's envelopes: `before`, `after`, `op`, `source`, and metadata columns taken from them. */
 
 import type { ColumnBuilder } from '../arrow/builders.js'
-import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { Placeholder } from '../avro/placeholder.js'
+import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { captureOf, emitRow, type Guard } from './flattened.js'

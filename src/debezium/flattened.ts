@@ -1,7 +1,7 @@
 /** Flattened values (ExtractNewRecordState): the row, and beside it what `add.fields` gave. */
 
-import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { Placeholder } from '../avro/placeholder.js'
+import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'
 import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'

@@ -1,7 +1,7 @@
 /** Keys: which columns a key message gives. */
 
 import type { ColumnBuilder } from '../arrow/builders.js'
-import type { ReaderCompiler } from '../avro/compile.js'
+import type { ReaderCompiler } from '../avro/reader-compiler.js'
 import type { AvroNode, AvroRecord } from '../avro/schema.js'
 import { withoutNull } from '../avro/schema.js'
 import { meaningOf } from '../avro/semantic-types.js'

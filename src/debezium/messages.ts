@@ -1,6 +1,6 @@
 /** A batch's messages before they are decoded: their schema ids, their headers, and what is wrong with them. */
 
-import type { Reader } from '../avro/compile.js'
+import type { Reader } from '../avro/reader-compiler.js'
 import { DecodeFault, fault, headerProblem } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'

@@ -2,8 +2,8 @@
 
 import { BytesBuilder, type FixedBuilder } from '../arrow/builders.js'
 import type { ColumnType } from '../arrow/types.js'
-import { putBytes } from '../avro/put.js'
 import type { OutOfRange } from '../avro/semantic-types.js'
+import { putBytes } from '../avro/store-values.js'
 import { putTimestamp } from '../avro/times.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { RawMessage } from '../kafka/micro-batch.js'

@@ -1,6 +1,6 @@
 /** The keys that rows had before an update of their key, from the header that Debezium adds. */
 
-import type { Reader } from '../avro/compile.js'
+import type { Reader } from '../avro/reader-compiler.js'
 import { DecodeFault, fault, prefixSize, schemaIdOf, schemaName } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'

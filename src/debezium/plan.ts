@@ -1,8 +1,8 @@
 /** How messages of one pair of schemas, key and value, are decoded. */
 
 import type { ColumnBuilder } from '../arrow/builders.js'
-import { type Reader, ReaderCompiler } from '../avro/compile.js'
 import type { Placeholder } from '../avro/placeholder.js'
+import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'

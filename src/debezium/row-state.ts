@@ -1,6 +1,6 @@
 /** What a change says about itself, beside the row: read by generated code, one object per plan. */
 
-import type { ReaderCompiler } from '../avro/compile.js'
+import type { ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 
 /** Text fields; of each, the position in the message and the length, -1 for null. */

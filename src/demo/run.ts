@@ -13,8 +13,8 @@ import { EmbeddedBroker } from './broker/index.js'
 import { type Comparison, compareTable, firstRows } from './compare.js'
 import { fixtureTopics, loadFixtureSet } from './fixtures.js'
 import { EmbeddedRegistry } from './registry.js'
-import { resumingKafka } from './resume.js'
 import { type ShopCounts, ShopLife, type ShopProgress } from './shop.js'
+import { resumingKafka } from './skip-sent.js'
 
 const PARTITIONS = 3
 

@@ -6,8 +6,8 @@
  * partition comes before, all that follows comes after. Timestamps alone would not tell, since many changes share one.
  */
 
-import { type FindHalf, type HalfOf, matchHalves } from './halves.js'
 import type { OffsetRange, RawMessage } from './micro-batch.js'
+import { type FindHalf, type HalfOf, matchHalves } from './paired-messages.js'
 
 /** Messages `from` to `to` (exclusive) of the range with the number `range`. */
 export interface Run {

@@ -3,7 +3,7 @@
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONSUMER_DEFAULTS } from '../options/defaults.js'
-import type { FindHalf } from './halves.js'
+import type { FindHalf } from './paired-messages.js'
 
 /**
  * Where a topic starts that the table holds no offsets of: `earliest`, `latest`, the first offsets at or after

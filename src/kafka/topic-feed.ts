@@ -1,9 +1,9 @@
 /** One topic on its way: the positions of its partitions, its queue, and when a micro-batch is cut. */
 
 import { KafkaToDeltaError } from '../errors.js'
-import type { FindHalf, Reach } from './halves.js'
 import type { MicroBatch, RawMessage } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
+import type { FindHalf, Reach } from './paired-messages.js'
 import { TopicQueue } from './topic-queue.js'
 
 /** How long offsets without messages wait for company before they are handed over alone. Milliseconds. */

@@ -1,8 +1,8 @@
 /** The queue of one topic: scanned ranges on their way into micro-batches, and how much memory they hold. */
 
-import { type FindHalf, findHolds, type Half, type Reach, type Take } from './halves.js'
 import type { MicroBatch, OffsetRange, RawMessage } from './micro-batch.js'
 import { MESSAGE_OVERHEAD, type SourceLimits } from './options.js'
+import { type FindHalf, findHolds, type Half, type Reach, type Take } from './paired-messages.js'
 
 interface Segment {
   partition: number

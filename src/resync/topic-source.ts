@@ -17,11 +17,11 @@ import { createClient, kafkaError } from '../kafka/client.js'
 import { fetchWatermarks } from '../kafka/positions.js'
 import { createLogger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
+import { realSystems } from '../stream/connect.js'
 import type { StreamingQuery } from '../stream/query.js'
-import { realSystems } from '../stream/real-systems.js'
 import { startQuery } from '../stream/start.js'
+import { comparable, type DeltaType, sourceText } from '../verify/comparable.js'
 import type { SourceRow, SourceTable } from '../verify/sources/source.js'
-import { comparable, type DeltaType, sourceText } from '../verify/values.js'
 
 const METADATA = ['source.snapshot', 'operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp']
 /** The markers of a snapshot's first and last row. */

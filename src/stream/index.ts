@@ -3,8 +3,8 @@
 import { createLogger, type Logger, type LogLevel, silentLogger } from '../log.js'
 import { resolveOptions } from '../options/resolve.js'
 import type { StreamOptions } from '../options/types.js'
+import { realSystems } from './connect.js'
 import type { StreamingQuery } from './query.js'
-import { realSystems } from './real-systems.js'
 import { startQuery } from './start.js'
 
 export type { CompactionStep, OffsetProgress, StreamingQueryProgress } from './progress.js'

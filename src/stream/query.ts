@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
+import type { StreamSource, StreamTable, Systems } from './dependencies.js'
 import type { CompactionStep, StreamingQueryProgress } from './progress.js'
-import type { StreamSource, StreamTable, Systems } from './systems.js'
 import type { TableLoop, Waiting } from './table-loop.js'
 
 /** What one table does at the moment. */

@@ -4,8 +4,8 @@ import { asKafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
 import { type RetryOptions, withRetries } from '../retry.js'
+import type { StreamTable, Systems } from './dependencies.js'
 import { StreamingQuery } from './query.js'
-import type { StreamTable, Systems } from './systems.js'
 import { TableLoop } from './table-loop.js'
 
 export interface StartOptions {

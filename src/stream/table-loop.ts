@@ -13,10 +13,10 @@ import type { StoredOffsets } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { type RetryOptions, withRetries } from '../retry.js'
+import type { StreamDecoder, StreamSource, StreamTable } from './dependencies.js'
 import { Compaction } from './maintenance.js'
 import { type BatchRange, batchRange, Positions } from './positions.js'
 import { type CompactionStep, makeProgress, type StreamingQueryProgress } from './progress.js'
-import type { StreamDecoder, StreamSource, StreamTable } from './systems.js'
 
 /** Fences in a row before the table gives up: two processes write it for ever otherwise. */
 const MAX_FENCES = 5

@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto'
 import type { Table, Vector } from 'apache-arrow'
-import type { Cells } from './texts.js'
+import type { Cells } from './database-text.js'
 
 /** A chunk's hash: the sums of the halves of its rows' hashes, each modulo 2^64. */
 export function hashText(high: bigint, low: bigint): string {

@@ -10,7 +10,7 @@ import { isOffset, lostEntries } from '../delta/offset-entries.js'
 import type { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { columnOf, columnType } from './columns.js'
-import type { DeltaType } from './values.js'
+import type { DeltaType } from './comparable.js'
 import type { Found, Verification } from './verify.js'
 
 export interface RepairOptions {

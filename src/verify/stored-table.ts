@@ -3,8 +3,8 @@
 import { type RecordBatch, Table } from 'apache-arrow'
 import { rawValues } from '../arrow/raw-values.js'
 import { scanTable } from '../delta/scan.js'
+import { type Comparable, type DeltaType, quote } from './comparable.js'
 import { type Ordered, type Range, rangeSql } from './ranges.js'
-import { type Comparable, type DeltaType, quote } from './values.js'
 
 /** A column that is compared. */
 export interface Column {

@@ -8,10 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
 import { canHash, hashOf } from './chunk-hash.js'
+import { comparable, type DeltaType, NUMBER_TEXT, sourceText } from './comparable.js'
 import { bridged } from './ranges.js'
 import type { HashedChunk, HashedTable, SourceRow, SourceTable } from './sources/source.js'
 import { type Column, StoredTable, type Values } from './stored-table.js'
-import { comparable, type DeltaType, NUMBER_TEXT, sourceText } from './values.js'
 
 export interface VerifyOptions {
   path: string

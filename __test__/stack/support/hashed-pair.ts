@@ -5,8 +5,8 @@ import type { ExecutionContext } from 'ava'
 import type { ColumnType } from '../../../src/arrow/types.js'
 import { DeltaTable } from '../../../src/index.js'
 import { columnOf, columnType } from '../../../src/verify/columns.js'
+import { comparable, type DeltaType } from '../../../src/verify/comparable.js'
 import type { SourceRow, SourceTable } from '../../../src/verify/sources/source.js'
-import { comparable, type DeltaType } from '../../../src/verify/values.js'
 import { Verification, type VerifyOptions, type VerifyResult } from '../../../src/verify/verify.js'
 
 /** Values in the form of the comparison. */

@@ -2,9 +2,9 @@
 
 import { fileURLToPath } from 'node:url'
 import { isEqual } from '../../demo/compare.js'
+import { resultLines, stageLines } from '../../demo/report.js'
 import { runDemo } from '../../demo/run.js'
 import type { ShopProgress } from '../../demo/shop.js'
-import { resultLines, stageLines } from '../../demo/view.js'
 import { createLogger } from '../../log.js'
 import { type LiveView, showLive } from '../../terminal/live-view.js'
 import type { Output } from '../../terminal/output.js'

@@ -1,5 +1,6 @@
 /** How MySQL and MariaDB hash rows: an MD5 of the texts that they write for their values. */
 
+import { type DeltaType, scaleOf } from '../comparable.js'
 import {
   bytesAfter,
   type Cells,
@@ -13,8 +14,7 @@ import {
   strings,
   type Text,
   timeOf,
-} from '../texts.js'
-import { type DeltaType, scaleOf } from '../values.js'
+} from '../database-text.js'
 
 interface HashedColumn {
   /** An expression of a cell's text. */

@@ -2,8 +2,8 @@
 
 import { createConnection, type RowDataPacket } from 'mysql2'
 import { hashText } from '../chunk-hash.js'
+import { quote } from '../comparable.js'
 import { joined, type Ordered, rangeSql } from '../ranges.js'
-import { quote } from '../values.js'
 import { hashedColumn, hashesSql } from './mysql-hash.js'
 import type { HashedChunk, SourceRow, SourceTable } from './source.js'
 

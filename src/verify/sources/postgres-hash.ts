@@ -3,6 +3,7 @@
  * with, since `concat` asks the same functions.
  */
 
+import { type DeltaType, scaleOf } from '../comparable.js'
 import {
   arrayOf,
   bytesAfter,
@@ -20,8 +21,7 @@ import {
   type Text,
   timeOf,
   utf8,
-} from '../texts.js'
-import { type DeltaType, scaleOf } from '../values.js'
+} from '../database-text.js'
 
 interface HashedColumn {
   /** Arguments of `concat` that give a cell's text. */

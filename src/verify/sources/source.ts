@@ -1,8 +1,8 @@
 /** The source's side of a comparison: rows as text, in the order of the key's bytes. */
 
+import type { DeltaType } from '../comparable.js'
+import type { Cells } from '../database-text.js'
 import type { Range } from '../ranges.js'
-import type { Cells } from '../texts.js'
-import type { DeltaType } from '../values.js'
 
 /** A row of the source: what the database writes as text; binary values are `\x` and hexadecimal digits. */
 export type SourceRow = Readonly<Record<string, string | null>>

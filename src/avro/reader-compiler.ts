@@ -2,14 +2,14 @@
 
 import { type ColumnBuilder, FixedBuilder, ListBuilder, StructBuilder } from '../arrow/builders.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { CodeWriter, type Reader } from './code.js'
+import { CodeWriter, type Reader } from './codegen.js'
 import { decimalTarget, putDecimal, putDecimalDouble, putDecimalText, putWholeText } from './decimals.js'
 import { checkMapKeys } from './map-keys.js'
 import type { Placeholder } from './placeholder.js'
 import { bytesEqual } from './placeholder.js'
-import { putBytes, putDouble, putFloat, putFloatAsDouble } from './put.js'
 import { type AvroNode, type AvroRecord, minWidth } from './schema.js'
 import { isNegativeScale, meaningOf, type OutOfRange } from './semantic-types.js'
+import { putBytes, putDouble, putFloat, putFloatAsDouble } from './store-values.js'
 import { NUMBER_FIELDS, putStructured, StructuredParts } from './structured.js'
 import {
   putBooleanText,
@@ -20,7 +20,7 @@ import {
   putLongText,
   putTimestampText,
   putTimeText,
-} from './texts.js'
+} from './text-values.js'
 import { putDate, putIsoDate, putIsoTimestamp, putTimestamp } from './times.js'
 
 export type { Reader }

@@ -5,7 +5,7 @@
 
 import { DataType, type Vector } from 'apache-arrow'
 import { decimalText } from '../arrow/raw-values.js'
-import { decimal, NUMBER_TEXT } from './values.js'
+import { decimal, NUMBER_TEXT } from './comparable.js'
 
 /** A value of the comparison's query as text, one character a byte. */
 export type Text = (value: unknown) => string

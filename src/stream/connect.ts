@@ -12,8 +12,8 @@ import { pick } from '../objects.js'
 import { DECODER_DEFAULTS, DELTA_DEFAULTS } from '../options/defaults.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
+import type { Systems } from './dependencies.js'
 import { readSparkCheckpoint } from './spark-checkpoint.js'
-import type { Systems } from './systems.js'
 
 /** Starting offsets as the source has them. */
 function sourceOffsets(starting: ResolvedOptions['startingOffsets']) {

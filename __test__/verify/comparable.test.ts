@@ -1,5 +1,5 @@
 import test from 'ava'
-import { comparable, type DeltaType, NUMBER_TEXT } from '../../src/verify/values.js'
+import { comparable, type DeltaType, NUMBER_TEXT } from '../../src/verify/comparable.js'
 
 const source = (type: DeltaType, text: string) => comparable(type)?.source(text)
 

@@ -2,10 +2,10 @@
 
 import { Utf8, vectorFromArray } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
+import { comparable, type DeltaType } from '../../src/verify/comparable.js'
+import { plain, sized, strings } from '../../src/verify/database-text.js'
 import { hashedColumn as mysqlColumn } from '../../src/verify/sources/mysql-hash.js'
 import { hashedColumn as postgresColumn } from '../../src/verify/sources/postgres-hash.js'
-import { plain, sized, strings } from '../../src/verify/texts.js'
-import { comparable, type DeltaType } from '../../src/verify/values.js'
 import { generator, SEED } from '../helpers/random.js'
 
 const random = generator(SEED)

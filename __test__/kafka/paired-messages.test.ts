@@ -1,6 +1,6 @@
 import test from 'ava'
-import { findHolds, type HalfOf, type Reach, type Take } from '../../src/kafka/halves.js'
 import type { MicroBatch, RawMessage } from '../../src/kafka/micro-batch.js'
+import { findHolds, type HalfOf, type Reach, type Take } from '../../src/kafka/paired-messages.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
 
