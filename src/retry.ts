@@ -41,7 +41,7 @@ export function retryDelay(error: KafkaToDeltaError, attempt: number, policies =
   return Math.round(delay * (0.75 + Math.random() * 0.5))
 }
 
-/** Runs an operation until it succeeds, or fails in a way or so often that another try is no use. */
+/** Runs an operation until it succeeds, or until retrying cannot help. */
 export async function withRetries<T>(
   operation: (attempt: number) => Promise<T>,
   options: RetryOptions = {},

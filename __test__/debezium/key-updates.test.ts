@@ -29,11 +29,11 @@ for (const topic of ['hard.public.pkt', 'hard.public.swap']) {
     const updates = new KeyUpdates(schemaSource(schemas))
     const messages = captured(topic)
     // The first look asks the registry.
-    for (const message of messages) updates.halfOf(message)?.pair()
+    for (const message of messages) updates.pairMemberOf(message)?.pair()
     await sleep(10)
     const pairs = { before: new Set<string | null>(), after: new Set<string | null>() }
     for (const message of messages) {
-      const half = updates.halfOf(message)
+      const half = updates.pairMemberOf(message)
       if (half) pairs[half.side].add(half.pair())
     }
     t.true(pairs.before.size > 0)
@@ -54,14 +54,14 @@ test('keys in headers as Avro, and a registry that does not know the schema', as
   })
   t.deepEqual(
     [message(1, '__debezium.newkey', key(2)), message(2, '__debezium.oldkey', key(1))].map((m) =>
-      updates.halfOf(m)?.pair(),
+      updates.pairMemberOf(m)?.pair(),
     ),
     ['02>04', '02>04'],
   )
-  const json = updates.halfOf(message(1, '__debezium.newkey', Buffer.from('{"id":2}')))
+  const json = updates.pairMemberOf(message(1, '__debezium.newkey', Buffer.from('{"id":2}')))
   await sleep(10)
   t.is(json?.pair(), null)
-  const broken = updates.halfOf(message(1, '__debezium.newkey', Buffer.from('{"id"')))
+  const broken = updates.pairMemberOf(message(1, '__debezium.newkey', Buffer.from('{"id"')))
   t.is(broken?.pair(), null)
-  t.is(updates.halfOf({ offset: '0', timestamp: '0', key: key(1), value: null, headers: { other: 'x' } }), null)
+  t.is(updates.pairMemberOf({ offset: '0', timestamp: '0', key: key(1), value: null, headers: { other: 'x' } }), null)
 })

@@ -392,7 +392,7 @@ test('both messages of a key update are known as a pair in each form', async (t)
   const updates = new KeyUpdates(schemaSource({ 1: key }))
   await updates.load([1])
   const half = (own: Buffer, name: string, text: string) =>
-    updates.halfOf({ offset: '0', timestamp: '0', key: own, value: null, headers: { [name]: text } })?.pair()
+    updates.pairMemberOf({ offset: '0', timestamp: '0', key: own, value: null, headers: { [name]: text } })?.pair()
   for (const form of [(n: string) => `{"k":${n}}`, (n: string) => `Struct{k=${n}}`]) {
     const pair = half(before, '__debezium.newkey', form('3.00'))
     t.is(typeof pair, 'string')

@@ -116,15 +116,15 @@ test('a registry without GUIDs is named as such', async (t) => {
 
 test('both halves of a key update are a pair where the key’s schema is named in a header', async (t) => {
   const { source } = await setUp(t)
-  const { halfOf } = new KeyUpdates(source)
+  const { pairMemberOf } = new KeyUpdates(source)
   const message = { offset: '0', timestamp: '0', value: null }
   const own = { __key_schema_id: guidBytes(KEY) }
   const before = { ...message, key: key(1), headers: { ...own, '__debezium.newkey': Buffer.from('{"id":2}') } }
   const after = { ...message, key: key(2), headers: { ...own, '__debezium.oldkey': Buffer.from('{"id":1}') } }
-  halfOf(before as never)
+  pairMemberOf(before as never)
   await source.get((await import('../../src/avro/wire.js')).schemaIdOf(guidBytes(KEY)))
   await new Promise((resolve) => setImmediate(resolve))
-  const pair = halfOf(before as never)?.pair()
+  const pair = pairMemberOf(before as never)?.pair()
   t.truthy(pair)
-  t.is(halfOf(after as never)?.pair(), pair)
+  t.is(pairMemberOf(after as never)?.pair(), pair)
 })

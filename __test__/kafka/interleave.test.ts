@@ -1,7 +1,7 @@
 import test from 'ava'
 import { interleave } from '../../src/kafka/interleave.js'
 import type { OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
-import type { HalfOf } from '../../src/kafka/paired-messages.js'
+import type { PairMember } from '../../src/kafka/paired-messages.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
 
 /** A range of messages `name@time`. `<1` and `>1` are the delete and the row of the key update 1; `~k` is a tombstone. */
@@ -16,7 +16,7 @@ function range(partition: number, ...texts: string[]): OffsetRange {
   return { partition, firstOffset: 0n, lastOffset: BigInt(messages.length - 1), messages }
 }
 
-const halfOf = ({ headers }: RawMessage): HalfOf | null => {
+const pairMemberOf = ({ headers }: RawMessage): PairMember | null => {
   const name = headers?.name as string | undefined
   if (name === undefined) return null
   return { side: name.startsWith('<') ? 'before' : 'after', pair: () => name.slice(1) }
@@ -26,7 +26,7 @@ function order(...ranges: OffsetRange[]): string {
   const names = ranges.map(({ messages }) =>
     messages.map(({ key, value, headers }) => String(headers?.name ?? (value === null ? `~${key}` : value))),
   )
-  return interleave(ranges, halfOf)
+  return interleave(ranges, pairMemberOf)
     .flatMap(({ range, from, to }) => (names[range] as string[]).slice(from, to))
     .join(' ')
 }
@@ -39,7 +39,7 @@ test('messages are placed by their timestamps, each partition in the order of it
 })
 
 test('a run is as long as it can be', (t) => {
-  t.deepEqual(interleave([range(0, 'a@1', 'b@2'), range(1, 'c@3', 'd@4'), range(2)], halfOf), [
+  t.deepEqual(interleave([range(0, 'a@1', 'b@2'), range(1, 'c@3', 'd@4'), range(2)], pairMemberOf), [
     { range: 0, from: 0, to: 2 },
     { range: 1, from: 0, to: 2 },
   ])
@@ -88,7 +88,7 @@ test(`random traffic: a source's order comes back from any number of partitions 
       send((key + 1) % partitions.length, `>${key}`)
     }
     const ranges = partitions.map((texts, partition) => range(partition, ...texts))
-    const placed = interleave(ranges, halfOf).flatMap(({ range: partition, from, to }) =>
+    const placed = interleave(ranges, pairMemberOf).flatMap(({ range: partition, from, to }) =>
       (partitions[partition] as string[]).slice(from, to).map((text) => ({ partition, text })),
     )
     for (const [partition, texts] of partitions.entries()) {

@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { MicroBatch, RawMessage } from '../../src/kafka/micro-batch.js'
-import { findHolds, type HalfOf, type Reach, type Take } from '../../src/kafka/paired-messages.js'
+import { holdBackUnpaired, type PairMember, type ReadProgress, type Take } from '../../src/kafka/paired-messages.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
 
@@ -14,20 +14,20 @@ const message = (offset: number, key: string, time = 0): RawMessage => ({
   value: null,
 })
 
-const halfOf = ({ key }: RawMessage): HalfOf | null => {
+const pairMemberOf = ({ key }: RawMessage): PairMember | null => {
   const [sign, ...pair] = String(key)
   if (sign !== '<' && sign !== '>') return null
   return { side: sign === '<' ? 'before' : 'after', pair: () => pair.join('') }
 }
 
-const queueOf = (limits = LIMITS) => new TopicQueue('t', limits, halfOf)
+const queueOf = (limits = LIMITS) => new TopicQueue('t', limits, pairMemberOf)
 
 function push(queue: TopicQueue, partition: number, first: number, keys: readonly string[], time = 0): void {
   const messages = keys.map((key, i) => message(first + i, key, time))
   queue.push({ partition, firstOffset: BigInt(first), lastOffset: BigInt(first + keys.length - 1), messages })
 }
 
-const reach = (...reached: Reach[]) => new Map(reached.map((r, partition) => [partition, r]))
+const reach = (...reached: ReadProgress[]) => new Map(reached.map((r, partition) => [partition, r]))
 const keysOf = (batch: MicroBatch | null) =>
   batch &&
   Object.fromEntries(batch.ranges.map(({ partition, messages }) => [partition, messages.map((m) => String(m.key))]))
@@ -80,7 +80,7 @@ test('patience ends', (t) => {
   ])
   const plan = (holds: ReadonlyMap<number, bigint>) =>
     holds.has(0) ? new Map(takes).set(0, { halves: [], time: 0, isAll: false }) : takes
-  const held = (reached: Reach, now: number) => findHolds(plan, reach('end', reached), now).holds.has(0)
+  const held = (reached: ReadProgress, now: number) => holdBackUnpaired(plan, reach('end', reached), now).holds.has(0)
   t.true(held('end', 1_000_000))
   t.true(held('end', 1_000_900))
   t.false(held('end', 1_001_000))
@@ -133,7 +133,7 @@ test(`random traffic: pairs stay together, nothing is lost or changes places (SE
     const read = logs.map(() => 0)
     const got: string[][] = logs.map(() => [])
     const batchOf = new Map<string, number>()
-    const states = () => reach(...logs.map((log, p): Reach => (read[p] === log.length ? 'done' : 'behind')))
+    const states = () => reach(...logs.map((log, p): ReadProgress => (read[p] === log.length ? 'done' : 'behind')))
     for (let step = 0; got.some((keys, p) => keys.length < (logs[p]?.length ?? 0)); step++) {
       t.true(step < 5_000, `SEED=${SEED} round ${round} does not end`)
       const p = random.below(partitions)

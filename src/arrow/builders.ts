@@ -268,7 +268,7 @@ export class BytesBuilder extends OffsetsBuilder {
     for (let row = from + 1; row <= to; row++) {
       const end = this.offsets[row] as number
       if (end <= at) continue
-      // An item that begins inside a character is broken, though the whole is not.
+      // Slicing may split a UTF-8 character, so the start of each item is checked too.
       if (((this.data[at] as number) & 0xc0) === 0x80) return false
       at = end
     }

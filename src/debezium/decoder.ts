@@ -300,7 +300,7 @@ export class TableDecoder {
 
   /** The order in which the messages are applied. */
   #runs({ ranges }: MicroBatch): Run[] {
-    if (this.#options.orderGuard === 'auto') return interleave(ranges, this.#keyUpdates.halfOf)
+    if (this.#options.orderGuard === 'auto') return interleave(ranges, this.#keyUpdates.pairMemberOf)
     return ranges.map(({ messages }, range) => ({ range, from: 0, to: messages.length }))
   }
 

@@ -4,7 +4,7 @@ import type { AvroNode, AvroSchemaJson } from '../avro/schema.js'
 import { parseAvroSchema } from '../avro/schema.js'
 import { prefixSize, schemaIdOf } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
-import type { FindHalf, HalfOf } from '../kafka/paired-messages.js'
+import type { FindPairMember, PairMember } from '../kafka/paired-messages.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
 import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
@@ -19,7 +19,7 @@ export class KeyUpdates {
   }
 
   /** Both halves have the old and the new key as their pair. */
-  readonly halfOf: FindHalf = (message) => {
+  readonly pairMemberOf: FindPairMember = (message) => {
     const { headers } = message
     if (headers === undefined) return null
     if (headers[OLD_KEY_HEADER] !== undefined) return this.#half(message, 'after', OLD_KEY_HEADER)
@@ -31,7 +31,7 @@ export class KeyUpdates {
     await Promise.all([...new Set(ids)].filter((id) => id >= 0).map((id) => this.#find(id)))
   }
 
-  #half(message: RawMessage, side: HalfOf['side'], header: string): HalfOf {
+  #half(message: RawMessage, side: PairMember['side'], header: string): PairMember {
     let pair: string | null = null
     // Known soon, where the schema is.
     const find = () => {

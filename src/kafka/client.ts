@@ -1,4 +1,4 @@
-/** The kafkajs client: made from the options, its log and its errors in our terms, and closed for sure. */
+/** Creates the kafkajs client, maps its errors and its log, and guarantees that it is closed. */
 
 import net from 'node:net'
 import tls from 'node:tls'

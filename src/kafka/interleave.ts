@@ -7,7 +7,7 @@
  */
 
 import type { OffsetRange, RawMessage } from './micro-batch.js'
-import { type FindHalf, type HalfOf, matchHalves } from './paired-messages.js'
+import { type FindPairMember, matchPairs, type PairMember } from './paired-messages.js'
 
 /** Messages `from` to `to` (exclusive) of the range with the number `range`. */
 export interface Run {
@@ -30,18 +30,18 @@ interface Head {
 interface Partner {
   head: Head
   index: number
-  side: HalfOf['side']
+  side: PairMember['side']
 }
 
 const timeAt = (messages: readonly RawMessage[], index: number): number => Number(messages[index]?.timestamp)
 
-/** @param halfOf tells the messages that go together */
-export function interleave(ranges: readonly OffsetRange[], halfOf: FindHalf): Run[] {
+/** @param pairMemberOf tells the messages that go together */
+export function interleave(ranges: readonly OffsetRange[], pairMemberOf: FindPairMember): Run[] {
   const runs: Run[] = []
   let heads: Head[] = ranges
     .map(({ messages }, range) => ({ range, messages, next: 0, time: timeAt(messages, 0), partners: new Map() }))
     .filter(({ messages }) => messages.length > 0)
-  if (heads.length > 1) findPartners(heads, halfOf)
+  if (heads.length > 1) findPartners(heads, pairMemberOf)
   const place = (head: Head) => {
     const last = runs.at(-1)
     if (last?.range === head.range) last.to++
@@ -99,16 +99,16 @@ function placePair(before: Head, after: Head, place: (head: Head) => void): void
 }
 
 /** Finds the messages of different ranges that go together. Within a partition the order of the offsets stays. */
-function findPartners(heads: readonly Head[], halfOf: FindHalf): void {
-  const halves: (HalfOf & { head: Head; index: number; time: number })[] = []
+function findPartners(heads: readonly Head[], pairMemberOf: FindPairMember): void {
+  const halves: (PairMember & { head: Head; index: number; time: number })[] = []
   for (const head of heads) {
     for (const [index, message] of head.messages.entries()) {
-      const half = message.headers === undefined ? null : halfOf(message)
+      const half = message.headers === undefined ? null : pairMemberOf(message)
       if (half !== null) halves.push({ ...half, head, index, time: timeAt(head.messages, index) })
     }
   }
   if (halves.length === 0) return
-  for (const [half, other] of matchHalves(halves)) {
+  for (const [half, other] of matchPairs(halves)) {
     if (half.head !== other.head) half.head.partners.set(half.index, other)
   }
 }

@@ -3,7 +3,7 @@
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONSUMER_DEFAULTS } from '../options/defaults.js'
-import type { FindHalf } from './paired-messages.js'
+import type { FindPairMember } from './paired-messages.js'
 
 /**
  * Where a topic starts that the table holds no offsets of: `earliest`, `latest`, the first offsets at or after
@@ -55,7 +55,7 @@ export interface SourceOptions {
   trigger: SourceTrigger
   limits: SourceLimits
   /** Which messages tell of a change together with one of another partition: both are in one micro-batch then. */
-  halfOf?: FindHalf
+  pairMemberOf?: FindPairMember
   logger?: SourceLogger
   /** How long Kafka may fail while running before the source gives up. Milliseconds, default 5 minutes. */
   maxUnavailableMs?: number

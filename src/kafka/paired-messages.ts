@@ -6,30 +6,30 @@
 
 import type { RawMessage } from './micro-batch.js'
 
-/** What a message says of the change that it is half of. */
-export interface HalfOf {
+/** A message that belongs to a pair. */
+export interface PairMember {
   side: 'before' | 'after'
-  /** The same text for both halves; null as long as it is not known. */
+  /** Names the pair: the same text for both messages, or null as long as it is not known. */
   pair(): string | null
 }
 
-/** Null for a message that is whole. */
-export type FindHalf = (message: RawMessage) => HalfOf | null
+/** Tells which pair a message belongs to; null if it belongs to none. */
+export type FindPairMember = (message: RawMessage) => PairMember | null
 
-/** A half that waits in the queue. */
-export interface Half extends HalfOf {
+/** A message of a pair that waits in the queue. */
+export interface PairedMessage extends PairMember {
   offset: bigint
   /** Milliseconds since 1970. */
   time: number
-  /** Since when nothing more comes of a partition that it waits for. Milliseconds since 1970. */
+  /** When the partition that the other message must come from ran dry. Milliseconds since 1970. */
   blockedSince: number | null
 }
 
 /**
- * The halves that go together, each with its other one. Those of a partition are given in the order of their offsets. Of
- * several updates from one key to another, the first delete goes with the first row that was sent after it.
+ * Maps each message of a pair to the other one. The messages of a partition are given in the order of their offsets. If a key
+ * was updated to another one several times, the first delete goes with the first row that was sent after it.
  */
-export function matchHalves<T extends HalfOf & { time: number }>(halves: Iterable<T>): Map<T, T> {
+export function matchPairs<T extends PairMember & { time: number }>(halves: Iterable<T>): Map<T, T> {
   const before = new Map<string, T[]>()
   const after: [string, T][] = []
   for (const half of halves) {
@@ -50,9 +50,9 @@ export function matchHalves<T extends HalfOf & { time: number }>(halves: Iterabl
   return matches
 }
 
-/** What a micro-batch would take of a partition. */
+/** What the next micro-batch would take from a partition. */
 export interface Take {
-  halves: readonly Half[]
+  halves: readonly PairedMessage[]
   /** The time of the last message that was taken of the partition, now or before. */
   time: number
   /** Nothing is left in the queue. */
@@ -60,9 +60,9 @@ export interface Take {
 }
 
 /** How a partition stands with its log: nothing comes any more (availableNow), its end was read, or there is more. */
-export type Reach = 'done' | 'end' | 'behind'
+export type ReadProgress = 'done' | 'end' | 'behind'
 
-export interface Holds {
+export interface BatchEnds {
   /** Before which offset a partition has to end; one that is not named ends where it likes. */
   holds: Map<number, bigint>
   /** Some half waits for messages that are not in the queue yet. */
@@ -70,12 +70,12 @@ export interface Holds {
 }
 
 /** Milliseconds between the two halves of a change at most: they are sent one after the other. */
-const SPREAD_MS = 1_000
+const MAX_PAIR_GAP_MS = 1_000
 
 /** How long a half waits for a partition of which nothing more comes: at its end, and behind it. Milliseconds. */
-const PATIENCE_MS = { end: 1_000, behind: 10_000 }
+const PAIR_TIMEOUT_MS = { end: 1_000, behind: 10_000 }
 
-/** Halves without their others, one after the other, part a batch again and again: it is left as it is then. */
+/** Stop after this many rounds: many unpaired messages would otherwise shrink the batch forever. */
 const MAX_ROUNDS = 100
 
 /**
@@ -83,16 +83,16 @@ const MAX_ROUNDS = 100
  * waits until every other partition was read past its time, or has nothing more: the other one may be lost (compaction).
  * @param plan what would be taken with such ends
  */
-export function findHolds(
+export function holdBackUnpaired(
   plan: (holds: ReadonlyMap<number, bigint>) => ReadonlyMap<number, Take>,
-  reach: ReadonlyMap<number, Reach>,
+  reach: ReadonlyMap<number, ReadProgress>,
   now: number,
-): Holds {
+): BatchEnds {
   const holds = new Map<number, bigint>()
   let isExpecting = false
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const takes = plan(holds)
-    const matches = matchHalves([...takes.values()].flatMap(({ halves }) => halves))
+    const matches = matchPairs([...takes.values()].flatMap(({ halves }) => halves))
     let isSettled = true
     for (const [partition, { halves }] of takes) {
       for (const half of halves) {
@@ -111,23 +111,23 @@ export function findHolds(
 
 /** `queued`: for what a later micro-batch takes, `more`: for what was not read yet. Null: for nothing any more. */
 function whatFor(
-  half: Half,
+  half: PairedMessage,
   own: number,
   takes: ReadonlyMap<number, Take>,
-  reach: ReadonlyMap<number, Reach>,
+  reach: ReadonlyMap<number, ReadProgress>,
   now: number,
 ): 'queued' | 'more' | null {
   let waits: 'queued' | null = null
   for (const [partition, reached] of reach) {
     const take = takes.get(partition)
-    if (partition === own || (take && take.time > half.time + SPREAD_MS)) continue
+    if (partition === own || (take && take.time > half.time + MAX_PAIR_GAP_MS)) continue
     if (take && !take.isAll) {
       waits = 'queued'
       continue
     }
     if (reached === 'done') continue
     half.blockedSince ??= now
-    if (now - half.blockedSince < PATIENCE_MS[reached]) return 'more'
+    if (now - half.blockedSince < PAIR_TIMEOUT_MS[reached]) return 'more'
   }
   return waits
 }

@@ -1,4 +1,4 @@
-/** Finds the position of each partition after an assignment, a rewind or a doubt, checks it, and seeks there. */
+/** Finds the position of each partition after an assignment, after a rewind, or when it is uncertain; checks it, and seeks there. */
 
 import type { Admin } from 'kafkajs'
 import { asKafkaToDeltaError } from '../errors.js'

@@ -89,8 +89,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     consumerConfig(options, 'check')
     this.#options = options
     this.#storedOffsets = storedOffsets
-    const { topics, trigger, limits, halfOf } = options
-    this.#feeds = new Map(topics.map((topic) => [topic, new TopicFeed(topic, trigger, limits, halfOf)]))
+    const { topics, trigger, limits, pairMemberOf } = options
+    this.#feeds = new Map(topics.map((topic) => [topic, new TopicFeed(topic, trigger, limits, pairMemberOf)]))
   }
 
   /**

@@ -3,7 +3,7 @@
 import { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, RawMessage } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
-import type { FindHalf, Reach } from './paired-messages.js'
+import type { FindPairMember, ReadProgress } from './paired-messages.js'
 import { TopicQueue } from './topic-queue.js'
 
 /** How long offsets without messages wait for company before they are handed over alone. Milliseconds. */
@@ -77,10 +77,10 @@ export class TopicFeed {
   #error: Error | null = null
   #stopped = false
 
-  constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits, halfOf?: FindHalf) {
+  constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits, pairMemberOf?: FindPairMember) {
     this.topic = topic
     this.#trigger = trigger
-    this.queue = new TopicQueue(topic, limits, halfOf)
+    this.queue = new TopicQueue(topic, limits, pairMemberOf)
   }
 
   /** The partition's state; made where it was not known. */
@@ -239,8 +239,8 @@ export class TopicFeed {
   }
 
   /** How far each partition was read. */
-  #reach(): Map<number, Reach> {
-    const reachOf = (state: PartitionState): Reach => {
+  #reach(): Map<number, ReadProgress> {
+    const reachOf = (state: PartitionState): ReadProgress => {
       if (this.isDone(state)) return 'done'
       const { expected, high } = state
       return expected !== null && (high === null || expected >= high) ? 'end' : 'behind'

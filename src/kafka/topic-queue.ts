@@ -2,7 +2,13 @@
 
 import type { MicroBatch, OffsetRange, RawMessage } from './micro-batch.js'
 import { MESSAGE_OVERHEAD, type SourceLimits } from './options.js'
-import { type FindHalf, findHolds, type Half, type Reach, type Take } from './paired-messages.js'
+import {
+  type FindPairMember,
+  holdBackUnpaired,
+  type PairedMessage,
+  type ReadProgress,
+  type Take,
+} from './paired-messages.js'
 
 interface Segment {
   partition: number
@@ -12,7 +18,7 @@ interface Segment {
   /** The first message that is not handed over yet. */
   next: number
   resumedAt?: bigint | undefined
-  halves: Half[]
+  halves: PairedMessage[]
 }
 
 /** What a micro-batch takes: of each segment, the messages up to one; none of those that are not named. */
@@ -29,7 +35,7 @@ const messageBytes = ({ key, value }: RawMessage): number => (key?.length ?? 0) 
 export class TopicQueue {
   readonly topic: string
   #limits: SourceLimits
-  #halfOf: FindHalf
+  #pairMemberOf: FindPairMember
   /** Halves that wait to be handed over. */
   #numHalves = 0
   /** The time of the last message that was handed over, by partition. */
@@ -42,11 +48,11 @@ export class TopicQueue {
   #inFlightHeld = 0
   #full = false
 
-  /** @param halfOf of which change a message tells one half, where it does: see halves.ts */
-  constructor(topic: string, limits: SourceLimits, halfOf: FindHalf = () => null) {
+  /** @param pairMemberOf of which change a message tells one half, where it does: see paired-messages.ts */
+  constructor(topic: string, limits: SourceLimits, pairMemberOf: FindPairMember = () => null) {
     this.topic = topic
     this.#limits = limits
-    this.#halfOf = halfOf
+    this.#pairMemberOf = pairMemberOf
   }
 
   get isEmpty(): boolean {
@@ -101,9 +107,9 @@ export class TopicQueue {
         return
       }
     }
-    const halves: Half[] = []
+    const halves: PairedMessage[] = []
     for (const message of messages) {
-      const half = this.#halfOf(message)
+      const half = this.#pairMemberOf(message)
       if (half === null) continue
       const { offset, timestamp } = message
       halves.push({ ...half, offset: BigInt(offset), time: Number(timestamp), blockedSince: null })
@@ -117,7 +123,7 @@ export class TopicQueue {
    * that wait for their others.
    * @param reach how each partition of the topic stands
    */
-  cut(reach: ReadonlyMap<number, Reach> = new Map()): MicroBatch | null {
+  cut(reach: ReadonlyMap<number, ReadProgress> = new Map()): MicroBatch | null {
     if (this.#segments.length === 0) return null
     const plan = this.#numHalves === 0 || reach.size < 2 ? this.#plan(NO_HOLDS) : this.#planWithHalves(reach)
     if (plan === null) return null
@@ -199,9 +205,9 @@ export class TopicQueue {
   }
 
   /** A plan that parts no half from its other one, where there is one; null where what is missing is to be waited for. */
-  #planWithHalves(reach: ReadonlyMap<number, Reach>): Plan | null {
+  #planWithHalves(reach: ReadonlyMap<number, ReadProgress>): Plan | null {
     for (let factor = 1; ; factor *= 2) {
-      const { holds, isExpecting } = findHolds((given) => this.#takes(given, reach, factor), reach, Date.now())
+      const { holds, isExpecting } = holdBackUnpaired((given) => this.#takes(given, reach, factor), reach, Date.now())
       const plan = this.#plan(holds, factor)
       if (plan.ends.size > 0) return plan
       // Halves that do not fit into one micro-batch exceed its limits: by what the queue holds, at most.
@@ -213,9 +219,13 @@ export class TopicQueue {
     }
   }
 
-  #takes(holds: ReadonlyMap<number, bigint>, reach: ReadonlyMap<number, Reach>, factor: number): Map<number, Take> {
+  #takes(
+    holds: ReadonlyMap<number, bigint>,
+    reach: ReadonlyMap<number, ReadProgress>,
+    factor: number,
+  ): Map<number, Take> {
     const { ends } = this.#plan(holds, factor)
-    const takes = new Map<number, Take & { halves: Half[] }>()
+    const takes = new Map<number, Take & { halves: PairedMessage[] }>()
     for (const partition of reach.keys()) {
       takes.set(partition, { halves: [], time: this.#times.get(partition) ?? Number.NEGATIVE_INFINITY, isAll: true })
     }

@@ -42,7 +42,7 @@ export function checkSharedPaths(tables: readonly ResolvedTable[]): void {
   }
 }
 
-/** Dead letters need a place, and the place needs `onBadRecord`; it is none of the tables and topics of the stream. */
+/** Dead letters need a place, and the place needs `onBadRecord`; it must differ from every table path and topic of the query. */
 export function checkDeadLetters(tables: readonly ResolvedTable[], options: ParsedOptions): void {
   const problems: OptionProblem[] = []
   const refuse = (path: string[], message: string) => problems.push({ path, message, atKey: false })

@@ -117,7 +117,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
           limits: given.limits,
-          halfOf: keyUpdates.halfOf,
+          pairMemberOf: keyUpdates.pairMemberOf,
           logger: logger.child({ part: 'source' }),
         },
         storedOffsets,

@@ -52,7 +52,7 @@ export interface VerifyResult {
 
 type Counts = Pick<VerifyResult, 'rows' | 'chunks' | 'chunksRead'>
 
-/** Beyond as many, the tables are two tables: no list of keys helps any more. */
+/** Above this many the tables have diverged; a list of keys no longer helps. */
 const MOST_DIFFERENCES = 10_000
 const SETTLE_STEP_MS = 500
 const KEYS_OF_ONE_QUERY = 200

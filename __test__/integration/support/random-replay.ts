@@ -145,7 +145,7 @@ class Feed {
     this.#waiting = messages.filter(({ partition, offset }) => BigInt(offset) > (stored.get(partition) ?? -1n))
     const maxBatchMessages = random.pick([1, 2, 10, 100_000])
     const limits = { maxBatchMessages, maxBatchBytes: 1e9, maxQueueBytes: 1e9 }
-    this.#queue = new TopicQueue(topic.topic, limits as never, new KeyUpdates(schemaSource(topic.schemas)).halfOf)
+    this.#queue = new TopicQueue(topic.topic, limits as never, new KeyUpdates(schemaSource(topic.schemas)).pairMemberOf)
   }
 
   /** Nothing waits in Kafka. */

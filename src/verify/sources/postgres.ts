@@ -128,7 +128,7 @@ export async function openPostgres(url: string, path: readonly string[]): Promis
           async *rows(some) {
             const where = joined(some).map((range) => within(key, range))
             const fetch = await cursor(`SELECT * FROM ${name} WHERE ${where.join(' OR ')} ORDER BY ${order(key)}`)
-            // None is not none of them: FETCH 0 is the last row once more.
+            // FETCH 0 re-reads the last row, so never ask for zero rows.
             for (const { rows } of some) yield rows === 0 ? [] : await fetch(rows)
           },
           end: async () => void (await end()),

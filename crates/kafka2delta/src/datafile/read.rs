@@ -24,7 +24,7 @@ use crate::schema::conform;
 
 /// Rows that a batch of a file read holds at most.
 const BATCH_ROWS: usize = 64 * 1024;
-/// Bytes that a batch aims at, as they are encoded in the file.
+/// Target size of a batch, in bytes as they are encoded in the file.
 const BATCH_BYTES: i64 = 16 << 20;
 
 /// A data file in an object store, as Parquet's reader wants it.

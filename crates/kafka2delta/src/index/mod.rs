@@ -88,8 +88,8 @@ pub struct Limits {
 
 /// Key to place.
 ///
-/// A place may be out of date: its file may have left the table, or its row be deleted. Who asks looks at the
-/// table's state, which decides; so other writers' deletes need no search here, and a deleted row's place stays
+/// A place may be out of date: its file may have left the table, or its row may have been deleted. Callers must check
+/// liveness against `TableState`. So deletes of other writers need no search here, and the place of a deleted row stays
 /// known for values that a later change leaves out.
 #[derive(Debug)]
 pub struct KeyIndex {

@@ -8,7 +8,7 @@ use super::actions::Protocol;
 use super::state::TableState;
 use crate::error::{Error, ErrorCode, Result};
 
-/// Reader features that our reading and writing honours.
+/// Reader features that we support.
 ///
 /// delta-rs's Python package 1.6 lists `variantType` whenever it sets a property of a table with deletion vectors: it is
 /// allowed as long as no column is a variant.

@@ -143,7 +143,7 @@ impl KeyedTable {
     async fn index_touched(&mut self, mut files: Vec<FileId>) -> Result<bool> {
         let (Some(state), true, Some(key)) = (&mut self.state, self.indexed, self.key.clone()) else { return Ok(true) };
         files.retain(|id| state.files[*id as usize].live);
-        // Of deleted rows of one key the last one written counts.
+        // If a key has several deleted rows, the most recently written file wins.
         files.sort_by_key(|id| (state.files[*id as usize].add.modification_time, *id));
         files.dedup();
         load_vectors(&self.store, state, &files).await?;

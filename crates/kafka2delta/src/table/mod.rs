@@ -262,7 +262,7 @@ impl KeyedTable {
         let Some(state) = &self.state else { return Ok(()) };
         let brought_forward = saved.is_some();
         let mut files = saved.unwrap_or(files);
-        // Of deleted rows of one key the last one written counts.
+        // If a key has several deleted rows, the most recently written file wins.
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
         let mut duplicates = 0;
         // Between files the index may move to disk.

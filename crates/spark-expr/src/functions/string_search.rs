@@ -166,7 +166,7 @@ fn locate(function: &str, mut args: Vec<Node>) -> Res<Node> {
         let start = args.get(2).map(Arg::prim::<Int32Type>);
         prims::<Int32Type>(&T::Int32, rows, |i| {
             let from = match &start {
-                // Spark finds nothing from nowhere.
+                // Spark returns 0 when the start position is 0.
                 Some(start) => match start.at(i) {
                     None => return Some(0),
                     Some(from) => from,
