@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use uuid::Uuid;
 
 use self::run::{Entry, Run, RunWriter, Width, merge};
-use self::slots::Slots;
+use self::slots::{FORGOTTEN, Slots, VACANT};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY, index_hash, is_exact};
 use crate::log::files::{FileId, Place};
@@ -25,8 +25,6 @@ use crate::log::files::{FileId, Place};
 const MAX_RUNS: usize = 6;
 /// Keys from which on a second thread pays.
 const TWO_THREADS: usize = 10_000;
-/// Says in memory that a key of a run is forgotten.
-const GONE: u64 = u64::MAX - 1;
 
 impl Place {
     fn to_bits(self) -> u64 {
@@ -34,7 +32,7 @@ impl Place {
     }
 
     fn of_bits(bits: u64) -> Option<Self> {
-        (bits < GONE - 1).then_some(Self { file: (bits >> 32) as FileId, row: bits as u32 })
+        (bits < VACANT).then_some(Self { file: (bits >> 32) as FileId, row: bits as u32 })
     }
 }
 
@@ -96,7 +94,7 @@ pub struct KeyIndex {
     width: Width,
     keys: Keys,
     /// Null keys, where the others are kept as they are.
-    odd: HashMap<Fingerprint, Place>,
+    null_keys: HashMap<Fingerprint, Place>,
     /// The oldest first.
     runs: Vec<Arc<Run>>,
     /// Places in the runs of the keys that were asked for.
@@ -113,7 +111,7 @@ impl KeyIndex {
         Self {
             width,
             keys: Keys::new(width),
-            odd: HashMap::new(),
+            null_keys: HashMap::new(),
             runs: Vec::new(),
             staged: HashMap::new(),
             limits,
@@ -121,7 +119,7 @@ impl KeyIndex {
         }
     }
 
-    fn is_odd(&self, key: &Fingerprint) -> bool {
+    fn is_null_key(&self, key: &Fingerprint) -> bool {
         self.width == Width::Exact && !is_exact(key)
     }
 
@@ -132,8 +130,8 @@ impl KeyIndex {
 
     /// The last place known of the key.
     pub fn get(&self, key: &Fingerprint) -> Option<Place> {
-        if self.is_odd(key) {
-            return self.odd.get(key).copied();
+        if self.is_null_key(key) {
+            return self.null_keys.get(key).copied();
         }
         let bits = self.keys.get(key).or_else(|| self.staged.get(key).copied());
         bits.and_then(Place::of_bits)
@@ -144,7 +142,7 @@ impl KeyIndex {
         let mut places = Vec::with_capacity(keys.len());
         either!(&self.keys, slots => slots.get_all(keys, |n, bits| {
             places.push(match bits {
-                Some(bits) if !self.is_odd(&keys[n]) => Place::of_bits(bits),
+                Some(bits) if !self.is_null_key(&keys[n]) => Place::of_bits(bits),
                 _ => self.get(&keys[n]),
             });
         }));
@@ -153,8 +151,8 @@ impl KeyIndex {
 
     /// Sets a key's place.
     pub fn insert(&mut self, key: Fingerprint, place: Place) {
-        if self.is_odd(&key) {
-            self.odd.insert(key, place);
+        if self.is_null_key(&key) {
+            self.null_keys.insert(key, place);
             return;
         }
         match &mut self.keys {
@@ -166,7 +164,7 @@ impl KeyIndex {
     /// Sets the places of keys. `choose` is given the number of a key and the place known of it, and says which it is
     /// to have; none leaves it as it is.
     pub fn insert_all(&mut self, keys: &[Fingerprint], mut choose: impl FnMut(usize, Option<Place>) -> Option<Place>) {
-        let Self { width, keys: known, odd, staged, .. } = self;
+        let Self { width, keys: known, null_keys, staged, .. } = self;
         let mut odd_keys = Vec::new();
         let mut vacant = Vec::new();
         either!(known, slots => slots.upsert_all(keys, |n, bits, new| {
@@ -188,22 +186,22 @@ impl KeyIndex {
         }));
         for n in vacant {
             match known {
-                Keys::Exact(slots) if slots.get(&keys[n][0]) == Some(u64::MAX - 2) => slots.remove(&keys[n][0]),
-                Keys::Hashed(slots) if slots.get(&keys[n]) == Some(u64::MAX - 2) => slots.remove(&keys[n]),
+                Keys::Exact(slots) if slots.get(&keys[n][0]) == Some(VACANT) => slots.remove(&keys[n][0]),
+                Keys::Hashed(slots) if slots.get(&keys[n]) == Some(VACANT) => slots.remove(&keys[n]),
                 _ => {}
             }
         }
         for n in odd_keys {
-            let before = odd.get(&keys[n]).copied();
+            let before = null_keys.get(&keys[n]).copied();
             if let Some(place) = choose(n, before) {
-                odd.insert(keys[n], place);
+                null_keys.insert(keys[n], place);
             }
         }
     }
 
     /// Sets the places of keys, whatever they were: many at once on two threads.
     pub fn set_all(&mut self, keys: &[Fingerprint], place: impl Fn(usize) -> Place + Sync) {
-        let plain = |key: &Fingerprint| *key != NO_KEY && !self.is_odd(key);
+        let plain = |key: &Fingerprint| *key != NO_KEY && !self.is_null_key(key);
         if keys.len() < TWO_THREADS || !keys.iter().all(plain) {
             return self.insert_all(keys, |n, _| Some(place(n)));
         }
@@ -212,14 +210,14 @@ impl KeyIndex {
 
     /// Forgets a key.
     pub fn remove(&mut self, key: &Fingerprint) {
-        if self.is_odd(key) {
-            self.odd.remove(key);
+        if self.is_null_key(key) {
+            self.null_keys.remove(key);
             return;
         }
         let in_runs = !self.runs.is_empty();
         match &mut self.keys {
-            Keys::Exact(slots) if in_runs => slots.insert(key[0], GONE),
-            Keys::Hashed(slots) if in_runs => slots.insert(*key, GONE),
+            Keys::Exact(slots) if in_runs => slots.insert(key[0], FORGOTTEN),
+            Keys::Hashed(slots) if in_runs => slots.insert(*key, FORGOTTEN),
             Keys::Exact(slots) => slots.remove(&key[0]),
             Keys::Hashed(slots) => slots.remove(key),
         }
@@ -236,7 +234,7 @@ impl KeyIndex {
     /// Keys known, those of deleted rows included. With files on disk a key may count twice.
     pub fn len(&self) -> usize {
         let runs: u64 = self.runs.iter().map(|run| run.len()).sum();
-        either!(&self.keys, slots => slots.len()) + self.odd.len() + runs as usize
+        either!(&self.keys, slots => slots.len()) + self.null_keys.len() + runs as usize
     }
 
     /// Whether no key is known.
@@ -258,7 +256,7 @@ impl KeyIndex {
             return Ok(());
         }
         let mut wanted: Vec<(u64, Fingerprint)> = keys
-            .filter(|key| !self.is_odd(key) && self.keys.get(key).is_none())
+            .filter(|key| !self.is_null_key(key) && self.keys.get(key).is_none())
             .map(|key| (index_hash(&key, self.width == Width::Exact), key))
             .collect();
         let runs = self.runs.clone();

@@ -10,6 +10,10 @@ const SHARD_BITS: u32 = 8;
 const SHARDS: usize = 1 << SHARD_BITS;
 /// A free slot.
 const FREE: u64 = u64::MAX;
+/// The place of a key that is forgotten here, though a run on disk still has it.
+pub const FORGOTTEN: u64 = u64::MAX - 1;
+/// The place of a key that was entered just now and has none yet.
+pub const VACANT: u64 = u64::MAX - 2;
 /// Keys whose slots are fetched before the first of them is looked at.
 const AHEAD: usize = 24;
 
@@ -215,8 +219,8 @@ impl<K: SlotKey> Slots<K> {
         }
     }
 
-    /// Calls `each` with the number of every key, its place, and whether it was entered just now, with `u64::MAX - 2`:
-    /// then `each` sets a place.
+    /// Calls `each` with the number of every key, its place, and whether it was entered just now: then the place is
+    /// [`VACANT`], and `each` sets one.
     #[inline]
     pub fn upsert_all(&mut self, keys: &[Fingerprint], mut each: impl FnMut(usize, &mut u64, bool)) {
         let mut hashes = [0; AHEAD];
@@ -226,7 +230,7 @@ impl<K: SlotKey> Slots<K> {
                 self.fetch(*hash);
             }
             for (n, (key, hash)) in keys.iter().zip(&hashes).enumerate() {
-                let (place, new) = self.shards[shard_of(*hash)].find_or_insert(*hash, K::of(key), u64::MAX - 2);
+                let (place, new) = self.shards[shard_of(*hash)].find_or_insert(*hash, K::of(key), VACANT);
                 each(chunk * AHEAD + n, place, new);
             }
         }
