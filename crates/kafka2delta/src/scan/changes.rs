@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use delta_kernel::Engine;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
@@ -13,7 +13,7 @@ use delta_kernel::table_changes::scan::TableChangesScan;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
-use super::columns::plain;
+use super::columns::{in_columns, plain};
 use super::plan::no_table;
 use super::{Batches, WAITING_BATCHES};
 use crate::error::{Error, ErrorCode, Result};
@@ -90,12 +90,4 @@ fn send(scan: &TableChangesScan, engine: Arc<dyn Engine>, schema: &SchemaRef, se
             return;
         }
     }
-}
-
-fn in_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().zip(schema.fields());
-    let columns: Vec<ArrayRef> =
-        columns.map(|(column, field)| crate::schema::conform(column, field.data_type())).collect::<Result<_>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }

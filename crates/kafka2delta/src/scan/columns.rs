@@ -1,12 +1,14 @@
-//! Columns of a table by their names.
+//! Columns of a table by their names, and batches in their types.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use delta_kernel::schema::{SchemaRef as KernelSchema, StructField, StructType};
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::schema::conform;
 
 /// The columns of these names, in their order.
 pub(super) fn selected(table: &StructType, names: &[String]) -> Result<KernelSchema> {
@@ -43,4 +45,13 @@ pub(super) fn find<'a>(table: &'a StructType, name: &str) -> Result<&'a StructFi
 pub(super) fn plain(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(HashMap::new()));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The batch in the types of a result's columns, which are in the same order.
+pub(super) fn in_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns: Vec<ArrayRef> =
+        columns.map(|(column, field)| conform(column, field.data_type())).collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }

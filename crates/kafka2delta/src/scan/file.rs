@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::engine::arrow_utils::{
@@ -21,6 +21,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use parquet::schema::types::SchemaDescriptor;
 use tokio::sync::mpsc::Sender;
 
+use super::columns::in_columns;
 use super::plan::{File, Part, Plan};
 use super::predicate::Filter;
 use crate::datafile::read::{StoredFile, batch_rows};
@@ -161,13 +162,7 @@ impl<'a> Opened<'a> {
                 _ => fixup_parquet_read(batch, &order, None, Some(&location), Some(&physical))?,
             };
             let made = transform_to_logical(engine.as_ref(), Box::new(read), &physical, &logical, transform.clone())?;
-            let batch = made.try_into_record_batch()?;
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let columns = batch.columns().iter().zip(schema.fields());
-            let columns: Vec<ArrayRef> = columns
-                .map(|(column, field)| crate::schema::conform(column, field.data_type()))
-                .collect::<Result<_>>()?;
-            Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+            in_columns(&made.try_into_record_batch()?, &schema)
         };
         let batches = builder.build()?.map_err(Error::from);
         Ok(batches.map(move |batch| batch.and_then(&to_table)).boxed())

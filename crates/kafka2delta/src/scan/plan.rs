@@ -89,6 +89,9 @@ pub(super) fn snapshot(engine: &dyn Engine, root: Url, as_of: AsOf) -> Result<Sn
         let message = format!("the table has no version {version}: its newest one is {}", newest.version());
         return Err(Error::new(ErrorCode::VersionMissing, message));
     }
+    if version == newest.version() {
+        return Ok(newest);
+    }
     Snapshot::builder_for(root)
         .at_version(version)
         .build(engine)
