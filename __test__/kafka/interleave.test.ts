@@ -4,22 +4,26 @@ import type { OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
 import type { PairMember } from '../../src/kafka/paired-messages.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
 
-/** A range of messages `name@time`. `<1` and `>1` are the delete and the row of the key update 1; `~k` is a tombstone. */
+/**
+ * A range of messages `name@time`. `<1` and `>1` are the delete and the row of the key update 1; `~k` is a tombstone, and
+ * `<~1` one with the headers of the delete `<1`.
+ */
 function range(partition: number, ...texts: string[]): OffsetRange {
   const messages = texts.map((text, offset): RawMessage => {
     const [name = '', timestamp = '0'] = text.split('@')
     const isHalf = /^[<>]/.test(name)
-    const key = Buffer.from(name.replace(/^[<~]/, ''))
-    const value = name.startsWith('~') ? null : Buffer.from(name)
+    const key = Buffer.from(name.replace(/^<?~?/, ''))
+    const value = name.includes('~') ? null : Buffer.from(name)
     return { offset: String(offset), timestamp, key, value, ...(isHalf ? { headers: { name } } : {}) }
   })
   return { partition, firstOffset: 0n, lastOffset: BigInt(messages.length - 1), messages }
 }
 
-const pairMemberOf = ({ headers }: RawMessage): PairMember | null => {
+const pairMemberOf = ({ headers, value }: RawMessage): PairMember | null => {
   const name = headers?.name as string | undefined
   if (name === undefined) return null
-  return { side: name.startsWith('<') ? 'before' : 'after', pair: () => name.slice(1) }
+  const side = name.startsWith('<') ? 'before' : 'after'
+  return { side, isTombstone: value === null, pair: () => name.replace(/^[<>]~?/, '') }
 }
 
 function order(...ranges: OffsetRange[]): string {
@@ -36,6 +40,17 @@ test('messages are placed by their timestamps, each partition in the order of it
   t.is(order(range(0, 'a@5', 'b@5'), range(1, 'c@5')), 'a b c')
   t.is(order(range(0), range(1, 'a@5', 'b@1')), 'a b')
   t.is(order(range(0, 'b@7'), range(1, 'a@-1')), 'a b')
+})
+
+test('tombstones with the headers of their deletes do not take the rows of later updates of the same keys', (t) => {
+  const before = range(0, '<1@5', '<~1@5', 'a@5', '<~1@5', '<1@5', '<~1@5', 'b@5')
+  for (const ranges of [
+    [before, range(1, '>1@5', '>1@5')],
+    [range(1, '>1@5', '>1@5'), before],
+  ]) {
+    t.is(order(...ranges), '<1 <~1 >1 a <~1 <1 <~1 >1 b')
+  }
+  t.is(order(range(1, '>1@5', '>1@5'), range(0, '<~1@5', 'a@5', '<~1@5')), '<~1 >1 a <~1 >1')
 })
 
 test('a run is as long as it can be', (t) => {

@@ -6,18 +6,18 @@ import { generator, ROUNDS, SEED } from '../helpers/random.js'
 
 const LIMITS = { maxBatchMessages: 50, maxBatchBytes: 100_000, maxQueueBytes: 1_000_000 }
 
-/** A message of which the key says of what it is a half: `<1` is before, `>1` after. */
-const message = (offset: number, key: string, time = 0): RawMessage => ({
+/** A message of which the key says of what it is a half: `<1` is before, `>1` after; `~<1` is the tombstone of `<1`. */
+const message = (offset: number, text: string, time = 0): RawMessage => ({
   offset: String(offset),
   timestamp: String(time),
-  key: Buffer.from(key),
-  value: null,
+  key: Buffer.from(text.replace('~', '')),
+  value: text.startsWith('~') ? null : Buffer.from(text),
 })
 
-const pairMemberOf = ({ key }: RawMessage): PairMember | null => {
+const pairMemberOf = ({ key, value }: RawMessage): PairMember | null => {
   const [sign, ...pair] = String(key)
   if (sign !== '<' && sign !== '>') return null
-  return { side: sign === '<' ? 'before' : 'after', pair: () => pair.join('') }
+  return { side: sign === '<' ? 'before' : 'after', isTombstone: value === null, pair: () => pair.join('') }
 }
 
 const queueOf = (limits = LIMITS) => new TopicQueue('t', limits, pairMemberOf)
@@ -51,6 +51,21 @@ test('limits do not part them', (t) => {
   t.deepEqual(keysOf(queue.cut(reach('end', 'end'))), { 1: ['c'] })
 })
 
+test('the tombstone of a delete that was handed over is not the half of a later update', (t) => {
+  const queue = queueOf({ ...LIMITS, maxBatchMessages: 2 })
+  push(queue, 0, 0, ['<1', '~<1'])
+  push(queue, 1, 0, ['>1'])
+  t.deepEqual(keysOf(queue.cut(reach('behind', 'behind'))), { 0: ['<1', '<1'], 1: ['>1'] })
+  push(queue, 0, 2, ['a', '<1'])
+  push(queue, 1, 1, ['>1'])
+  t.deepEqual(keysOf(queue.cut(reach('behind', 'behind'))), { 0: ['a'] })
+  t.deepEqual(keysOf(queue.cut(reach('behind', 'behind'))), { 0: ['<1'], 1: ['>1'] })
+  push(queue, 0, 4, ['~<1', 'b'])
+  push(queue, 1, 2, ['>1'])
+  t.deepEqual(keysOf(queue.cut(reach('behind', 'behind'))), { 0: ['<1', 'b'] })
+  t.is(queue.cut(reach('behind', 'behind')), null)
+})
+
 test('halves in one partition, and topics of one partition, wait for nothing', (t) => {
   const two = queueOf()
   push(two, 0, 0, ['<1', '>1'])
@@ -73,7 +88,7 @@ test('a half alone goes where the others were read past its time, or nothing mor
 })
 
 test('patience ends', (t) => {
-  const half = { side: 'after' as const, pair: () => '1', offset: 0n, time: 0, blockedSince: null }
+  const half = { side: 'after' as const, isTombstone: false, pair: () => '1', offset: 0n, time: 0, blockedSince: null }
   const takes = new Map<number, Take>([
     [0, { halves: [half], time: 0, isAll: true }],
     [1, { halves: [], time: Number.NEGATIVE_INFINITY, isAll: true }],

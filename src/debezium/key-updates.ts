@@ -47,7 +47,7 @@ export class KeyUpdates {
       return pair
     }
     find()
-    return { side, pair: find }
+    return { side, isTombstone: message.value === null, pair: find }
   }
 
   /** The other key as Avro, without what names its schema; null where that is not known yet. */

@@ -9,6 +9,8 @@ import type { RawMessage } from './micro-batch.js'
 /** A message that belongs to a pair. */
 export interface PairMember {
   side: 'before' | 'after'
+  /** A tombstone is a half of its own only where no delete with a value comes before it. */
+  isTombstone: boolean
   /** Names the pair: the same text for both messages, or null as long as it is not known. */
   pair(): string | null
 }
@@ -27,7 +29,8 @@ export interface PairedMessage extends PairMember {
 
 /**
  * Maps each message of a pair to the other one. The messages of a partition are given in the order of their offsets. If a key
- * was updated to another one several times, the first delete goes with the first row that was sent after it.
+ * was updated to another one several times, the first delete goes with the first row that was sent after it. The tombstone
+ * of a delete has the delete's headers, and tells of no other update.
  */
 export function matchPairs<T extends PairMember & { time: number }>(halves: Iterable<T>): Map<T, T> {
   const before = new Map<string, T[]>()
@@ -38,6 +41,10 @@ export function matchPairs<T extends PairMember & { time: number }>(halves: Iter
     if (half.side === 'after') after.push([pair, half])
     else if (before.has(pair)) before.get(pair)?.push(half)
     else before.set(pair, [half])
+  }
+  for (const [pair, deletes] of before) {
+    const withValues = deletes.filter(({ isTombstone }) => !isTombstone)
+    if (withValues.length > 0) before.set(pair, withValues)
   }
   const matches = new Map<T, T>()
   for (const [pair, half] of after) {

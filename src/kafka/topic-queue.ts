@@ -38,6 +38,8 @@ export class TopicQueue {
   #pairMemberOf: FindPairMember
   /** Halves that wait to be handed over. */
   #numHalves = 0
+  /** The key of a delete that was half of a pair and came last, by partition: its tombstone follows. */
+  readonly #lastDeletes = new Map<number, Buffer | null>()
   /** The time of the last message that was handed over, by partition. */
   readonly #times = new Map<number, number>()
   #segments: Segment[] = []
@@ -107,15 +109,26 @@ export class TopicQueue {
         return
       }
     }
-    const halves: PairedMessage[] = []
-    for (const message of messages) {
-      const half = this.#pairMemberOf(message)
-      if (half === null) continue
-      const { offset, timestamp } = message
-      halves.push({ ...half, offset: BigInt(offset), time: Number(timestamp), blockedSince: null })
-    }
+    const halves = this.#findHalves(partition, messages)
     this.#numHalves += halves.length
     this.#segments.push({ partition, first, last, messages, next: 0, resumedAt, halves })
+  }
+
+  /** The halves among messages that continue their partition. */
+  #findHalves(partition: number, messages: readonly RawMessage[]): PairedMessage[] {
+    const halves: PairedMessage[] = []
+    let lastDelete = this.#lastDeletes.get(partition) ?? null
+    for (const message of messages) {
+      const { key, offset, timestamp } = message
+      const half = this.#pairMemberOf(message)
+      const isCounted = half?.isTombstone && lastDelete !== null && key?.equals(lastDelete)
+      lastDelete = half?.side === 'before' && !half.isTombstone ? key : null
+      if (half === null || isCounted) continue
+      halves.push({ ...half, offset: BigInt(offset), time: Number(timestamp), blockedSince: null })
+    }
+    // A copy: the message's own one would keep all that was fetched with it.
+    this.#lastDeletes.set(partition, lastDelete && Buffer.from(lastDelete))
+    return halves
   }
 
   /**
@@ -256,6 +269,7 @@ export class TopicQueue {
   clear(): void {
     this.dropAll()
     this.#times.clear()
+    this.#lastDeletes.clear()
     this.#inFlight.clear()
     this.#inFlightHeld = 0
     this.#full = false
