@@ -2,8 +2,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Admin, type IHeaders, type Message, type PartitionMetadata, type Producer } from 'kafkajs'
-import { type KafkaClient, settled } from '../kafka/client.js'
+import type { KafkaClient } from '../kafka/client.js'
 import type { Logger } from '../log.js'
+import { settled } from '../waits.js'
 import { type DeadLetter, inGroups, letterBytes } from './dead-letter.js'
 
 /** Bounds of one transaction. */

@@ -6,9 +6,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Kafka, type KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
-import { classify, createClient, kafkaError, settled, within } from '../kafka/client.js'
+import { classify, createClient, kafkaError } from '../kafka/client.js'
 import { connected } from '../kafka/cluster-check.js'
 import type { Logger } from '../log.js'
+import { settled, within } from '../waits.js'
 import type { DeadLetter, DeadLetterSink } from './dead-letter.js'
 import { KafkaSession, SendError, type SessionOptions } from './kafka-session.js'
 

@@ -2,7 +2,8 @@
 
 import type { Admin } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
-import { classify, createClient, kafkaError, within } from './client.js'
+import { within } from '../waits.js'
+import { classify, createClient, kafkaError } from './client.js'
 import type { SourceOptions } from './options.js'
 
 /** An unreachable broker is reported within this time. Milliseconds. */
