@@ -79,6 +79,16 @@ export interface ErrorPosition {
   schemaId?: number
 }
 
+/** A failure after which something is tried again. Only plain values. */
+export interface Waiting {
+  code: ErrorCode
+  message: string
+  /** ISO 8601. */
+  since: string
+  /** Tries so far. */
+  attempts: number
+}
+
 export interface ErrorDetails extends ErrorPosition {
   cause?: unknown
 }

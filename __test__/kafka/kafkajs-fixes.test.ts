@@ -54,6 +54,19 @@ test('other producers, committed transactions and plain messages stay', (t) => {
   t.deepEqual(visible({ messages: [data(0, 'a')] }), [0])
 })
 
+test('a connection that is closed waits no longer than a second for answers', async (t) => {
+  fixKafkajs()
+  const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue')
+  const queue = new RequestQueue({ requestTimeout: 1000, logger: { debug() {}, warn() {} } })
+  const answer = new Promise((resolve, reject) => {
+    const entry = { apiName: 'Metadata', correlationId: 1, resolve, reject }
+    queue.push({ entry, expectResponse: true, sendRequest: () => {} })
+  })
+  const refused = t.throwsAsync(answer, { message: 'the connection was closed' })
+  await queue.waitForPendingRequests()
+  await refused
+})
+
 test('an idle request queue arms no timer', (t) => {
   fixKafkajs()
   const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue')

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
+import type { SourceOptions } from '../../src/kafka/options.js'
 import type { DataLoss } from '../../src/kafka/positions.js'
 import { KafkaSource } from '../../src/kafka/source.js'
 import {
@@ -13,10 +14,12 @@ import {
   produce,
   sleep,
   startBroker,
+  startSilentServer,
   TOPIC,
 } from './support.js'
 
 const NOW = { availableNow: true } as const
+const NOTHING_STORED = { exists: false, last: new Map<number, bigint>() }
 
 test('lost offsets are an error that names them', async (t) => {
   const broker = await startBroker(t)
@@ -148,25 +151,14 @@ test('a broker that is never there is an error within ten seconds, with the reas
   t.true(Date.now() - began < 5000)
 })
 
-test('a server that never answers is an error within about ten seconds', async (t) => {
-  const sockets = new Set<{ destroy(): void }>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-  })
-  const { port } = server.address() as { port: number }
-  const source = new KafkaSource(
-    { ...optionsFor(await startBroker(t)), kafka: { brokers: [`127.0.0.1:${port}`] } },
-    async () => ({ exists: false, last: new Map() }),
-  )
+test('a server that never answers is an error within ten seconds, and nothing stays open', async (t) => {
+  const silent = await startSilentServer(t)
+  const kafka = { brokers: [`127.0.0.1:${silent.port}`] }
+  const source = new KafkaSource({ ...optionsFor(await startBroker(t)), kafka }, async () => NOTHING_STORED)
   const began = Date.now()
   t.like(await t.throwsAsync(source.start()), { code: 'KAFKA_UNREACHABLE' })
-  t.true(Date.now() - began < 15_000)
+  t.true(Date.now() - began < 10_000)
+  await eventually(() => silent.connections() === 0)
 })
 
 test('wrong credentials are an error that holds no secret', async (t) => {
@@ -256,14 +248,105 @@ test('a broker that stays away ends the source after maxUnavailableMs, with the 
   t.true(Date.now() - began < 7000)
 })
 
-test('a topic that is deleted while running ends the source', async (t) => {
+/** Three topics of which something happens to the second one; what the tables hold of them, by topic. */
+async function threeTopics(
+  t: ExecutionContext,
+  tables: Record<string, FakeTable>,
+  options: Partial<SourceOptions> = {},
+) {
+  const topics = ['a', 'b', 'c']
+  const broker = await startBroker(t, 1, topics)
+  for (const topic of topics) produce(broker, 10, topic, 0, topic)
+  const stored = async (topic: string) => (tables[topic] ? tables[topic].stored() : NOTHING_STORED)
+  const source = makeSource(t, broker, { topics, consumer: { metadataMaxAge: 300 }, ...options }, stored)
+  const failed: string[] = []
+  source.on('failed', ({ message }) => failed.push(message))
+  /** The first and the last topic deliver what comes. */
+  const othersGoOn = async () => {
+    for (const topic of ['a', 'c']) {
+      const table = new FakeTable()
+      produce(broker, 5, `more-${topic}`, 0, topic)
+      await drain(source, table, () => table.values.at(-1) === `more-${topic}4`, topic)
+      t.is(new Set(table.values).size, 15)
+    }
+    t.deepEqual(failed, [])
+  }
+  return { broker, source, othersGoOn }
+}
+
+test('a topic that is deleted while running ends alone, named; the others go on', async (t) => {
+  const { broker, source, othersGoOn } = await threeTopics(t, {})
+  await source.start()
+  const table = new FakeTable()
+  await drain(source, table, () => table.values.length === 10, 'b')
+  const waiting = source.next('b')
+  broker.deleteTopic('b')
+  t.like(await t.throwsAsync(waiting), { code: 'TOPIC_NOT_FOUND', position: { topic: 'b' } })
+  await othersGoOn()
+})
+
+test('a topic that is made anew while running ends alone, named; the others go on', async (t) => {
+  const { broker, source, othersGoOn } = await threeTopics(t, {})
+  await source.start()
+  const table = new FakeTable()
+  await drain(source, table, () => table.values.length === 10, 'b')
+  const waiting = source.next('b')
+  broker.deleteTopic('b')
+  broker.createTopic('b')
+  t.like(await t.throwsAsync(waiting), { code: 'DATA_LOSS', position: { topic: 'b' } })
+  await othersGoOn()
+})
+
+test('lost offsets of one topic at the start end it alone', async (t) => {
+  const table = new FakeTable()
+  table.commits = 1
+  table.offsets.set(0, 2n)
+  const { broker, source, othersGoOn } = await threeTopics(t, { b: table })
+  broker.setLogStart('b', 0, 6)
+  await source.start()
+  t.like(await t.throwsAsync(source.next('b')), { code: 'DATA_LOSS', position: { topic: 'b' } })
+  await othersGoOn()
+})
+
+test('a topic that was deleted before the start ends alone where its table has commits, as a wrong name it is refused', async (t) => {
+  const table = new FakeTable()
+  table.commits = 1
+  table.offsets.set(0, 2n)
+  const { broker, source, othersGoOn } = await threeTopics(t, { b: table }, { failOnDataLoss: false })
+  broker.deleteTopic('b')
+  await source.start()
+  t.like(await t.throwsAsync(source.next('b')), { code: 'TOPIC_NOT_FOUND', position: { topic: 'b' } })
+  await othersGoOn()
+  const refused = makeSource(t, broker, { topics: ['a', 'b', 'c'] })
+  t.like(await t.throwsAsync(refused.start()), { code: 'TOPIC_NOT_FOUND', position: { topic: 'b' } })
+})
+
+test('an outage is told while it lasts, and not any more when it is over', async (t) => {
   const broker = await startBroker(t)
-  const source = makeSource(t, broker, { maxUnavailableMs: 2000, consumer: { metadataMaxAge: 300 } })
+  const source = makeSource(t, broker)
+  await source.start()
+  t.is(source.waitingFor, null)
+  const refused = broker.refuse(6_000)
+  await eventually(() => source.waitingFor !== null)
+  t.is(source.waitingFor?.code, 'KAFKA_UNREACHABLE')
+  await refused
+  await eventually(() => source.waitingFor === null, 20_000)
+  produce(broker, 3)
+  t.is((await source.next(TOPIC))?.numMessages, 3)
+})
+
+test('a broker that falls silent is told, and read from again when it answers', async (t) => {
+  const broker = await startBroker(t)
+  const source = makeSource(t, broker)
   await source.start()
   const waiting = source.next(TOPIC)
-  broker.deleteTopic(TOPIC)
-  const error = await t.throwsAsync(waiting)
-  t.regex((error as { code?: string }).code ?? '', /TOPIC_NOT_FOUND|KAFKA_CONSUMER_CRASHED/)
+  broker.freeze()
+  await eventually(() => source.waitingFor !== null, 20_000)
+  t.like(source.waitingFor, { code: 'KAFKA_UNREACHABLE', attempts: 0 })
+  broker.thaw()
+  await eventually(() => source.waitingFor === null, 20_000)
+  produce(broker, 3)
+  t.is((await waiting)?.numMessages, 3)
 })
 
 test('stop ends a start that is under way', async (t) => {
@@ -274,6 +357,31 @@ test('stop ends a start that is under way', async (t) => {
   await source.stop()
   t.like(await t.throwsAsync(starting), { code: 'CANCELLED' })
   await eventually(() => broker.connections === 0)
+})
+
+test.serial('stop ends a start at whatever moment, and leaves no connection and no timer', async (t) => {
+  const broker = await EmbeddedBroker.start({ initialRebalanceDelayMs: 3_000 })
+  t.teardown(() => broker.close())
+  broker.createTopic(TOPIC)
+  const timers = async () => {
+    // Within a timer's callback, the timer itself counts.
+    await new Promise(setImmediate)
+    return process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+  }
+  for (let ms = 0; ms < 150; ms += ms < 60 ? 2 : 15) {
+    const before = await timers()
+    const source = makeSource(t, broker)
+    const starting = t.throwsAsync(source.start())
+    await sleep(ms)
+    const began = Date.now()
+    await source.stop()
+    t.like(await starting, { code: 'CANCELLED' }, `after ${ms} ms`)
+    t.true(Date.now() - began < 2_500, `${Date.now() - began} ms, after ${ms} ms`)
+    await eventually(() => broker.connections === 0)
+    const deadline = Date.now() + 10_000
+    while ((await timers()) > before && Date.now() < deadline) await sleep(20)
+    t.true((await timers()) <= before, `a timer is left, after ${ms} ms`)
+  }
 })
 
 test('stop with the broker gone is bounded', async (t) => {

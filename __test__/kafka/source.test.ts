@@ -320,6 +320,22 @@ test('rewind drops what is queued and reads from the stored offsets', async (t) 
   t.deepEqual(table.values, [...numbers('v', 0, 20), ...numbers('v', 30, 50)])
 })
 
+test('rewind ends a waiting call, though nothing comes any more, and what was dropped is read again', async (t) => {
+  const broker = await startBroker(t)
+  produce(broker, 10)
+  const table = new FakeTable()
+  const source = makeSource(t, broker, {}, table.stored)
+  await source.start()
+  t.is((await source.next(TOPIC))?.numMessages, 10)
+  const waiting = source.next(TOPIC)
+  table.commits = 1
+  table.offsets.set(0, 3n)
+  await source.rewind(TOPIC)
+  t.is(await waiting, null)
+  await drain(source, table, () => table.values.length === 6)
+  t.deepEqual(table.values, numbers('v', 4, 10))
+})
+
 test('rewind before the first commit goes back to where reading began', async (t) => {
   const broker = await startBroker(t)
   produce(broker, 10)

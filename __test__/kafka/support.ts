@@ -1,5 +1,7 @@
 /** What the tests of the source share: a broker, a table that keeps offsets and rows, and a loop over batches. */
 
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import type { ExecutionContext } from 'ava'
 import type { KafkaConfig } from 'kafkajs'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
@@ -7,6 +9,23 @@ import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import type { SourceOptions } from '../../src/kafka/options.js'
 import type { StoredOffsets } from '../../src/kafka/positions.js'
 import { KafkaSource } from '../../src/kafka/source.js'
+
+/** A server that accepts connections and answers nothing. */
+export async function startSilentServer(t: ExecutionContext): Promise<{ port: number; connections: () => number }> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {}).on('data', () => {})
+    socket.on('close', () => sockets.delete(socket))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return { port: (server.address() as AddressInfo).port, connections: () => sockets.size }
+}
 
 export const TOPIC = 'orders'
 

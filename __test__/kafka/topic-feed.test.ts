@@ -1,4 +1,5 @@
 import test from 'ava'
+import { KafkaToDeltaError } from '../../src/errors.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
 import { EMPTY_BATCH_INTERVAL_MS, TopicFeed } from '../../src/kafka/topic-feed.js'
 import { LIMITS, sleep } from './support.js'
@@ -74,7 +75,7 @@ test('skipped offsets are handed over when the source stops', async (t) => {
 test('a failure reaches the waiting call and those after it', async (t) => {
   const { feed } = feedWith({ processingTime: 0 })
   const waiting = feed.next()
-  feed.fail(new Error('gone'))
+  feed.fail(new KafkaToDeltaError('INTERNAL', 'gone'))
   await t.throwsAsync(waiting, { message: 'gone' })
   await t.throwsAsync(feed.next(), { message: 'gone' })
 })

@@ -36,8 +36,8 @@ export interface DeadLetter {
 export interface DeadLetterSink {
   /** For people: a path, or `topic <name>`. Without secrets. */
   readonly target: string
-  /** Looks whether letters can be written at all, as far as that is known before there is one. */
-  check(): Promise<void>
+  /** Looks whether letters can be written at all, as far as that is known before there is one. `signal` ends the look. */
+  check(signal?: AbortSignal): Promise<void>
   /**
    * Writes the letters of a batch; resolves when they are stored for good. May be called again with letters that were
    * written before: each is stored once.

@@ -68,8 +68,7 @@ export class KafkaSession {
   }
 
   async close(): Promise<void> {
-    await settled(Promise.allSettled([this.#producer.disconnect(), this.#admin.disconnect()]), CLOSE_MS)
-    this.#options.client.destroySockets()
+    await this.#options.client.close([this.#producer.disconnect(), this.#admin.disconnect()], CLOSE_MS)
   }
 
   async #writeGroup(letters: readonly DeadLetter[]): Promise<void> {

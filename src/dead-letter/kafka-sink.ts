@@ -6,10 +6,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Kafka, type KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import { connected } from '../kafka/ask.js'
 import { classify, createClient, kafkaError } from '../kafka/client.js'
-import { connected } from '../kafka/cluster-check.js'
 import type { Logger } from '../log.js'
-import { settled, within } from '../waits.js'
+import { within } from '../waits.js'
 import type { DeadLetter, DeadLetterSink } from './dead-letter.js'
 import { KafkaSession, SendError, type SessionOptions } from './kafka-session.js'
 
@@ -52,7 +52,7 @@ export class KafkaDeadLetters implements DeadLetterSink {
   }
 
   /** @throws TOPIC_NOT_FOUND where the topic neither exists nor is created by the broker; KAFKA_UNREACHABLE, KAFKA_AUTH */
-  async check(): Promise<void> {
+  async check(signal?: AbortSignal): Promise<void> {
     const { topic } = this.#options
     const client = this.#client({ initialRetryTime: 200, maxRetryTime: 500, retries: 3 })
     const producer = client.kafka.producer({ createPartitioner: kafkajs.Partitioners.DefaultPartitioner })
@@ -62,12 +62,11 @@ export class KafkaDeadLetters implements DeadLetterSink {
       await producer.send({ topic, messages: [] })
     }
     try {
-      await connected(look(), `cannot use the dead-letter topic ${topic}`, client.redact)
+      await connected(look(), `cannot use the dead-letter topic ${topic}`, client.redact, signal)
     } catch (error) {
       throw this.#missing(error) ?? error
     } finally {
-      await settled(producer.disconnect(), CLOSE_MS)
-      client.destroySockets()
+      await client.close([producer.disconnect()], CLOSE_MS)
     }
   }
 

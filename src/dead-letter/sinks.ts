@@ -32,8 +32,8 @@ export class DeadLetterSinks {
   }
 
   /** Looks at every place that was asked for. */
-  async check(): Promise<void> {
-    await Promise.all([...this.#sinks.values()].map((sink) => sink.check()))
+  async check(signal?: AbortSignal): Promise<void> {
+    await Promise.all([...this.#sinks.values()].map((sink) => sink.check(signal)))
   }
 
   /** Closes all; rejects with the first error, after the last was closed. */

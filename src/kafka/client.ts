@@ -4,6 +4,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import kafkajs, { type ISocketFactory, type Kafka, type KafkaConfig, type LogEntry, type RetryOptions } from 'kafkajs'
 import { type ErrorCode, type ErrorPosition, KafkaToDeltaError } from '../errors.js'
+import { settled } from '../waits.js'
 import { registerCodecs } from './codecs.js'
 import { fixKafkajs } from './kafkajs-fixes.js'
 import type { SourceLogger } from './options.js'
@@ -13,12 +14,18 @@ const KEEP_ALIVE_MS = 60_000
 /** Below the 10 seconds in which an unreachable broker has to be reported. */
 const CONNECTION_TIMEOUT_MS = 3_000
 
+/** kafkajs waits no longer between two tries: it does so, too, where its client was closed meanwhile. */
+const MAX_RETRY_TIME_MS = 3_000
+
 export interface KafkaClient {
   kafka: Kafka
   /** Replaces the configuration's secrets in a text. */
   redact(text: string): string
-  /** Destroys the sockets that are still open. Those of a `Kafka` instance that the user made are not known. */
-  destroySockets(): void
+  /**
+   * Waits for consumers and others to close, no longer than `ms`, then destroys the sockets that are still open; none is
+   * opened any more. Those of a `Kafka` instance that the user made are not known. False where it took longer.
+   */
+  close(closing: Promise<unknown>[], ms: number): Promise<boolean>
 }
 
 /** A `Kafka` instance of any copy of kafkajs. */
@@ -69,7 +76,10 @@ export function createClient(
 ): KafkaClient {
   registerCodecs()
   fixKafkajs()
-  if (isKafkaInstance(kafka)) return { kafka, redact: (text) => text, destroySockets: () => {} }
+  if (isKafkaInstance(kafka)) {
+    const close = (closing: Promise<unknown>[], ms: number) => settled(Promise.allSettled(closing), ms)
+    return { kafka, redact: (text) => text, close }
+  }
 
   const secrets = secretsOf(kafka)
   const redact = (text: string): string => secrets.reduce((clean, secret) => clean.replaceAll(secret, '***'), text)
@@ -88,8 +98,10 @@ export function createClient(
     ...kafka,
     // kafkajs writes into it; the configuration is the user's.
     ...(kafka.sasl ? { sasl: { ...kafka.sasl } } : {}),
-    ...(retry ? { retry: { ...kafka.retry, ...retry } } : {}),
+    retry: { maxRetryTime: MAX_RETRY_TIME_MS, ...kafka.retry, ...retry },
     socketFactory: (args) => {
+      // kafkajs tries again whatever it was doing.
+      if (isClosed) throw new Error('the client was closed')
       const socket = makeSocket(args)
       sockets.add(socket)
       // kafkajs disconnects a broken connection again and again, and each time adds a listener.
@@ -101,11 +113,13 @@ export function createClient(
   return {
     kafka: client,
     redact,
-    destroySockets: () => {
+    close: async (closing, ms) => {
+      const isInTime = await settled(Promise.allSettled(closing), ms)
       isClosed = true
       // With an error: kafkajs forgets connections of brokers that it lost, and without one they keep their timers.
       for (const socket of sockets) socket.destroy(new Error('closed'))
       sockets.clear()
+      return isInTime
     },
   }
 }

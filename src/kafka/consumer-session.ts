@@ -1,7 +1,8 @@
-/** One kafkajs consumer in one group, from its start to its end. After a crash, the source makes another. */
+/** One kafkajs consumer in one group, from its start to its end. After a crash, its keeper makes another. */
 
 import { randomUUID } from 'node:crypto'
 import type { Batch, Consumer, Kafka } from 'kafkajs'
+import { unlessAborted } from '../waits.js'
 import { GroupCommits } from './group-commits.js'
 import { consumerConfig, type SourceOptions } from './options.js'
 
@@ -25,6 +26,8 @@ export interface SessionHost {
   skipped(batch: SkippedBatch): void
   fetched(durationMs: number): void
   delivered(): void
+  /** Kafka answered something. */
+  heard(): void
   /** The consumer ended. `mayPass`: kafkajs would begin again. */
   crashed(error: Error, mayPass: boolean): void
   onCommitError(error: unknown): void
@@ -32,18 +35,21 @@ export interface SessionHost {
 
 export class ConsumerSession {
   readonly groupId: string
-  #options: SourceOptions
   #host: SessionHost
   #consumer: Consumer
   #commits: GroupCommits
   #isClosed = false
   #mayPass = false
+  #onBegun: () => void = () => {}
+  /** Resolves with the first assignment, or with a crash before it. */
+  readonly #begun = new Promise<void>((resolve) => {
+    this.#onBegun = resolve
+  })
 
   constructor(kafka: Kafka, options: SourceOptions, host: SessionHost) {
     const { groupId, retry } = options.consumer
     // A group of its own for each session: the broker holds up a group with a dead member until its session times out.
     this.groupId = `${groupId ?? `kafka2delta-${options.queryName}`}-${randomUUID()}`
-    this.#options = options
     this.#host = host
     this.#consumer = kafka.consumer({
       ...consumerConfig(options, this.groupId),
@@ -65,17 +71,17 @@ export class ConsumerSession {
     return this.#consumer.connect()
   }
 
-  /** Subscribes and joins the group; the assignment is told to the host. */
-  async run(): Promise<void> {
-    await this.#consumer.subscribe({ topics: this.#options.topics, fromBeginning: true })
-    if (this.#isClosed) return
-    await this.#consumer.run({
+  /** Subscribes and joins the group; the assignment is told to the host, and so is a crash. */
+  async run(topics: string[], signal: AbortSignal): Promise<void> {
+    await unlessAborted(this.#consumer.subscribe({ topics, fromBeginning: true }), signal)
+    const running = this.#consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: false,
       eachBatch: async ({ batch, resolveOffset }) => {
         if (!this.#isClosed && this.#host.take(batch)) resolveOffset(batch.lastOffset())
       },
     })
+    await unlessAborted(Promise.all([running, this.#begun]), signal)
   }
 
   /** False where kafkajs is between two assignments: the next one seeks anyway. */
@@ -113,19 +119,22 @@ export class ConsumerSession {
   }
 
   #listen(): void {
-    const { GROUP_JOIN, CRASH, FETCH, END_BATCH_PROCESS } = this.#consumer.events
+    const { GROUP_JOIN, CRASH, FETCH, END_BATCH_PROCESS, REQUEST } = this.#consumer.events
     const host = this.#host
+    this.#consumer.on(REQUEST, () => host.heard())
     this.#consumer.on(FETCH, ({ payload }) => host.fetched(payload.duration))
     this.#consumer.on(END_BATCH_PROCESS, ({ payload }) => {
       host.delivered()
       if (payload.batchSize === 0 && !this.#isClosed) host.skipped(payload)
     })
     this.#consumer.on(GROUP_JOIN, ({ payload }) => {
+      this.#onBegun()
       if (!this.#isClosed) host.assigned(payload.memberAssignment)
       // A join that was under way when the session was closed.
       else this.#consumer.disconnect().catch(() => {})
     })
     this.#consumer.on(CRASH, ({ payload }) => {
+      this.#onBegun()
       if (this.#isClosed) return
       this.#isClosed = true
       host.crashed(payload.error, this.#mayPass)

@@ -57,7 +57,7 @@ export interface SourceOptions {
   /** Which messages tell of a change together with one of another partition: both are in one micro-batch then. */
   pairMemberOf?: FindPairMember
   logger?: SourceLogger
-  /** How long Kafka may fail while running before the source gives up. Milliseconds, default 5 minutes. */
+  /** How long Kafka may fail while running before the source gives up. Milliseconds; default: for ever. */
   maxUnavailableMs?: number
 }
 

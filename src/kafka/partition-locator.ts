@@ -1,12 +1,11 @@
 /** Finds the position of each partition after an assignment, after a rewind, or when it is uncertain; checks it, and seeks there. */
 
-import type { Admin } from 'kafkajs'
 import { asKafkaToDeltaError } from '../errors.js'
+import type { TopicLookup } from './lookup.js'
 import type { SourceOptions } from './options.js'
 import {
   type DataLoss,
   dataLossError,
-  fetchWatermarks,
   findLoss,
   remadeTopicError,
   type StoredOffsets,
@@ -14,16 +13,14 @@ import {
   storedPosition,
   type Watermarks,
 } from './positions.js'
-import type { PartitionProbe } from './probe.js'
 import type { PartitionState, TopicFeed } from './topic-feed.js'
 
 export interface LocatorContext {
   options: SourceOptions
   storedOffsets(topic: string): Promise<StoredOffsets>
-  admin: Admin
+  lookup: TopicLookup
   /** False where there is no assignment to seek in. */
   seek(topic: string, partition: number, offset: bigint): boolean
-  probe: PartitionProbe
   /** Changes with every assignment. */
   generation(): number
   onLoss(loss: DataLoss): void
@@ -52,10 +49,10 @@ export class PartitionLocator {
   async locate(feed: TopicFeed): Promise<boolean> {
     const pending = [...feed.partitions.values()].filter((state) => !state.confirmed)
     if (pending.length === 0) return true
-    const { admin, seek, generation, onLoss } = this.#context
+    const { lookup, seek, generation, onLoss } = this.#context
     const before = { generation: generation(), epoch: feed.epoch }
     const stored = pending.some(({ expected }) => expected === null) ? await this.#stored(feed.topic) : null
-    const marks = await fetchWatermarks(admin, feed.topic)
+    const marks = await lookup.watermarks(feed.topic)
     const targets: Target[] = []
     for (const state of pending) {
       const found = marks.get(state.partition)
@@ -92,7 +89,7 @@ export class PartitionLocator {
     stored: StoredOffsets | null,
     allMarks: Map<number, Watermarks>,
   ): Promise<Target> {
-    const { options, admin } = this.#context
+    const { options, lookup } = this.#context
     const { topic, partition, expected, initial, isNew } = state
     if (expected !== null || !stored) return this.#checked(state, expected ?? marks.low, marks, null)
     const isStored = stored.last.has(partition)
@@ -100,7 +97,7 @@ export class PartitionLocator {
     let position = isStored ? null : (initial ?? (isNew ? marks.low : null))
     position ??= storedPosition(topic, partition, stored, marks)
     if (position === null) {
-      const start = await startingPositions(admin, topic, options.startingOffsets, options.topics, allMarks)
+      const start = await startingPositions(lookup, topic, options.startingOffsets, options.topics, allMarks)
       position = start(partition)
     }
     if (isStored && (await this.#isRemade(topic, partition, stored, marks))) {
@@ -122,7 +119,7 @@ export class PartitionLocator {
   async #isRemade(topic: string, partition: number, stored: StoredOffsets, marks: Watermarks): Promise<boolean> {
     const record = stored.records?.get(partition)
     if (!record || record.offset < marks.low || record.offset >= marks.high) return false
-    const found = await this.#context.probe.fetch(topic, partition, record.offset)
+    const found = await this.#context.lookup.fetch(topic, partition, record.offset)
     const same = found?.messages.find(({ offset }) => BigInt(offset) === record.offset)
     return same !== undefined && same.timestamp !== record.timestamp
   }

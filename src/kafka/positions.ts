@@ -109,7 +109,7 @@ export function storedPosition(
 
 /** The configured start of partitions. Throws CONFIG_INVALID for a partition without one. */
 export async function startingPositions(
-  admin: Admin,
+  lookup: Pick<Admin, 'fetchTopicOffsetsByTimestamp'>,
   topic: string,
   starting: StartingOffsets,
   topics: string[],
@@ -123,7 +123,7 @@ export async function startingPositions(
   if (starting === 'earliest') return (partition) => at(partition).low
   if (starting === 'latest') return (partition) => at(partition).high
   if (isTimestamp(starting, topics)) {
-    const found = await admin.fetchTopicOffsetsByTimestamp(topic, timestampOf(starting.timestamp))
+    const found = await lookup.fetchTopicOffsetsByTimestamp(topic, timestampOf(starting.timestamp))
     const offsets = new Map(found.map(({ partition, offset }) => [partition, BigInt(offset)]))
     return (partition) => offsets.get(partition) ?? at(partition).high
   }

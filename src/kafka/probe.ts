@@ -81,28 +81,6 @@ export class PartitionProbe {
     }
   }
 
-  /**
-   * The first offset from `from` at which there is something, or the end. A fetch that brings a later record first
-   * proves that what lies before it is empty. One without records, though the end lies above, proves that only of
-   * its own offset: a record batch without records (compaction leaves such behind) is then stepped over one offset
-   * at a time. The first offset is asked for twice.
-   */
-  async skipEmpty(topic: string, partition: number, from: bigint, stopped: () => boolean): Promise<bigint> {
-    let at = from
-    while (!stopped()) {
-      for (let attempt = at === from ? 0 : 1; attempt < 2; attempt++) {
-        const result = await this.fetch(topic, partition, at)
-        if (!result || result.end <= at) return at
-        if (result.messages.length === 0) continue
-        const first = result.messages.find(({ offset }) => BigInt(offset) >= at)
-        // None: the rest of a compacted batch, which kafkajs steps over by itself.
-        return first ? BigInt(first.offset) : at
-      }
-      at++
-    }
-    return from
-  }
-
   async close(): Promise<void> {
     await this.#cluster.disconnect()
   }

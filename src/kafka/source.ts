@@ -1,31 +1,31 @@
 /** The source: a kafkajs consumer that hands over micro-batches per topic, from positions that it has confirmed. */
 
 import { EventEmitter } from 'node:events'
-import type { Admin, Batch, Kafka } from 'kafkajs'
-import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
-import { MAX_UNAVAILABLE_MS } from '../options/defaults.js'
-import { settled, within } from '../waits.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Batch } from 'kafkajs'
+import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
+import { settled, unlessAborted } from '../waits.js'
+import { connected } from './ask.js'
 import { classify, createClient, isTransient, type KafkaClient, kafkaError } from './client.js'
-import { checkCluster, connected } from './cluster-check.js'
-import { ConsumerSession, type FetchedBatch, type SkippedBatch } from './consumer-session.js'
+import { findMissing, missingTopics } from './cluster-check.js'
+import { ConsumerKeeper } from './consumer-keeper.js'
+import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
+import { TopicLookup } from './lookup.js'
 import type { MicroBatch } from './micro-batch.js'
 import { checkSourceOptions, consumerConfig, type SourceOptions } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
-import { type DataLoss, fetchWatermarks, type StoredOffsets } from './positions.js'
-import { PartitionProbe } from './probe.js'
+import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
 import { type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
 
-/** Joining the group takes 3 seconds by a broker's default. */
-const JOIN_MS = 60_000
 /** Longest wait for the consumer to leave its group, and for the group to be told of offsets. */
 const LEAVE_MS = 5_000
 const FLUSH_MS = 2_000
-/** Without a crash for so long, the consumer is healthy again. */
-const HEALTHY_MS = 60_000
-/** Before another consumer takes the place of one that crashed; doubled each time. */
-const RESTART_MS = 300
-const MAX_RESTART_MS = 5_000
+/** Longest wait for the first positions, where Kafka fails. */
+const START_MS = 60_000
+/** Between two tries to find a position; doubled each time. */
+const LOCATE_MS = 300
+const MAX_LOCATE_MS = 5_000
 
 /** How far a partition is. */
 export interface PartitionLag {
@@ -64,24 +64,19 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #storedOffsets: (topic: string) => Promise<StoredOffsets>
   #feeds: Map<string, TopicFeed>
   #client: KafkaClient | null = null
-  #admin: Admin | null = null
-  #session: ConsumerSession | null = null
-  #probe: PartitionProbe | null = null
+  #keeper: ConsumerKeeper | null = null
+  #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
   #watchdog: Watchdog | null = null
   /** Counts the assignments. */
   #generation = 0
   #isStarted = false
   #isRunning = false
+  /** Aborted when the source stops or fails. */
+  readonly #ending = new AbortController()
   #stopping: Promise<void> | null = null
   #error: KafkaToDeltaError | null = null
-  #onFailed: ((error: KafkaToDeltaError) => void)[] = []
-  #onJoined: () => void = () => {}
   #onLocated: () => void = () => {}
-  #restart: NodeJS.Timeout | undefined
-  #restartDelay = RESTART_MS
-  #firstCrash = 0
-  #lastCrash = 0
 
   /** Throws CONFIG_INVALID. Connects to nothing. */
   constructor(options: SourceOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>) {
@@ -95,23 +90,27 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   /**
-   * Connects, joins a group of its own, and resolves when the position of every partition is confirmed. Rejects
-   * with KAFKA_UNREACHABLE within about 10 seconds, KAFKA_AUTH, TOPIC_NOT_FOUND, DATA_LOSS, OFFSET_MISSING,
-   * CONFIG_INVALID, what `storedOffsets` rejects with, and CANCELLED if it is stopped meanwhile.
+   * Connects, joins a group of its own, and resolves when the position of every partition is confirmed. A topic whose
+   * position cannot be found is left out, and its `next` rejects. Rejects where that are all of them, with
+   * KAFKA_UNREACHABLE within about 10 seconds, KAFKA_AUTH, TOPIC_NOT_FOUND, DATA_LOSS, OFFSET_MISSING, CONFIG_INVALID,
+   * what `storedOffsets` rejects with, and CANCELLED at once if it is stopped meanwhile.
    */
   async start(): Promise<void> {
     if (this.#isStarted) throw new KafkaToDeltaError('INTERNAL', 'the source was started already')
     this.#isStarted = true
-    const failure = new Promise<never>((_, reject) => this.#onFailed.push(reject))
-    failure.catch(() => {})
     try {
-      await Promise.race([this.#start(), failure])
+      await this.#start()
     } catch (error) {
       const cause = this.#error ?? asKafkaToDeltaError(error, 'KAFKA_UNREACHABLE')
       this.#fail(cause)
       await this.stop()
       throw cause
     }
+  }
+
+  /** Why nothing is read: Kafka fails, and is waited for. Null where it does not. */
+  get waitingFor(): Waiting | null {
+    return this.#keeper?.waitingFor ?? null
   }
 
   /**
@@ -130,14 +129,15 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     for (const { partition, lastOffset } of batch.ranges) {
       const state = feed.partitions.get(partition)
       if (state) state.committed = lastOffset + 1n
-      this.#session?.noteCommitted(batch.topic, partition, lastOffset + 1n)
+      this.#keeper?.session?.noteCommitted(batch.topic, partition, lastOffset + 1n)
     }
     this.#holdOrResume(feed)
     feed.wake()
   }
 
   /**
-   * After a fence: drops all that is queued or handed over of the topic, reads the stored offsets and seeks there.
+   * After a fence: drops all that is queued or handed over of the topic, reads the stored offsets and seeks there. A call
+   * of {@link next} that waits gives null at once: nothing may come any more that would answer it.
    * Batches handed over before are not to be committed any more.
    */
   async rewind(topic: string): Promise<void> {
@@ -188,51 +188,42 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   async #start(): Promise<void> {
     const { queryName, logger, topics } = this.#options
-    await checkCluster(this.#options)
-    this.#throwIfStopping()
-
+    const { signal } = this.#ending
+    signal.throwIfAborted()
+    await this.#leaveOutMissing()
     this.#client = createClient(this.#options.kafka, queryName, logger)
     const { kafka, redact } = this.#client
-    this.#probe = new PartitionProbe(kafka)
-    this.#admin = kafka.admin()
-    const admin = this.#admin
-    await connected(admin.connect(), 'cannot connect to Kafka', redact)
-    await connected(this.#captureEnds(), 'cannot read the offsets of the topics', redact)
-    this.#throwIfStopping()
-
+    this.#lookup = new TopicLookup(kafka)
+    await connected(this.#lookup.connect(), 'cannot connect to Kafka', redact, signal)
+    await connected(this.#captureEnds(), 'cannot read the offsets of the topics', redact, signal)
     this.#locator = new PartitionLocator({
       options: this.#options,
       storedOffsets: this.#storedOffsets,
-      admin,
-      seek: (topic, partition, offset) => this.#session?.seek(topic, partition, offset) ?? false,
-      probe: this.#probe,
+      lookup: this.#lookup,
+      seek: (topic, partition, offset) => this.#keeper?.session?.seek(topic, partition, offset) ?? false,
       generation: () => this.#generation,
       onLoss: (loss) => this.emit('dataLoss', loss),
     })
-    this.#watchdog = this.#makeWatchdog()
-    const joined = new Promise<void>((resolve) => {
-      this.#onJoined = resolve
-    })
+    this.#watchdog = this.#makeWatchdog(this.#lookup)
     const located = new Promise<void>((resolve) => {
       this.#onLocated = resolve
     })
-    const session = this.#makeSession(kafka)
-    await connected(session.connect(), 'cannot connect to Kafka', redact)
-    const tooLong = () =>
-      new KafkaToDeltaError('KAFKA_UNREACHABLE', `${session.groupId}: the group could not be joined in ${JOIN_MS} ms`)
-    await within(Promise.all([session.run(), joined]), JOIN_MS, tooLong)
-    await located
-    this.#throwIfStopping()
+    this.#keeper = this.#makeKeeper(this.#client)
+    await this.#keeper.start()
+    await unlessAborted(located, signal)
+    const feeds = [...this.#feeds.values()]
+    if (feeds.every(({ error }) => error !== null)) throw feeds[0]?.error
     this.#isRunning = true
     this.#watchdog.start()
-    logger?.info({ groupId: session.groupId, topics }, 'source is running')
+    logger?.info({ groupId: this.#keeper.session?.groupId, topics }, 'source is running')
   }
 
-  #makeWatchdog(): Watchdog {
+  #makeWatchdog(lookup: TopicLookup): Watchdog {
     const host = {
       feeds: () => this.#feeds.values(),
-      watermarks: (topic: string) => this.#watermarks(topic),
-      skipEmpty: (topic: string, partition: number, from: bigint) => this.#skipEmpty(topic, partition, from),
+      watermarks: (topic: string) => lookup.watermarks(topic),
+      skipEmpty: (topic: string, partition: number, from: bigint) =>
+        lookup.skipEmpty(topic, partition, from, () => this.#ending.signal.aborted),
       misplaced: (state: PartitionState) => this.#misplaced(state),
       skipTo: (state: PartitionState, next: bigint) => this.#skipTo(state, next),
       onError: (error: unknown) => this.#log('debug', error, 'the log could not be asked for its end'),
@@ -240,25 +231,50 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     return new Watchdog(host, consumerConfig(this.#options, 'any').maxWaitTimeInMs ?? 0)
   }
 
-  #makeSession(kafka: Kafka): ConsumerSession {
-    const session: ConsumerSession = new ConsumerSession(kafka, this.#options, {
+  #makeKeeper(client: KafkaClient): ConsumerKeeper {
+    return new ConsumerKeeper(client, this.#options, {
+      topics: () => this.#openFeeds.map(({ topic }) => topic),
+      topicMissing: () => this.#leaveOutMissing(),
       assigned: (assignment) => void this.#assigned(assignment),
       take: (batch) => this.#take(batch),
       skipped: (batch) => this.#skipped(batch),
       fetched: (durationMs) => this.#watchdog?.fetched(durationMs),
       delivered: () => this.#watchdog?.delivered(),
-      crashed: (error, mayPass) => this.#crashed(error, mayPass),
+      crashed: (crash) => this.#crashed(crash),
+      failed: (error) => this.#fail(error),
       onCommitError: (error) => this.#log('debug', error, 'the consumer group was not told of offsets'),
     })
-    this.#session = session
-    return session
+  }
+
+  /** Topics that are read. */
+  get #openFeeds(): TopicFeed[] {
+    return [...this.#feeds.values()].filter(({ isClosed }) => !isClosed)
+  }
+
+  /**
+   * A topic that was deleted stops its own table alone. One that never was there is most likely a wrong name, which a
+   * start refuses: where the table has nothing of it.
+   */
+  async #leaveOutMissing(): Promise<void> {
+    const topics = this.#openFeeds.map(({ topic }) => topic)
+    const missing = await findMissing(this.#options, topics, this.#ending.signal)
+    if (!this.#isRunning) {
+      const unknown: string[] = []
+      for (const topic of missing) if (!(await this.#isInTable(topic))) unknown.push(topic)
+      if (unknown.length > 0) throw missingTopics(unknown)
+    }
+    for (const topic of missing) this.#failTopic(this.#feed(topic), missingTopics([topic]))
+  }
+
+  async #isInTable(topic: string): Promise<boolean> {
+    return (await unlessAborted(this.#storedOffsets(topic), this.#ending.signal)).exists
   }
 
   async #captureEnds(): Promise<void> {
     const isNow = 'availableNow' in this.#options.trigger
     if (!isNow) return
     await Promise.all(
-      [...this.#feeds.values()].map(async (feed) => {
+      this.#openFeeds.map(async (feed) => {
         const marks = await this.#watermarks(feed.topic)
         feed.ends = new Map([...marks].map(([partition, { high }]) => [partition, high]))
       }),
@@ -268,7 +284,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   /** Takes over an assignment. Nothing is fetched of a partition until its position is confirmed. */
   async #assigned(assignment: Record<string, number[]>): Promise<void> {
     const generation = ++this.#generation
-    this.#onJoined()
     for (const feed of this.#feeds.values()) {
       const ids = new Set(Object.hasOwn(assignment, feed.topic) ? assignment[feed.topic] : [])
       for (const id of feed.partitions.keys()) {
@@ -284,7 +299,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       this.#holdOrResume(feed)
     }
     await Promise.all([...this.#feeds.values()].map((feed) => this.#locate(feed)))
-    if (generation !== this.#generation || this.#error || this.#stopping) return
+    if (generation !== this.#generation || this.#ending.signal.aborted) return
     const positions = [...this.#feeds.values()].flatMap((feed) =>
       [...feed.partitions.values()].map(({ topic, partition, expected }) => ({
         topic,
@@ -296,7 +311,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.emit('assigned', positions)
   }
 
-  /** Confirms the positions of a topic's partitions; fails the source where that is impossible. */
+  /** Confirms the positions of a topic's partitions; fails the topic where that is impossible. */
   #locate(feed: TopicFeed): Promise<void> {
     feed.locating ??= this.#keepLocating(feed)
     return feed.locating
@@ -304,18 +319,24 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   async #keepLocating(feed: TopicFeed): Promise<void> {
     await null // so that `locating` is set before it is cleared
+    const { signal } = this.#ending
     let failingSince = 0
-    while (!this.#stopping && !this.#error && !feed.isClosed) {
+    let delay = LOCATE_MS
+    while (!signal.aborted && !feed.isClosed) {
       try {
-        if (await this.#locator?.locate(feed)) break
+        if (await unlessAborted(this.#locateOnce(feed), signal)) break
         failingSince = 0
+        delay = LOCATE_MS
       } catch (error) {
+        if (signal.aborted) break
         failingSince ||= Date.now()
         if (error instanceof KafkaToDeltaError || !isTransient(error) || this.#hasLasted(failingSince)) {
-          this.#fail(this.#kafkaError(error, `cannot find the position in ${feed.topic}`))
+          this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`))
           break
         }
-        await new Promise((resolve) => setTimeout(resolve, 300))
+        this.#log('debug', error, `the position in ${feed.topic} could not be found yet`)
+        await sleep(delay, undefined, { signal }).catch(() => {})
+        delay = Math.min(delay * 2, MAX_LOCATE_MS)
       }
     }
     feed.locating = null
@@ -323,10 +344,23 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     feed.wake()
   }
 
+  /** True where all partitions are confirmed; false where there is more to do. */
+  async #locateOnce(feed: TopicFeed): Promise<boolean> {
+    try {
+      return (await this.#locator?.locate(feed)) ?? false
+    } catch (error) {
+      if (error instanceof KafkaToDeltaError || classify(error) !== 'TOPIC_NOT_FOUND') throw error
+      // kafkajs says that of every topic, where one of those is missing that it was asked for before.
+      const missing = await findMissing(this.#options, [feed.topic], this.#ending.signal).catch(() => [])
+      if (missing.length > 0) throw missingTopics(missing)
+      throw Object.assign(new Error(`Kafka did not tell the offsets of ${feed.topic}`), { retriable: true })
+    }
+  }
+
   /** A fetched batch: checks its position and enqueues it. Waits for nothing. */
   #take(batch: FetchedBatch): boolean {
     const state = this.#feeds.get(batch.topic)?.partitions.get(batch.partition)
-    if (!state?.confirmed || state.expected === null || this.#stopping) return false
+    if (!state?.confirmed || state.expected === null || this.#ending.signal.aborted) return false
     const last = BigInt(batch.lastOffset())
     const high = BigInt(batch.highWatermark)
     // The broker answers a fetch below or above the log with an error, upon which kafkajs goes elsewhere without
@@ -345,7 +379,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   #skipped(batch: SkippedBatch): void {
     const state = this.#feeds.get(batch.topic)?.partitions.get(batch.partition)
-    if (!state?.confirmed || state.expected === null || this.#stopping) return
+    if (!state?.confirmed || state.expected === null || this.#ending.signal.aborted) return
     const last = BigInt(batch.lastOffset)
     const high = BigInt(batch.highWatermark)
     const first = batch.firstOffset === null ? last : BigInt(batch.firstOffset)
@@ -373,14 +407,9 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   #skipTo(state: PartitionState, next: bigint): void {
     const { topic, partition, expected } = state
-    if (!this.#session?.seek(topic, partition, next)) return
+    if (!this.#keeper?.session?.seek(topic, partition, next)) return
     this.#options.logger?.info({ topic, partition, from: String(expected), to: String(next) }, 'skipped empty offsets')
     this.#accept(state, next - 1n, [], state.high ?? next)
-  }
-
-  async #skipEmpty(topic: string, partition: number, from: bigint): Promise<bigint> {
-    const isStopped = () => this.#stopping !== null || this.#error !== null
-    return (await this.#probe?.skipEmpty(topic, partition, from, isStopped)) ?? from
   }
 
   /** Tells kafkajs which partitions of a topic to fetch. */
@@ -394,76 +423,50 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       ;(isHeld ? hold : resume).push(state.partition)
       if (!isHeld) state.movedAt = Date.now()
     }
-    if (hold.length > 0) this.#session?.hold(feed.topic, hold)
-    if (resume.length > 0) this.#session?.resume(feed.topic, resume)
+    if (hold.length > 0) this.#keeper?.session?.hold(feed.topic, hold)
+    if (resume.length > 0) this.#keeper?.session?.resume(feed.topic, resume)
   }
 
-  /** The consumer ended: another one takes its place where that may help, and has not failed for too long. */
-  #crashed(error: Error, mayPass: boolean): void {
-    if (this.#stopping || this.#error) return
-    const now = Date.now()
-    if (now - this.#lastCrash > HEALTHY_MS) {
-      this.#firstCrash = now
-      this.#restartDelay = RESTART_MS
-    }
-    this.#lastCrash = now
-    const code = classify(error)
-    const restart = mayPass && code !== 'KAFKA_AUTH' && !this.#hasLasted(this.#firstCrash)
-    this.#log('warn', error, restart ? 'the consumer crashed and begins again' : 'the consumer crashed')
-    this.emit('crash', { error, restart })
-    if (!restart) {
-      const known = code === 'KAFKA_AUTH' || code === 'TOPIC_NOT_FOUND' ? code : 'KAFKA_CONSUMER_CRASHED'
-      const { message, cause } = this.#kafkaError(error, 'the consumer stopped by itself')
-      this.#fail(new KafkaToDeltaError(known, message, { cause }))
-      return
-    }
-    // What a former session had located does not hold for the next one.
+  /** What the consumer had located does not hold for the one that takes its place. */
+  #crashed(crash: { error: Error; restart: boolean }): void {
+    if (this.#ending.signal.aborted) return
     this.#generation++
     for (const feed of this.#feeds.values()) for (const state of feed.partitions.values()) state.confirmed = false
-    this.#restart = setTimeout(() => void this.#runAgain(), this.#restartDelay)
-    this.#restartDelay = Math.min(this.#restartDelay * 2, MAX_RESTART_MS)
-  }
-
-  async #runAgain(): Promise<void> {
-    if (!this.#client || this.#stopping || this.#error) return
-    const former = this.#session
-    former?.close().catch(() => {})
-    const session = this.#makeSession(this.#client.kafka)
-    try {
-      await session.connect()
-      if (this.#stopping) await session.close()
-      else await session.run()
-    } catch (error) {
-      session.close().catch(() => {})
-      if (this.#session === session) this.#crashed(error as Error, isTransient(error))
-    }
+    this.emit('crash', crash)
   }
 
   #hasLasted(since: number): boolean {
-    return Date.now() - since > (this.#options.maxUnavailableMs ?? MAX_UNAVAILABLE_MS)
+    const atMost = this.#isRunning ? (this.#options.maxUnavailableMs ?? Number.POSITIVE_INFINITY) : START_MS
+    return Date.now() - since > atMost
+  }
+
+  /** Nothing more is read of this topic; the others go on. */
+  #failTopic(feed: TopicFeed, error: KafkaToDeltaError): void {
+    const { code, message } = error
+    this.#options.logger?.error({ topic: feed.topic, code }, message)
+    feed.fail(error)
+    this.#holdOrResume(feed)
   }
 
   #fail(error: KafkaToDeltaError): void {
-    if (this.#error || this.#stopping) return
+    if (this.#ending.signal.aborted) return
     this.#error = error
     for (const feed of this.#feeds.values()) feed.fail(error)
-    for (const reject of this.#onFailed) reject(error)
+    this.#ending.abort(error)
     this.emit('failed', error)
     void this.stop()
   }
 
   async #stop(): Promise<void> {
+    this.#ending.abort(new KafkaToDeltaError('CANCELLED', 'the source was stopped'))
     this.#watchdog?.stop()
-    clearTimeout(this.#restart)
     for (const feed of this.#feeds.values()) feed.stop()
-    const cancelled = new KafkaToDeltaError('CANCELLED', 'the source was stopped')
-    if (!this.#isRunning) for (const reject of this.#onFailed) reject(cancelled)
+    const session = this.#keeper?.session
     // Once the source failed, the consumer may hang on what failed: the group is not told.
-    if (this.#session && !this.#error) await settled(this.#session.flush(), FLUSH_MS)
-    const closing = [this.#session?.close(), this.#admin?.disconnect(), this.#probe?.close()]
-    const isClosed = await settled(Promise.allSettled(closing), LEAVE_MS)
+    if (session && !this.#error) await settled(session.flush(), FLUSH_MS)
+    const closing = [this.#keeper?.close(), this.#lookup?.close()]
+    const isClosed = (await this.#client?.close(closing.filter(isSet), LEAVE_MS)) ?? true
     if (!isClosed) this.#options.logger?.warn({}, 'Kafka did not answer in time: the connections were cut')
-    this.#client?.destroySockets()
   }
 
   #feed(topic: string): TopicFeed {
@@ -472,9 +475,9 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     return feed
   }
 
-  #watermarks(topic: string) {
-    if (!this.#admin) throw new KafkaToDeltaError('INTERNAL', 'the source is not started')
-    return fetchWatermarks(this.#admin, topic)
+  #watermarks(topic: string): Promise<Map<number, Watermarks>> {
+    if (!this.#lookup) throw new KafkaToDeltaError('INTERNAL', 'the source is not started')
+    return this.#lookup.watermarks(topic)
   }
 
   #kafkaError(error: unknown, doing: string): KafkaToDeltaError {
@@ -484,8 +487,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #log(level: 'debug' | 'warn', error: unknown, message: string): void {
     this.#options.logger?.[level]({ error: this.#kafkaError(error, 'Kafka').message }, message)
   }
-
-  #throwIfStopping(): void {
-    if (this.#stopping) throw new KafkaToDeltaError('CANCELLED', 'the source was stopped')
-  }
 }
+
+const isSet = <T>(value: T | undefined): value is T => value !== undefined

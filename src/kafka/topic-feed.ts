@@ -74,7 +74,7 @@ export class TopicFeed {
   #timer: NodeJS.Timeout | null = null
   #lastCut = 0
   #waitingSince = 0
-  #error: Error | null = null
+  #error: KafkaToDeltaError | null = null
   #stopped = false
 
   constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits, pairMemberOf?: FindPairMember) {
@@ -184,9 +184,15 @@ export class TopicFeed {
     }
   }
 
+  /** Why nothing more is read of this topic. */
+  get error(): KafkaToDeltaError | null {
+    return this.#error
+  }
+
   /** Every call of `next` rejects with this from now on. */
-  fail(error: Error): void {
+  fail(error: KafkaToDeltaError): void {
     this.#error ??= error
+    this.isClosed = true
     this.queue.clear()
     this.wake()
   }
@@ -207,10 +213,12 @@ export class TopicFeed {
     this.wake()
   }
 
-  /** Forgets what is queued and every position. */
+  /** Forgets what is queued and every position; the waiting call of `next` gives null. */
   reset(): void {
     this.epoch++
     this.queue.clear()
+    this.#waiter?.resolve(null)
+    this.#waiter = null
     for (const state of this.partitions.values()) {
       state.confirmed = false
       state.expected = null

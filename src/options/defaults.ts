@@ -55,7 +55,7 @@ export const LIMIT_DEFAULTS = {
   maxQueueBytes: 192 * 1024 ** 2,
 } as const
 
-/** How long Kafka may fail while a query runs before the source gives up. */
+/** How long Kafka may fail while a run over what is there now is under way. A query that runs on waits for ever. */
 export const MAX_UNAVAILABLE_MS = 5 * 60_000
 
 /** kafkajs's consumer. */

@@ -13,7 +13,7 @@ import type { RecordBatch, Vector } from 'apache-arrow'
 import { decimalText, rawValues } from '../arrow/raw-values.js'
 import { scanTable } from '../delta/scan.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { createClient, kafkaError } from '../kafka/client.js'
+import { askKafka } from '../kafka/ask.js'
 import { fetchWatermarks } from '../kafka/positions.js'
 import { createLogger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
@@ -250,26 +250,23 @@ export class TopicSource implements SourceTable {
   /** No partition may have lost messages since the snapshot began: their keys would be taken for removed ones. */
   async #mustBeWhole(): Promise<void> {
     const { options, table } = this.#given
-    const client = createClient(options.kafka, options.queryName, undefined, { retries: 2 })
-    const admin = client.kafka.admin()
-    try {
-      await admin.connect()
-      const first = await this.#firstTimes()
-      for (const [partition, { low, high }] of await fetchWatermarks(admin, table.topic)) {
-        const since = first.get(partition)
-        if (low === 0n || low === high || (since !== undefined && since < this.#start)) continue
-        throw new KafkaToDeltaError(
-          'DATA_LOSS',
-          `topic ${table.topic}, partition ${partition} begins at offset ${low}, and no message there is from before ` +
-            `${this.start.toISOString()}: what it held of the snapshot may be gone; take a new one`,
-          { topic: table.topic, partition },
-        )
-      }
-    } catch (error) {
-      throw kafkaError(error, `topic ${table.topic} cannot be looked at`, client.redact)
-    } finally {
-      await admin.disconnect().catch(() => {})
-      client.destroySockets()
+    const { kafka, queryName } = options
+    const { topic } = table
+    const first = await this.#firstTimes()
+    const marks = await askKafka(
+      { kafka, queryName, retry: { retries: 2 } },
+      `topic ${topic} cannot be looked at`,
+      (admin) => fetchWatermarks(admin, topic),
+    )
+    for (const [partition, { low, high }] of marks) {
+      const since = first.get(partition)
+      if (low === 0n || low === high || (since !== undefined && since < this.#start)) continue
+      throw new KafkaToDeltaError(
+        'DATA_LOSS',
+        `topic ${topic}, partition ${partition} begins at offset ${low}, and no message there is from before ` +
+          `${this.start.toISOString()}: what it held of the snapshot may be gone; take a new one`,
+        { topic, partition },
+      )
     }
   }
 }

@@ -1,7 +1,7 @@
 /** How far a table is behind its topic. */
 
 import { lastOffsets, type StoredOffset } from '../delta/offset-entries.js'
-import { createClient, kafkaError } from '../kafka/client.js'
+import { askKafka } from '../kafka/ask.js'
 import { fetchWatermarks } from '../kafka/positions.js'
 import type { ResolvedOptions } from '../options/types.js'
 
@@ -14,22 +14,16 @@ export async function messagesBehind(
   topic: string,
   offsets: readonly StoredOffset[],
 ): Promise<number> {
-  const client = createClient(kafka, queryName, undefined, { retries: 2 })
-  const admin = client.kafka.admin()
-  try {
-    await admin.connect()
-    const stored = lastOffsets(queryName, topic, offsets)
-    let behind = 0n
-    for (const [partition, { low, high }] of await fetchWatermarks(admin, topic)) {
-      const last = stored.get(partition)
-      const next = last === undefined || last + 1n < low ? low : last + 1n
-      if (high > next) behind += high - next
-    }
-    return Number(behind)
-  } catch (error) {
-    throw kafkaError(error, `the end of topic ${topic} cannot be read`, client.redact)
-  } finally {
-    await admin.disconnect().catch(() => {})
-    client.destroySockets()
+  const asked = { kafka, queryName, retry: { retries: 2 } }
+  const marks = await askKafka(asked, `the end of topic ${topic} cannot be read`, (admin) =>
+    fetchWatermarks(admin, topic),
+  )
+  const stored = lastOffsets(queryName, topic, offsets)
+  let behind = 0n
+  for (const [partition, { low, high }] of marks) {
+    const last = stored.get(partition)
+    const next = last === undefined || last + 1n < low ? low : last + 1n
+    if (high > next) behind += high - next
   }
+  return Number(behind)
 }

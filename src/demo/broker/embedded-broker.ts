@@ -37,6 +37,7 @@ export class EmbeddedBroker {
   readonly #state: BrokerState
   readonly #sockets = new Set<Socket>()
   #server: Server | null = null
+  #isFrozen = false
   /** Ends a `refuse` early. */
   #endRefusal: (() => void) | null = null
 
@@ -173,6 +174,18 @@ export class EmbeddedBroker {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  /** Accepts connections and answers no request, as a process that was stopped, until {@link thaw}. */
+  freeze(): void {
+    this.#isFrozen = true
+    for (const socket of this.#sockets) socket.pause()
+  }
+
+  /** Answers again, also what was asked meanwhile. */
+  thaw(): void {
+    this.#isFrozen = false
+    for (const socket of this.#sockets) socket.resume()
+  }
+
   /** Ends all connections and refuses new ones, until {@link resumeListening}. */
   async stopListening(): Promise<void> {
     this.#endRefusal?.()
@@ -189,6 +202,7 @@ export class EmbeddedBroker {
       this.#sockets.add(socket)
       socket.on('close', () => this.#sockets.delete(socket))
       serveConnection(this.#state, socket)
+      if (this.#isFrozen) socket.pause()
     })
     this.#server = server
     await new Promise<void>((resolve, reject) => {

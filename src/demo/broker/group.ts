@@ -222,11 +222,11 @@ export class ConsumerGroup {
     if (this.#rebalanceTimer) clearTimeout(this.#rebalanceTimer)
     this.#heldBack = wasEmpty && this.#initialDelayMs > 0
     if (this.#heldBack) {
-      this.#rebalanceTimer = setTimeout(() => this.#completeJoin(), this.#initialDelayMs)
+      this.#rebalanceTimer = setTimeout(() => this.#completeJoin(), this.#initialDelayMs).unref()
       return
     }
     const longest = Math.max(0, ...[...this.#members.values()].map((member) => member.rebalanceTimeoutMs))
-    this.#rebalanceTimer = setTimeout(() => this.#completeJoin(), longest)
+    this.#rebalanceTimer = setTimeout(() => this.#completeJoin(), longest).unref()
     this.#completeJoinIfAllCame()
   }
 
@@ -310,7 +310,7 @@ export class ConsumerGroup {
   #touch(member: Member): void {
     this.#stopExpiry(member)
     if (member.joining || member.syncing) return
-    member.expiry = setTimeout(() => this.#remove(member), member.sessionTimeoutMs)
+    member.expiry = setTimeout(() => this.#remove(member), member.sessionTimeoutMs).unref()
   }
 
   #stopExpiry(member: Member): void {

@@ -1,0 +1,159 @@
+/** Keeps a consumer running: another one takes the place of one that crashed, or that hears nothing from Kafka. */
+
+import type { Kafka } from 'kafkajs'
+import { KafkaToDeltaError, type Waiting } from '../errors.js'
+import { within } from '../waits.js'
+import { connected } from './ask.js'
+import { classify, isTransient, type KafkaClient, kafkaError } from './client.js'
+import { ConsumerSession, type SessionHost } from './consumer-session.js'
+import { consumerConfig, type SourceOptions } from './options.js'
+
+/** Joining the group takes 3 seconds by a broker's default. */
+const JOIN_MS = 60_000
+/** Without a crash for so long, the consumer is healthy again. */
+const HEALTHY_MS = 60_000
+/** Before another consumer takes the place of one that crashed; doubled each time. */
+const RESTART_MS = 300
+const MAX_RESTART_MS = 5_000
+/** A consumer asks several times a second: after so long without an answer, it is said. */
+const QUIET_MS = 10_000
+/** And after so long it is given up: kafkajs itself waits 30 seconds for an answer, and at some places for ever. */
+const SILENT_MS = 90_000
+const LISTEN_EVERY_MS = 5_000
+
+export interface KeeperHost extends Omit<SessionHost, 'crashed' | 'heard'> {
+  /** What the next consumer is to read; none: there is no next one. */
+  topics(): string[]
+  /** Kafka said that one of the topics does not exist: which ones are read is to be decided anew. */
+  topicMissing(): Promise<void>
+  crashed(crash: { error: Error; restart: boolean }): void
+  /** It cannot go on. */
+  failed(error: KafkaToDeltaError): void
+}
+
+export class ConsumerKeeper {
+  readonly #client: KafkaClient
+  readonly #options: SourceOptions
+  readonly #host: KeeperHost
+  /** How long Kafka may be away. */
+  readonly #maxUnavailableMs: number
+  readonly #silentMs: number
+  readonly #ending = new AbortController()
+  #session: ConsumerSession | null = null
+  #restart: NodeJS.Timeout | undefined
+  #listening: NodeJS.Timeout | undefined
+  #restartDelay = RESTART_MS
+  #firstCrash = 0
+  #lastCrash = 0
+  #isTopicMissing = false
+  #failure: Waiting | null = null
+  #lastHeard = Date.now()
+
+  constructor(client: KafkaClient, options: SourceOptions, host: KeeperHost) {
+    this.#client = client
+    this.#options = options
+    this.#host = host
+    this.#maxUnavailableMs = options.maxUnavailableMs ?? Number.POSITIVE_INFINITY
+    this.#silentMs = Math.max(SILENT_MS, 2 * (consumerConfig(options, 'any').sessionTimeout ?? 0))
+  }
+
+  get session(): ConsumerSession | null {
+    return this.#session
+  }
+
+  /** Why nothing is read: Kafka fails, or does not answer. Null where it does. */
+  get waitingFor(): Waiting | null {
+    if (this.#failure) return this.#failure
+    const quiet = Date.now() - this.#lastHeard
+    if (this.#session === null || quiet < QUIET_MS) return null
+    const message = `Kafka has not answered for ${Math.round(quiet / 1000)} seconds`
+    return { code: 'KAFKA_UNREACHABLE', message, since: new Date(this.#lastHeard).toISOString(), attempts: 0 }
+  }
+
+  /** Resolves when the group is joined. */
+  async start(): Promise<void> {
+    this.#listening = setInterval(() => this.#listen(), LISTEN_EVERY_MS).unref()
+    await this.#begin()
+  }
+
+  /** Leaves the group. */
+  async close(): Promise<void> {
+    this.#ending.abort(new KafkaToDeltaError('CANCELLED', 'the source was stopped'))
+    clearTimeout(this.#restart)
+    clearInterval(this.#listening)
+    await this.#session?.close()
+  }
+
+  async #begin(): Promise<void> {
+    const { signal } = this.#ending
+    const session = this.#makeSession(this.#client.kafka)
+    await connected(session.connect(), 'cannot connect to Kafka', this.#client.redact, signal)
+    const tooLong = () =>
+      new KafkaToDeltaError('KAFKA_UNREACHABLE', `${session.groupId}: the group could not be joined in ${JOIN_MS} ms`)
+    await within(session.run(this.#host.topics(), signal), JOIN_MS, tooLong)
+  }
+
+  #makeSession(kafka: Kafka): ConsumerSession {
+    const session: ConsumerSession = new ConsumerSession(kafka, this.#options, {
+      ...this.#host,
+      heard: () => {
+        if (session === this.#session) this.#lastHeard = Date.now()
+      },
+      assigned: (assignment) => {
+        this.#failure = null
+        this.#host.assigned(assignment)
+      },
+      crashed: (error, mayPass) => {
+        if (session === this.#session) this.#crashed(error, mayPass)
+      },
+    })
+    this.#session = session
+    this.#lastHeard = Date.now()
+    return session
+  }
+
+  #crashed(error: Error, mayPass: boolean): void {
+    if (this.#ending.signal.aborted) return
+    const now = Date.now()
+    if (now - this.#lastCrash > HEALTHY_MS) {
+      this.#firstCrash = now
+      this.#restartDelay = RESTART_MS
+    }
+    this.#lastCrash = now
+    const code = classify(error)
+    this.#isTopicMissing ||= code === 'TOPIC_NOT_FOUND'
+    const { message, cause } = kafkaError(error, 'the consumer stopped by itself', this.#client.redact)
+    const mayHelp = this.#isTopicMissing || (mayPass && code !== 'KAFKA_AUTH')
+    const restart = mayHelp && now - this.#firstCrash <= this.#maxUnavailableMs
+    const text = restart ? 'the consumer crashed and begins again' : 'the consumer crashed'
+    this.#options.logger?.warn({ error: message }, text)
+    this.#host.crashed({ error, restart })
+    if (!restart) {
+      const known = code === 'KAFKA_AUTH' ? code : 'KAFKA_CONSUMER_CRASHED'
+      this.#host.failed(new KafkaToDeltaError(known, message, { cause }))
+      return
+    }
+    this.#session?.close().catch(() => {})
+    this.#session = null
+    const { since, attempts } = this.#failure ?? { since: new Date(now).toISOString(), attempts: 0 }
+    this.#failure = { code: code ?? 'KAFKA_CONSUMER_CRASHED', message, since, attempts: attempts + 1 }
+    this.#restart = setTimeout(() => void this.#beginAgain(), this.#restartDelay)
+    this.#restartDelay = Math.min(this.#restartDelay * 2, MAX_RESTART_MS)
+  }
+
+  async #beginAgain(): Promise<void> {
+    try {
+      if (this.#isTopicMissing) await this.#host.topicMissing()
+      this.#isTopicMissing = false
+      if (!this.#ending.signal.aborted && this.#host.topics().length > 0) await this.#begin()
+    } catch (error) {
+      this.#crashed(error as Error, isTransient(error))
+    }
+  }
+
+  #listen(): void {
+    if (this.#session === null || this.#failure !== null || Date.now() - this.#lastHeard < this.#silentMs) return
+    const error = new Error(`Kafka has not answered for ${this.#silentMs / 1000} seconds`)
+    this.#crashed(Object.assign(error, { name: 'KafkaJSRequestTimeoutError' }), true)
+  }
+}
