@@ -279,6 +279,21 @@ test('close ends what is under way', async (t) => {
   t.is((await unknown).code, 'CANCELLED')
 })
 
+test('what is given up is not asked for once more, and its connection ends', async (t) => {
+  let open = 0
+  const { source, requests } = await serve(t, (request) => {
+    open++
+    request.socket.once('close', () => open--)
+  })
+  const lookup = failure(t, source.get(7))
+  while (requests.length === 0) await sleep(5)
+  source.close()
+  t.is((await lookup).code, 'CANCELLED')
+  await sleep(500)
+  t.is(requests.length, 1)
+  t.is(open, 0)
+})
+
 test('a path that the registry does not have is a wrong address, no unknown id', async (t) => {
   const { source } = await serve(t, (_, response) =>
     json(response, { error_code: 404, message: 'HTTP 404 Not Found' }, 404),

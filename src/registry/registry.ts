@@ -284,6 +284,8 @@ export class RegistrySchemaSource implements SchemaSource {
     } finally {
       timer.abort()
       agent.destroy()
+      // The client asks once more by itself where a connection ends.
+      Object.assign(agent, { createConnection: refuseConnection })
     }
   }
 }
@@ -375,6 +377,10 @@ class UnknownSchemaError extends KafkaToDeltaError {
 
 function closed(): KafkaToDeltaError {
   return new KafkaToDeltaError('CANCELLED', 'the schema registry’s client was closed')
+}
+
+function refuseConnection(_options: unknown, made: (error: Error) => void): void {
+  made(new Error('the request was given up'))
 }
 
 /** Lets so many run at a time, the others in order. */
