@@ -12,28 +12,36 @@ export interface RetryPolicy {
   maxDelay: number
 }
 
-const OUTAGE: RetryPolicy = { retries: 12, firstDelay: 250, maxDelay: 30_000 }
+export type RetryPolicies = Partial<Record<ErrorCode, RetryPolicy>>
 
-/** How often each kind of error is tried again. What is not named here is not. */
-const POLICIES: Partial<Record<ErrorCode, RetryPolicy>> = {
-  // The addon has already gone on after lost versions; what arrives here is a busy table.
-  COMMIT_CONFLICT: { retries: 8, firstDelay: 100, maxDelay: 10_000 },
-  STORAGE: OUTAGE,
-  REGISTRY_UNREACHABLE: OUTAGE,
-  // As long as the source waits for a cluster that is down.
-  KAFKA_UNREACHABLE: OUTAGE,
+/** What heals by itself. What is not named here is never tried again. */
+function policies(retries: number): RetryPolicies {
+  const outage: RetryPolicy = { retries, firstDelay: 250, maxDelay: 30_000 }
+  return {
+    // The addon has already gone on after lost versions; what arrives here is a busy table.
+    COMMIT_CONFLICT: { ...outage, firstDelay: 100 },
+    STORAGE: outage,
+    REGISTRY_UNREACHABLE: outage,
+    KAFKA_UNREACHABLE: outage,
+  }
 }
+
+/** Where somebody waits for the end, of a start or of a run over what is there now: three to four minutes. */
+export const BOUNDED = policies(12)
+
+/** Of a query that runs on: an outage is waited out, however long it lasts. */
+export const UNBOUNDED = policies(Number.POSITIVE_INFINITY)
 
 export interface RetryOptions {
   /** Ends the waiting; the last error is thrown. */
   signal?: AbortSignal
   onRetry?: (error: KafkaToDeltaError, attempt: number, delayMs: number) => void
-  /** Replaces the policies, for tests. */
-  policies?: Partial<Record<ErrorCode, RetryPolicy>>
+  /** Default: {@link BOUNDED}. */
+  policies?: RetryPolicies
 }
 
 /** Milliseconds to wait before the given try (from 1), or null where it is not tried again. */
-export function retryDelay(error: KafkaToDeltaError, attempt: number, policies = POLICIES): number | null {
+export function retryDelay(error: KafkaToDeltaError, attempt: number, policies = BOUNDED): number | null {
   const policy = policies[error.code]
   if (!error.canRetry || !policy || attempt > policy.retries) return null
   const delay = Math.min(policy.maxDelay, policy.firstDelay * 2 ** (attempt - 1))

@@ -24,6 +24,7 @@ class FakeQuery extends EventEmitter {
     numBadRecords: 0,
     needsResync: true,
     waitingFor: null as unknown,
+    error: null as unknown,
   }
   get status() {
     return { message: '', isDataAvailable: false, isTriggerActive: false, tables: { orders: this.table } }
@@ -85,16 +86,20 @@ test('the life of a worker', async (t) => {
   }
   t.true(body.includes('process_cpu_seconds_total'))
 
-  query.table.waitingFor = { message: 'the registry does not answer' }
-  t.is((await get('/readyz')).status, 503)
-  t.is((await get('/healthz')).status, 200)
+  const since = new Date(Date.now() - 600_000).toISOString()
+  query.table.waitingFor = { since, message: 'the registry does not answer' }
+  const told = `orders waits since ${since}: the registry does not answer\n`
+  t.deepEqual(await get('/readyz'), { status: 503, body: told })
+  t.deepEqual(await get('/healthz'), { status: 200, body: `ok\n${told}` })
+  t.regex((await get('/metrics')).body, /kafka2delta_table_retrying_seconds\{[^}]*\} 60\d/)
   query.table.waitingFor = null
 
   // A table that failed: the others go on, but somebody has to look.
   query.exception = new KafkaToDeltaError('BAD_RECORD', 'no header byte')
   query.emit('tableFailed', { topic: 'orders', table: 'lake.orders', error: query.exception })
+  query.table.error = { code: 'BAD_RECORD', message: 'no header byte' }
   t.deepEqual(await get('/readyz'), { status: 503, body: 'no header byte\n' })
-  t.is((await get('/healthz')).status, 200)
+  t.deepEqual(await get('/healthz'), { status: 200, body: 'ok\norders was stopped by BAD_RECORD: no header byte\n' })
   t.true((await get('/metrics')).body.includes(`kafka2delta_table_failures_total{${labels},code="BAD_RECORD"} 1`))
 
   query.isActive = false

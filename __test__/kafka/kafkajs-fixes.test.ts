@@ -54,7 +54,7 @@ test('other producers, committed transactions and plain messages stay', (t) => {
   t.deepEqual(visible({ messages: [data(0, 'a')] }), [0])
 })
 
-test('a connection that is closed waits no longer than a second for answers', async (t) => {
+test('a connection that is closed does not wait for answers for ever', async (t) => {
   fixKafkajs()
   const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue')
   const queue = new RequestQueue({ requestTimeout: 1000, logger: { debug() {}, warn() {} } })

@@ -12,7 +12,7 @@ import type { PartitionLag } from '../../src/kafka/source.js'
 import { silentLogger } from '../../src/log.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import type { ResolvedOptions, StreamOptions } from '../../src/options/types.js'
-import type { RetryPolicy } from '../../src/retry.js'
+import type { RetryPolicies, RetryPolicy } from '../../src/retry.js'
 import type { StreamDecoder, StreamSource, StreamTable, Systems } from '../../src/stream/dependencies.js'
 import { startQuery } from '../../src/stream/start.js'
 
@@ -119,6 +119,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
   readonly rewinds: string[] = []
   readonly closed: string[] = []
   stopped = false
+  readonly waitingFor = null
   readonly #batchSize: number
   readonly #availableNow: boolean
   readonly #storedOffsets: (topic: string) => Promise<StoredOffsets>
@@ -165,7 +166,9 @@ export class FakeSource extends EventEmitter implements StreamSource {
         const batch = this.#cut(topic)
         if (batch) return batch
         if (this.#availableNow) return null
+        const { length } = this.rewinds
         await new Promise<void>((resolve) => this.#wake.push(resolve))
+        if (this.rewinds.length > length) return null
       }
     } finally {
       this.#calling.delete(topic)
@@ -196,10 +199,9 @@ export class FakeSource extends EventEmitter implements StreamSource {
   }
 
   async rewind(topic: string): Promise<void> {
-    if (this.#calling.has(topic)) throw new Error('rewind while next is under way')
     this.rewinds.push(topic)
-    await this.#seek(topic)
     this.#wakeAll()
+    await this.#seek(topic)
   }
 
   lag(topic: string): Map<number, PartitionLag> {
@@ -285,9 +287,16 @@ export interface World {
   source?: (source: FakeSource) => void
   /** Takes the bad records of tables with `onBadRecord: 'dead-letter'`. */
   deadLetters?: FakeDeadLetters
-  /** How often each failure is tried again. */
+  /** How often each failure is tried again, in a run that has an end. */
   policies?: RetryPolicy
 }
+
+const ofAll = (policy: RetryPolicy): RetryPolicies => ({
+  COMMIT_CONFLICT: policy,
+  STORAGE: policy,
+  REGISTRY_UNREACHABLE: policy,
+  KAFKA_UNREACHABLE: policy,
+})
 
 /** Starts a query on the fakes. */
 export async function startFake(world: World) {
@@ -322,12 +331,7 @@ export async function startFake(world: World) {
     options: resolved,
     systems,
     logger: silentLogger,
-    retryPolicies: {
-      COMMIT_CONFLICT: policies,
-      STORAGE: policies,
-      REGISTRY_UNREACHABLE: policies,
-      KAFKA_UNREACHABLE: policies,
-    },
+    retryPolicies: { bounded: ofAll(policies), unbounded: ofAll({ ...policies, retries: Number.POSITIVE_INFINITY }) },
   })
   return { query, tables, decoders, storages, source: made.source as FakeSource }
 }

@@ -4,7 +4,7 @@ import test from 'ava'
 import { isOffset } from '../../src/delta/offset-entries.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { StreamingQueryProgress } from '../../src/stream/progress.js'
-import { FakeStorage, type FakeTable, startFake } from './fakes.js'
+import { type FakeDecoder, FakeStorage, type FakeTable, startFake } from './fakes.js'
 
 const numbered = (from: number, to: number, keys = 5) =>
   Array.from({ length: to - from }, (_, i) => `k${(from + i) % keys}=${from + i}`)
@@ -137,7 +137,7 @@ test('stop commits the batch in hand, and a restart goes on after it: nothing lo
   return
 })
 
-test('an outage is retried, within bounds', async (t) => {
+test('an outage is retried, within bounds where the run has an end', async (t) => {
   let failures = 3
   const { query, tables } = await startFake({
     topics: { a: [numbered(0, 4)] },
@@ -169,6 +169,47 @@ test('an outage is retried, within bounds', async (t) => {
   const error = await t.throwsAsync(broken.query.awaitTermination(), { instanceOf: KafkaToDeltaError })
   t.is(error?.code, 'STORAGE')
   t.is(broken.query.exception, error as KafkaToDeltaError)
+})
+
+test('a running query waits out an outage of whatever length, and says so; what does not heal ends its table', async (t) => {
+  for (const code of ['STORAGE', 'REGISTRY_UNREACHABLE', 'KAFKA_UNREACHABLE', 'COMMIT_CONFLICT'] as const) {
+    let failures = 0
+    let isOver = false
+    const fail = () => {
+      if (isOver) return
+      failures++
+      throw new KafkaToDeltaError(code, 'down')
+    }
+    const { query, tables, source } = await startFake({
+      topics: { a: [[]], b: [[]] },
+      prepare: ({ tables, decoders }) => {
+        if (code === 'REGISTRY_UNREACHABLE') (decoders.get('a') as FakeDecoder).beforeDecode = fail
+        else (tables.get('a') as FakeTable).beforeCommit = fail
+      },
+    })
+    source.produce('a', 0, 'k=1')
+    while (failures < 50) await sleep(2)
+    t.true(query.isActive)
+    t.like(query.status.tables.a, { state: code === 'REGISTRY_UNREACHABLE' ? 'waiting' : 'merging', error: null })
+    t.like(query.status.tables.a?.waitingFor, { code, message: 'down' })
+    t.true((query.status.tables.a?.waitingFor?.attempts ?? 0) > 40)
+    isOver = true
+    await query.processAllAvailable()
+    t.deepEqual(tables.get('a')?.storage.applied, ['k=1'])
+    t.is(query.status.tables.a?.waitingFor, null)
+    await query.stop()
+  }
+  const { query, source } = await startFake({
+    topics: { a: [[]] },
+    prepare: ({ tables }) => {
+      ;(tables.get('a') as FakeTable).beforeCommit = () => {
+        throw new KafkaToDeltaError('STORAGE_DENIED', 'no rights')
+      }
+    },
+  })
+  source.produce('a', 0, 'k=1')
+  await t.throwsAsync(query.awaitTermination(), { code: 'STORAGE_DENIED' })
+  t.like(query.status.tables.a, { state: 'ended', error: { code: 'STORAGE_DENIED', message: 'no rights' } })
 })
 
 test('a commit whose answer was lost is not done again', async (t) => {
@@ -206,6 +247,32 @@ test('a fenced batch is dropped, and the stream goes on after what the other wor
   await query.awaitTermination()
   t.deepEqual(tables.get('a')?.storage.applied, numbered(0, 12))
   t.deepEqual(source.rewinds, ['a'])
+})
+
+test('what a fence dropped is read again at once, though no message comes any more', async (t) => {
+  for (const isIgnored of [false, true]) {
+    let other = 1
+    const { query, tables, source } = await startFake({
+      // Positions of ignored messages are committed after a while, or at the stop: the fence comes with the last row.
+      topics: { a: [[...(isIgnored ? ['h=ignore'] : []), ...numbered(0, 12)]] },
+      options: { limits: { maxBatchMessages: 100 } },
+      prepare: ({ tables }) => {
+        const a = tables.get('a') as FakeTable
+        a.beforeCommit = async () => {
+          if (other-- !== 1) return
+          // The loop waits for the next batch by now.
+          await sleep(20)
+          for (const text of numbered(0, 5)) a.storage.applied.push(text)
+          a.storage.offsets.set('q:a:0', isIgnored ? 5n : 4n)
+          a.storage.exists = true
+        }
+      },
+    })
+    await query.processAllAvailable()
+    t.deepEqual(tables.get('a')?.storage.applied, numbered(0, 12))
+    t.deepEqual(source.rewinds, ['a'])
+    await query.stop()
+  }
 })
 
 test('two workers on one table: each message is applied once', async (t) => {
@@ -250,6 +317,27 @@ test('a failed table stops alone; the query tells, and rejects at the end', asyn
   await query.stop()
   const error = await t.throwsAsync(query.awaitTermination(), { instanceOf: KafkaToDeltaError })
   t.is(error?.position.column, 'x')
+})
+
+test('a topic that failed during the start ends its table alone, and is told', async (t) => {
+  const { query, source, tables } = await startFake({
+    topics: { a: [[]], b: [[]] },
+    source: (source) => {
+      const next = source.next.bind(source)
+      source.next = async (topic) => {
+        if (topic === 'b') throw new KafkaToDeltaError('DATA_LOSS', 'gone', { topic })
+        return next(topic)
+      }
+    },
+  })
+  const failed: unknown[] = []
+  query.on('tableFailed', ({ topic, error }) => failed.push([topic, error.code, error.position.topic]))
+  while (query.exception === null) await sleep(2)
+  source.produce('a', 0, 'k=1')
+  while (tables.get('a')?.merges.length !== 1) await sleep(2)
+  t.deepEqual(failed, [['b', 'DATA_LOSS', 'b']])
+  t.like(query.status.tables, { a: { error: null }, b: { state: 'ended', error: { code: 'DATA_LOSS' } } })
+  await query.stop()
 })
 
 test('processAllAvailable tells why a table failed while Kafka was asked, whatever Kafka’s client says of it', async (t) => {

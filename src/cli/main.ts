@@ -28,6 +28,9 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 // As a program ends whose reader has gone (`… | head`); by default Node shows a stack.
 process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? 128 + 13 : 1))
 
+/** Milliseconds that the process has to end by itself. */
+const LINGER_MS = 2_000
+
 let exitCode = 0
 let verbose = false
 
@@ -64,5 +67,7 @@ try {
     exitCode = exitCodeOf(error)
   }
 }
-// Not process.exit: what is still being written would be lost, and a native call under way would look like success.
+// Not process.exit at once: what is still being written would be lost.
 process.exitCode = exitCode
+// The command is done. What still waits for a system that does not answer must not keep the process.
+setTimeout(() => process.exit(exitCode), LINGER_MS).unref()

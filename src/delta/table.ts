@@ -6,6 +6,7 @@ import { pick, type Writable, withoutUndefined } from '../objects.js'
 import { COMPACT_DEFAULTS, DELTA_DEFAULTS, SCD2_COLUMNS } from '../options/defaults.js'
 import { tableUri } from '../options/table-uri.js'
 import type { Scd2Columns, SharedTableOptions, TableOptions } from '../options/types.js'
+import { unlessAborted } from '../waits.js'
 import { withSignal } from './abort.js'
 import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
@@ -253,9 +254,12 @@ export class DeltaTable {
     return this.#call(() => this.#native.info() as Promise<TableInfo>)
   }
 
-  /** Looks for commits of others, then {@link info}. */
-  async refresh(): Promise<TableInfo> {
-    return this.#call(() => this.#native.refresh() as Promise<TableInfo>)
+  /** Looks for commits of others, then {@link info}. `signal` ends the waiting. */
+  async refresh(options: { signal?: AbortSignal } = {}): Promise<TableInfo> {
+    return unlessAborted(
+      this.#call(() => this.#native.refresh() as Promise<TableInfo>),
+      options.signal,
+    )
   }
 
   /** The offsets that the table holds: app id to the last offset applied. */

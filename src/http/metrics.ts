@@ -36,6 +36,9 @@ export class Metrics {
     perTable('table_retrying', '1 where a system fails that the table waits for.', ({ waitingFor }) =>
       waitingFor ? 1 : 0,
     )
+    perTable('table_retrying_seconds', 'How long the table has waited for it.', ({ waitingFor }) =>
+      waitingFor ? (Date.now() - Date.parse(waitingFor.since)) / 1000 : 0,
+    )
   }
 
   /** Begins to count what a query does. */

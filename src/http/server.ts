@@ -110,8 +110,9 @@ export class HttpServer {
   /** A start that waits for its systems is healthy; so is a query of which one table failed: the others go on. */
   #health(): Answer {
     if (this.#failure) return text(503, this.#failure.message)
-    if (this.#query === null) return text(200, 'starting')
-    return this.#query.isActive ? text(200, 'ok') : text(503, 'stopped')
+    const query = this.#query
+    if (query === null) return text(200, 'starting')
+    return query.isActive ? text(200, ['ok', ...troubles(query)].join('\n')) : text(503, 'stopped')
   }
 
   #readiness(): Answer {
@@ -119,8 +120,8 @@ export class HttpServer {
     if (query === null) return text(503, 'starting')
     if (!query.isActive) return text(503, 'stopped')
     if (query.exception) return text(503, query.exception.message)
-    const waiting = Object.entries(query.status.tables).find(([, { waitingFor }]) => waitingFor)
-    return waiting ? text(503, `${waiting[0]}: ${waiting[1].waitingFor?.message}`) : text(200, 'ok')
+    const found = troubles(query)
+    return found.length > 0 ? text(503, found.join('\n')) : text(200, 'ok')
   }
 
   #status() {
@@ -135,6 +136,14 @@ export class HttpServer {
       lastProgress: query.lastProgress,
     }
   }
+}
+
+/** What a restart does not help: tables that wait for a system, and those that an error stopped. */
+function troubles(query: StreamingQuery): string[] {
+  return Object.entries(query.status.tables).flatMap(([topic, { error, waitingFor }]) => {
+    if (error) return [`${topic} was stopped by ${error.code}: ${error.message}`]
+    return waitingFor ? [`${topic} waits since ${waitingFor.since}: ${waitingFor.message}`] : []
+  })
 }
 
 function send(response: ServerResponse, { status, type, body }: Answer): void {

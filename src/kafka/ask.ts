@@ -10,7 +10,7 @@ import type { SourceLogger } from './options.js'
 const CONNECT_MS = 7_000
 
 /** Milliseconds for closing the connections. */
-const CLOSE_MS = 1_000
+const CLOSE_MS = 500
 
 /** Rejects with `KAFKA_UNREACHABLE` after {@link CONNECT_MS}, with kafkajs's errors in our terms, or as `signal` says. */
 export async function connected<T>(

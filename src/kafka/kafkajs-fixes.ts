@@ -51,7 +51,7 @@ function stopIdleTimers(): void {
 }
 
 /** Milliseconds that a connection waits for answers when it is closed. */
-const DISCONNECT_MS = 1_000
+const DISCONNECT_MS = 500
 
 /**
  * A connection that is being closed waits for the answers that are due, and looks no more whether they are overdue: with

@@ -9,7 +9,7 @@ import { KafkaToDeltaError } from '../errors.js'
 import { KafkaSource } from '../kafka/source.js'
 import type { Logger } from '../log.js'
 import { pick } from '../objects.js'
-import { DECODER_DEFAULTS, DELTA_DEFAULTS } from '../options/defaults.js'
+import { DECODER_DEFAULTS, DELTA_DEFAULTS, MAX_UNAVAILABLE_MS } from '../options/defaults.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
 import type { Systems } from './dependencies.js'
@@ -40,7 +40,7 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
   }
 }
 
-export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
+export function openDeltaTable(table: ResolvedTable, signal?: AbortSignal): Promise<DeltaTable> {
   const { storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, clusterBy, indexDir } = table
   return DeltaTable.open({
     ...pick(table, DELTA_DEFAULTS),
@@ -50,6 +50,7 @@ export function openDeltaTable(table: ResolvedTable): Promise<DeltaTable> {
     ...(table.deletes === 'soft' ? { softDeleteColumn: table.softDeleteColName } : {}),
     ...(table.name ? { name: table.name } : {}),
     ...(table.description ? { description: table.description } : {}),
+    ...(signal ? { signal } : {}),
   })
 }
 
@@ -75,13 +76,15 @@ async function fromCheckpoint({ startingOffsets: starting, tables }: ResolvedOpt
 }
 
 /** @throws REGISTRY_UNREACHABLE, REGISTRY_AUTH within seconds */
-async function checkRegistry(options: ResolvedOptions): Promise<void> {
+async function checkRegistry(options: ResolvedOptions, signal?: AbortSignal): Promise<void> {
   const probe = new RegistrySchemaSource({
     ...options.schemaRegistry,
     retries: 1,
     timeout: 4_000,
     unknownSchemaTimeout: 0,
   })
+  const close = () => probe.close()
+  signal?.addEventListener('abort', close, { once: true })
   try {
     await probe.get(1)
   } catch (error) {
@@ -90,6 +93,7 @@ async function checkRegistry(options: ResolvedOptions): Promise<void> {
       throw new KafkaToDeltaError(error.code, error.message, { cause: error.cause })
     }
   } finally {
+    signal?.removeEventListener('abort', close)
     probe.close()
   }
 }
@@ -118,6 +122,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           trigger: given.trigger,
           limits: given.limits,
           pairMemberOf: keyUpdates.pairMemberOf,
+          ...('availableNow' in given.trigger ? { maxUnavailableMs: MAX_UNAVAILABLE_MS } : {}),
           logger: logger.child({ part: 'source' }),
         },
         storedOffsets,
@@ -125,9 +130,9 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     decoder: (table) => new TableDecoder(decodeOptions(table), schemas, keyUpdates),
     table: openDeltaTable,
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
-    check: async () => {
-      await deadLetters.check()
-      await checkRegistry(options)
+    check: async (signal) => {
+      await deadLetters.check(signal)
+      await checkRegistry(options, signal)
     },
     close: async () => {
       schemas.close()

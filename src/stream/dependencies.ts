@@ -3,7 +3,7 @@
 import type { DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../debezium/change-batch.js'
 import type { CompactOptions, CompactResult, MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
-import type { KafkaToDeltaError } from '../errors.js'
+import type { KafkaToDeltaError, Waiting } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
 import type { PartitionLag } from '../kafka/source.js'
@@ -12,12 +12,17 @@ import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 /** Where messages come from: `KafkaSource`. */
 export interface StreamSource {
   start(): Promise<void>
-  /** The next messages of a topic; null at the end (availableNow) and after `stop`. Not called twice at a time for one topic. */
+  /**
+   * The next messages of a topic; null at the end (availableNow), after `stop`, and where a `rewind` came. Not called twice
+   * at a time for one topic.
+   */
   next(topic: string): Promise<MicroBatch | null>
   /** Tells the group about offsets that are in the table: for dashboards. */
   committed(batch: MicroBatch): Promise<void> | void
-  /** Drops what waits, and goes on after what the table holds. */
+  /** Drops what waits, and goes on after what the table holds. A call of `next` under way gives null at once. */
   rewind(topic: string): Promise<void>
+  /** Why nothing comes, of any topic: Kafka fails, and is waited for. Null where it does not. */
+  readonly waitingFor: Waiting | null
   /** How far each partition is, by what was last seen. */
   lag(topic: string): Map<number, PartitionLag>
   /** The end of each partition as it is now. */
@@ -38,7 +43,7 @@ export interface StreamDecoder {
 export interface StreamTable {
   readonly uri: string
   info(): Promise<TableInfo>
-  refresh(): Promise<TableInfo>
+  refresh(options?: { signal?: AbortSignal }): Promise<TableInfo>
   merge(changes: Uint8Array | null, options: MergeOptions): Promise<MergeResult>
   /** A step of compaction; null where nothing is due. Left out: there is none. */
   compact?(options: CompactOptions): Promise<CompactResult | null>
@@ -51,11 +56,12 @@ export interface Systems {
   startingOffsets?(options: ResolvedOptions): Promise<ResolvedOptions['startingOffsets']>
   source(options: ResolvedOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
-  table(table: ResolvedTable): Promise<StreamTable>
+  /** `signal` ends the opening. */
+  table(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable>
   /** Where a table's bad records go (`onBadRecord: 'dead-letter'`); null where it keeps none. Closed by {@link close}. */
   deadLetters?(table: ResolvedTable): DeadLetterSink | null
   /** Whether what the tables share can be reached: a start says so at once, a running query waits for it. */
-  check?(): Promise<void>
+  check?(signal?: AbortSignal): Promise<void>
   /** Lets go of what the tables share. */
   close?(): Promise<void> | void
 }

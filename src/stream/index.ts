@@ -1,5 +1,7 @@
 /** `streamToDelta`: from Kafka topics to Delta tables, until stopped. */
 
+export type { Waiting } from '../errors.js'
+
 import { createLogger, type Logger, type LogLevel, silentLogger } from '../log.js'
 import { resolveOptions } from '../options/resolve.js'
 import type { StreamOptions } from '../options/types.js'
@@ -16,13 +18,12 @@ export {
   type TableFailure,
   type TableStatus,
 } from './query.js'
-export type { Waiting } from './table-loop.js'
 
 /** What is not part of a configuration file. */
 export interface StreamContext {
   /** A pino logger, or a level to log to standard error with. Default: nothing is logged. */
   logger?: Logger | LogLevel
-  /** Ends a start that is under way. A running query is ended by its `stop`. */
+  /** Ends a start that is under way, at once: it rejects with the signal's reason. A running query is ended by `stop`. */
   signal?: AbortSignal
 }
 
@@ -32,6 +33,8 @@ export interface StreamContext {
  *
  * Each commit holds the rows of a batch and the Kafka offsets that they came from: after a crash or a stop, the
  * next start with the same `queryName` goes on exactly after them.
+ *
+ * Fails where no table can go on; a topic that was deleted or has lost offsets ends its own table alone (`tableFailed`).
  *
  * @throws CONFIG_INVALID before anything is connected; ADDON_UNAVAILABLE, KAFKA_UNREACHABLE, KAFKA_AUTH,
  *   TOPIC_NOT_FOUND, DATA_LOSS, OFFSET_MISSING, STORAGE, STORAGE_DENIED, TABLE_UNSUPPORTED

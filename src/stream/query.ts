@@ -1,13 +1,14 @@
 /** The handle of a running query. */
 
 import { EventEmitter } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError, type Waiting } from '../errors.js'
 import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
+import { settled } from '../waits.js'
 import type { StreamSource, StreamTable, Systems } from './dependencies.js'
 import type { CompactionStep, StreamingQueryProgress } from './progress.js'
-import type { TableLoop, Waiting } from './table-loop.js'
+import type { TableLoop } from './table-loop.js'
 
 /** What one table does at the moment. */
 export interface TableStatus {
@@ -21,6 +22,8 @@ export interface TableStatus {
   needsResync: boolean
   /** A system that fails, and that the table waits for; null where none does. */
   waitingFor: Waiting | null
+  /** What stopped the table; null where nothing did. */
+  error: { code: ErrorCode; message: string } | null
 }
 
 /** What a query does at the moment. */
@@ -61,6 +64,9 @@ export interface StreamingQueryEvents {
 }
 
 const RECENT_PROGRESS = 100
+
+/** Milliseconds in which what did not answer is let go of. */
+const LET_GO_MS = 1_000
 
 /** Milliseconds between two looks of `processAllAvailable`. */
 const POLL_MS = 20
@@ -121,6 +127,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       numBadRecords: loop.numBadRecords,
       needsResync: loop.needsResync,
       waitingFor: loop.waitingFor,
+      error: loop.error && { code: loop.error.code, message: loop.error.message },
     }))
     const waiting = tables.find(({ waitingFor }) => waitingFor !== null)
     const isTriggerActive = tables.some(({ state }) => state === 'merging')
@@ -239,6 +246,8 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   async #run(): Promise<void> {
     const { loops, source, logger } = this.#parts
+    // A topic may have failed during the start: who started the query is to hear of it.
+    await nextTurn()
     await Promise.all(
       loops.map(async (loop) => {
         try {
@@ -259,21 +268,16 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** Nothing of this may hide why the query ended. */
   async #letGo(): Promise<void> {
-    const { source, tables, systems, logger } = this.#parts
-    const steps = [
-      () => source.stop(),
-      ...tables.map((table) => () => table.close()),
-      async () => {
-        await systems.close?.()
-      },
+    const { loops, source, tables, systems, logger } = this.#parts
+    const warn = (error: unknown) => logger.warn({ err: error }, 'could not let go of a system at the end')
+    const letGo = [
+      source.stop().catch(warn),
+      ...tables.map((table) => table.close().catch(warn)),
+      Promise.resolve(systems.close?.()).catch(warn),
     ]
-    for (const step of steps) {
-      try {
-        await step()
-      } catch (error) {
-        logger.warn({ err: error }, 'could not let go of a system at the end')
-      }
-    }
+    // A table that is closed waits for the calls that are under way.
+    if (!loops.some(({ isCutOff }) => isCutOff)) await Promise.all(letGo)
+    else if (!(await settled(Promise.all(letGo), LET_GO_MS))) logger.warn({}, 'a system did not answer until the end')
   }
 
   /** A listener that throws must not stop the tables. */

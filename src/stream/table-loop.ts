@@ -6,13 +6,14 @@ import { collectDeadLetters, type DeadLetter, type DeadLetterSink } from '../dea
 import type { BadRecord, ChangeBatch } from '../debezium/change-batch.js'
 import type { TableOffset } from '../delta/results.js'
 import type { MergeResult, TableInfo } from '../delta/table.js'
-import { asKafkaToDeltaError, type ErrorCode, KafkaToDeltaError } from '../errors.js'
+import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import { MESSAGE_OVERHEAD } from '../kafka/options.js'
 import type { StoredOffsets } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
-import { type RetryOptions, withRetries } from '../retry.js'
+import { BOUNDED, type RetryPolicies, UNBOUNDED, withRetries } from '../retry.js'
+import { unlessAborted } from '../waits.js'
 import type { StreamDecoder, StreamSource, StreamTable } from './dependencies.js'
 import { Compaction } from './maintenance.js'
 import { type BatchRange, batchRange, Positions } from './positions.js'
@@ -23,6 +24,9 @@ const MAX_FENCES = 5
 
 /** Milliseconds after which positions that only ignored messages moved are committed. */
 const PENDING_COMMIT_MS = 30_000
+
+/** Milliseconds in which a batch in hand is to be committed after a stop. */
+const STOP_MS = 10_000
 
 /** As long as a timer can be. */
 const FOREVER_MS = 2 ** 31 - 1
@@ -41,6 +45,12 @@ interface Decoded {
   decode: number
 }
 
+/** How long failing systems are waited for: at a start and in a run that has an end, and in one that has none. */
+export interface StreamPolicies {
+  bounded: RetryPolicies
+  unbounded: RetryPolicies
+}
+
 export interface TableLoopOptions {
   query: ResolvedOptions
   table: ResolvedTable
@@ -52,17 +62,7 @@ export interface TableLoopOptions {
   onProgress: (progress: StreamingQueryProgress) => void
   onCompaction?: (step: CompactionStep) => void
   /** Replaces the policies, for tests. */
-  retryPolicies?: RetryOptions['policies']
-}
-
-/** A failure after which a table tries again. Only plain values. */
-export interface Waiting {
-  code: ErrorCode
-  message: string
-  /** ISO 8601. */
-  since: string
-  /** Tries so far. */
-  attempts: number
+  retryPolicies?: StreamPolicies
 }
 
 export type LoopState = 'starting' | 'waiting' | 'merging' | 'ended'
@@ -74,7 +74,11 @@ export class TableLoop {
   readonly #options: TableLoopOptions
   readonly #positions: Positions
   readonly #compaction: Compaction | null
+  /** Nothing new is begun. */
   readonly #stopping = new AbortController()
+  /** What is under way is left for the next start: some time after {@link stop}, and at the end. */
+  readonly #cutOff = new AbortController()
+  #grace: NodeJS.Timeout | undefined
   #source: StreamSource | null = null
   /** What the table held when it was last looked at. */
   #offsets: TableInfo['offsets'] = []
@@ -82,6 +86,8 @@ export class TableLoop {
   #started = false
   #rewind = false
   #fences = 0
+  #isCutOff = false
+  #error: KafkaToDeltaError | null = null
   #batchId = 0
   #numBadRecords = 0
   #state: LoopState = 'starting'
@@ -112,7 +118,18 @@ export class TableLoop {
 
   /** What keeps the table waiting: the oldest failure that is tried again. */
   get waitingFor(): Waiting | null {
-    return this.#waiting.values().next().value ?? null
+    if (this.#state === 'ended') return null
+    return this.#waiting.values().next().value ?? this.#source?.waitingFor ?? null
+  }
+
+  /** What stopped the table. */
+  get error(): KafkaToDeltaError | null {
+    return this.#error
+  }
+
+  /** Something did not answer before the end. */
+  get isCutOff(): boolean {
+    return this.#isCutOff
   }
 
   /** Nothing is on the way from the source to the table. */
@@ -122,7 +139,7 @@ export class TableLoop {
 
   /** What the table holds now: the source asks before each seek. */
   async storedOffsets(): Promise<StoredOffsets> {
-    const info = await this.#retried(() => this.#options.delta.refresh())
+    const info = await this.#refreshed()
     this.#exists = info.exists
     this.#offsets = info.offsets
     if (!this.#started) {
@@ -155,34 +172,55 @@ export class TableLoop {
       for (;;) {
         const decoded = await this.#taken(ahead)
         if (this.#stopping.signal.aborted) break
-        if (this.#rewind) {
-          // Only now is no call of `next` under way, so that what comes next is surely from the new position.
-          await this.#goBack()
-          ahead = this.#pull()
-        } else {
+        if (!this.#rewind) {
           if (decoded === null) break
           ahead = this.#pull()
           ahead.catch(() => {})
           await this.#apply(decoded)
         }
+        if (this.#rewind && !this.#stopping.signal.aborted) {
+          await this.#goBack(ahead)
+          ahead = this.#pull()
+          ahead.catch(() => {})
+        }
       }
       if (!this.#rewind) await this.#commitPending()
       // A run over what is there now has no later moment.
-      if (!this.#stopping.signal.aborted) await this.#compaction?.finish()
+      if (!this.#stopping.signal.aborted) await unlessAborted(this.#finishCompaction(), this.#cutOff.signal)
     } catch (thrown) {
       const error = asKafkaToDeltaError(thrown, 'INTERNAL', { topic: this.topic, table: this.name })
-      if (!this.#stopping.signal.aborted || !error.canRetry) throw error
+      if (!this.#stopping.signal.aborted || !(error.canRetry || error.code === 'CANCELLED')) {
+        this.#error = error
+        throw error
+      }
       this.#options.logger.warn({ err: error, topic: this.topic }, 'a batch was left for the next start')
     } finally {
-      await this.#compaction?.stop()
-      this.#state = 'ended'
-      this.#inHand = 0
+      await this.#end()
     }
   }
 
-  /** Lets the batch in hand be committed, then ends {@link run}. */
-  stop(): void {
-    this.#stopping.abort()
+  /** Lets the batch in hand be committed, if that can be done in time, then ends {@link run}. */
+  stop(graceMs = STOP_MS): void {
+    if (this.#stopping.signal.aborted) return
+    this.#stopping.abort(new KafkaToDeltaError('CANCELLED', 'the table was stopped'))
+    void this.#compaction?.stop()
+    this.#grace = setTimeout(() => {
+      this.#isCutOff = true
+      this.#cutOff.abort(new KafkaToDeltaError('CANCELLED', `nothing answered for ${graceMs} ms after the stop`))
+    }, graceMs)
+  }
+
+  async #finishCompaction(): Promise<void> {
+    await this.#compaction?.finish()
+  }
+
+  async #end(): Promise<void> {
+    this.stop()
+    await unlessAborted(this.#compaction?.stop() ?? Promise.resolve(), this.#cutOff.signal).catch(() => {})
+    clearTimeout(this.#grace)
+    this.#cutOff.abort(new KafkaToDeltaError('CANCELLED', 'the table was stopped'))
+    this.#state = 'ended'
+    this.#inHand = 0
   }
 
   #makeCompaction(): Compaction | null {
@@ -199,11 +237,19 @@ export class TableLoop {
     })
   }
 
-  async #retried<T>(operation: (attempt: number) => Promise<T>): Promise<T> {
-    const { logger, retryPolicies } = this.#options
+  /** How long failing systems are waited for. */
+  get #policies(): RetryPolicies {
+    const { query, retryPolicies = { bounded: BOUNDED, unbounded: UNBOUNDED } } = this.#options
+    const hasEnd = this.#source === null || 'availableNow' in query.trigger
+    return hasEnd ? retryPolicies.bounded : retryPolicies.unbounded
+  }
+
+  /** Tries again what may heal; gives up when the table was stopped, and what hangs some time after it. */
+  async #retried<T>(operation: (signal: AbortSignal) => Promise<T>, until = this.#cutOff.signal): Promise<T> {
+    const { logger } = this.#options
     const id = {}
     try {
-      return await withRetries(operation, {
+      return await withRetries(() => unlessAborted(operation(until), until), {
         signal: this.#stopping.signal,
         onRetry: (error, attempt, delayMs) => {
           const { code, message } = error
@@ -211,7 +257,7 @@ export class TableLoop {
           this.#waiting.set(id, { code, message, since, attempts: attempt })
           logger.warn({ topic: this.topic, table: this.name, code, attempt, delayMs }, message)
         },
-        ...(retryPolicies ? { policies: retryPolicies } : {}),
+        policies: this.#policies,
       })
     } finally {
       this.#waiting.delete(id)
@@ -234,7 +280,7 @@ export class TableLoop {
     )
     arrived.catch(() => {})
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && !this.#rewind) {
         const wait = this.#pendingSince === null ? FOREVER_MS : this.#pendingSince + PENDING_COMMIT_MS - Date.now()
         const timer = new AbortController()
         const options = { signal: AbortSignal.any([wake.signal, timer.signal]), ref: false }
@@ -242,7 +288,7 @@ export class TableLoop {
         const result = await Promise.race([arrived, timeout])
         timer.abort()
         if (result) return result.decoded
-        if (!signal.aborted && !this.#rewind) await this.#commitPending()
+        if (!signal.aborted) await this.#commitPending()
       }
       return null
     } finally {
@@ -257,10 +303,10 @@ export class TableLoop {
     for (;;) {
       const begun = performance.now()
       if (this.#inHand === 0) this.#state = 'waiting'
-      const original = await source.next(this.topic)
-      if (original === null || this.#stopping.signal.aborted) return null
       // What follows a fence is dropped as a whole: its positions are not those of the table.
       if (this.#rewind) return null
+      const original = await source.next(this.topic)
+      if (original === null || this.#rewind || this.#stopping.signal.aborted) return null
       const batch = this.#positions.accept(original, !query.failOnDataLoss)
       if (batch === null) {
         await source.committed(original)
@@ -352,8 +398,12 @@ export class TableLoop {
    */
   async #tableExists(): Promise<boolean> {
     // Another loop may have made it, where tables share a path.
-    if (!this.#exists) this.#exists = (await this.#retried(() => this.#options.delta.refresh())).exists
+    if (!this.#exists) this.#exists = (await this.#refreshed()).exists
     return this.#exists
+  }
+
+  #refreshed(): Promise<TableInfo> {
+    return this.#retried((signal) => this.#options.delta.refresh({ signal }))
   }
 
   /** A batch is in the table, or dropped. */
@@ -442,7 +492,9 @@ export class TableLoop {
     offsets: TableOffset[],
   ): Promise<MergeResult | 'applied' | 'fenced'> {
     try {
-      const result = await this.#retried(() => this.#options.delta.merge(ipc, { primaryKey, offsets, transfer: true }))
+      const result = await this.#retried((signal) =>
+        this.#options.delta.merge(ipc, { primaryKey, offsets, transfer: true, signal }),
+      )
       this.#positions.committed(offsets)
       this.#exists = true
       for (const note of result.notes ?? []) this.#options.logger.warn({ topic: this.topic, table: this.name }, note)
@@ -481,13 +533,23 @@ export class TableLoop {
     return 'fenced'
   }
 
-  async #goBack(): Promise<void> {
+  /**
+   * Reads again what was dropped.
+   * @param ahead the batch after it: `next` must not be under way any more when it is called anew
+   */
+  async #goBack(ahead: Promise<unknown>): Promise<void> {
+    const { signal } = this.#stopping
     await this.storedOffsets()
     this.#positions.reset(this.#offsets)
     this.#pendingBatches = []
     this.#pendingSince = null
+    await this.#retried(() => (this.#source as StreamSource).rewind(this.topic), signal)
+    // Its errors are dropped with it.
+    await unlessAborted(
+      ahead.catch(() => {}),
+      signal,
+    )
     this.#inHand = 0
-    await this.#retried(() => (this.#source as StreamSource).rewind(this.topic))
     this.#rewind = false
   }
 

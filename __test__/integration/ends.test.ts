@@ -1,0 +1,226 @@
+/**
+ * Every state of a query × what may happen then: told to stop, a signal, Kafka, the registry or the store silent and then
+ * told to stop. It ends in time, by itself: a process ends where no connection and no timer is left open.
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import test from 'ava'
+import kafkajs from 'kafkajs'
+import { EmbeddedBroker } from '../../src/demo/broker/index.js'
+import { startSilentServer } from '../kafka/support.js'
+import { type Child, startChild } from './support/children.js'
+import { HttpStore } from './support/http-table.js'
+import { SlowServer } from './support/slow-server.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-ends-'))
+test.after.always(() => rmSync(folder, { recursive: true, force: true }))
+
+const TOPIC = 'rows'
+/** What is held up answers after so long, where it is not silent. */
+const SLOW_MS = 3_000
+/** A batch in hand has 10 seconds, Kafka's client 7; the rest is for busy machines. */
+const END_MS = 40_000
+
+interface Stage {
+  broker: EmbeddedBroker
+  holder: HttpStore
+  store: SlowServer
+  registry: SlowServer
+  child: Child
+}
+
+interface State {
+  /** Makes it last. */
+  prepare?: (stage: Omit<Stage, 'child'>) => void
+  /** Resolves when the query is in it. */
+  reached: (stage: Stage, tell: () => void) => Promise<void>
+}
+
+async function groupIsThere(broker: EmbeddedBroker): Promise<void> {
+  const admin = new kafkajs.Kafka({ brokers: broker.brokers, logLevel: kafkajs.logLevel.NOTHING }).admin()
+  await admin.connect()
+  while ((await admin.listGroups()).groups.length === 0) await sleep(50)
+  await admin.disconnect()
+}
+
+const atStore = (path: string): State => ({
+  prepare: ({ store }) => store.delays.set(path, SLOW_MS),
+  reached: ({ store }) => store.reached(path),
+})
+
+const STATES: Record<string, State> = {
+  starting: atStore('/open'),
+  joining: { reached: ({ broker }) => groupIsThere(broker) },
+  locating: atStore('/refresh'),
+  waiting: {
+    reached: async ({ store, child }) => {
+      await child.printed('source is running')
+      await store.reached('/commit')
+      await sleep(500)
+    },
+  },
+  decoding: {
+    prepare: ({ registry }) => registry.delays.set('/schemas/ids/7', SLOW_MS),
+    reached: ({ registry }) => registry.reached('/schemas/ids/7'),
+  },
+  merging: atStore('/write'),
+  committing: atStore('/commit'),
+  compacting: atStore('/compact'),
+  retrying: {
+    prepare: ({ holder }) => {
+      holder.failing = true
+    },
+    reached: ({ store }) => store.reached('/write', 3),
+  },
+  rewinding: {
+    prepare: ({ holder, store }) => {
+      holder.fence = { [`ends:${TOPIC}:0`]: '-1' }
+      holder.onFence = () => store.delays.set('/refresh', SLOW_MS)
+    },
+    reached: async ({ store }) => {
+      await store.reached('/commit')
+      await store.reached('/refresh', store.asked('/refresh') + 2)
+    },
+  },
+  stopping: {
+    ...atStore('/write'),
+    reached: async ({ store, child }, tell) => {
+      await store.reached('/write')
+      tell()
+      await child.printed('finishing the batches in hand')
+      await sleep(200)
+    },
+  },
+}
+
+type Mode = 'library' | 'command'
+
+const EVENTS: Record<string, { mode: Mode; happen?: (stage: Stage) => void }> = {
+  'stop()': { mode: 'library' },
+  SIGTERM: { mode: 'command' },
+  'Kafka silent': { mode: 'library', happen: ({ broker }) => broker.freeze() },
+  'registry silent': {
+    mode: 'library',
+    happen: ({ registry }) => {
+      registry.isSilent = true
+    },
+  },
+  'store silent': {
+    mode: 'library',
+    happen: ({ store }) => {
+      store.isSilent = true
+    },
+  },
+}
+
+const SIGNAL = { library: 'SIGUSR2', command: 'SIGTERM' } as const
+const EXIT = { library: 0, command: 143 }
+
+/** Confluent's format: the schema 7, `{id: 1}`. */
+const RECORD = Buffer.from([0, 0, 0, 0, 7, 2])
+const SCHEMA = { type: 'record', name: 'r', fields: [{ name: 'id', type: 'int' }] }
+
+let numStages = 0
+
+async function setStage(mode: Mode, { prepare }: State, joinMs: number): Promise<Stage> {
+  const broker = await EmbeddedBroker.start({ initialRebalanceDelayMs: joinMs })
+  broker.createTopic(TOPIC)
+  broker.append(TOPIC, 0, [{ key: RECORD, value: RECORD }])
+  const registry = await SlowServer.start((path) =>
+    path === '/schemas/ids/7'
+      ? { json: { schema: JSON.stringify(SCHEMA) } }
+      : { status: 404, json: { error_code: 40403, message: 'no such schema' } },
+  )
+  const holder = new HttpStore()
+  const store = await holder.start()
+  prepare?.({ broker, holder, store, registry })
+  const config = join(folder, `${++numStages}.yaml`)
+  const options = {
+    queryName: 'ends',
+    kafka: { brokers: broker.brokers },
+    schemaRegistry: { url: registry.url },
+    tables: { [TOPIC]: { path: join(folder, 'table') } },
+    trigger: { processingTime: '10 ms' },
+  }
+  writeFileSync(config, JSON.stringify(options))
+  return { broker, holder, store, registry, child: startChild('ends-child.ts', [mode, store.url, config]) }
+}
+
+/** What the child ended with; killed, and null, where it does not end. */
+async function endOf(child: Child): Promise<number | null> {
+  const ended = await Promise.race([child.exit, sleep(END_MS, null, { ref: false })])
+  if (ended) return ended.code
+  child.process.kill('SIGHUP')
+  await sleep(500)
+  child.process.kill('SIGKILL')
+  await child.exit
+  return null
+}
+
+/** So many children at a time. */
+const free = [0, 1, 2, 3]
+const waiting: (() => void)[] = []
+
+async function inTurn(run: () => Promise<void>): Promise<void> {
+  if (free.pop() === undefined) await new Promise<void>((resolve) => waiting.push(resolve))
+  try {
+    await run()
+  } finally {
+    const next = waiting.shift()
+    if (next) next()
+    else free.push(0)
+  }
+}
+
+for (const [name, state] of Object.entries(STATES)) {
+  for (const [event, { mode, happen }] of Object.entries(EVENTS)) {
+    test(`${name}, ${event}: it ends in time, and nothing is left open`, async (t) => {
+      t.timeout(600_000)
+      await inTurn(async () => {
+        const stage = await setStage(mode, state, name === 'joining' ? 8_000 : 0)
+        const { child, broker, store, registry, holder } = stage
+        const tell = () => child.process.kill(SIGNAL[mode])
+        try {
+          await Promise.race([state.reached(stage, tell), child.exit])
+          happen?.(stage)
+          await sleep(100)
+          const began = Date.now()
+          tell()
+          t.is(await endOf(child), EXIT[mode], child.output())
+          t.log(`${Date.now() - began} ms`)
+          // What was being written is finished, where the store answers.
+          if (name === 'merging' || name === 'committing') t.is(holder.version, event === 'store silent' ? -1 : 0)
+        } finally {
+          child.process.kill('SIGKILL')
+          await broker.close()
+          store.close()
+          registry.close()
+        }
+      })
+    })
+  }
+}
+
+test.serial('run with a broker that never answers: an error and exit code 3 in ten seconds', async (t) => {
+  const { port } = await startSilentServer(t)
+  const holder = new HttpStore()
+  const store = await holder.start()
+  t.teardown(() => store.close())
+  const config = join(folder, 'silent.yaml')
+  const options = {
+    queryName: 'ends',
+    kafka: { brokers: [`127.0.0.1:${port}`] },
+    schemaRegistry: { url: store.url },
+    tables: { [TOPIC]: { path: join(folder, 'table') } },
+  }
+  writeFileSync(config, JSON.stringify(options))
+  const child = startChild('ends-child.ts', ['command', store.url, config])
+  await store.reached('/open')
+  const began = Date.now()
+  t.is(await endOf(child), 3, child.output())
+  t.true(Date.now() - began < 10_000, `${Date.now() - began} ms`)
+  t.regex(child.output(), /KAFKA_UNREACHABLE: cannot connect to Kafka: no answer in 7 seconds/)
+})
