@@ -21,6 +21,8 @@ test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 const TOPIC = 'rows'
 /** What is held up answers after so long, where it is not silent. */
 const SLOW_MS = 3_000
+/** Longer than the end may take. */
+const JOIN_MS = 55_000
 /** A batch in hand has 10 seconds, Kafka's client 7; the rest is for busy machines. */
 const END_MS = 40_000
 
@@ -180,7 +182,7 @@ for (const [name, state] of Object.entries(STATES)) {
     test(`${name}, ${event}: it ends in time, and nothing is left open`, async (t) => {
       t.timeout(600_000)
       await inTurn(async () => {
-        const stage = await setStage(mode, state, name === 'joining' ? 8_000 : 0)
+        const stage = await setStage(mode, state, name === 'joining' ? JOIN_MS : 0)
         const { child, broker, store, registry, holder } = stage
         const tell = () => child.process.kill(SIGNAL[mode])
         try {
