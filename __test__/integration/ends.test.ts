@@ -226,3 +226,28 @@ test.serial('run with a broker that never answers: an error and exit code 3 in t
   t.true(Date.now() - began < 10_000, `${Date.now() - began} ms`)
   t.regex(child.output(), /KAFKA_UNREACHABLE: cannot connect to Kafka: no answer in 7 seconds/)
 })
+
+test.serial('run, while the addon opens a table in a store that never answers: a signal ends it', async (t) => {
+  const { port, connections } = await startSilentServer(t)
+  const config = join(folder, 'silent-store.yaml')
+  const storageOptions = {
+    endpoint: `http://127.0.0.1:${port}`,
+    allow_http: 'true',
+    access_key_id: 'a',
+    secret_access_key: 'b',
+    region: 'us-east-1',
+  }
+  const options = {
+    queryName: 'ends',
+    kafka: { brokers: ['127.0.0.1:1'] },
+    schemaRegistry: { url: 'http://127.0.0.1:1' },
+    tables: { [TOPIC]: { path: 's3://bucket/table', storageOptions } },
+  }
+  writeFileSync(config, JSON.stringify(options))
+  const child = startChild('../../../src/cli/main.ts', ['run', '-c', config])
+  while (connections() === 0) await Promise.race([sleep(50), child.exit])
+  const began = Date.now()
+  child.process.kill('SIGTERM')
+  t.is(await endOf(child), 143, child.output())
+  t.true(Date.now() - began < 10_000, `${Date.now() - began} ms`)
+})
