@@ -143,3 +143,40 @@ test('maintenance: false leaves files as they are', async (t) => {
   await query.awaitTermination()
   t.pass()
 })
+
+test('a stop ends the compaction at the end of what there was to apply', async (t) => {
+  let signal: AbortSignal | undefined
+  const { query } = await startFake({
+    topics: { a: [['k=1']] },
+    options: { trigger: { availableNow: true } },
+    prepare: ({ tables }) => {
+      ;(tables.get('a') as FakeTable).compact = (given) => {
+        signal = given.signal
+        return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new Error('stopped'))))
+      }
+    },
+  })
+  await until(() => signal !== undefined)
+  t.false(await query.awaitTermination(20))
+  await query.stop()
+  t.true(signal?.aborted)
+  t.is(query.exception, null)
+})
+
+test('a batch that the store does not take in time after a stop is left for the next start', async (t) => {
+  const { query, source, tables } = await startFake({
+    topics: { a: [[]] },
+    prepare: ({ tables }) => {
+      const a = tables.get('a') as FakeTable
+      a.beforeCommit = () => new Promise(() => {})
+      a.close = () => new Promise(() => {})
+    },
+  })
+  source.produce('a', 0, 'k=1')
+  await until(() => query.status.isTriggerActive)
+  const began = Date.now()
+  await query.stop()
+  t.true(Date.now() - began >= 9_000 && Date.now() - began < 25_000, `${Date.now() - began} ms`)
+  t.is(query.exception, null)
+  t.is(tables.get('a')?.merges.length, 0)
+})
