@@ -4,14 +4,12 @@ import { createHash } from 'node:crypto'
 import { Int32, Table, Utf8, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import { hashOf, hashText } from '../../src/verify/chunk-hash.js'
-import type { DeltaType } from '../../src/verify/comparable.js'
 import { digits, plain, strings } from '../../src/verify/database-text.js'
 import * as mysql from '../../src/verify/sources/mysql-hash.js'
 import * as postgres from '../../src/verify/sources/postgres-hash.js'
 
-const postgresSql = (type: DeltaType, source: string) =>
-  postgres.hashedColumn('"c"', type, source, 150_000)?.sql.join(', ')
-const mysqlSql = (type: DeltaType, source: string) => mysql.hashedColumn('`c`', type, source)?.sql
+const plainly = { hash: { cells: strings, sized: false } }
+const sizedly = { hash: { cells: strings, sized: true } }
 
 test('a hash is the sum of the halves of the rows’ MD5s', (t) => {
   const rows: [number | null, string | null][] = [
@@ -54,38 +52,23 @@ test('a long row', (t) => {
   t.is(hashOf(new Table({ c0: vectorFromArray([text], new Utf8()) }), [strings]), hex)
 })
 
-test('PostgreSQL: the text of a column', (t) => {
-  t.is(postgresSql('integer', 'integer'), `"c", '|'`)
-  t.is(postgresSql('string', 'text'), `octet_length("c"), ':', "c", '|'`)
-  t.is(postgresSql('string', 'character varying(20)'), `octet_length("c"), ':', "c", '|'`)
-  const any = `CASE WHEN "c" IS DISTINCT FROM NULL THEN octet_length(concat("c")) END, ':', "c", '|'`
-  t.is(postgresSql('string', 'jsonb'), any)
-  t.is(postgresSql('string', 'text[]'), any)
-  t.is(postgresSql({ type: 'array', elementType: 'string' }, 'text[]'), any)
-  t.is(postgresSql('float', 'real'), `"c"::double precision, '|'`)
-  t.is(postgresSql('decimal(10,2)', 'numeric(10,2)'), `"c", '|'`)
-  t.is(postgresSql('decimal(38,10)', 'numeric'), `trim_scale("c"), '|'`)
-})
-
-test('MySQL: the text of a column', (t) => {
-  t.is(mysqlSql('integer', 'int(11)'), "IFNULL(CONCAT(`c`, '|'), '|')")
-  t.is(mysqlSql('binary', 'varbinary(9)'), "IFNULL(CONCAT(CONCAT('x', LOWER(HEX(`c`))), '|'), '|')")
-  const text = 'CAST(`c` AS CHAR CHARACTER SET utf8mb4)'
-  t.is(mysqlSql('string', "enum('a','b')"), `IFNULL(CONCAT(LENGTH(${text}), ':', ${text}, '|'), ':|')`)
-})
-
 test('PostgreSQL: the query of all chunks', (t) => {
-  const columns = ['"a"', '"b"'].map((sql) => ({ sql: [sql, "'|'"], cells: strings }))
+  const columns = [
+    { sql: '"a"', ...plainly },
+    { sql: '"b"', ...sizedly },
+  ]
   const key = [
-    { name: '"a"', order: (sql: string) => sql },
-    { name: '"b"', order: (sql: string) => `${sql} COLLATE "C"` },
+    { text: '"a"', order: '"a"' },
+    { text: '"b"', order: '"b" COLLATE "C"' },
   ]
   const sql = postgres.hashesSql({ table: '"s"."t"', key, columns, chunkRows: 7 })
-  t.true(sql.includes(`FROM (SELECT "a" AS k0, "b" AS k1, md5(concat("a", '|', "b", '|')) AS hash FROM "s"."t"`), sql)
+  const size = 'CASE WHEN "b" IS DISTINCT FROM NULL THEN octet_length(concat("b")) END'
+  t.true(sql.includes('SELECT "a" AS k0, "a" AS o0, "b" AS k1, "b" COLLATE "C" AS o1, '), sql)
+  t.true(sql.includes(`md5(concat("a", '|', ${size}, ':', "b", '|')) AS hash FROM "s"."t"`), sql)
   t.true(sql.includes('ORDER BY "a", "b" COLLATE "C" OFFSET 0'), sql)
   t.true(sql.endsWith('WHERE rows % 7 = 0 OR last'), sql)
   // More arguments than a function takes.
-  const many = Array.from({ length: 120 }, (_, i) => ({ sql: [`c${i}`, "'|'"], cells: strings }))
+  const many = Array.from({ length: 120 }, (_, i) => ({ sql: `c${i}`, ...plainly }))
   const wide = postgres.hashesSql({ table: 't', key, columns: many, chunkRows: 7 })
   t.true(wide.includes(`md5(concat(concat(c0, '|',`), wide)
   t.true(wide.includes(`c119, '|')))`), wide)
@@ -93,12 +76,14 @@ test('PostgreSQL: the query of all chunks', (t) => {
 
 test('MySQL: the query of all chunks', (t) => {
   const columns = [
-    { sql: 'A', cells: strings },
-    { sql: 'B', cells: strings },
+    { sql: 'A', ...plainly },
+    { sql: 'B', ...sizedly },
   ]
-  const key = [{ name: '`a`', order: 'CAST(`a` AS BINARY)' }]
+  const key = [{ text: 'CONVERT(`a` USING utf8mb4)', order: 'CAST(`a` AS BINARY)' }]
   const sql = mysql.hashesSql({ table: '`s`.`t`', key, columns, chunkRows: 7 })
-  t.true(sql.includes('SELECT `a`, CAST(`a` AS BINARY) AS `#order0`, MD5(CONCAT(A, B)) AS `#hash` FROM `s`.`t`'), sql)
-  t.true(sql.includes('MAX(CASE WHEN `#row` % 7 = 0 THEN `a` END) AS `a`'), sql)
+  const named = 'CONVERT(`a` USING utf8mb4) AS `#key0`, CAST(`a` AS BINARY) AS `#order0`'
+  t.true(sql.includes(`SELECT ${named}, MD5(CONCAT(IFNULL(CONCAT(A, '|'), '|'), `), sql)
+  t.true(sql.includes("IFNULL(CONCAT(LENGTH(B), ':', B, '|'), ':|'))) AS `#hash` FROM `s`.`t`"), sql)
+  t.true(sql.includes('MAX(CASE WHEN `#row` % 7 = 0 THEN `#key0` END) AS `#key0`'), sql)
   t.true(sql.endsWith('GROUP BY (`#row` - 1) DIV 7 ORDER BY MIN(`#row`)'), sql)
 })

@@ -1,10 +1,17 @@
 /** The table of a configuration, opened for a repair: what `verify --repair` and `resync` have in common. */
 
 import type { DeltaTable } from '../delta/table.js'
-import { computedName } from '../options/schema.js'
 import type { ResolvedTable } from '../options/types.js'
 import { openDeltaTable } from '../stream/connect.js'
 import { invalid } from './flags.js'
+
+/** @throws CONFIG_INVALID for a table that holds more than the rows as they are now */
+export function mustBeComparable({ writeMode }: ResolvedTable): void {
+  if (writeMode === 'upsert') return
+  throw invalid(
+    `a table with writeMode ${writeMode} holds what its source table was, and is not to be compared with it`,
+  )
+}
 
 /** @throws CONFIG_INVALID for a table that is more, or less, than its source table */
 export function mustBeRepairable({ writeMode, deletes, shared }: ResolvedTable): void {
@@ -15,9 +22,4 @@ export function mustBeRepairable({ writeMode, deletes, shared }: ResolvedTable):
 /** For a few keys: looking through the files' key columns costs less than an index of all. */
 export function openForRepair(table: ResolvedTable): Promise<DeltaTable> {
   return openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
-}
-
-/** The columns that the engine computes. */
-export function computedColumns({ additionalCols }: ResolvedTable): Set<string> {
-  return new Set(additionalCols.flatMap((expression) => computedName(expression) ?? []))
 }

@@ -98,6 +98,15 @@ export function storedKey({ properties }: Pick<TableInfo, 'properties'>): string
   return stored === undefined ? [] : (JSON.parse(stored) as string[])
 }
 
+/** The table's property that says of columns what their types do not tell, as JSON. */
+const FORMS_PROPERTY = 'kafka2delta.forms'
+
+/** By column, and path within it: the unit of numbers, the form of texts that are made of other values. */
+export function storedForms({ properties }: Pick<TableInfo, 'properties'>): Record<string, string> {
+  const stored = properties[FORMS_PROPERTY]
+  return stored === undefined ? {} : (JSON.parse(stored) as Record<string, string>)
+}
+
 /** Native options with every default filled in; what has no default is left out. */
 export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
   const { path, signal: _signal, ...given } = withoutUndefined(options)

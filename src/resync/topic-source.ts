@@ -20,8 +20,9 @@ import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { realSystems } from '../stream/connect.js'
 import type { StreamingQuery } from '../stream/query.js'
 import { startQuery } from '../stream/start.js'
-import { comparable, type DeltaType, sourceText } from '../verify/comparable.js'
-import type { SourceRow, SourceTable } from '../verify/sources/source.js'
+import { comparable, type DeltaType } from '../verify/comparable.js'
+import { same } from '../verify/source-text.js'
+import type { KeySide, Reading, Selection, SourceRow, SourceTable } from '../verify/sources/source.js'
 
 const METADATA = ['source.snapshot', 'operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp']
 /** The markers of a snapshot's first and last row. */
@@ -53,6 +54,10 @@ function compareValues(a: unknown, b: unknown): number {
 
 /** The unscaled number of a decimal. */
 const decimalOf = (words: Uint32Array) => BigInt(decimalText(words, 0))
+
+/** Keys need no SQL here: they are looked up in memory. */
+const SIDE: KeySide = { sql: '', parameter: same as KeySide['parameter'], from: same as KeySide['from'] }
+const READING: Reading = { sql: '', value: same, key: { order: SIDE, find: SIDE } }
 
 export interface TopicSourceOptions {
   options: ResolvedOptions
@@ -139,19 +144,22 @@ export class TopicSource implements SourceTable {
     await this.#query.processAllAvailable()
   }
 
-  async *rows(_key: readonly string[], fetchSize: number): AsyncIterable<readonly SourceRow[]> {
+  reading(): Reading {
+    return READING
+  }
+
+  async *rows({ columns }: Selection, fetchSize: number): AsyncIterable<readonly SourceRow[]> {
     const live = [...(await this.#live()).values()].sort(byKey)
     for (let from = 0; from < live.length; from += fetchSize) {
-      yield live.slice(from, from + fetchSize).map((key) => this.#asRow(key))
+      yield live.slice(from, from + fetchSize).map((key) => this.#asRow(key, columns))
     }
   }
 
-  async rowsOf(_key: readonly string[], values: readonly (readonly string[])[]): Promise<readonly SourceRow[]> {
+  async rowsOf({ columns }: Selection, keys: readonly (readonly string[])[]): Promise<readonly SourceRow[]> {
     const live = await this.#live()
-    return values.flatMap((given) => {
-      const stored = this.#given.key.map(({ type }, i) => comparable(type)?.source(given[i] as string) ?? '')
-      const found = live.get(JSON.stringify(stored))
-      return found ? [this.#asRow(found)] : []
+    return keys.flatMap((key) => {
+      const found = live.get(JSON.stringify(key))
+      return found ? [this.#asRow(found, columns)] : []
     })
   }
 
@@ -190,8 +198,8 @@ export class TopicSource implements SourceTable {
     for await (const batch of scan) yield rawValues(batch)
   }
 
-  #asRow({ texts }: LiveKey): SourceRow {
-    return Object.fromEntries(this.#given.key.map(({ name, type }, i) => [name, sourceText(type, texts[i] as string)]))
+  #asRow({ texts }: LiveKey, columns: Selection['columns']): SourceRow {
+    return columns.map(({ field }) => texts[this.columns.indexOf(field)] ?? null)
   }
 
   /** The times of the snapshot's markers, in microseconds since 1970. */

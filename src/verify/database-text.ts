@@ -1,11 +1,11 @@
 /**
  * Values of the Delta table in the texts that a database writes for them, so that both sides can be hashed. Each is the
- * inverse of {@link Comparable.source}: from a database's text that equals it, a comparison reads the stored value.
+ * inverse of a {@link Reading}: from a database's text that equals it, a comparison reads the stored value.
  */
 
 import { DataType, type Vector } from 'apache-arrow'
 import { decimalText } from '../arrow/raw-values.js'
-import { decimal, NUMBER_TEXT } from './comparable.js'
+import { decimal } from './comparable.js'
 
 /** A value of the comparison's query as text, one character a byte. */
 export type Text = (value: unknown) => string
@@ -45,7 +45,7 @@ export const utf8 = (value: string): string => Buffer.from(value).toString('lati
 const sizedStrings = sized((value) => utf8(value as string))
 
 /** Numbers that are stored as texts, without zeros at their end. */
-export const numberTexts = sized((value) => utf8(NUMBER_TEXT.stored(value)))
+export const numberTexts = sized((value) => utf8(decimal(value as string) ?? (value as string)))
 
 /** Strings as they are: the bytes of Arrow's buffer need no decoding. */
 export const strings: Cells = (vector) => {

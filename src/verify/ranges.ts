@@ -7,7 +7,7 @@ export interface Range {
   upTo: readonly string[] | null
 }
 
-/** A key column in SQL: what the rows are ordered by, and a value to compare it with. */
+/** A key column in SQL: what the rows are ordered by, and a compared value as a literal. */
 export interface Ordered {
   sql: string
   literal(value: string): string

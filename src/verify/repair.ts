@@ -10,18 +10,8 @@ import { isOffset, lostEntries } from '../delta/offset-entries.js'
 import type { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { columnOf, columnType } from './columns.js'
-import type { DeltaType } from './comparable.js'
-import type { Found, Verification } from './verify.js'
-
-export interface RepairOptions {
-  /** Columns of the Delta table's schema. */
-  fields: readonly { name: string; type: DeltaType }[]
-  primaryKey: readonly string[]
-  /** Columns that the engine computes. */
-  computed: ReadonlySet<string>
-  /** Columns of the source that could not be compared. */
-  notCompared: readonly string[]
-}
+import { computedColumns, NO_RULES, type TableShape } from './compared-columns.js'
+import type { Differences, Found, Verification } from './verify.js'
 
 export interface RepairResult {
   /** The table's version with the repair; null where nothing differed any more. */
@@ -30,79 +20,119 @@ export interface RepairResult {
   deleted: number
 }
 
-/** Tries, and the time for them in milliseconds, before the stream is too fast: a busy machine needs more of either. */
-const MIN_TRIES = 30
+/** How long it is tried to commit between two commits of the stream, in milliseconds and in times. */
 const MIN_TIME_MS = 60_000
+const MIN_TRIES = 30
 
 /** @throws FENCED where the stream commits between each look and each commit, CONFIG_INVALID */
-export async function repair(
-  table: DeltaTable,
-  verification: Verification,
-  options: RepairOptions,
-): Promise<RepairResult> {
-  const until = Date.now() + MIN_TIME_MS
+export async function repair(table: DeltaTable, verification: Verification, shape: TableShape): Promise<RepairResult> {
+  const done: RepairResult = { version: null, upserted: 0, deleted: 0 }
+  let until = Date.now() + MIN_TIME_MS
+  let most = Number.POSITIVE_INFINITY
   for (let tries = 1; ; tries++) {
     let stored: Awaited<ReturnType<DeltaTable['offsets']>> = new Map()
     // Reading the table takes longest, and the stream must not commit between the offsets and the repair: rows of the
     // table from before the offsets do no harm, since what is written is the source's.
-    const { columns, found } = await verification.differencesNow(async () => {
+    const differences = await verification.differencesNow(most, async () => {
       stored = await table.offsets()
     })
+    const rows = [...differences.found]
+    const isLast = differences.more === 0
+    mustKnowAll(rows, differences)
+    // With the last rows the table is whole again, whatever was lost.
+    const lost = isLast ? lostEntries(stored) : []
+    if (isLast && rows.length === 0 && lost.length === 0) return done
+    // All that were looked at are equal by now, others may not be.
+    if (rows.length === 0 && lost.length === 0) continue
     const offsets = [...stored]
       .filter(([appId]) => isOffset(appId))
       .map(([appId, last]) => ({ appId, expected: last, last }))
-    // The table is whole again, whatever was lost.
-    const lost = lostEntries(stored)
-    const rows = [...found]
-    const deleted = rows.filter(([, { kind }]) => kind === 'extra').length
-    if (deleted < rows.length) mustKnowAll(options)
     try {
-      if (rows.length === 0 && lost.length === 0) return { version: null, upserted: 0, deleted: 0 }
-      const changes = rows.length === 0 ? null : changesOf(rows, columns, options)
-      const { primaryKey } = options
+      const changes = rows.length === 0 ? null : changesOf(rows, differences, shape)
+      const { primaryKey } = shape
       const { version } = await table.merge(changes, { primaryKey, offsets: [...offsets, ...lost], transfer: true })
-      return { version, upserted: rows.length - deleted, deleted }
+      const deleted = rows.filter(([, { kind }]) => kind === 'extra').length
+      done.version = version
+      done.deleted += deleted
+      done.upserted += rows.length - deleted
+      if (isLast) return done
+      verification.forget(rows.map(([text]) => text))
+      until = Date.now() + MIN_TIME_MS
+      tries = 0
     } catch (error) {
-      const isOver = tries >= MIN_TRIES && Date.now() > until
-      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED' || isOver) throw error
+      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED') throw error
+      if (tries >= MIN_TRIES && Date.now() > until) throw tooBusy(error, done)
+      // Fewer rows are looked at and written sooner, before the stream's next commit.
+      most = Math.ceil(rows.length / 2) || 1
     }
   }
 }
 
-/** A row that is written whole needs every value that the source has for it. */
-function mustKnowAll({ fields, notCompared }: RepairOptions): void {
-  const unknown = fields.filter(({ name }) => notCompared.includes(name)).map(({ name }) => name)
-  if (unknown.length === 0) return
-  throw new KafkaToDeltaError(
-    'CONFIG_INVALID',
-    `rows cannot be repaired, since the values of ${unknown.join(', ')} cannot be read from the source's text: ` +
-      'update these rows at the source, so that they come through the stream',
+function tooBusy(cause: KafkaToDeltaError, { upserted, deleted }: RepairResult): KafkaToDeltaError {
+  const before = upserted + deleted === 0 ? 'nothing was repaired' : `${upserted + deleted} rows were repaired before`
+  return new KafkaToDeltaError(
+    'FENCED',
+    `the stream has committed between each look at the rows and each commit of the repair, for a minute: ${before}; ` +
+      'stop the stream, repair, and start it again',
+    { cause },
   )
 }
 
-/** The change batch: rows of the source are upserts, other columns stay as they are; rows without a source are deletes. */
+/** A new row needs every value that the stream would give it. */
+function mustKnowAll(rows: readonly Row[], { columns, withoutSource, unknown }: Differences): void {
+  const missing = rows.filter(([, { kind }]) => kind === 'missing')
+  if (missing.length === 0) return
+  const remedy = 'touch these rows at the source (an UPDATE that changes nothing), so that they come through the stream'
+  if (withoutSource.length > 0) {
+    throw new KafkaToDeltaError(
+      'CONFIG_INVALID',
+      `rows that are missing cannot be written, since the source has no column for ${withoutSource.join(', ')}: if the ` +
+        `options of the table name it otherwise (renameColumns, additionalCols), give its configuration; else ${remedy}`,
+    )
+  }
+  const names = columns.map(({ name }) => name)
+  const inRows = names.filter((name) => missing.some(([, { values }]) => !values?.has(name)))
+  const all = [...new Set([...unknown, ...inRows])]
+  if (all.length === 0) return
+  throw new KafkaToDeltaError(
+    'CONFIG_INVALID',
+    `rows that are missing cannot be written, since what the source holds does not tell what the stream would store in ` +
+      `${all.join(', ')}: ${remedy}`,
+  )
+}
+
+type Row = readonly [string, Found]
+
+const booleans = (values: readonly boolean[]): Data => {
+  const data = new Uint8Array(((values.length + 63) >> 6) << 3)
+  values.forEach((value, i) => {
+    if (value) data[i >> 3] = (data[i >> 3] as number) | (1 << (i & 7))
+  })
+  return makeData({ type: new Bool(), length: values.length, nullCount: 0, data }) as Data
+}
+
+/**
+ * The change batch: rows of the source are upserts, and rows without a source are deletes. What the source does not tell
+ * stays as it is stored.
+ */
 function changesOf(
-  rows: readonly (readonly [string, Found])[],
-  compared: readonly string[],
-  { fields, primaryKey, computed }: RepairOptions,
+  rows: readonly Row[],
+  { unknown }: Differences,
+  { fields, primaryKey, rules }: TableShape,
 ): Uint8Array {
   const columns: { name: string; data: Data; nullable: boolean }[] = []
   const leftOut: { name: string; data: Data }[] = []
-  const keys = rows.map(([text]) => JSON.parse(text) as (string | null)[])
-  const bits = () => new Uint8Array(((rows.length + 63) >> 6) << 3).fill(255)
+  const computed = computedColumns(rules ?? NO_RULES)
   for (const { name, type } of fields) {
     if (computed.has(name)) continue
     const of = columnType(type)
     if (of === null) throw new KafkaToDeltaError('CONFIG_INVALID', `the column ${name} has a type that is not known`)
     const at = primaryKey.indexOf(name)
-    const value = ([, { values }]: readonly [string, Found], row: number) =>
-      at >= 0 ? (keys[row]?.[at] ?? null) : (values?.get(name) ?? null)
-    columns.push({ name, data: columnOf(of, rows.map(value)), nullable: true })
-    if (compared.includes(name)) continue
-    leftOut.push({
-      name,
-      data: makeData({ type: new Bool(), length: rows.length, nullCount: 0, data: bits() }) as Data,
-    })
+    const value = ([, { values, keyValues }]: Row) => (at >= 0 ? keyValues[at] : values?.get(name)) ?? null
+    const stays = rows.map(([, { values }]) => at < 0 && (unknown.includes(name) || !values?.has(name)))
+    const written = rows.map((row, i) => (stays[i] ? null : value(row)))
+    columns.push({ name, data: columnOf(of, written), nullable: true })
+    if (stays.includes(true)) leftOut.push({ name, data: booleans(stays) })
   }
   const ops = Uint8Array.from(rows, ([, { kind }]) => (kind === 'extra' ? 1 : 0))
   columns.push({

@@ -5,22 +5,33 @@ import { rawValues } from '../arrow/raw-values.js'
 import { scanTable } from '../delta/scan.js'
 import { type Comparable, type DeltaType, quote } from './comparable.js'
 import { type Ordered, type Range, rangeSql } from './ranges.js'
+import type { Reading } from './sources/source.js'
 
 /** A column that is compared. */
 export interface Column {
   name: string
+  /** The source's column. */
+  field: string
   type: DeltaType
   how: Comparable
+  reading: Reading
 }
 
-/** A row's values in the form of the comparison ({@link Comparable.stored}). */
+/** A row's values in the form of the comparison ({@link Comparable.stored}); without those that cannot be told. */
 export type Values = Map<string, string | null>
+
+export interface StoredTableOptions {
+  path: string
+  storageOptions?: Readonly<Record<string, string>>
+  /** With soft deletes: the column that is true for deleted rows. */
+  deletedColumn?: string | null
+}
 
 export class StoredTable {
   readonly #ordered: Ordered[]
 
   constructor(
-    private readonly options: { path: string; storageOptions?: Readonly<Record<string, string>> },
+    private readonly options: StoredTableOptions,
     private readonly columns: readonly Column[],
     private readonly key: readonly Column[],
   ) {
@@ -32,7 +43,7 @@ export class StoredTable {
     return this.#select(rangeSql(range, this.#ordered))
   }
 
-  /** Rows of some keys, as the source writes them. */
+  /** Rows of some keys, in compared values. */
   readKeys(keys: readonly (readonly string[])[]): Promise<Table> {
     const [first, ...others] = this.#ordered as [Ordered, ...Ordered[]]
     if (others.length === 0) {
@@ -44,9 +55,11 @@ export class StoredTable {
   }
 
   async #select(where: string): Promise<Table> {
-    const { path, storageOptions = {} } = this.options
+    const { path, storageOptions = {}, deletedColumn } = this.options
     const columns = this.columns.map(({ name }) => name)
-    const scan = scanTable(path, { columns, storageOptions, ...(where !== '' && { where }) })
+    const live = deletedColumn ? [`(${quote(deletedColumn)} IS NULL OR NOT ${quote(deletedColumn)})`] : []
+    const all = [...(where === '' ? [] : [`(${where})`]), ...live].join(' AND ')
+    const scan = scanTable(path, { columns, storageOptions, ...(all !== '' && { where: all }) })
     const batches: RecordBatch[] = []
     for await (const batch of scan) batches.push(rawValues(batch))
     return batches.length > 0 ? new Table(batches) : new Table(await scan.schema())

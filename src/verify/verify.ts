@@ -8,17 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
 import { canHash, hashOf } from './chunk-hash.js'
-import { comparable, type DeltaType, NUMBER_TEXT, sourceText } from './comparable.js'
+import { readable } from './comparable.js'
+import { type ComparedColumns, comparedColumns, type TableShape } from './compared-columns.js'
 import { bridged } from './ranges.js'
-import type { HashedChunk, HashedTable, SourceRow, SourceTable } from './sources/source.js'
-import { type Column, StoredTable, type Values } from './stored-table.js'
+import type { HashedChunk, HashedTable, Selection, SourceRow, SourceTable } from './sources/source.js'
+import { type Column, StoredTable, type StoredTableOptions, type Values } from './stored-table.js'
 
-export interface VerifyOptions {
-  path: string
-  storageOptions?: Readonly<Record<string, string>>
-  /** Columns of the Delta table's schema. */
-  fields: readonly { name: string; type: DeltaType }[]
-  primaryKey: readonly string[]
+export interface VerifyOptions extends TableShape, StoredTableOptions {
   /** Rows of a chunk. */
   chunkRows: number
   /** Milliseconds that a difference is given to go away. */
@@ -46,7 +42,7 @@ export interface VerifyResult {
   differences: Difference[]
   /** Keys that differed at first and became equal. */
   settled: number
-  /** Columns of the source that cannot be compared, or that the table lacks. */
+  /** Columns of the source that cannot be compared, in all rows or in some, or that the table lacks. */
   notCompared: string[]
 }
 
@@ -57,67 +53,76 @@ const MOST_DIFFERENCES = 10_000
 const SETTLE_STEP_MS = 500
 const KEYS_OF_ONE_QUERY = 200
 
-/** A difference, and the source's row where it has one. */
+/** A difference, by its key's compared values, and the source's row where it has one. */
 export interface Found extends Difference {
+  keyValues: readonly string[]
   values: Values | null
 }
 
+/** What differs, and how it was found. */
+export interface Differences extends Pick<ComparedColumns, 'columns' | 'withoutSource'> {
+  /** Of the keys that were looked at. */
+  found: ReadonlyMap<string, Found>
+  /** Keys that were not looked at. */
+  more: number
+  /** Columns of the table whose values the source does not tell in any row. */
+  unknown: readonly string[]
+}
+
 export class Verification {
-  readonly #columns: Column[] = []
+  readonly #columns: Column[]
   readonly #key: Column[]
+  readonly #withoutSource: string[]
+  readonly #selection: Selection
   readonly #table: StoredTable
-  readonly #notCompared = new Set<string>()
+  /** Columns that cannot be compared: in no row, and in some. */
+  readonly #unknown: Set<string>
+  readonly #unknownInRows = new Set<string>()
   #found = new Map<string, Found>()
+  #settled = 0
   readonly #source: SourceTable
   readonly #options: VerifyOptions
 
   constructor(source: SourceTable, options: VerifyOptions) {
     this.#source = source
     this.#options = options
-    const types = new Map(options.fields.map(({ name, type }) => [name, type]))
-    for (const name of source.columns) {
-      const type = types.get(name)
-      const isNumber = type === 'string' && source.isUnscaled?.(name)
-      const how = isNumber ? NUMBER_TEXT : type === undefined ? null : comparable(type)
-      if (type !== undefined && how) this.#columns.push({ name, type, how })
-      else this.#notCompared.add(name)
-    }
-    this.#key = options.primaryKey.map((name) => {
-      const found = this.#columns.find((column) => column.name === name)
-      if (!found)
-        throw new KafkaToDeltaError('CONFIG_INVALID', `the key column ${name} cannot be compared with the source`)
-      return found
-    })
-    this.#table = new StoredTable(options, this.#columns, this.#key)
+    const { columns, key, notCompared, withoutSource } = comparedColumns(source, options)
+    this.#columns = columns
+    this.#key = key
+    this.#unknown = new Set(notCompared)
+    this.#withoutSource = withoutSource
+    this.#selection = { columns, key: key.map((column) => columns.indexOf(column)) }
+    this.#table = new StoredTable(options, columns, key)
   }
 
   async run(): Promise<VerifyResult> {
-    const found = new Map<string, Found>()
-    const { primaryKey, chunkRows } = this.#options
-    const hashed = canHash() ? await this.#source.hashed?.(primaryKey, this.#columns, chunkRows) : null
-    const counts = hashed ? await this.#byHash(hashed, found) : await this.#byRow(found)
-    const first = found.size
-    await this.#settle(found)
-    const differences = [...found.values()].map(({ values: _, ...difference }) => difference)
-    this.#found = found
-    return { ...counts, differences, settled: first - differences.length, notCompared: [...this.#notCompared] }
+    this.#found = new Map()
+    this.#settled = 0
+    const { chunkRows } = this.#options
+    const hashed = canHash() ? await this.#source.hashed?.(this.#selection, chunkRows) : null
+    const counts = hashed ? await this.#byHash(hashed) : await this.#byRow()
+    await this.#settle(() => this.#found.size > 0)
+    this.#mustBeFew()
+    const differences = [...this.#found.values()].map(({ values: _, keyValues: __, ...difference }) => difference)
+    const notCompared = [...new Set([...this.#unknown, ...this.#unknownInRows])]
+    return { ...counts, differences, settled: this.#settled, notCompared }
   }
 
-  async #byRow(found: Map<string, Found>): Promise<Counts> {
+  async #byRow(): Promise<Counts> {
     let [rows, chunks] = [0, 0]
     let after: readonly string[] | null = null
-    for await (const chunk of this.#source.rows(this.#options.primaryKey, this.#options.chunkRows)) {
-      const upTo = this.#sourceKey(chunk.at(-1) as SourceRow)
-      this.#compare(chunk, await this.#table.read({ after, upTo }), found)
+    for await (const chunk of this.#source.rows(this.#selection, this.#options.chunkRows)) {
+      const upTo = this.#keyOf(chunk.at(-1) as SourceRow)
+      await this.#compareChunk(chunk, await this.#table.read({ after, upTo }))
       rows += chunk.length
       chunks++
       after = upTo
     }
-    this.#compare([], await this.#table.read({ after, upTo: null }), found)
+    await this.#compareChunk([], await this.#table.read({ after, upTo: null }))
     return { rows, chunks, chunksRead: chunks }
   }
 
-  async #byHash(source: HashedTable, found: Map<string, Found>): Promise<Counts> {
+  async #byHash(source: HashedTable): Promise<Counts> {
     try {
       const chunks: HashedChunk[] = []
       const different: number[] = []
@@ -130,11 +135,11 @@ export class Verification {
         chunks.push(chunk)
       }
       // Nothing at the source: all that there is in the table is too many.
-      if (chunks.length === 0) this.#compare([], await this.#table.read({ after: null, upTo: null }), found)
+      if (chunks.length === 0) await this.#compareChunk([], await this.#table.read({ after: null, upTo: null }))
       const toRead = bridged(different).map((i) => chunks[i] as HashedChunk)
       const left = toRead.values()
       for await (const read of toRead.length > 0 ? source.rows(toRead) : []) {
-        this.#compare(read, await this.#table.read(left.next().value as HashedChunk), found)
+        await this.#compareChunk(read, await this.#table.read(left.next().value as HashedChunk))
       }
       return { rows, chunks: chunks.length, chunksRead: toRead.length }
     } finally {
@@ -142,97 +147,151 @@ export class Verification {
     }
   }
 
-  #sourceKey(row: SourceRow): string[] {
-    return this.#key.map(({ name }) => row[name] ?? '')
+  /** A row's key in compared values. */
+  #keyOf(row: SourceRow): string[] {
+    return this.#selection.key.map((at, i) => {
+      const { name, reading } = this.#key[i] as Column
+      const raw = row[at] ?? null
+      const value = raw === null ? null : reading.value(raw)
+      if (typeof value === 'string') return value
+      throw new KafkaToDeltaError(
+        'CONFIG_INVALID',
+        `the key column ${name} is ${raw} in a row of the source, which the table cannot hold`,
+        { column: name },
+      )
+    })
   }
 
-  #sourceValues(row: SourceRow): Values {
+  #valuesOf(row: SourceRow): Values {
     const values: Values = new Map()
-    for (const { name, how } of this.#columns) {
-      const raw = row[name] ?? null
-      const value = raw === null ? null : how.source(raw)
-      if (value === undefined) this.#notCompared.add(name)
+    for (const [i, { name, reading }] of this.#columns.entries()) {
+      const raw = row[i] ?? null
+      const value = raw === null ? null : reading.value(raw)
+      if (value === undefined) this.#unknownInRows.add(name)
       else values.set(name, value)
     }
     return values
   }
 
-  #compare(rows: readonly SourceRow[], table: Table, found: Map<string, Found>): void {
+  /** Changes on their way must not be taken for differences: where there are too many, they are given their time. */
+  async #compareChunk(rows: readonly SourceRow[], table: Table): Promise<void> {
+    this.#compare(rows, table)
+    const { maxDifferences = MOST_DIFFERENCES } = this.#options
+    if (this.#found.size <= maxDifferences) return
+    await this.#settle(() => this.#found.size > maxDifferences / 2)
+    this.#mustBeFew()
+  }
+
+  #mustBeFew(): void {
+    const { maxDifferences = MOST_DIFFERENCES } = this.#options
+    if (this.#found.size <= maxDifferences) return
+    throw new KafkaToDeltaError('SOURCE_DIFFERS', `more than ${maxDifferences} keys differ: are these the same table?`)
+  }
+
+  #note(text: string, found: Omit<Found, 'key'>): void {
+    const { kinds } = this.#options
+    if (kinds && !kinds.includes(found.kind)) return
+    const key = found.keyValues.map((value, i) => readable((this.#key[i] as Column).type, value))
+    this.#found.set(text, { key, ...found })
+  }
+
+  #compare(rows: readonly SourceRow[], table: Table): void {
     const stored = this.#table.byKey(table)
-    const { kinds, maxDifferences = MOST_DIFFERENCES } = this.#options
-    const note = (text: string, difference: Found) => {
-      if (kinds && !kinds.includes(difference.kind)) return
-      found.set(text, difference)
-      if (found.size <= maxDifferences) return
-      throw new KafkaToDeltaError(
-        'SOURCE_DIFFERS',
-        `more than ${maxDifferences} keys differ: are these the same table?`,
-      )
-    }
     for (const row of rows) {
-      const values = this.#sourceValues(row)
+      const values = this.#valuesOf(row)
+      const keyValues = this.#keyOf(row)
       const text = this.#table.keyText(values)
-      const key = this.#sourceKey(row)
       const other = stored.get(text)
       stored.delete(text)
-      if (other === undefined) note(text, { key, kind: 'missing', values })
+      if (other === undefined) this.#note(text, { keyValues, kind: 'missing', values })
       else {
-        const columns = [...values].filter(([name, value]) => other.get(name) !== value)
-        if (columns.length > 0) {
-          const of = columns.map(([name, value]) => ({ name, table: other.get(name) ?? null, source: value }))
-          note(text, { key, kind: 'different', columns: of, values })
-        }
+        const columns = this.#different(other, values)
+        if (columns.length > 0) this.#note(text, { keyValues, kind: 'different', columns, values })
       }
     }
     for (const [text, values] of stored) {
-      note(text, { key: this.#key.map(({ name }) => values.get(name) ?? ''), kind: 'extra', values: null })
+      const keyValues = this.#key.map(({ name }) => values.get(name) ?? '')
+      this.#note(text, { keyValues, kind: 'extra', values: null })
     }
   }
 
-  /** Looks again at what differs until it is equal or the time is over. */
-  async #settle(found: Map<string, Found>): Promise<void> {
+  #different(stored: Values, source: Values): { name: string; table: string | null; source: string | null }[] {
+    return this.#columns.flatMap(({ name, reading }) => {
+      const [one, other] = [stored.get(name) ?? null, source.get(name)]
+      if (other === undefined || one === other) return []
+      if (one !== null && other !== null) {
+        if (reading.isSame?.(one, other)) return []
+        const doubtful = reading.mayBe?.(one, other) ? this.#unknown : this.#unknownInRows
+        if (doubtful === this.#unknown || reading.mayLack?.(one, other)) {
+          doubtful.add(name)
+          return []
+        }
+      }
+      return [{ name, table: one, source: other }]
+    })
+  }
+
+  /** Looks again at what differs until it is good or the time is over. */
+  async #settle(isBad: () => boolean): Promise<void> {
     const until = Date.now() + this.#options.settle
-    while (found.size > 0 && Date.now() < until) {
+    while (isBad() && Date.now() < until) {
       await sleep(SETTLE_STEP_MS)
-      await this.#lookAgain(found)
+      const before = this.#found.size
+      await this.#lookAgain([...this.#found.keys()])
+      this.#settled += Math.max(0, before - this.#found.size)
     }
   }
 
   /** @param between is called when the table has been read, and the source not yet */
-  async #lookAgain(found: Map<string, Found>, between?: () => Promise<unknown>): Promise<void> {
-    const keys = [...found.entries()]
-    const looks: { some: typeof keys; values: (readonly string[])[]; stored: Table }[] = []
+  async #lookAgain(texts: readonly string[], between?: () => Promise<unknown>): Promise<void> {
+    const looks: { some: readonly string[]; keys: (readonly string[])[]; stored: Table }[] = []
     // The table first: what it has got by then, the source has, too.
-    for (let i = 0; i < keys.length; i += KEYS_OF_ONE_QUERY) {
-      const some = keys.slice(i, i + KEYS_OF_ONE_QUERY)
-      const values = some.map(([, { key, kind }]) => (kind === 'extra' ? this.#sourceForm(key) : key))
-      looks.push({ some, values, stored: await this.#table.readKeys(values) })
+    for (let i = 0; i < texts.length; i += KEYS_OF_ONE_QUERY) {
+      const some = texts.slice(i, i + KEYS_OF_ONE_QUERY)
+      const keys = some.map((text) => (this.#found.get(text) as Found).keyValues)
+      looks.push({ some, keys, stored: await this.#table.readKeys(keys) })
     }
     await between?.()
-    for (const { some, values, stored } of looks) {
-      const rows = await this.#source.rowsOf(this.#options.primaryKey, values)
-      for (const [text] of some) found.delete(text)
-      this.#compare(rows, stored, found)
+    await this.#source.refresh?.()
+    for (const { some, keys, stored } of looks) {
+      const asked = new Set(some)
+      const rows = await this.#source.rowsOf(this.#selection, keys)
+      for (const text of some) this.#found.delete(text)
+      // Where the database takes other texts for the same, it gives rows that nobody has asked for.
+      this.#compare(
+        rows.filter((row) => asked.has(JSON.stringify(this.#keyOf(row)))),
+        stored,
+      )
     }
   }
 
   /**
-   * Looks once more at what {@link run} found: what differs now, by the key's values as the table has them. The columns
-   * say what {@link Found.values} hold.
+   * Looks once more at what {@link run} found: what differs now, by the key's values as the table has them.
    *
+   * @param most as many of the keys are looked at, the first ones
    * @param between is called when the table has been read, and the source not yet: the source's rows are as new as what
    *   is read there
    */
-  async differencesNow(
-    between?: () => Promise<unknown>,
-  ): Promise<{ columns: readonly string[]; found: ReadonlyMap<string, Found> }> {
-    await this.#source.refresh?.()
-    await this.#lookAgain(this.#found, between)
-    return { columns: this.#columns.map(({ name }) => name), found: this.#found }
+  async differencesNow(most: number, between?: () => Promise<unknown>): Promise<Differences> {
+    const texts = [...this.#found.keys()]
+    await this.#lookAgain(texts.slice(0, most), between)
+    // Those that were looked at are the last ones now, and those that follow were not.
+    const unseen = new Set(texts.slice(most))
+    const looked = [...this.#found].filter(([text]) => !unseen.has(text))
+    const rest = [...this.#found].filter(([text]) => unseen.has(text))
+    this.#found = new Map([...looked, ...rest])
+    const unknown = [...this.#unknown].filter((name) => this.#options.fields.some((field) => field.name === name))
+    return {
+      columns: this.#columns,
+      withoutSource: this.#withoutSource,
+      found: new Map(looked),
+      more: rest.length,
+      unknown,
+    }
   }
 
-  /** A key as the table holds it, in the form in which the source writes it. */
-  #sourceForm(key: readonly string[]): string[] {
-    return this.#key.map(({ type }, i) => sourceText(type, key[i] as string))
+  /** These are repaired. */
+  forget(texts: readonly string[]): void {
+    for (const text of texts) this.#found.delete(text)
   }
 }

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Int32, makeVector, Table, TimestampMicrosecond, Uint8, Utf8, vectorFromArray } from 'apache-arrow'
 import { resync } from '../../../src/cli/commands/resync.js'
-import { verify } from '../../../src/cli/commands/verify.js'
+import { type VerifyFlags, verify } from '../../../src/cli/commands/verify.js'
 import { DeltaTable } from '../../../src/index.js'
 import type { Output } from '../../../src/terminal/output.js'
 import type { VerifyResult } from '../../../src/verify/index.js'
@@ -27,16 +27,31 @@ export class Commands {
 
   /** `verify`; with `repair`, by the topic of a configuration file. */
   async verified(replica: Replica, table: string, repair = false): Promise<{ code: number; result: Verdict }> {
-    const flags = { source: this.source, sourceTable: table, chunkRows: 7000, settle: '2 seconds', json: true }
+    if (repair) return this.configured(replica, table, { repair })
+    return this.#run(replica.uri(table), table, { storageOption: replica.storage })
+  }
+
+  /** `verify` by the topic of a configuration file, whose options say what the table's columns are. */
+  configured(
+    replica: Replica,
+    table: string,
+    flags: Partial<VerifyFlags> = {},
+  ): Promise<{ code: number; result: Verdict }> {
+    return this.#run(`${replica.prefix}.${table}`, table, { config: this.#config(replica), ...flags })
+  }
+
+  async #run(
+    path: string,
+    sourceTable: string,
+    more: Partial<VerifyFlags>,
+  ): Promise<{ code: number; result: Verdict }> {
+    const flags = { source: this.source, sourceTable, chunkRows: 7000, settle: '2 seconds', json: true, ...more }
     let code = -1
-    const result = await printed((output) => {
-      const done = repair
-        ? verify(`${replica.prefix}.${table}`, { ...flags, config: this.#config(replica), repair }, output)
-        : verify(replica.uri(table), { ...flags, storageOption: replica.storage }, output)
-      return done.then((exitCode) => {
+    const result = await printed((output) =>
+      verify(path, flags, output).then((exitCode) => {
         code = exitCode
-      })
-    })
+      }),
+    )
     return { code, result: result as Verdict }
   }
 

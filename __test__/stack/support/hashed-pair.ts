@@ -5,8 +5,9 @@ import type { ExecutionContext } from 'ava'
 import type { ColumnType } from '../../../src/arrow/types.js'
 import { DeltaTable } from '../../../src/index.js'
 import { columnOf, columnType } from '../../../src/verify/columns.js'
-import { comparable, type DeltaType } from '../../../src/verify/comparable.js'
-import type { SourceRow, SourceTable } from '../../../src/verify/sources/source.js'
+import type { DeltaType } from '../../../src/verify/comparable.js'
+import { comparedColumns, type TableShape } from '../../../src/verify/compared-columns.js'
+import type { Selection, SourceTable } from '../../../src/verify/sources/source.js'
 import { Verification, type VerifyOptions, type VerifyResult } from '../../../src/verify/verify.js'
 
 /** Values in the form of the comparison. */
@@ -16,30 +17,38 @@ export class HashedPair {
   /** The rows of the source, in its order. */
   rows: Row[] = []
   readonly fields: { name: string; type: DeltaType }[]
+  readonly shape: TableShape
+  readonly selection: Selection
 
   constructor(
     readonly source: SourceTable,
     readonly path: string,
     types: Readonly<Record<string, DeltaType>>,
     readonly primaryKey: string[],
+    forms: Readonly<Record<string, string>> = {},
   ) {
     this.fields = Object.entries(types).map(([name, type]) => ({ name, type }))
+    // Times of day, which are called so here.
+    const times = this.fields.filter(({ name, type }) => /time/.test(name) && type === 'long')
+    const ofTimes = Object.fromEntries(times.map(({ name }) => [name, 'microseconds']))
+    this.shape = { fields: this.fields, primaryKey, forms: { ...ofTimes, ...forms } }
+    const { columns, key } = comparedColumns(source, this.shape)
+    this.selection = { columns, key: key.map((one) => columns.indexOf(one)) }
   }
 
   /** Reads the source's rows, and makes the table of them. */
   async fill(): Promise<void> {
-    for await (const rows of this.source.rows(this.primaryKey, 1000))
-      this.rows.push(...rows.map((row) => this.#values(row)))
+    const { columns } = this.selection
+    for await (const rows of this.source.rows(this.selection, 1000)) {
+      for (const row of rows) {
+        const values = columns.map(({ field, reading }, i) => {
+          const text = row[i] ?? null
+          return [field, text === null ? null : (reading.value(text) ?? null)] as const
+        })
+        this.rows.push(Object.fromEntries(values))
+      }
+    }
     if (this.rows.length > 0) await this.write(this.rows)
-  }
-
-  #values(row: SourceRow): Row {
-    return Object.fromEntries(
-      this.fields.map(({ name, type }) => {
-        const text = row[name] ?? null
-        return [name, text === null ? null : (comparable(type)?.source(text) ?? null)]
-      }),
-    )
   }
 
   /** Writes rows to the Delta table, or deletes them there. */
@@ -63,15 +72,13 @@ export class HashedPair {
   }
 
   verification(options: Partial<VerifyOptions>, source = this.source): Verification {
-    const { path, fields, primaryKey } = this
-    return new Verification(source, { path, fields, primaryKey, chunkRows: 5, settle: 0, ...options })
+    return new Verification(source, { path: this.path, ...this.shape, chunkRows: 5, settle: 0, ...options })
   }
 
   /** The result of hashes, which must be that of the rows. */
   async verified(t: ExecutionContext, options: Partial<VerifyOptions> = {}): Promise<VerifyResult> {
-    const { hashed: _, ...byRow } = this.source
     const result = await this.verification(options).run()
-    const sure = await this.verification(options, byRow).run()
+    const sure = await this.verification(options, byRowsOf(this.source)).run()
     const told = ({ rows, differences, settled, notCompared }: VerifyResult) => ({
       rows,
       differences: differences.map((one) => JSON.stringify(one)).sort(),
@@ -84,6 +91,15 @@ export class HashedPair {
     return result
   }
 }
+
+/** The same source, of which nothing is hashed. */
+const byRowsOf = (source: SourceTable): SourceTable => ({
+  columns: source.columns,
+  reading: (column, target) => source.reading(column, target),
+  rows: (selection, fetchSize) => source.rows(selection, fetchSize),
+  rowsOf: (selection, keys) => source.rowsOf(selection, keys),
+  close: () => source.close(),
+})
 
 /** Differences in short: kind, key, columns. */
 export const short = ({ differences }: VerifyResult): string[] =>

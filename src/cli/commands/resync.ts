@@ -11,7 +11,7 @@ import type { Register } from '../command.js'
 import { configuredTable } from '../configured-table.js'
 import { invalid, verboseOption } from '../flags.js'
 import { json } from '../print.js'
-import { computedColumns, mustBeRepairable, openForRepair } from '../repairable-table.js'
+import { mustBeRepairable, openForRepair } from '../repairable-table.js'
 
 export interface ResyncFlags {
   config: string
@@ -55,8 +55,8 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
         maxDifferences: MOST_KEYS,
       })
       const { differences, rows } = await verification.run()
-      const parts = { fields, primaryKey, computed: computedColumns(table), notCompared: [] }
-      const done = flags.dryRun ? null : await repair(delta, verification, parts)
+      const shape = { fields, primaryKey, rules: table }
+      const done = flags.dryRun ? null : await repair(delta, verification, shape)
       const snapshot = source.start.toISOString()
       if (flags.json) {
         output.stdout.write(json({ snapshot, rows, extra: differences.map((difference) => difference.key), ...done }))

@@ -1,7 +1,7 @@
 /** `kafka2delta verify`: a Delta table beside the table of the database that it is kept equal to. */
 
 import { Option } from 'commander'
-import { storedKey, tableHistory } from '../../delta/table.js'
+import { storedForms, storedKey, tableHistory } from '../../delta/table.js'
 import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
 import { parseDuration } from '../../options/units.js'
 import { formatCount, formatMs } from '../../terminal/format.js'
@@ -13,21 +13,29 @@ import {
   type RepairResult,
   repair,
   Verification,
+  type VerifyOptions,
 } from '../../verify/index.js'
 import type { Register } from '../command.js'
 import { configuredTable, tableOptions, withTable } from '../configured-table.js'
 import { invalid, number, onTable, type TableFlags } from '../flags.js'
 import { json } from '../print.js'
-import { computedColumns, mustBeRepairable, openForRepair } from '../repairable-table.js'
+import { mustBeComparable, mustBeRepairable, openForRepair } from '../repairable-table.js'
 
 export interface VerifyFlags extends TableFlags {
   source: string
   sourceTable: string
   key?: string
+  except?: string
   chunkRows: number
   settle: string
   repair?: boolean
 }
+
+const names = (list = '') =>
+  list
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean)
 
 /** Keys that are printed of each kind. */
 const SHOWN = 20
@@ -40,15 +48,23 @@ function shown({ key, kind, columns }: Difference): string {
 async function repaired(
   table: ResolvedTable,
   verification: Verification,
-  options: Omit<Parameters<typeof repair>[2], 'computed'>,
+  shape: Parameters<typeof repair>[2],
 ): Promise<RepairResult> {
   const delta = await openForRepair(table)
   try {
-    return await repair(delta, verification, { ...options, computed: computedColumns(table) })
+    return await repair(delta, verification, shape)
   } finally {
     await delta.close()
   }
 }
+
+/** What a table's deletes leave of it, as a comparison has it. */
+const rulesOf = (table: ResolvedTable | undefined): Partial<VerifyOptions> => ({
+  rules: table ?? null,
+  ...(table?.deletes === 'soft' ? { deletedColumn: table.softDeleteColName } : {}),
+  // Rows that are gone at the source, or those of other sources.
+  ...(table?.deletes === 'ignore' || table?.shared ? { kinds: ['missing', 'different'] } : {}),
+})
 
 /** What is known of the topic's end: nothing where Kafka does not answer. */
 async function behind(options: ResolvedOptions, topic: string, offsets: Parameters<typeof messagesBehind>[2]) {
@@ -69,20 +85,27 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
     throw invalid('a repair needs --config: the configuration says which columns are computed and how rows are written')
   }
   const repairTable = flags.repair && configured ? configured.table : null
+  if (configured) mustBeComparable(configured.table)
   if (repairTable) mustBeRepairable(repairTable)
   let code = 0
   await withTable(path, flags, {}, async (table, info) => {
-    const primaryKey = flags.key?.split(',').map((name) => name.trim()) ?? storedKey(info)
+    const primaryKey = flags.key === undefined ? storedKey(info) : names(flags.key)
     if (primaryKey.length === 0) throw invalid('the table does not say what its key is: name it with --key')
     const { fields } = JSON.parse(info.schemaJson ?? '{"fields":[]}')
+    const shape = {
+      fields,
+      primaryKey,
+      forms: storedForms(info),
+      except: names(flags.except),
+      ...rulesOf(configured?.table),
+    }
     const began = Date.now()
     const source = await openSource(flags.source, flags.sourceTable)
     try {
       const verification = new Verification(source, {
         path: table.uri,
         ...(storageOptions ? { storageOptions } : {}),
-        fields,
-        primaryKey,
+        ...shape,
         chunkRows: flags.chunkRows,
         settle,
       })
@@ -93,7 +116,7 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
       const messages =
         configured && (await behind(configured.options, configured.table.topic, (await table.refresh()).offsets))
       const { notCompared } = result
-      const mended = repairTable ? await repaired(repairTable, verification, { fields, primaryKey, notCompared }) : null
+      const mended = repairTable ? await repaired(repairTable, verification, shape) : null
       if (flags.json) {
         output.stdout.write(json({ ...result, lastCommit, messagesBehind: messages, repaired: mended }))
         return
@@ -139,6 +162,10 @@ export const register: Register = (program, act) =>
     )
     .requiredOption('--source-table <name>', 'schema.table, with MySQL database.table')
     .option('--key <columns>', 'key columns, with commas between (default: those that the table names)')
+    .option(
+      '--except <columns>',
+      'columns that the connector changes (column.mask…), with commas between: not compared',
+    )
     .option('--chunk-rows <n>', 'rows that are compared at once', number('--chunk-rows', 1), 50_000)
     .option('--settle <duration>', 'time that a row has to become equal, for changes on their way', '10 seconds')
     .option('--repair', 'make the table equal to the source, in one commit beside the stream; needs --config')
