@@ -1,13 +1,17 @@
 /** `kafka2delta resync` on captured topics: keys that the last snapshot did not show, and no later change brought. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Int32, Table, vectorFromArray } from 'apache-arrow'
 import test from 'ava'
 import { type ResyncFlags, resync } from '../../src/cli/commands/resync.js'
+import { configuredTable } from '../../src/cli/configured-table.js'
+import { type FixtureMessage, readFixtureTopic } from '../../src/demo/fixtures.js'
 import { DeltaTable, streamToDelta, type TableOptions } from '../../src/index.js'
+import { TopicSource } from '../../src/resync/topic-source.js'
 import type { Output } from '../../src/terminal/output.js'
+import type { SourceRow } from '../../src/verify/sources/source.js'
 import { readTable } from '../helpers/read.js'
 import { closeAll, serve } from './support/captured-sets.js'
 
@@ -42,7 +46,7 @@ async function prepared(set: string, topic: string, table: Partial<TableOptions>
     const code = await resync(topic, { config, json: true, ...flags }, { stdout } as unknown as Output)
     return { code, ...JSON.parse(printed) }
   }
-  return { path, rows, run, broker }
+  return { path, rows, run, broker, config }
 }
 
 /** Rows behind the stream's back: as those of a snapshot that the source has lost since. */
@@ -95,6 +99,83 @@ test.serial('a topic that has lost what followed the snapshot is refused', async
   // The first marker is gone with the first message.
   await t.throwsAsync(run(), { code: 'CONFIG_INVALID', message: /beginning of the last snapshot/ })
   await t.throwsAsync(run({ since: '1970-01-01T00:00:00Z' }), { code: 'DATA_LOSS' })
+})
+
+const bytes = (text: string | null) => (text === null ? null : Buffer.from(text, 'base64'))
+
+/** A topic of one partition with some messages of a captured one, at other times (milliseconds after its first). */
+async function retold(topic: string, told: readonly [message: number, at: number][]): Promise<void> {
+  const { broker, dir } = await serve('hard-env')
+  const messages = readFixtureTopic(dir, 'henv.public.openx')
+  const start = messages[0]?.timestamp as number
+  broker.createTopic(topic, 1)
+  for (const [message, at] of told) {
+    const { key_b64, value_b64 } = messages[message] as FixtureMessage
+    broker.append(topic, 0, [{ key: bytes(key_b64), value: bytes(value_b64), timestamp: start + at }])
+  }
+}
+
+/** Messages of `henv.public.openx`, by their places. */
+const [FIRST, THREE, THREE_DELETED, TWO] = [0, 2, 3, 6]
+
+test.serial('within a partition the order of the offsets counts, whatever the timestamps say', async (t) => {
+  t.timeout(60_000)
+  // Deleted, and there again in the next message, whose timestamp is older.
+  await retold('skewed', [
+    [FIRST, 0],
+    [THREE_DELETED, 10_500],
+    [THREE, 10_100],
+  ])
+  const { path, rows, run } = await prepared('hard-env', 'skewed')
+  const before = await rows()
+  t.is(before.length, 2)
+  const since = '1970-01-01T00:00:00Z'
+  t.like(await run({ since }), { extra: [], deleted: 0, rows: 2 })
+  await addRows(path, 'id', [77])
+  t.like(await run({ since }), { extra: [['77']], deleted: 1 })
+  t.deepEqual(await rows(), before)
+})
+
+test.serial(
+  'messages that follow the snapshot’s first one are since then, whatever their timestamps say',
+  async (t) => {
+    t.timeout(60_000)
+    await retold('early', [
+      [FIRST, 0],
+      [TWO, -5000],
+      [THREE, 1],
+    ])
+    const { rows, run } = await prepared('hard-env', 'early')
+    const before = await rows()
+    t.is(before.length, 3)
+    t.like(await run(), { extra: [], deleted: 0, rows: 3 })
+    t.deepEqual(await rows(), before)
+  },
+)
+
+test.serial('the keys of the topic are read once for all pages of a look', async (t) => {
+  t.timeout(60_000)
+  const temporary = join(folder, 'temporary')
+  mkdirSync(temporary)
+  const { config } = await prepared('hard-env', 'henv.public.pkt')
+  const { options, table } = configuredTable('henv.public.pkt', config)
+  const before = process.env.TMPDIR
+  process.env.TMPDIR = temporary
+  const source = await TopicSource.open({ options, table, key: [{ name: 'id', type: 'integer' }], since: 0 })
+  process.env.TMPDIR = before ?? ''
+  if (before === undefined) delete process.env.TMPDIR
+  try {
+    const selection = { columns: [{ field: 'id', reading: source.reading() }], key: [0] }
+    const all: SourceRow[] = []
+    for await (const rows of source.rows(selection, 1000)) all.push(...rows)
+    t.true(all.length > 0)
+    const [own = ''] = readdirSync(temporary)
+    rmSync(join(temporary, own, 'keys'), { recursive: true })
+    for (const [key] of all) t.deepEqual(await source.rowsOf(selection, [[key as string]]), [[key as string]])
+    t.deepEqual(await source.rowsOf(selection, [['-1']]), [])
+  } finally {
+    await source.close()
+  }
 })
 
 test.serial('a table with computed columns, which it is partitioned by', async (t) => {

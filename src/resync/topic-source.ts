@@ -2,8 +2,8 @@
  * The keys that a topic shows since its last full snapshot began, as the source's side of a comparison: what the table has
  * beyond them was removed while nobody told (a truncate of a flattened stream, rows deleted while a slot was lost).
  *
- * A query of its own writes keys, operations and positions of the topic to a changelog in a local folder, and goes on while
- * the comparison runs.
+ * A query of its own applies the topic from there on to a table of keys in a local folder, by the same rules of order as
+ * the stream's, and goes on while the comparison runs.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import type { RecordBatch, Vector } from 'apache-arrow'
 import { decimalText, rawValues } from '../arrow/raw-values.js'
 import { scanTable } from '../delta/scan.js'
+import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { askKafka } from '../kafka/ask.js'
 import { fetchWatermarks } from '../kafka/positions.js'
@@ -23,12 +24,7 @@ import { startQuery } from '../stream/start.js'
 import { comparable, type DeltaType } from '../verify/comparable.js'
 import { same } from '../verify/source-text.js'
 import type { KeySide, Reading, Selection, SourceRow, SourceTable } from '../verify/sources/source.js'
-
-const METADATA = ['source.snapshot', 'operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp']
-/** The markers of a snapshot's first and last row. */
-const FIRST = ['first', 'first_in_data_collection']
-const LAST = ['last', 'last_in_data_collection']
-const MARKERS = `__source_snapshot IN (${[...FIRST, ...LAST].map((marker) => `'${marker}'`).join(', ')})`
+import { lastSnapshot, MARKER_COLUMNS } from './snapshots.js'
 
 /** A key that the topic shows: its values as they are stored, and as a comparison has them. */
 interface LiveKey {
@@ -55,10 +51,6 @@ function compareValues(a: unknown, b: unknown): number {
 /** The unscaled number of a decimal. */
 const decimalOf = (words: Uint32Array) => BigInt(decimalText(words, 0))
 
-/** Keys need no SQL here: they are looked up in memory. */
-const SIDE: KeySide = { sql: '', parameter: same as KeySide['parameter'], from: same as KeySide['from'] }
-const READING: Reading = { sql: '', value: same, key: { order: SIDE, find: SIDE } }
-
 export interface TopicSourceOptions {
   options: ResolvedOptions
   table: ResolvedTable
@@ -68,19 +60,58 @@ export interface TopicSourceOptions {
   since: number | null
 }
 
+/** What both queries have that read a topic for itself. */
+const OWN: Partial<ResolvedTable> = {
+  storageOptions: {},
+  deletes: 'hard',
+  shared: false,
+  excludeColumns: [],
+  additionalCols: [],
+  partitionCols: [],
+  clusterBy: [],
+  tableProperties: {},
+  indexDir: null,
+  deadLetter: null,
+  onBadRecord: 'fail',
+  onMissingValue: 'null',
+  keyIndex: 'auto',
+}
+
+function startReading(
+  { options, table }: TopicSourceOptions,
+  own: Partial<ResolvedTable>,
+  more: Partial<ResolvedOptions>,
+): Promise<StreamingQuery> {
+  const logger = createLogger('silent')
+  const all: ResolvedOptions = {
+    ...options,
+    queryName: `${options.queryName}-resync`,
+    tables: [{ ...table, ...OWN, ...own }],
+    ...more,
+  }
+  return startQuery({ options: all, systems: realSystems(all, logger), logger })
+}
+
+/** Keys need no SQL here: they are looked up in memory. */
+const SIDE: KeySide = { sql: '', parameter: same as KeySide['parameter'], from: same as KeySide['from'] }
+const READING: Reading = { sql: '', value: same, key: { order: SIDE, find: SIDE } }
+
 export class TopicSource implements SourceTable {
   readonly columns: readonly string[]
-  readonly #given: TopicSourceOptions
+  readonly #key: TopicSourceOptions['key']
   readonly #folder: string
   readonly #query: StreamingQuery
-  /** When the snapshot began, in microseconds since 1970. */
-  #start = 0n
+  /** When the snapshot began. */
+  readonly start: Date
+  /** The keys whose last change is no delete, in order; read anew after each refresh. */
+  #live: Promise<Map<string, LiveKey>> | null = null
 
-  private constructor(given: TopicSourceOptions, folder: string, query: StreamingQuery) {
-    this.#given = given
+  private constructor(key: TopicSourceOptions['key'], folder: string, query: StreamingQuery, start: Date) {
+    this.#key = key
     this.#folder = folder
     this.#query = query
-    this.columns = given.key.map(({ name }) => name)
+    this.start = start
+    this.columns = key.map(({ name }) => name)
   }
 
   /**
@@ -89,40 +120,15 @@ export class TopicSource implements SourceTable {
    */
   static async open(given: TopicSourceOptions): Promise<TopicSource> {
     const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-resync-'))
-    const { options, table } = given
-    const changelog: ResolvedTable = {
-      ...table,
-      uri: join(folder, 'changelog'),
-      storageOptions: {},
-      writeMode: 'append',
-      metadataColumns: METADATA,
-      // Key columns always are there; flattened values have the marker as a field.
-      includeColumns: ['__source_snapshot'],
-      excludeColumns: [],
-      additionalCols: [],
-      partitionCols: [],
-      clusterBy: [],
-      tableProperties: {},
-      maintenance: null,
-      indexDir: null,
-      deadLetter: null,
-      onBadRecord: 'fail',
-    }
-    const logger = createLogger('silent')
-    const own: ResolvedOptions = {
-      ...options,
-      queryName: `${options.queryName}-resync`,
-      tables: [changelog],
-      startingOffsets: 'earliest',
-      trigger: { processingTime: 50 },
-    }
     try {
-      const query = await startQuery({ options: own, systems: realSystems(own, logger), logger })
-      const source = new TopicSource(given, folder, query)
+      const start = given.since ?? (await startOfSnapshot(given, join(folder, 'changelog')))
+      await mustBeWhole(given, start)
+      const own = { uri: keysIn(folder), writeMode: 'upsert', metadataColumns: [], includeColumns: [] } as const
+      const more = { startingOffsets: { timestamp: start }, trigger: { processingTime: 50 } }
+      const query = await startReading(given, own, more)
+      const source = new TopicSource(given.key, folder, query, new Date(start))
       try {
         await source.refresh()
-        source.#start = given.since === null ? await source.#lastSnapshot() : BigInt(given.since) * 1000n
-        await source.#mustBeWhole()
         return source
       } catch (error) {
         await query.stop()
@@ -134,29 +140,25 @@ export class TopicSource implements SourceTable {
     }
   }
 
-  /** When the snapshot began. */
-  get start(): Date {
-    return new Date(Number(this.#start / 1000n))
+  reading(): Reading {
+    return READING
   }
 
   /** Reads on, to the topic's end as it is now. */
   async refresh(): Promise<void> {
     await this.#query.processAllAvailable()
-  }
-
-  reading(): Reading {
-    return READING
+    this.#live = null
   }
 
   async *rows({ columns }: Selection, fetchSize: number): AsyncIterable<readonly SourceRow[]> {
-    const live = [...(await this.#live()).values()].sort(byKey)
+    const live = [...(await this.#keys()).values()]
     for (let from = 0; from < live.length; from += fetchSize) {
       yield live.slice(from, from + fetchSize).map((key) => this.#asRow(key, columns))
     }
   }
 
   async rowsOf({ columns }: Selection, keys: readonly (readonly string[])[]): Promise<readonly SourceRow[]> {
-    const live = await this.#live()
+    const live = await this.#keys()
     return keys.flatMap((key) => {
       const found = live.get(JSON.stringify(key))
       return found ? [this.#asRow(found, columns)] : []
@@ -168,113 +170,72 @@ export class TopicSource implements SourceTable {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  /** The keys whose last change since the snapshot's beginning is no delete, by their texts. */
-  async #live(): Promise<Map<string, LiveKey>> {
-    const names = this.#given.key.map(({ name }) => name)
-    const hows = this.#given.key.map(({ type }) => comparable(type))
-    const last = new Map<string, LiveKey & { time: bigint; offset: bigint; isDelete: boolean }>()
-    const columns = [...names, '__operation', '__kafka_timestamp', '__kafka_offset']
-    for await (const rows of this.#scan(columns)) {
-      const [op, time, offset] = [-3, -2, -1].map((at) => rows.getChildAt(columns.length + at) as Vector)
-      const keys = names.map((_, i) => rows.getChildAt(i) as Vector)
-      for (let row = 0; row < rows.numRows; row++) {
-        const at = { time: time?.get(row) as bigint, offset: offset?.get(row) as bigint }
-        const values = keys.map((key) => key.get(row) as unknown)
-        if (at.time < this.#start || values.includes(null)) continue
-        const texts = values.map((value, i) => hows[i]?.stored(value) ?? '')
-        const text = JSON.stringify(texts)
-        const known = last.get(text)
-        if (known && (known.time > at.time || (known.time === at.time && known.offset > at.offset))) continue
-        last.set(text, { values, texts, ...at, isDelete: op?.get(row) === 'd' })
-      }
-    }
-    for (const [text, { isDelete }] of last) if (isDelete) last.delete(text)
-    return last
+  #keys(): Promise<Map<string, LiveKey>> {
+    this.#live ??= this.#read()
+    return this.#live
   }
 
-  /** The changelog's rows, batch by batch. */
-  async *#scan(columns: readonly string[], where?: string): AsyncIterable<RecordBatch> {
-    const scan = scanTable(join(this.#folder, 'changelog'), { columns, ...(where !== undefined && { where }) })
-    for await (const batch of scan) yield rawValues(batch)
+  async #read(): Promise<Map<string, LiveKey>> {
+    const names = this.#key.map(({ name }) => name)
+    const hows = this.#key.map(({ type }) => comparable(type))
+    const found: [string, LiveKey][] = []
+    for await (const rows of scanIfThere(keysIn(this.#folder), names)) {
+      const keys = names.map((_, i) => rows.getChildAt(i) as Vector)
+      for (let row = 0; row < rows.numRows; row++) {
+        const values = keys.map((key) => key.get(row) as unknown)
+        if (values.includes(null)) continue
+        const texts = values.map((value, i) => hows[i]?.stored(value) ?? '')
+        found.push([JSON.stringify(texts), { values, texts }])
+      }
+    }
+    return new Map(found.sort(([, a], [, b]) => byKey(a, b)))
   }
 
   #asRow({ texts }: LiveKey, columns: Selection['columns']): SourceRow {
     return columns.map(({ field }) => texts[this.columns.indexOf(field)] ?? null)
   }
+}
 
-  /** The times of the snapshot's markers, in microseconds since 1970. */
-  async #markers(): Promise<{ marker: string; time: bigint }[]> {
-    const found: { marker: string; time: bigint }[] = []
-    for await (const rows of this.#scan(['__source_snapshot', '__kafka_timestamp'], MARKERS)) {
-      const [marker, time] = [rows.getChildAt(0) as Vector, rows.getChildAt(1) as Vector]
-      for (let row = 0; row < rows.numRows; row++) found.push({ marker: marker.get(row), time: time.get(row) })
-    }
-    return found
+const keysIn = (folder: string) => join(folder, 'keys')
+
+/** The rows of a table that the first message makes. */
+async function* scanIfThere(path: string, columns: readonly string[]): AsyncIterable<RecordBatch> {
+  const table = await DeltaTable.open({ path })
+  try {
+    if (!(await table.info()).exists) return
+  } finally {
+    await table.close()
   }
+  for await (const batch of scanTable(path, { columns })) yield rawValues(batch)
+}
 
-  /** When the last snapshot began that is whole: its markers are in the topic, from the first one to the last one. */
-  async #lastSnapshot(): Promise<bigint> {
-    const { topic } = this.#given.table
-    const refused = (why: string) =>
-      new KafkaToDeltaError('CONFIG_INVALID', `${why}: say when the snapshot began, with --since`, { topic })
-    const { fields } = await scanTable(join(this.#folder, 'changelog')).schema()
-    if (!fields.some(({ name }) => name === '__source_snapshot')) {
-      throw refused(`topic ${topic} does not tell which rows are a snapshot's (source.snapshot in add.fields)`)
-    }
-    const markers = await this.#markers()
-    const newest = (names: readonly string[], within: (time: bigint) => boolean) =>
-      markers
-        .filter(({ marker, time }) => names.includes(marker) && within(time))
-        .reduce<bigint | null>((most, { time }) => (most === null || time > most ? time : most), null)
-    const end = newest(LAST, () => true)
-    if (end === null) throw refused(`topic ${topic} holds no snapshot that is whole`)
-    const before = newest(LAST, (time) => time < end) ?? -1n
-    const within = (time: bigint) => time > before && time <= end
-    const start = newest(FIRST, within)
-    if (start !== null) return start
-    // A table of one row has no other marker.
-    for await (const rows of this.#scan(['__kafka_timestamp'], "__source_snapshot = 'true'")) {
-      if ([...(rows.getChildAt(0) as Vector)].some((time) => within(time as bigint))) {
-        throw refused(`the beginning of the last snapshot is not in topic ${topic} any more`)
-      }
-    }
-    return end
-  }
+/** When the last whole snapshot of the topic began, in milliseconds since 1970. */
+async function startOfSnapshot(given: TopicSourceOptions, changelog: string): Promise<number> {
+  // Flattened values have the marker as a field.
+  const own = { uri: changelog, writeMode: 'append', maintenance: null } as const
+  const columns = { metadataColumns: MARKER_COLUMNS, includeColumns: ['__source_snapshot'] }
+  const more: Partial<ResolvedOptions> = { startingOffsets: 'earliest', trigger: { availableNow: true } }
+  const query = await startReading(given, { ...own, ...columns }, more)
+  await query.awaitTermination()
+  return lastSnapshot(given.table.topic, changelog)
+}
 
-  /** The time of the oldest message of each partition, in microseconds since 1970. */
-  async #firstTimes(): Promise<Map<number, bigint>> {
-    const first = new Map<number, bigint>()
-    for await (const rows of this.#scan(['__kafka_partition', '__kafka_timestamp'])) {
-      const [partitions, times] = [rows.getChildAt(0) as Vector, rows.getChildAt(1) as Vector]
-      for (let row = 0; row < rows.numRows; row++) {
-        const [partition, time] = [Number(partitions.get(row)), times.get(row) as bigint]
-        const known = first.get(partition)
-        if (known === undefined || time < known) first.set(partition, time)
-      }
-    }
-    return first
-  }
-
-  /** No partition may have lost messages since the snapshot began: their keys would be taken for removed ones. */
-  async #mustBeWhole(): Promise<void> {
-    const { options, table } = this.#given
-    const { kafka, queryName } = options
-    const { topic } = table
-    const first = await this.#firstTimes()
-    const marks = await askKafka(
-      { kafka, queryName, retry: { retries: 2 } },
-      `topic ${topic} cannot be looked at`,
-      (admin) => fetchWatermarks(admin, topic),
+/** No partition may have lost messages since the snapshot began: their keys would be taken for removed ones. */
+async function mustBeWhole({ options, table: { topic } }: TopicSourceOptions, start: number): Promise<void> {
+  const { kafka, queryName } = options
+  const [since, marks] = await askKafka(
+    { kafka, queryName, retry: { retries: 2 } },
+    `topic ${topic} cannot be looked at`,
+    async (admin) => [await admin.fetchTopicOffsetsByTimestamp(topic, start), await fetchWatermarks(admin, topic)] as const,
+  )
+  for (const [partition, { low, high }] of marks) {
+    const first = since.find((one) => one.partition === partition)?.offset ?? low
+    if (low === 0n || low === high || BigInt(first) > low) continue
+    throw new KafkaToDeltaError(
+      'DATA_LOSS',
+      `topic ${topic}, partition ${partition} begins at offset ${low}, and no message there is from before ` +
+        `${new Date(start).toISOString()}: what it held of the snapshot may be gone; take a new one`,
+      { topic, partition },
     )
-    for (const [partition, { low, high }] of marks) {
-      const since = first.get(partition)
-      if (low === 0n || low === high || (since !== undefined && since < this.#start)) continue
-      throw new KafkaToDeltaError(
-        'DATA_LOSS',
-        `topic ${topic}, partition ${partition} begins at offset ${low}, and no message there is from before ` +
-          `${this.start.toISOString()}: what it held of the snapshot may be gone; take a new one`,
-        { topic, partition },
-      )
-    }
   }
 }
