@@ -10,9 +10,9 @@ import { ENDPOINTS, HOST, PORTS } from '../../scripts/stack/settings.mjs'
 import { up } from '../../scripts/stack/stack.mjs'
 import type { DeltaType } from '../../src/verify/comparable.js'
 import { openSource } from '../../src/verify/sources/index.js'
-import type { SourceRow } from '../../src/verify/sources/source.js'
+import type { SourceRow, SourceTable } from '../../src/verify/sources/source.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
-import { HashedPair, type Row, short } from './support/hashed-pair.js'
+import { byRowsOf, HashedPair, type Row, short } from './support/hashed-pair.js'
 import { MARIADB, MARIADB_TYPES, POSTGRES, POSTGRES_TYPES } from './support/hashed-tables.js'
 import { createDatabase, dropDatabase, openDatabase, postgresUrl } from './support/postgres.js'
 
@@ -220,6 +220,28 @@ for (const system of ['PostgreSQL', 'MariaDB']) {
       Array.from({ length: 20 }, (_, i) => String(i + 11)),
     )
     t.false(rows.some((row) => row[1] === 'later'))
+  })
+
+  test(`${system}: more rows change on both sides while they are compared than may differ`, async (t) => {
+    const pair = await simple(t, system, 'busy')
+    const plain = byRowsOf(pair.source)
+    const source: SourceTable = {
+      ...plain,
+      async *rows(selection, fetchSize) {
+        let chunks = 0
+        for await (const chunk of plain.rows(selection, fetchSize)) {
+          if (chunks++ === 0) {
+            // What is compared is as of before.
+            const change = "UPDATE busy SET v = CONCAT('new ', id)"
+            await (system === 'PostgreSQL' ? db.query(change) : other.query(change))
+            await pair.write(pair.rows.map(({ id }) => ({ id: id as string, v: `new ${id}` })))
+          }
+          yield chunk
+        }
+      },
+    }
+    const options = { chunkRows: 30, maxDifferences: 40, settle: 5000 }
+    t.like(await pair.verification(options, source).run(), { differences: [], settled: 100 })
   })
 
   test(`${system}: what cannot be hashed is compared by its rows`, async (t) => {

@@ -93,7 +93,7 @@ export class HashedPair {
 }
 
 /** The same source, of which nothing is hashed. */
-const byRowsOf = (source: SourceTable): SourceTable => ({
+export const byRowsOf = (source: SourceTable): SourceTable => ({
   columns: source.columns,
   reading: (column, target) => source.reading(column, target),
   rows: (selection, fetchSize) => source.rows(selection, fetchSize),

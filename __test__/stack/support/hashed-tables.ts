@@ -14,6 +14,7 @@ const SIMPLE = [
   'CREATE TABLE simple (id int PRIMARY KEY, v varchar(20))',
   'CREATE TABLE nothing (id int PRIMARY KEY, v varchar(20))',
   'CREATE TABLE moment (id int PRIMARY KEY, v varchar(20))',
+  'CREATE TABLE busy (id int PRIMARY KEY, v varchar(20))',
 ]
 
 /** A table with a key, and 40 rows of it; i counts them. */
@@ -101,6 +102,7 @@ export const POSTGRES = [
   ...SIMPLE,
   "INSERT INTO simple SELECT i, NULLIF('v' || i, 'v1') FROM generate_series(1, 100) i",
   "INSERT INTO moment SELECT i, 'v' || i FROM generate_series(1, 100) i",
+  "INSERT INTO busy SELECT i, 'v' || i FROM generate_series(1, 100) i",
   'CREATE TABLE unhashed (id int PRIMARY KEY, v time)',
   "INSERT INTO unhashed SELECT i, time '00:00' + i * interval '1 second' FROM generate_series(1, 10) i",
   'CREATE TABLE odd (id int PRIMARY KEY, d date, ts timestamp, n numeric)',
@@ -197,6 +199,7 @@ export const MARIADB = [
   ...SIMPLE,
   "INSERT INTO simple SELECT seq, NULLIF(CONCAT('v', seq), 'v1') FROM seq_1_to_100",
   "INSERT INTO moment SELECT seq, CONCAT('v', seq) FROM seq_1_to_100",
+  "INSERT INTO busy SELECT seq, CONCAT('v', seq) FROM seq_1_to_100",
   'CREATE TABLE unhashed (id INT PRIMARY KEY, v TIME)',
   'INSERT INTO unhashed SELECT seq, SEC_TO_TIME(seq) FROM seq_1_to_10',
 ]
