@@ -18,6 +18,15 @@ const APP_ID = 'q:t:0'
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-repair-'))
 test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 
+/** How a repair opens the table of a test, which the test closes itself. */
+function again(table: DeltaTable, opened: boolean[] = []) {
+  return async (indexed: boolean): Promise<DeltaTable> => {
+    opened.push(indexed)
+    const methods = { merge: table.merge.bind(table), offsets: () => table.offsets(), close: async () => {} }
+    return methods as unknown as DeltaTable
+  }
+}
+
 const stored = (path: string) => readRows(path, { orderBy: ['id'] })
 
 /** A table whose row 1 is old and whose row 3 is too many; the stream is at offset 0. */
@@ -52,7 +61,9 @@ test('a stream that commits between a look and its commit: it is looked and trie
   source.whenAsked = async () => {
     if (commits++ < 3) await commit()
   }
-  t.like(await repair(table, verification, SHAPE), { upserted: 1, deleted: 1 })
+  const opened: boolean[] = []
+  t.like(await repair(again(table, opened), verification, SHAPE), { upserted: 1, deleted: 1 })
+  t.deepEqual(opened, [false, true])
   t.is((await table.offsets()).get(APP_ID), 3n)
   t.deepEqual(await stored(path), [
     { id: '1', v: 'new' },
@@ -82,7 +93,7 @@ test('a stream that is faster than all rows together: fewer are repaired at once
     await stream.merge(null, { offsets: [{ appId: APP_ID, expected: last, last: last + 1n }] })
     last++
   }
-  t.like(await repair(table, verification, SHAPE), { upserted: 64, deleted: 0 })
+  t.like(await repair(again(table), verification, SHAPE), { upserted: 64, deleted: 0 })
   t.is(last, 3n)
   t.true((await stored(path)).every(({ id, v }) => v === (id === '1' ? 'x' : 'new')))
   await Promise.all([table.close(), stream.close()])
@@ -100,7 +111,7 @@ test('the source is asked after the offsets were read: what the stream has appli
     source.table = [...source.table, ['3', 'extra']]
     return offsets()
   }
-  t.like(await repair(table, verification, SHAPE), { upserted: 1, deleted: 0 })
+  t.like(await repair(again(table), verification, SHAPE), { upserted: 1, deleted: 0 })
   t.is((await stored(path)).length, 3)
   await Promise.all([table.close(), stream.close()])
 })
@@ -128,7 +139,7 @@ test('names by the options of the table', async (t) => {
     differences.map(({ kind, key }) => `${kind} ${key}`),
     ['missing 2'],
   )
-  await repair(table, one, shape)
+  await repair(again(table), one, shape)
   t.deepEqual(await stored(path), [
     { id: '1', name: 'a' },
     { id: '2', name: 'b' },
@@ -140,7 +151,10 @@ test('a new row with a column of which the source knows nothing is refused', asy
   const { path, table, shape, verification } = await withNewRow('refused', ['id', 'name'])
   const one = verification()
   await one.run()
-  await t.throwsAsync(repair(table, one, shape), { code: 'CONFIG_INVALID', message: /no column for name/ } as never)
+  await t.throwsAsync(repair(again(table), one, shape), {
+    code: 'CONFIG_INVALID',
+    message: /no column for name/,
+  } as never)
   t.is((await stored(path)).length, 1)
   await table.close()
 })
@@ -149,7 +163,7 @@ test('columns that tell of a change have no source, and are no reason to refuse'
   const { path, table, shape, verification } = await withNewRow('metadata', ['id', 'full_name', '__op'])
   const one = verification()
   await one.run()
-  t.like(await repair(table, one, shape), { upserted: 1 })
+  t.like(await repair(again(table), one, shape), { upserted: 1 })
   t.deepEqual(await stored(path), [
     { id: '1', full_name: 'a', __op: 'a' },
     { id: '2', full_name: 'b', __op: null },
@@ -167,16 +181,16 @@ test('a new row with a value that cannot be told is refused, a changed one keeps
   const verified = () => new Verification(source, { path, ...shape, chunkRows: 100, settle: 0 })
   const one = verified()
   t.like(await one.run(), { notCompared: ['u'] })
-  t.like(await repair(table, one, shape), { upserted: 1 })
+  t.like(await repair(again(table), one, shape), { upserted: 1 })
   t.deepEqual(await stored(path), [{ id: '1', full_name: 'new', u: 'kept' }])
   source.table.push(['2', 'b', 'told'], ['3', 'c', 'infinity'])
   const two = verified()
   await two.run()
-  await t.throwsAsync(repair(table, two, shape), { code: 'CONFIG_INVALID', message: /store in u:/ } as never)
+  await t.throwsAsync(repair(again(table), two, shape), { code: 'CONFIG_INVALID', message: /store in u:/ } as never)
   source.table.pop()
   const three = verified()
   await three.run()
-  t.like(await repair(table, three, shape), { upserted: 1 })
+  t.like(await repair(again(table), three, shape), { upserted: 1 })
   await table.close()
 })
 
@@ -195,7 +209,7 @@ test('a value that the stream may have made otherwise is not compared, and never
   const one = new Verification(source, { path, ...SHAPE, chunkRows: 100, settle: 0 })
   const { differences, notCompared } = await one.run()
   t.deepEqual([differences.map(({ key }) => key), notCompared], [[['3']], ['v']])
-  await t.throwsAsync(repair(table, one, SHAPE), { code: 'CONFIG_INVALID' } as never)
+  await t.throwsAsync(repair(again(table), one, SHAPE), { code: 'CONFIG_INVALID' } as never)
   t.is((await stored(path)).length, 2)
   await table.close()
 })

@@ -60,7 +60,15 @@ test('dates and moments', (t) => {
   t.is(moment('1969-12-31 23:59:59.999999'), '-1')
   t.is(moment('2024-02-29 13:14:15.12+02'), String(Date.UTC(2024, 1, 29, 11, 14, 15, 120) * 1000))
   t.is(moment('2024-02-29 13:14:15-03:30'), String(Date.UTC(2024, 1, 29, 16, 44, 15) * 1000))
-  for (const none of ['0044-03-15 BC', '0000-00-00', '2024-00-00', '2024-02-30', 'infinity', '20000-01-01']) {
+  for (const none of [
+    '0044-03-15 BC',
+    '0000-00-00',
+    '0000-05-05',
+    '2024-00-00',
+    '2024-02-30',
+    'infinity',
+    '20000-01-01',
+  ]) {
     t.is(date(none), undefined, none)
     t.is(moment(none), undefined, none)
   }

@@ -19,7 +19,11 @@ export function mustBeRepairable({ writeMode, deletes, shared }: ResolvedTable):
   throw invalid('a repair is for tables that equal one source table: not with writeMode, deletes or shared')
 }
 
-/** For a few keys: looking through the files' key columns costs less than an index of all. */
-export function openForRepair(table: ResolvedTable): Promise<DeltaTable> {
-  return openDeltaTable({ ...table, keyIndex: 'none', indexDir: null, onMissingValue: 'null' })
+/**
+ * For a few keys, looking through the files' key columns costs less than an index of all; with an index a commit is sooner
+ * made, once it is there.
+ */
+export function openForRepair(table: ResolvedTable, indexed = false): Promise<DeltaTable> {
+  const keyIndex = indexed ? table.keyIndex : 'none'
+  return openDeltaTable({ ...table, keyIndex, indexDir: null, onMissingValue: 'null' })
 }

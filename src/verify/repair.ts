@@ -24,48 +24,78 @@ export interface RepairResult {
 const MIN_TIME_MS = 60_000
 const MIN_TRIES = 30
 
-/** @throws FENCED where the stream commits between each look and each commit, CONFIG_INVALID */
-export async function repair(table: DeltaTable, verification: Verification, shape: TableShape): Promise<RepairResult> {
+/**
+ * @param open opens the table, which is closed here; with an index of its keys once the stream was faster without one
+ * @throws FENCED where the stream commits between each look and each commit, CONFIG_INVALID
+ */
+export async function repair(
+  open: (indexed: boolean) => Promise<DeltaTable>,
+  verification: Verification,
+  shape: TableShape,
+): Promise<RepairResult> {
   const done: RepairResult = { version: null, upserted: 0, deleted: 0 }
-  let until = Date.now() + MIN_TIME_MS
-  let most = Number.POSITIVE_INFINITY
-  for (let tries = 1; ; tries++) {
-    let stored: Awaited<ReturnType<DeltaTable['offsets']>> = new Map()
-    // Reading the table takes longest, and the stream must not commit between the offsets and the repair: rows of the
-    // table from before the offsets do no harm, since what is written is the source's.
-    const differences = await verification.differencesNow(most, async () => {
-      stored = await table.offsets()
-    })
-    const rows = [...differences.found]
-    const isLast = differences.more === 0
-    mustKnowAll(rows, differences)
-    // With the last rows the table is whole again, whatever was lost.
-    const lost = isLast ? lostEntries(stored) : []
-    if (isLast && rows.length === 0 && lost.length === 0) return done
-    // All that were looked at are equal by now, others may not be.
-    if (rows.length === 0 && lost.length === 0) continue
-    const offsets = [...stored]
-      .filter(([appId]) => isOffset(appId))
-      .map(([appId, last]) => ({ appId, expected: last, last }))
-    try {
-      const changes = rows.length === 0 ? null : changesOf(rows, differences, shape)
-      const { primaryKey } = shape
-      const { version } = await table.merge(changes, { primaryKey, offsets: [...offsets, ...lost], transfer: true })
-      const deleted = rows.filter(([, { kind }]) => kind === 'extra').length
-      done.version = version
-      done.deleted += deleted
-      done.upserted += rows.length - deleted
+  let table = await open(false)
+  try {
+    let most = Number.POSITIVE_INFINITY
+    let until = Date.now() + MIN_TIME_MS
+    for (let tries = 1; ; tries++) {
+      const { rows, isLast, merge } = await nextStep(table, verification, shape, most)
+      try {
+        if (merge !== null) done.version = (await table.merge(...merge)).version
+      } catch (error) {
+        if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED') throw error
+        if (tries >= MIN_TRIES && Date.now() > until) throw tooBusy(error, done)
+        // Fewer rows are looked at and written sooner, before the stream's next commit, and an index finds them sooner.
+        if (most === Number.POSITIVE_INFINITY) table = await reopened(table, open)
+        most = Math.ceil(rows.length / 2) || 1
+        continue
+      }
+      for (const [text, { kind }] of rows) {
+        verification.forget(text)
+        done[kind === 'extra' ? 'deleted' : 'upserted']++
+      }
       if (isLast) return done
-      verification.forget(rows.map(([text]) => text))
-      until = Date.now() + MIN_TIME_MS
       tries = 0
-    } catch (error) {
-      if (!(error instanceof KafkaToDeltaError) || error.code !== 'FENCED') throw error
-      if (tries >= MIN_TRIES && Date.now() > until) throw tooBusy(error, done)
-      // Fewer rows are looked at and written sooner, before the stream's next commit.
-      most = Math.ceil(rows.length / 2) || 1
+      until = Date.now() + MIN_TIME_MS
     }
+  } finally {
+    await table.close()
   }
+}
+
+async function reopened(table: DeltaTable, open: (indexed: boolean) => Promise<DeltaTable>): Promise<DeltaTable> {
+  const next = await open(true)
+  await table.close()
+  return next
+}
+
+interface Step {
+  rows: readonly Row[]
+  /** Whether no other rows are left. */
+  isLast: boolean
+  /** Null where nothing is to be written. */
+  merge: Parameters<DeltaTable['merge']> | null
+}
+
+async function nextStep(table: DeltaTable, verification: Verification, shape: TableShape, most: number): Promise<Step> {
+  let stored: Awaited<ReturnType<DeltaTable['offsets']>> = new Map()
+  // Reading the table takes longest, and the stream must not commit between the offsets and the repair: rows of the
+  // table from before the offsets do no harm, since what is written is the source's.
+  const differences = await verification.differencesNow(most, async () => {
+    stored = await table.offsets()
+  })
+  const rows = [...differences.found]
+  const isLast = differences.more === 0
+  mustKnowAll(rows, differences)
+  // With the last rows the table is whole again, whatever was lost.
+  const lost = isLast ? lostEntries(stored) : []
+  if (rows.length === 0 && lost.length === 0) return { rows, isLast, merge: null }
+  const offsets = [...stored]
+    .filter(([appId]) => isOffset(appId))
+    .map(([appId, last]) => ({ appId, expected: last, last }))
+  const changes = rows.length === 0 ? null : changesOf(rows, differences, shape)
+  const options = { primaryKey: shape.primaryKey, offsets: [...offsets, ...lost], transfer: true }
+  return { rows, isLast, merge: [changes, options] }
 }
 
 function tooBusy(cause: KafkaToDeltaError, { upserted, deleted }: RepairResult): KafkaToDeltaError {

@@ -290,8 +290,8 @@ export class Verification {
     }
   }
 
-  /** These are repaired. */
-  forget(texts: readonly string[]): void {
-    for (const text of texts) this.#found.delete(text)
+  /** Is told of what was repaired. */
+  forget(text: string): void {
+    this.#found.delete(text)
   }
 }

@@ -56,7 +56,7 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
       })
       const { differences, rows } = await verification.run()
       const shape = { fields, primaryKey, rules: table }
-      const done = flags.dryRun ? null : await repair(delta, verification, shape)
+      const done = flags.dryRun ? null : await repair((indexed) => openForRepair(table, indexed), verification, shape)
       const snapshot = source.start.toISOString()
       if (flags.json) {
         output.stdout.write(json({ snapshot, rows, extra: differences.map((difference) => difference.key), ...done }))

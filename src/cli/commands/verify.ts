@@ -10,7 +10,6 @@ import {
   type Difference,
   messagesBehind,
   openSource,
-  type RepairResult,
   repair,
   Verification,
   type VerifyOptions,
@@ -43,19 +42,6 @@ const SHOWN = 20
 function shown({ key, kind, columns }: Difference): string {
   const values = (columns ?? []).map(({ name, table, source }) => `${name} is ${table}, at the source ${source}`)
   return `  ${kind} ${key.join(', ')}${values.length > 0 ? `: ${values.join('; ')}` : ''}\n`
-}
-
-async function repaired(
-  table: ResolvedTable,
-  verification: Verification,
-  shape: Parameters<typeof repair>[2],
-): Promise<RepairResult> {
-  const delta = await openForRepair(table)
-  try {
-    return await repair(delta, verification, shape)
-  } finally {
-    await delta.close()
-  }
 }
 
 /** What a table's deletes leave of it, as a comparison has it. */
@@ -116,7 +102,9 @@ export async function verify(path: string, flags: VerifyFlags, output: Output): 
       const messages =
         configured && (await behind(configured.options, configured.table.topic, (await table.refresh()).offsets))
       const { notCompared } = result
-      const mended = repairTable ? await repaired(repairTable, verification, shape) : null
+      const mended = repairTable
+        ? await repair((indexed) => openForRepair(repairTable, indexed), verification, shape)
+        : null
       if (flags.json) {
         output.stdout.write(json({ ...result, lastCommit, messagesBehind: messages, repaired: mended }))
         return

@@ -1,6 +1,6 @@
 /** Conditions on keys as prepared statements: values never stand in the text of a statement. */
 
-import { joined, type Range, rangeSql } from '../ranges.js'
+import { joined, type Ordered, type Range, rangeSql } from '../ranges.js'
 import type { KeySide, Selection } from './source.js'
 
 export interface Condition {
@@ -21,7 +21,12 @@ export const orderOf = (selection: Selection): string =>
     .join(', ')
 
 /** The rows of some chunks. */
-export function withinChunks(selection: Selection, chunks: readonly Range[], placeholder: Placeholder): Condition {
+export function withinChunks(
+  selection: Selection,
+  chunks: readonly Range[],
+  placeholder: Placeholder,
+  within: (range: Range, key: readonly Ordered[]) => string = rangeSql,
+): Condition {
   const parameters: string[] = []
   const key = sides(selection, 'order').map((side) => ({
     sql: side.sql,
@@ -30,7 +35,7 @@ export function withinChunks(selection: Selection, chunks: readonly Range[], pla
       return side.parameter(placeholder(parameters.length))
     },
   }))
-  const ranges = joined(chunks).map((range) => `(${rangeSql(range, key) || '1 = 1'})`)
+  const ranges = joined(chunks).map((range) => `(${within(range, key) || '1 = 1'})`)
   return { sql: ranges.join(' OR '), parameters }
 }
 

@@ -2,6 +2,7 @@
 
 import pg from 'pg'
 import { hashText } from '../chunk-hash.js'
+import type { Ordered, Range } from '../ranges.js'
 import { type Condition, orderOf, withinChunks, withKeys } from './parameters.js'
 import { hashesSql } from './postgres-hash.js'
 import { type PostgresType, postgresReading } from './postgres-types.js'
@@ -41,6 +42,14 @@ async function connect(url: string): Promise<pg.Client> {
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET extra_float_digits = 3",
   )
   return client
+}
+
+/** A range as one comparison of rows, so that an index can be used. */
+function rowRange({ after, upTo }: Range, key: readonly Ordered[]): string {
+  const names = key.map(({ sql }) => sql).join(', ')
+  const row = (values: readonly string[]) => values.map((value, i) => (key[i] as Ordered).literal(value)).join(', ')
+  const bounds = [...(after ? [`(${names}) > (${row(after)})`] : []), ...(upTo ? [`(${names}) <= (${row(upTo)})`] : [])]
+  return bounds.join(' AND ')
 }
 
 const sqlOf = ({ columns }: Selection) => columns.map(({ reading }) => reading.sql).join(', ')
@@ -135,7 +144,7 @@ class PostgresTable implements SourceTable {
   }
 
   async *#rowsOfChunks(selection: Selection, some: readonly HashedChunk[]): AsyncGenerator<SourceRow[]> {
-    const where = withinChunks(selection, some, placeholder)
+    const where = withinChunks(selection, some, placeholder, rowRange)
     const sql = `SELECT ${sqlOf(selection)} FROM ${this.name} WHERE ${where.sql} ORDER BY ${orderOf(selection)}`
     const fetch = await this.#cursor<SourceRow>(sql, where, 'array')
     // FETCH 0 re-reads the last row, so never ask for zero rows.
