@@ -170,7 +170,5 @@ export const MARIADB_ODD: Columns = {
   c_point: ['POINT', 'ST_PointFromText("POINT(1 2)")'],
   c_zero_date: ['DATE', "'0000-00-00'", "'2024-01-01'"],
   c_zero_dt: ['DATETIME', "'0000-00-00 00:00:00'", "'2024-01-01'"],
-  c_uuid: ['UUID', "'11111111-2222-3333-4444-555555555555'"],
-  c_inet6: ['INET6', "'::1'"],
   c_early: ['DATE', "'0001-01-01'"],
 }
