@@ -226,7 +226,8 @@ async function mustBeWhole({ options, table: { topic } }: TopicSourceOptions, st
   const [since, marks] = await askKafka(
     { kafka, queryName, retry: { retries: 2 } },
     `topic ${topic} cannot be looked at`,
-    async (admin) => [await admin.fetchTopicOffsetsByTimestamp(topic, start), await fetchWatermarks(admin, topic)] as const,
+    async (admin) =>
+      [await admin.fetchTopicOffsetsByTimestamp(topic, start), await fetchWatermarks(admin, topic)] as const,
   )
   for (const [partition, { low, high }] of marks) {
     const first = since.find((one) => one.partition === partition)?.offset ?? low
