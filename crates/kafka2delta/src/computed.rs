@@ -1,6 +1,7 @@
 //! Additional columns: SQL expressions that compute a column of a row from its others.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -26,6 +27,47 @@ impl AdditionalColumn {
     pub fn parse(sql: &str) -> Result<Self> {
         let (expression, name) = Expression::parse_named(sql).map_err(|fault| invalid(sql, fault))?;
         Ok(Self { name, sql: sql.to_owned(), expression })
+    }
+}
+
+/// A table's additional columns, and what they were compiled to last.
+#[derive(Debug)]
+pub(crate) struct ComputedColumns {
+    columns: Vec<AdditionalColumn>,
+    compiled: Option<(SchemaRef, Arc<CompiledColumns>)>,
+}
+
+impl ComputedColumns {
+    /// Parses columns as `expr AS name`.
+    pub(crate) fn parse(sql: &[String]) -> Result<Self> {
+        let columns = sql.iter().map(|sql| AdditionalColumn::parse(sql)).collect::<Result<_>>()?;
+        Ok(Self { columns, compiled: None })
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// Whether a column is computed.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// The columns compiled over those of `base`.
+    pub(crate) fn compile(&mut self, base: &SchemaRef) -> Result<Arc<CompiledColumns>> {
+        match &self.compiled {
+            Some((schema, compiled)) if schema == base => Ok(compiled.clone()),
+            _ => {
+                let compiled = Arc::new(CompiledColumns::compile(&self.columns, base)?);
+                self.compiled = Some((base.clone(), compiled.clone()));
+                Ok(compiled)
+            }
+        }
+    }
+
+    /// The table's schema changed.
+    pub(crate) fn forget(&mut self) {
+        self.compiled = None;
     }
 }
 
@@ -105,8 +147,6 @@ impl CompiledColumns {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Array, Int32Array};
     use arrow::datatypes::Schema;
 

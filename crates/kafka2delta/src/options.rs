@@ -33,6 +33,11 @@ impl WriteMode {
         if let Self::Scd2(columns) = self { Some(columns) } else { None }
     }
 
+    /// Whether rows are only added: none is replaced, and no key is looked up.
+    pub fn only_appends(&self) -> bool {
+        *self == Self::Append
+    }
+
     /// The name that tables keep of it; none for upserts.
     pub fn name(&self) -> Option<&'static str> {
         match self {

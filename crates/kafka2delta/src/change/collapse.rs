@@ -133,93 +133,142 @@ pub fn collapse(
     old_keys: &[Option<Fingerprint>],
     known: Known<'_>,
 ) -> Collapsed {
-    let Known { last: known, mut floor, soft, history } = known;
-    let mut out = Collapsed::default();
-    if soft.is_some() {
-        out.flagged = vec![false; keys.len()];
-    }
-    let tracks_values =
-        !batch.left_out.is_empty() || batch.ops.iter().any(|op| matches!(op, Op::Moved | Op::SoftDelete));
-    if tracks_values {
-        out.previous = vec![Previous::Stored { own: None, old: None }; keys.len()];
-    }
-    let mut states = KeyStates::with_capacity(keys.len());
+    let mut collapse = Collapse::new(batch, keys.len(), known);
     for (row, op) in batch.ops.iter().enumerate() {
-        let (index, order, partition) = (row as u32, batch.order(row), batch.partition(row));
-        if *op == Op::Truncate {
-            let time = batch.times.as_ref().and_then(|times| times[row]);
-            let truncate = Truncate { order, partition, time };
-            apply_truncate(&truncate, &mut states, soft.is_some().then_some(&mut out.flagged));
-            floor = Floor::after(floor, &truncate);
-            out.truncates.push(truncate);
-            out.history.extend(history.then_some(index));
-            continue;
+        match op {
+            Op::Truncate => collapse.truncate(row),
+            _ => collapse.change(row, keys[row], old_keys.get(row).copied().flatten()),
         }
-        let key = keys[row];
-        let held_back = floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
-        // The old key's row as it stands before this change; the borrow of `states` ends here.
-        let old = match old_keys.get(row).copied().flatten().filter(|old| *old != key) {
-            Some(old) if tracks_values => old_row(&states, &out.previous, old),
-            _ => None,
-        };
-        // A truncate of this batch may have taken the stored row.
-        let is_taken = |row: &OldRow| match row {
-            OldRow::Stored(key) if soft.is_none() => {
-                known(key).is_some_and(|last| out.truncates.iter().any(|t| t.removes(last.order, last.partition)))
-            }
-            _ => false,
-        };
-        let old = old.filter(|row| !is_taken(row));
+    }
+    collapse.finish()
+}
+
+/// A batch of which some changes were looked at.
+struct Collapse<'a> {
+    batch: &'a ChangeBatch,
+    known: Known<'a>,
+    states: KeyStates,
+    out: Collapsed,
+    /// Whether [`Collapsed::previous`] is wanted.
+    tracks_values: bool,
+}
+
+impl<'a> Collapse<'a> {
+    fn new(batch: &'a ChangeBatch, rows: usize, known: Known<'a>) -> Self {
+        let mut out = Collapsed::default();
+        if known.soft.is_some() {
+            out.flagged = vec![false; rows];
+        }
+        let leaves_out = |op: &Op| matches!(op, Op::Moved | Op::SoftDelete);
+        let tracks_values = !batch.left_out.is_empty() || batch.ops.iter().any(leaves_out);
+        if tracks_values {
+            out.previous = vec![Previous::Stored { own: None, old: None }; rows];
+        }
+        Self { batch, known, states: KeyStates::with_capacity(rows), out, tracks_values }
+    }
+
+    fn truncate(&mut self, row: usize) {
+        let time = self.batch.times.as_ref().and_then(|times| times[row]);
+        let truncate = Truncate { order: self.batch.order(row), partition: self.batch.partition(row), time };
+        let flagged = self.known.soft.is_some().then_some(&mut self.out.flagged);
+        apply_truncate(&truncate, &mut self.states, flagged);
+        self.known.floor = Floor::after(self.known.floor.take(), &truncate);
+        self.out.truncates.push(truncate);
+        self.out.history.extend(self.known.history.then_some(row as u32));
+    }
+
+    fn change(&mut self, row: usize, key: Fingerprint, old_key: Option<Fingerprint>) {
+        let (op, order, partition) = (self.batch.ops[row], self.batch.order(row), self.batch.partition(row));
+        let held_back = self.known.floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
+        let old = old_key.filter(|old| self.tracks_values && *old != key).and_then(|old| self.old_row(old));
+        let Self { known, states, out, .. } = self;
         let state = states.get_or_insert_with(key, || {
-            let last = known(&key);
+            let last = (known.last)(&key);
             let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
             KeyState { key, last: None, order, partition }
         });
         let is_stale = state.partition != partition && order.is_before(&state.order);
         // What a truncate holds back is a deleted row, where such rows stay.
-        if is_stale || (held_back && soft.is_none()) {
+        if is_stale || (held_back && known.soft.is_none()) {
             out.dropped_stale += 1;
-            continue;
+            return;
         }
-        out.history.extend(history.then_some(index));
-        let soft_delete = match (soft, op) {
-            (Some(is_stored), Op::SoftDelete) => match state.last {
-                None => is_stored(&key),
-                Some(last) => matches!(last, Last::Upsert(_)),
-            },
-            _ => false,
-        };
-        if soft.is_some() {
-            out.flagged[row] = soft_delete || held_back;
+        out.history.extend(known.history.then_some(row as u32));
+        let marks = known.soft.is_some_and(|is_stored| {
+            op == Op::SoftDelete && state.last.map_or_else(|| is_stored(&key), |last| matches!(last, Last::Upsert(_)))
+        });
+        if known.soft.is_some() {
+            out.flagged[row] = marks || held_back;
         }
-        if tracks_values {
-            // Whether a truncate of this batch took the stored row; one that came again spares what is newer.
-            let truncated = out.truncates.iter().any(|t| t.removes(state.order, state.partition));
-            out.previous[row] = match state.last {
-                None if truncated && (soft.is_none() || old.is_some()) => Previous::Stored { own: None, old },
-                None => Previous::Stored { own: Some(key), old },
-                // A key update to a key that was deleted takes nothing from the deleted row.
-                Some(Last::Upsert(row)) if old.is_some() && out.flagged.get(row as usize) == Some(&true) => {
-                    Previous::Stored { own: None, old }
-                }
-                Some(Last::Upsert(row)) => Previous::Change(row),
-                // A delete that comes again knows what the first one knew.
-                Some(Last::Delete(first)) if *op != Op::Upsert => out.previous[first as usize],
-                Some(Last::Delete(_) | Last::Truncated) => Previous::Stored { own: None, old },
-            };
+        if self.tracks_values {
+            out.previous[row] = state.previous(op, old, out, known.soft.is_some());
         }
         state.last = Some(match (op, state.last) {
-            (Op::Upsert, _) => Last::Upsert(index),
-            (Op::SoftDelete, _) if soft_delete => Last::Upsert(index),
+            (Op::Upsert, _) => Last::Upsert(row as u32),
+            (Op::SoftDelete, _) if marks => Last::Upsert(row as u32),
             // A tombstone after a delete of its key changes nothing.
             (Op::Delete | Op::SoftDelete, Some(Last::Delete(first))) => Last::Delete(first),
-            _ => Last::Delete(index),
+            _ => Last::Delete(row as u32),
         });
         (state.order, state.partition) = (order, partition);
     }
-    out.floor = floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
-    finish(&mut out, batch, &states);
-    out
+
+    /// Where the values of an updated key's row are, as it stands before the change; none where it is known to be gone.
+    fn old_row(&self, old: Fingerprint) -> Option<OldRow> {
+        let stored = || {
+            // A truncate of this batch may have taken the stored row.
+            let is_taken = self.known.soft.is_none()
+                && (self.known.last)(&old).is_some_and(|last| self.out.is_truncated(last.order, last.partition));
+            (!is_taken).then_some(OldRow::Stored(old))
+        };
+        match self.states.get(&old).and_then(|state| state.last) {
+            None => stored(),
+            Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
+            Some(Last::Delete(row)) => match self.out.previous[row as usize] {
+                Previous::Change(row) => Some(OldRow::Change(row)),
+                // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
+                Previous::Stored { .. } => stored(),
+            },
+            Some(Last::Truncated) => None,
+        }
+    }
+
+    /// Sorts the keys by what becomes of their rows.
+    fn finish(self) -> Collapsed {
+        let Self { batch, known, states, mut out, .. } = self;
+        out.floor =
+            known.floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
+        finish(&mut out, batch, &states);
+        out
+    }
+}
+
+impl KeyState {
+    /// Where the values come from that the key's next change leaves out.
+    fn previous(&self, op: Op, old: Option<OldRow>, out: &Collapsed, keeps_deleted: bool) -> Previous {
+        match self.last {
+            // A truncate of this batch took the stored row; one that came again spares what is newer.
+            None if out.is_truncated(self.order, self.partition) && (!keeps_deleted || old.is_some()) => {
+                Previous::Stored { own: None, old }
+            }
+            None => Previous::Stored { own: Some(self.key), old },
+            // A key update to a key that was deleted takes nothing from the deleted row.
+            Some(Last::Upsert(row)) if old.is_some() && out.flagged.get(row as usize) == Some(&true) => {
+                Previous::Stored { own: None, old }
+            }
+            Some(Last::Upsert(row)) => Previous::Change(row),
+            // A delete that comes again knows what the first one knew.
+            Some(Last::Delete(first)) if op != Op::Upsert => out.previous[first as usize],
+            Some(Last::Delete(_) | Last::Truncated) => Previous::Stored { own: None, old },
+        }
+    }
+}
+
+impl Collapsed {
+    /// Whether a truncate that was met so far takes a stored row.
+    fn is_truncated(&self, order: Order, partition: i32) -> bool {
+        self.truncates.iter().any(|truncate| truncate.removes(order, partition))
+    }
 }
 
 /// Removes, or marks, the rows of the batch that a truncate takes.
@@ -235,7 +284,6 @@ fn apply_truncate(truncate: &Truncate, states: &mut KeyStates, mut flagged: Opti
     }
 }
 
-/// Sorts the keys by what becomes of their rows.
 fn finish(out: &mut Collapsed, batch: &ChangeBatch, states: &KeyStates) {
     let mut upserts: Vec<(u32, u32)> = Vec::with_capacity(states.all.len());
     for (number, state) in (0u32..).zip(&states.all) {
@@ -261,20 +309,6 @@ fn finish(out: &mut Collapsed, batch: &ChangeBatch, states: &KeyStates) {
     }
     out.upsert_keys = upserts.iter().map(|(_, number)| state_of(number).key).collect();
     out.upserts = upserts.into_iter().map(|(row, _)| row).collect();
-}
-
-/// Where the values of an updated key's row are; none where its row is known to be gone.
-fn old_row(states: &KeyStates, previous: &[Previous], old: Fingerprint) -> Option<OldRow> {
-    match states.get(&old).and_then(|state| state.last) {
-        None => Some(OldRow::Stored(old)),
-        Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
-        Some(Last::Delete(row)) => match previous[row as usize] {
-            Previous::Change(row) => Some(OldRow::Change(row)),
-            // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
-            Previous::Stored { .. } => Some(OldRow::Stored(old)),
-        },
-        Some(Last::Truncated) => None,
-    }
 }
 
 /// Where a left-out value stands.

@@ -27,7 +27,7 @@ impl KeyedTable {
     /// Begins a checkpoint of the newest version where one is due: not before `delta.checkpointInterval` commits, nor
     /// while another one is under way. One that fails is tried again later: the table is whole without it.
     pub(crate) fn checkpoint_if_due(&self, version: u64, commit: &Commit) {
-        let Some(state) = &self.state else { return };
+        let Some(state) = self.snapshot.state() else { return };
         let interval = properties(state).checkpoint_interval.map_or(DEFAULT_INTERVAL, std::num::NonZero::get);
         let stats = commit.adds.iter().map(|add| add.stats.as_ref().map_or(0, String::len) as u64).sum::<u64>();
         let log_bytes = stats + ACTION_BYTES * (commit.adds.len() + commit.removes.len() + 1) as u64;
@@ -59,10 +59,13 @@ impl Maintenance {
     async fn write_checkpoint(&self, interval: Option<u64>) -> Result<CheckpointResult> {
         let mut cleaned = self.cleaned.lock().await;
         let began = Instant::now();
-        let engine = self.log_store.engine(None);
-        let root = crate::log::store::root_url(&self.log_store);
-        if !self.log_store.is_delta_table_location().await? {
-            return Err(Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{}'", self.uri())));
+        let engine = self.storage.log().engine(None);
+        let root = crate::log::store::root_url(self.storage.log());
+        if !self.storage.log().is_delta_table_location().await? {
+            return Err(Error::new(
+                ErrorCode::StorageDenied,
+                format!("there is no Delta table at '{}'", self.storage.uri()),
+            ));
         }
         // Reading and writing of the kernel blocks.
         let (version, state) = tokio::task::spawn_blocking(move || -> Result<(u64, TableState)> {
@@ -82,7 +85,7 @@ impl Maintenance {
         .await??;
         let path: Path = listing::folder().join(format!("{version:020}.checkpoint.parquet"));
         // Others' checkpoints may have other names.
-        let bytes = self.store.head(&path).await.map_or(0, |meta| meta.size);
+        let bytes = self.storage.files().head(&path).await.map_or(0, |meta| meta.size);
         let mut log_files_removed = 0;
         if interval.is_none() || cleaned.is_none_or(|at| at.elapsed() >= CLEAN_UP_PAUSE) {
             log_files_removed = self.clean_log(&state).await?;

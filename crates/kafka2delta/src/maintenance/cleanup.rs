@@ -28,7 +28,7 @@ impl Maintenance {
         }
         let retention = properties.log_retention_duration.unwrap_or(DEFAULT_RETENTION);
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        let expired = expired(&listing::list(&self.store).await?, now_millis().saturating_sub(retention));
+        let expired = expired(&listing::list(self.storage.files()).await?, now_millis().saturating_sub(retention));
         let removed = expired.len() as u64;
         // The oldest first: what is left after a crash is a log without its beginning, not one with a hole.
         self.delete(expired).await?;

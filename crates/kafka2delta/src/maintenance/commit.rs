@@ -19,7 +19,7 @@ use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::deletion_vectors::VectorFile;
 use crate::log::entry_fingerprint;
 use crate::log::files::{FileId, Place};
-use crate::log::liveness::{load_vectors, row_number, vector_of};
+use crate::log::liveness::{row_number, vector_of};
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
 use crate::table::KeyedTable;
@@ -63,17 +63,16 @@ impl KeyedTable {
     /// Commits the files of a rewrite. None where other writers rewrote a source or changed the schema meanwhile: the
     /// new files are removed, and nothing has happened. After an error the log tells whether the step was committed.
     pub async fn commit_compaction(&mut self, mut rewritten: Rewritten) -> Result<Option<CompactResult>> {
-        if let Some(reason) = self.stopped.clone() {
+        if let Err(error) = self.standing.check() {
             rewritten.discard().await;
-            return Err(Error::new(ErrorCode::TableReplaced, reason));
+            return Err(error);
         }
-        if self.uncertain {
+        if self.standing.is_uncertain() {
             self.follow().await?;
         }
-        // Until the end is known, the log may be ahead of us.
-        self.uncertain = true;
+        self.standing.doubt();
         let result = self.commit_rewritten(&mut rewritten).await;
-        self.uncertain = result.is_err();
+        self.standing.ended(&result);
         if matches!(result, Ok(None)) {
             rewritten.discard().await;
         }
@@ -100,23 +99,20 @@ impl KeyedTable {
                 adds: step.adds,
                 ..Commit::default()
             };
-            let Some(version) = self.state.as_ref().map(|state| state.version + 1) else { return Ok(None) };
+            let version = self.snapshot.next_version();
             let bytes = commit.to_bytes()?;
             let anchor = entry_fingerprint::of(&bytes);
-            match attempt_bytes(&self.log_store, version, bytes, id).await? {
+            match attempt_bytes(self.storage.log(), version, bytes, id).await? {
                 Attempt::Won => {
-                    self.compacted(version, &commit, rewritten, &step.gone)?;
-                    if let Some(state) = &mut self.state {
-                        state.anchor = Some(anchor);
-                    }
-                    self.index.make_room().await;
+                    self.compacted((version, anchor), &commit, rewritten, &step.gone)?;
+                    self.keys.make_room().await;
                     self.checkpoint_if_due(version, &commit);
                     result.version = version;
                     result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
                     return Ok(Some(result));
                 }
                 Attempt::Lost => {
-                    delete_unused(&self.store, step.vector_file.into_iter().collect()).await;
+                    delete_unused(self.storage.files(), step.vector_file.into_iter().collect()).await;
                     self.follow().await?;
                 }
             }
@@ -128,12 +124,18 @@ impl KeyedTable {
     /// Reads the keys of the new rows where the index was built after the rewrite had begun.
     async fn complete_keys(&self, rewritten: &mut Rewritten) -> Result<()> {
         let Some(key) =
-            self.key.as_ref().filter(|key| self.keeps_index() && rewritten.key_names.as_ref() != Some(&key.names))
+            self.keys.columns().filter(|key| self.keys.is_kept() && rewritten.key_names.as_ref() != Some(&key.names))
         else {
             return Ok(());
         };
         for output in rewritten.groups.iter_mut().flat_map(|group| &mut group.outputs) {
-            let keys = read_keys(self.store.clone(), output.add.clone(), self.schema.clone(), key.clone()).await?;
+            let keys = read_keys(
+                self.storage.files().clone(),
+                output.add.clone(),
+                self.snapshot.schema().clone(),
+                key.clone(),
+            )
+            .await?;
             output.keys = Some(keys);
         }
         rewritten.key_names = Some(key.names.clone());
@@ -142,19 +144,19 @@ impl KeyedTable {
 
     /// The commit for the state as it is; none where the rewrite does not stand for the table any more.
     async fn step(&mut self, rewritten: &Rewritten) -> Result<Option<Step>> {
-        let carries = !self.copy_on_write();
-        let Some(state) = &mut self.state else { return Ok(None) };
+        let Some(state) = self.snapshot.state() else { return Ok(None) };
         if state.metadata.schema_string != rewritten.schema_string
             || state.metadata.partition_columns != rewritten.partition_columns
         {
             return Ok(None);
         }
-        let carries = carries && state.deletion_vectors_enabled();
+        let carries = !self.copy_on_write() && state.deletion_vectors_enabled();
         let sources = rewritten.groups.iter().flat_map(|group| &group.sources);
         let ids: Option<Vec<FileId>> = sources.map(|source| state.file_by_path(&source.path)).collect();
         let Some(ids) = ids else { return Ok(None) };
         let live: Vec<FileId> = ids.iter().copied().filter(|id| state.files[*id as usize].live).collect();
-        load_vectors(&self.store, state, &live).await?;
+        self.snapshot.load_vectors(&self.storage, &live).await?;
+        let Some(state) = self.snapshot.state() else { return Ok(None) };
         let now = now_millis();
         let removes =
             live.iter().map(|id| Remove { data_change: false, ..state.files[*id as usize].add.to_remove(now) });
@@ -204,7 +206,7 @@ impl KeyedTable {
         if !vectors.is_empty() {
             let (path, bytes) = vectors.finish();
             step.bytes += bytes.len() as u64;
-            self.store.put(&path, bytes.into()).await?;
+            self.storage.files().put(&path, bytes.into()).await?;
             step.vector_file = Some(path);
         }
         Ok(Some(step))
@@ -243,28 +245,26 @@ impl KeyedTable {
         info
     }
 
-    /// Enters the commit into state and index.
+    /// Enters the commit, its version and what tells its log entry.
     fn compacted(
         &mut self,
-        version: u64,
+        (version, anchor): (u64, u64),
         commit: &Commit,
         rewritten: &Rewritten,
         gone: &[Vec<Arc<RoaringBitmap>>],
     ) -> Result<()> {
-        let keeps_index = self.keeps_index();
-        let Some(state) = &mut self.state else { return Ok(()) };
-        state.apply(version, commit)?;
+        self.snapshot.commit(version, commit, anchor, std::iter::empty())?;
         for (output, gone) in rewritten.groups.iter().zip(gone).flat_map(|(group, gone)| group.outputs.iter().zip(gone))
         {
             // One that has no row left was not added.
-            let Some(file) = state.file_by_path(&output.add.path) else { continue };
-            state.files[file as usize].deleted = Some(gone.clone());
-            if let (true, Some(keys)) = (keeps_index, &output.keys) {
-                for (row, key) in keys.iter().enumerate() {
-                    let row = row_number(row)?;
-                    if !gone.contains(row) {
-                        self.index.insert(*key, Place { file, row });
-                    }
+            let file = self.snapshot.state().and_then(|state| state.file_by_path(&output.add.path));
+            let Some(file) = file else { continue };
+            self.snapshot.set_vector(file, gone.clone());
+            let Some(keys) = output.keys.as_ref().filter(|_| self.keys.is_kept()) else { continue };
+            for (row, key) in keys.iter().enumerate() {
+                let row = row_number(row)?;
+                if !gone.contains(row) {
+                    self.keys.enter(*key, Place { file, row });
                 }
             }
         }

@@ -99,15 +99,13 @@ impl KeyedTable {
     /// `CONFIG_INVALID` where a column to sort by does not exist or cannot be sorted; `TABLE_REPLACED` where the table is
     /// not to be written to any more.
     pub fn plan_compaction(&self, options: &CompactOptions) -> Result<Option<CompactionPlan>> {
-        if let Some(reason) = &self.stopped {
-            return Err(Error::new(ErrorCode::TableReplaced, reason.clone()));
-        }
-        let Some(state) = &self.state else { return Ok(None) };
+        self.standing.check()?;
+        let Some(state) = self.snapshot.state() else { return Ok(None) };
         // A column that is not there yet has no values to sort by; merges tell the user of it.
         let mut cluster_by = self.options.cluster_by.clone();
-        cluster_by.retain(|name| self.schema.field_with_name(name).is_ok());
+        cluster_by.retain(|name| self.snapshot.schema().field_with_name(name).is_ok());
         for name in &cluster_by {
-            if self.schema.field_with_name(name)?.data_type().is_nested() {
+            if self.snapshot.schema().field_with_name(name)?.data_type().is_nested() {
                 return Err(Error::new(
                     ErrorCode::ConfigInvalid,
                     format!("clusterBy names '{name}', which is a nested column: rows cannot be sorted by it"),
@@ -119,11 +117,11 @@ impl KeyedTable {
             return Ok(None);
         }
         Ok(Some(CompactionPlan {
-            store: self.store.clone(),
-            schema: self.schema.clone(),
+            store: self.storage.files().clone(),
+            schema: self.snapshot.schema().clone(),
             schema_string: state.metadata.schema_string.clone(),
             partition_columns: state.metadata.partition_columns.clone(),
-            key: self.key.clone().filter(|_| self.keeps_index()),
+            key: self.keys.columns().cloned().filter(|_| self.keys.is_kept()),
             cluster_by,
             compression: self.options.compression,
             stats: self.stats_columns(),

@@ -4,32 +4,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use delta_kernel::table_properties::TableProperties;
-use deltalake::logstore::LogStoreRef;
-use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
 use crate::log::state::TableState;
-use crate::table::KeyedTable;
+use crate::table::{KeyedTable, Storage};
 
 /// Checkpoints and vacuum of a table: owned, so that the table itself is free meanwhile.
 #[derive(Debug, Clone)]
 pub struct Maintenance {
-    pub(super) log_store: LogStoreRef,
-    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) storage: Storage,
     /// One checkpoint at a time. When the log was cleaned up last.
     pub(super) cleaned: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Maintenance {
-    pub(super) fn uri(&self) -> String {
-        crate::log::store::root_url(&self.log_store).to_string()
-    }
 }
 
 impl KeyedTable {
     /// For checkpoints and vacuum beside the merges.
     pub fn maintenance(&self) -> Maintenance {
-        Maintenance { log_store: self.log_store.clone(), store: self.store.clone(), cleaned: self.log_cleaned.clone() }
+        Maintenance { storage: self.storage.clone(), cleaned: self.log_cleaned.clone() }
     }
 }
 

@@ -60,7 +60,7 @@ impl Maintenance {
         let now = now_millis();
         // First: what is written from here on is not seen, and what was written before is committed or young.
         let mut files = Vec::new();
-        let mut listed = self.store.list(None);
+        let mut listed = self.storage.files().list(None);
         while let Some(file) = listed.try_next().await? {
             if !is_hidden(&file.location) {
                 files.push(file);
@@ -68,13 +68,16 @@ impl Maintenance {
         }
         drop(listed);
         let chosen = *options;
-        let loaded = TableState::load_with(&self.log_store, Kept::default(), move |state, kept, remove| {
+        let loaded = TableState::load_with(self.storage.log(), Kept::default(), move |state, kept, remove| {
             let expired = remove.deletion_timestamp.unwrap_or(0) <= cutoff_of(now, &chosen, state);
             if expired { Ok(()) } else { kept.keep_remove(remove) }
         })
         .await?;
         let Some((state, mut kept)) = loaded else {
-            return Err(Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{}'", self.uri())));
+            return Err(Error::new(
+                ErrorCode::StorageDenied,
+                format!("there is no Delta table at '{}'", self.storage.uri()),
+            ));
         };
         let cutoff = cutoff_of(now, options, &state);
         features::check_known(&state.protocol)?;
@@ -101,12 +104,12 @@ impl Maintenance {
 
     /// Checkpoints drop tombstones by the table's own retention: for a longer one the commits are asked as well.
     async fn keep_older_tombstones(&self, cutoff: i64, kept: &mut Kept) -> Result<()> {
-        let commits = listing::list(&self.store)
+        let commits = listing::list(self.storage.files())
             .await?
             .into_iter()
             .filter(|file| file.kind == LogFileKind::Commit && file.meta.last_modified.timestamp_millis() > cutoff);
         for file in commits.collect::<Vec<_>>() {
-            let Some(bytes) = self.log_store.read_commit_entry(file.version).await? else { continue };
+            let Some(bytes) = self.storage.log().read_commit_entry(file.version).await? else { continue };
             for remove in Commit::parse(&bytes)?.removes {
                 if remove.deletion_timestamp.unwrap_or(0) > cutoff {
                     kept.keep_remove(&remove)?;
@@ -119,7 +122,7 @@ impl Maintenance {
     /// Deletes files, many at once. One that is gone already is no error.
     pub(super) async fn delete(&self, paths: Vec<Path>) -> Result<()> {
         let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
-        let mut deleted = self.store.delete_stream(paths);
+        let mut deleted = self.storage.files().delete_stream(paths);
         while let Some(path) = deleted.next().await {
             match path {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}

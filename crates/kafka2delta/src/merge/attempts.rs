@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::entry_fingerprint;
-use crate::options::{KeyIndexMode, WriteMode};
+use crate::options::WriteMode;
 use crate::table::KeyedTable;
 
 /// How far a batch has come.
@@ -102,13 +102,13 @@ impl KeyedTable {
                 self.follow().await?;
                 continue;
             }
-            let version = self.state.as_ref().map_or(0, |s| s.version + 1);
+            let version = self.snapshot.next_version();
             let bytes = commit.to_bytes()?;
             let anchor = entry_fingerprint::of(&bytes);
-            let outcome = attempt_bytes(&self.log_store, version, bytes, id).await?;
+            let outcome = attempt_bytes(self.storage.log(), version, bytes, id).await?;
             merge.result.timings.commit += millis(&mut merge.clock);
             match outcome {
-                Attempt::Won => return self.won(merge, version, &commit, &taken, anchor).await,
+                Attempt::Won => return self.won(merge, (version, anchor), &commit, &taken).await,
                 Attempt::Lost => {
                     tracing::debug!(version, "another writer took the version");
                     delete_taken(self, &taken).await;
@@ -128,7 +128,7 @@ impl KeyedTable {
 
     /// Makes the batch ready for the table's schema, again where this has changed.
     async fn bring_to_prepared(&mut self, merge: &mut Merge<'_>) -> Result<()> {
-        let is_ready = merge.stage.prepared().is_some_and(|prepared| prepared.based_on == self.schema);
+        let is_ready = merge.stage.prepared().is_some_and(|prepared| prepared.based_on == *self.snapshot.schema());
         if !is_ready {
             merge.start_over(self).await;
             if let Some(batch) = &mut merge.batch {
@@ -181,10 +181,9 @@ impl KeyedTable {
     async fn won(
         &mut self,
         merge: Merge<'_>,
-        version: u64,
+        (version, anchor): (u64, u64),
         commit: &Commit,
         taken: &Taken,
-        anchor: u64,
     ) -> Result<MergeResult> {
         let Merge { stage, mut result, primary_key, start, .. } = merge;
         let (prepared, stored) = match stage {
@@ -195,11 +194,8 @@ impl KeyedTable {
             self.note_empty_partition_values(&written.empty_partition_values, primary_key);
         }
         result.notes = self.notes.take();
-        self.committed(version, commit, taken, prepared, stored)?;
-        if let Some(state) = &mut self.state {
-            state.anchor = Some(anchor);
-        }
-        self.index.make_room().await;
+        self.committed((version, anchor), commit, taken, prepared, stored)?;
+        self.keys.make_room().await;
         result.version = version;
         self.checkpoint_if_due(version, commit);
         result.timings.total = start.elapsed().as_secs_f64() * 1e3;
@@ -210,7 +206,7 @@ impl KeyedTable {
     /// row, which version a change ends, and what is older than a stored row. A table that was read anew has no index yet;
     /// without one, places are those of the files of before; and of one on disk, only what is staged is known.
     fn rests_on_stored_rows(&self, merge: &Merge<'_>) -> bool {
-        let no_index = !self.indexed || self.options.key_index == KeyIndexMode::None || !self.index.is_in_memory();
+        let no_index = !self.keys.knows_all();
         let ordered = merge.batch.as_ref().is_some_and(|batch| batch.orders.is_some());
         match self.options.write_mode {
             WriteMode::Upsert => self.options.soft_delete_column.is_some() || no_index || ordered,

@@ -95,7 +95,7 @@ impl KeyedTable {
     pub(super) fn change_feed(&self, schema: &SchemaRef) -> Result<Option<ChangeFeed>> {
         self.check_feed_names(schema)?;
         Ok(self.has_change_feed().then(|| ChangeFeed {
-            store: self.store.clone(),
+            store: self.storage.files().clone(),
             schema: schema.clone(),
             partition_columns: self.partition_columns(),
             compression: self.options.compression,

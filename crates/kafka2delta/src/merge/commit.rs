@@ -17,13 +17,11 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
 use crate::log::clock::now_millis;
-use crate::log::commit::{MERGE_MODE, commit_info};
+use crate::log::commit::commit_info;
 use crate::log::features;
 use crate::log::features::IN_COMMIT_TIMESTAMPS;
-use crate::log::files::Place;
-use crate::log::liveness::{is_live, row_number};
+use crate::log::liveness::row_number;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
-use crate::options::WriteMode;
 use crate::order::truncate::Floor;
 use crate::schema::to_delta;
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, key_text};
@@ -37,12 +35,12 @@ const NEW_TABLE_PROPERTIES: &[(&str, &str)] =
 impl KeyedTable {
     /// The vectors of replaced rows, made while the new ones are encoded. None where more than these rows go.
     pub(super) async fn vectors_beside(&self, prepared: &Prepared, located: &Located) -> Result<Option<Taken>> {
-        let Some(state) = &self.state else { return Ok(None) };
+        let Some(state) = self.snapshot.state() else { return Ok(None) };
         let only_replaced = prepared.collapsed.truncates.is_empty() && prepared.widened_columns.is_empty();
         if self.copy_on_write() || !only_replaced {
             return Ok(None);
         }
-        remove_rows::by_vectors(&self.store, state, &located.replaced).await.map(Some)
+        remove_rows::by_vectors(self.storage.files(), state, &located.replaced).await.map(Some)
     }
 
     /// The commit's actions for the state as it is now.
@@ -59,7 +57,7 @@ impl KeyedTable {
             |offset: &Offset| Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
         let mut commit = Commit { txns: offsets.iter().map(txn).collect(), ..Commit::default() };
         let Some((prepared, (located, written))) = work else {
-            if self.state.is_none() {
+            if self.snapshot.state().is_none() {
                 return Err(Error::new(ErrorCode::BatchInvalid, "offsets alone do not create a table"));
             }
             commit.info = Some(self.note(id, &[]));
@@ -93,23 +91,22 @@ impl KeyedTable {
         result: &mut MergeResult,
     ) -> Result<Taken> {
         // Of files that are added alone, readers of the feed take the rows as inserted.
-        let mut feed = match self.options.write_mode {
-            WriteMode::Append => None,
-            _ => self.change_feed(&prepared.schema)?,
+        let mut feed = match self.options.write_mode.only_appends() {
+            true => None,
+            false => self.change_feed(&prepared.schema)?,
         };
         let mut taken = Taken::default();
-        if let Some(state) = &self.state {
+        if let Some(state) = self.snapshot.state() {
             let (deletions, truncated) = self.deletions(state, prepared, located).await?;
             taken = match (self.writes_copies(prepared), already) {
                 (false, Some(already)) => already,
-                (false, None) => remove_rows::by_vectors(&self.store, state, &deletions).await?,
+                (false, None) => remove_rows::by_vectors(self.storage.files(), state, &deletions).await?,
                 (true, _) => {
-                    remove_rows::by_copies(&self.store, state, &deletions, &self.layout(&prepared.schema)).await?
+                    remove_rows::by_copies(self.storage.files(), state, &deletions, &self.layout(&prepared.schema))
+                        .await?
                 }
             };
-            let keeps =
-                self.options.soft_delete_column.is_some() || self.options.write_mode.version_columns().is_some();
-            let kept = keeps.then_some(&truncated);
+            let kept = self.keeps_deleted_rows().then_some(&truncated);
             if let Some(feed) = &mut feed {
                 feed.push_taken(state, located, &deletions, kept).await?;
             }
@@ -137,9 +134,7 @@ impl KeyedTable {
     ) -> Result<(Deletions, Deletions)> {
         let mut deletions = located.replaced.clone();
         let mut truncated = self.truncated(state, &prepared.collapsed.truncates).await?;
-        if let Some(columns) = self.options.write_mode.version_columns() {
-            self.retain_current(state, &mut truncated, columns).await?;
-        }
+        self.retain_truncatable(state, &mut truncated).await?;
         for (id, rows) in &mut truncated {
             let taken = deletions.entry(*id).or_default();
             *rows -= &*taken;
@@ -159,7 +154,7 @@ impl KeyedTable {
             schema: schema.clone(),
             partition_columns: self.partition_columns(),
             compression: self.options.compression,
-            key: self.key.clone(),
+            key: self.keys.columns().cloned(),
             stats: self.stats_columns(),
         }
     }
@@ -178,14 +173,7 @@ impl KeyedTable {
                 ("numTargetBytesAdded", result.bytes_written),
             ],
         );
-        if self.options.write_mode == WriteMode::Append {
-            info.insert("operation".into(), "WRITE".into());
-            info.insert("operationParameters".into(), serde_json::json!({ "mode": "Append" }));
-            info.insert("isBlindAppend".into(), true.into());
-        } else {
-            let mode = if copies { "copy-on-write" } else { "merge-on-read" };
-            info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
-        }
+        self.options.write_mode.describe(&mut info, copies);
         info
     }
 
@@ -193,7 +181,7 @@ impl KeyedTable {
     pub(super) fn add_metadata(&self, prepared: &Prepared, commit: &mut Commit) -> Result<()> {
         let has_ntz = prepared.schema.fields().iter().any(|f| contains_ntz(f.data_type()));
         let floor = prepared.collapsed.floor.as_ref();
-        let Some(state) = &self.state else {
+        let Some(state) = self.snapshot.state() else {
             let vectors = !self.copy_on_write();
             let mut configuration: BTreeMap<String, String> =
                 self.options.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -220,7 +208,7 @@ impl KeyedTable {
             };
             let state = TableState::new(0, metadata.clone(), protocol.clone());
             features::check_writable(&state)?;
-            features::check_append_only(&state, self.options.write_mode == WriteMode::Append)?;
+            features::check_append_only(&state, self.options.write_mode.only_appends())?;
             (commit.metadata, commit.protocol) = (Some(metadata), Some(protocol));
             return Ok(());
         };
@@ -248,7 +236,7 @@ impl KeyedTable {
 
     /// The properties that are ours: the key, and what a truncate holds back.
     fn set_own_properties(&self, floor: Option<&Floor>, configuration: &mut BTreeMap<String, String>) -> Result<()> {
-        configuration.extend(self.key.as_ref().map(|key| (KEY_PROPERTY.to_owned(), key_text(&key.names))));
+        configuration.extend(self.keys.columns().map(|key| (KEY_PROPERTY.to_owned(), key_text(&key.names))));
         match floor {
             Some(floor) => configuration.insert(FLOOR_PROPERTY.to_owned(), serde_json::to_string(floor)?),
             None => configuration.remove(FLOOR_PROPERTY),
@@ -260,71 +248,48 @@ impl KeyedTable {
     pub(crate) fn note(&self, id: Uuid, metrics: &[(&str, u64)]) -> CommitInfo {
         let mut info = commit_info(id, metrics);
         if self.property(IN_COMMIT_TIMESTAMPS).is_some_and(|v| v.eq_ignore_ascii_case("true")) {
-            let last = self.state.as_ref().and_then(|s| s.in_commit_timestamp);
+            let last = self.snapshot.state().and_then(|s| s.in_commit_timestamp);
             let time = now_millis().max(last.map_or(0, |last| last + 1));
             info.insert(IN_COMMIT_TIMESTAMP.into(), time.into());
         }
         info
     }
 
-    /// Enters our own commit into state, index and memory. Nothing here can fail once the log has it but for a defect.
+    /// Enters our own commit, its version and what tells its log entry. Nothing here can fail once the log has it but for a
+    /// defect.
     pub(super) fn committed(
         &mut self,
-        version: u64,
+        (version, anchor): (u64, u64),
         commit: &Commit,
         taken: &Taken,
         prepared: Option<Prepared>,
         written: Option<(Located, Written)>,
     ) -> Result<()> {
-        let state = match (&mut self.state, &commit.metadata, &commit.protocol) {
-            (Some(state), _, _) => state,
-            (state @ None, Some(metadata), Some(protocol)) => {
-                state.insert(TableState::new(version, metadata.clone(), protocol.clone()))
-            }
-            _ => return Err(Error::new(ErrorCode::Internal, "a table was created without metadata")),
-        };
-        state.apply(version, commit)?;
-        for (file, vector) in &taken.vectors {
-            state.files[*file as usize].deleted = Some(vector.clone());
-        }
-        let copies = remove_rows::rewritten_keys(taken);
-        for (path, keys) in copies {
+        self.snapshot.commit(version, commit, anchor, taken.vectors.iter().cloned())?;
+        let Some(state) = self.snapshot.state() else { return Ok(()) };
+        for (path, keys) in remove_rows::rewritten_keys(taken) {
             if let Some(file) = state.file_by_path(path) {
                 row_number(keys.len())?;
-                self.index.set_all(keys, |row| Place { file, row: row as u32 });
+                self.keys.enter_file(file, keys);
             }
         }
         let (Some(prepared), Some((located, written))) = (prepared, written) else { return Ok(()) };
-        self.schema = prepared.schema;
         let collapsed = prepared.collapsed;
         for (file, group) in &written.files {
-            let Some(id) = state.file_by_path(&file.add.path) else { continue };
+            let Some(file) = state.file_by_path(&file.add.path) else { continue };
             let keys: Vec<Fingerprint> = group.rows.iter().map(|row| collapsed.upsert_keys[*row as usize]).collect();
-            self.index.set_all(&keys, |row| Place { file: id, row: row as u32 });
+            self.keys.enter_file(file, &keys);
         }
         // A delete that came again leaves what the first one kept.
         let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());
         let deleted: HashSet<Fingerprint> = deleted.map(|(key, _)| *key).collect();
-        self.moved.forget(collapsed.upsert_keys.iter().chain(&deleted));
         // A copy: the batch's buffers are the caller's.
         let moved = arrow::compute::concat_batches(&written.moved.schema(), [&written.moved])?;
-        self.moved.keep(moved, collapsed.moved.iter().map(|(_, key)| *key));
-        collapsed.upsert_keys.iter().for_each(|key| self.memory.forget(key));
-        for (key, mut remembered) in collapsed.deleted {
-            remembered.placed = deleted.contains(&key) || self.memory.get(&key).is_some_and(|known| known.placed);
-            for forgotten in self.memory.set(key, remembered) {
-                self.forget(&forgotten);
-            }
-        }
+        let changed = collapsed.upsert_keys.iter().chain(&deleted);
+        self.keys.keep_moved(moved, collapsed.moved.iter().map(|(_, key)| *key), changed);
+        self.keys.remember(state, &collapsed.upsert_keys, collapsed.deleted, &deleted);
+        self.snapshot.set_schema(prepared.schema);
         Ok(())
-    }
-
-    /// A deleted key that is no longer remembered leaves the index too.
-    fn forget(&mut self, key: &Fingerprint) {
-        let Some(state) = &self.state else { return };
-        if self.index.get(key).is_some_and(|place| !is_live(state, place)) {
-            self.index.remove(key);
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::files::FileId;
-use crate::log::liveness::{load_vectors, row_number, vector_of};
+use crate::log::liveness::{row_number, vector_of};
 use crate::log::{entry_fingerprint, features};
 use crate::scan::{Filter, files_that_may_hold};
 use crate::table::KeyedTable;
@@ -31,14 +31,11 @@ impl KeyedTable {
     /// `EXPRESSION_INVALID` for a condition that the table's columns do not have, `TABLE_UNSUPPORTED` for a table to which
     /// rows may only be appended, `STORAGE_DENIED` where there is no table.
     pub async fn delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
-        if let Some(reason) = &self.stopped {
-            return Err(Error::new(ErrorCode::TableReplaced, reason.clone()));
-        }
+        self.standing.check()?;
         self.follow().await?;
-        // Until the end is known, the log may be ahead of us.
-        self.uncertain = true;
+        self.standing.doubt();
         let result = self.try_delete_where(condition, cancel).await;
-        self.uncertain = result.is_err();
+        self.standing.ended(&result);
         result
     }
 
@@ -56,15 +53,12 @@ impl KeyedTable {
             let bytes = commit.to_bytes()?;
             let anchor = entry_fingerprint::of(&bytes);
             result.version = version + 1;
-            if attempt_bytes(&self.log_store, result.version, bytes, id).await? == Attempt::Lost {
+            if attempt_bytes(self.storage.log(), result.version, bytes, id).await? == Attempt::Lost {
                 delete_taken(self, &taken).await;
                 self.follow().await?;
                 continue;
             }
-            self.committed(result.version, &commit, &taken, None, None)?;
-            if let Some(state) = &mut self.state {
-                state.anchor = Some(anchor);
-            }
+            self.committed((result.version, anchor), &commit, &taken, None, None)?;
             self.checkpoint_if_due(result.version, &commit);
             return Ok(result);
         }
@@ -78,15 +72,15 @@ impl KeyedTable {
     async fn rows_that_meet(&mut self, condition: &str, cancel: &CancellationToken) -> Result<(Deletions, u64)> {
         let uri = &self.options.uri;
         let state = self
-            .state
-            .as_mut()
+            .snapshot
+            .state()
             .ok_or_else(|| Error::new(ErrorCode::StorageDenied, format!("there is no Delta table at '{uri}'")))?;
         features::check_append_only(state, false)?;
         let version = state.version;
-        let (filter, paths) = files_that_may_hold(&self.log_store, version, condition).await?;
+        let (filter, paths) = files_that_may_hold(self.storage.log(), version, condition).await?;
         let files: Vec<FileId> =
             state.live_files().filter(|(_, file)| paths.contains(&file.add.path)).map(|(id, _)| id).collect();
-        load_vectors(&self.store, state, &files).await?;
+        self.snapshot.load_vectors(&self.storage, &files).await?;
         let mut found = Deletions::new();
         for id in files {
             check_cancelled(cancel)?;
@@ -99,13 +93,13 @@ impl KeyedTable {
     }
 
     async fn rows_of_file(&self, id: FileId, filter: &Filter) -> Result<RoaringBitmap> {
-        let Some(state) = &self.state else { return Ok(RoaringBitmap::new()) };
+        let Some(state) = self.snapshot.state() else { return Ok(RoaringBitmap::new()) };
         let names: Vec<String> = filter.columns.fields().map(|field| field.name().clone()).collect();
-        let fields = names.iter().map(|name| self.schema.field_with_name(name).cloned());
+        let fields = names.iter().map(|name| self.snapshot.schema().field_with_name(name).cloned());
         let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?));
         let mut found = RoaringBitmap::new();
         let mut first = 0;
-        read_columns(&self.store, &state.files[id as usize].add, &schema, &names, None, |columns| {
+        read_columns(self.storage.files(), &state.files[id as usize].add, &schema, &names, None, |columns| {
             let rows = RecordBatch::try_new(schema.clone(), columns)?;
             let meets = filter.evaluate(&rows)?;
             for row in meets.values().set_indices().filter(|row| meets.is_valid(*row)) {
@@ -125,12 +119,15 @@ impl KeyedTable {
         id: Uuid,
         result: &mut MergeResult,
     ) -> Result<(Commit, Taken)> {
-        let state = self.state.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table is gone"))?;
+        let state = self.snapshot.state().ok_or_else(|| Error::new(ErrorCode::Internal, "the table is gone"))?;
         let mut taken = match self.copy_on_write() {
-            false => remove_rows::by_vectors(&self.store, state, deletions).await?,
-            true => remove_rows::by_copies(&self.store, state, deletions, &self.layout(&self.schema)).await?,
+            false => remove_rows::by_vectors(self.storage.files(), state, deletions).await?,
+            true => {
+                remove_rows::by_copies(self.storage.files(), state, deletions, &self.layout(self.snapshot.schema()))
+                    .await?
+            }
         };
-        if let Some(mut feed) = self.change_feed(&self.schema)? {
+        if let Some(mut feed) = self.change_feed(self.snapshot.schema())? {
             feed.push_taken(state, &Located::default(), deletions, None).await?;
             let (files, bytes) = feed.finish().await?;
             taken.cdcs = files;

@@ -22,7 +22,7 @@ use crate::datafile::remove_rows::Taken;
 use crate::datafile::split::{FileRows, split, split_by_size};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::store::delete_unused;
-use crate::options::{KeyIndexMode, OnMissingValue};
+use crate::options::OnMissingValue;
 use crate::table::KeyedTable;
 
 /// Data files of the batch, stored but not committed.
@@ -92,7 +92,7 @@ impl KeyedTable {
         let partition_columns = self.partition_columns();
         let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
         let (complete, empty_partition_values) = empty_to_null(&complete, &partition_columns)?;
-        self.check_not_null(&complete)?;
+        self.snapshot.check_not_null(&complete)?;
         let complete = match collapsed.upsert_orders.is_empty() {
             true => complete,
             false => order_columns::append(&complete, &collapsed.upsert_orders)?,
@@ -117,26 +117,27 @@ impl KeyedTable {
         for task in tasks {
             files.push(task.await??);
         }
-        let store = |file: &DataFile| tokio::spawn(put(self.store.clone(), file.path.clone(), file.bytes.clone()));
+        let store =
+            |file: &DataFile| tokio::spawn(put(self.storage.files().clone(), file.path.clone(), file.bytes.clone()));
         let puts = files.iter().map(|(file, _)| store(file)).collect();
         Ok(Storing { puts, written: Written { files, missing, empty_partition_values, moved, moved_file } })
     }
 
     /// What left-out values are filled from.
     pub(super) fn stored(&self) -> Stored<'_> {
-        let history = self.state.as_ref().zip(self.key.as_ref()).map(|(state, key)| History {
-            log_store: &self.log_store,
-            store: &self.store,
+        let history = self.snapshot.state().zip(self.keys.columns()).map(|(state, key)| History {
+            log_store: self.storage.log(),
+            store: self.storage.files(),
             version: state.version,
             key,
         });
         Stored {
-            store: &self.store,
-            state: self.state.as_ref(),
-            index: &self.index,
-            indexed: self.options.key_index == KeyIndexMode::Auto,
-            moved: &self.moved,
-            memory: &self.memory,
+            store: self.storage.files(),
+            state: self.snapshot.state(),
+            index: self.keys.index(),
+            indexed: self.keys.holds_deleted(),
+            moved: self.keys.moved(),
+            memory: self.keys.memory(),
             history,
             soft_delete_column: self.options.soft_delete_column.as_deref(),
         }
@@ -152,12 +153,12 @@ impl KeyedTable {
         let compression = self.options.compression;
         let mut file =
             encode(&complete, &group, &[], writer_properties(compression), compression, &self.stats_columns())?;
-        put(self.store.clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
+        put(self.storage.files().clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
         Ok(Some(file))
     }
 
     pub(super) fn partition_columns(&self) -> Vec<String> {
-        match &self.state {
+        match self.snapshot.state() {
             Some(state) => state.metadata.partition_columns.clone(),
             None => self.options.partition_columns.clone(),
         }
@@ -182,12 +183,12 @@ pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Writte
     let Some((_, written)) = written else { return };
     let files: Vec<Path> =
         written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).map(|file| file.path).collect();
-    delete_unused(&table.store, files).await;
+    delete_unused(table.storage.files(), files).await;
 }
 
 /// Removes copies that no commit names. Vectors' files are left to vacuum: they are small.
 pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
     let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone());
     let files = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
-    delete_unused(&table.store, files).await;
+    delete_unused(table.storage.files(), files).await;
 }

@@ -10,9 +10,8 @@ use crate::datafile::remove_rows::{Deletions, num_records};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 use crate::log::files::{FileEntry, FileId, Place};
-use crate::log::liveness::{is_live, row_number, vector_of};
+use crate::log::liveness::{row_number, vector_of};
 use crate::log::state::TableState;
-use crate::options::WriteMode;
 use crate::order::truncate::Truncate;
 use crate::table::KeyedTable;
 
@@ -26,23 +25,17 @@ pub(super) struct Located {
 }
 
 impl KeyedTable {
-    /// Where the key's row stands.
-    pub(super) fn live_place(&self, key: &Fingerprint) -> Option<Place> {
-        let state = self.state.as_ref()?;
-        self.index.get(key).filter(|place| is_live(state, *place))
-    }
-
     pub(super) fn locate(&self, collapsed: &Collapsed) -> Result<Located> {
-        if self.options.write_mode == WriteMode::Append {
+        if self.options.write_mode.only_appends() {
             return Ok(Located { upserts: vec![None; collapsed.upserts.len()], ..Located::default() });
         }
-        let Some(state) = &self.state else {
+        let Some(state) = self.snapshot.state() else {
             let none = |keys: &[Fingerprint]| vec![None; keys.len()];
             let (upserts, deletes) = (none(&collapsed.upsert_keys), none(&collapsed.deletes));
             return Ok(Located { upserts, deletes, ..Located::default() });
         };
-        let mut upserts = self.index.get_all(&collapsed.upsert_keys);
-        let mut deletes = self.index.get_all(&collapsed.deletes);
+        let mut upserts = self.keys.places(&collapsed.upsert_keys);
+        let mut deletes = self.keys.places(&collapsed.deletes);
         let mut replaced = by_file(state, upserts.iter().chain(&deletes).flatten())?;
         // Few places are out of date, and bitmaps find them all at once.
         let mut stale = Deletions::new();
@@ -76,7 +69,7 @@ impl KeyedTable {
                 let live = match truncates_file(truncate, file) {
                     Some(false) => continue,
                     Some(true) => {
-                        let total = num_records(&self.store, file).await?;
+                        let total = num_records(self.storage.files(), file).await?;
                         let last = row_number(usize::try_from(total).unwrap_or(usize::MAX))?;
                         RoaringBitmap::from_iter(0..last)
                     }
@@ -94,7 +87,7 @@ impl KeyedTable {
     async fn truncated_rows(&self, truncate: &Truncate, file: &FileEntry) -> Result<RoaringBitmap> {
         let partition = file.partition.unwrap_or(truncate.partition);
         let mut rows = RoaringBitmap::new();
-        for (row, order) in order_columns::read(&self.store, &file.add, None).await?.into_iter().enumerate() {
+        for (row, order) in order_columns::read(self.storage.files(), &file.add, None).await?.into_iter().enumerate() {
             if truncate.removes(order, partition) {
                 rows.insert(row_number(row)?);
             }

@@ -38,7 +38,7 @@ impl KeyedTable {
     /// The schema of a new table, with the columns to partition by that the changes do not have yet. They are texts
     /// until a change tells their type.
     pub(super) fn with_partition_columns(&mut self, schema: SchemaRef) -> Result<SchemaRef> {
-        if self.state.is_some() {
+        if self.snapshot.state().is_some() {
             return Ok(schema);
         }
         let mut fields = schema.fields().to_vec();
@@ -80,7 +80,7 @@ impl KeyedTable {
         schema: &SchemaRef,
         fields: &[Field],
     ) -> Result<(SchemaRef, Vec<String>)> {
-        let Some(state) = &self.state else { return Ok((schema.clone(), Vec::new())) };
+        let Some(state) = self.snapshot.state() else { return Ok((schema.clone(), Vec::new())) };
         let mut typed = Vec::new();
         let mut columns = schema.fields().to_vec();
         for column in columns.iter_mut().filter(|column| state.metadata.partition_columns.contains(column.name())) {

@@ -43,21 +43,18 @@ impl KeyedTable {
         offsets: &[Offset],
         cancel: &CancellationToken,
     ) -> Result<MergeResult> {
-        if let Some(reason) = &self.stopped {
-            return Err(Error::new(ErrorCode::TableReplaced, reason.clone()));
-        }
-        if self.uncertain {
+        self.standing.check()?;
+        if self.standing.is_uncertain() {
             self.follow().await?;
         }
-        // Until the end is known, the log may be ahead of us.
-        self.uncertain = true;
+        self.standing.doubt();
         let mut result = self.merge_once(batch.clone(), primary_key, offsets, cancel).await;
         // A file that is missing may have left the table, and been vacuumed, since we looked last.
         if matches!(&result, Err(error) if error.code == ErrorCode::TableCorrupt) && self.follow().await? {
-            self.uncertain = true;
+            self.standing.doubt();
             result = self.merge_once(batch, primary_key, offsets, cancel).await;
         }
-        self.uncertain = result.is_err();
+        self.standing.ended(&result);
         result
     }
 
@@ -71,11 +68,10 @@ impl KeyedTable {
         for group in split(&rows, &partition_columns, None)? {
             let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
             bytes += file.bytes.len() as u64;
-            put(self.store.clone(), file.path, file.bytes).await?;
+            put(self.storage.files().clone(), file.path, file.bytes).await?;
             commit.adds.push(file.add);
         }
-        let version = self.state.as_ref().map_or(0, |s| s.version + 1);
-        if attempt(&self.log_store, version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
+        if attempt(self.storage.log(), self.snapshot.next_version(), &commit, Uuid::new_v4()).await? == Attempt::Lost {
             return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
         }
         self.follow().await?;
@@ -85,7 +81,7 @@ impl KeyedTable {
     /// The stored offsets must be the expected ones, at every attempt.
     fn check_fence(&self, offsets: &[Offset]) -> Result<()> {
         for offset in offsets {
-            let stored = self.state.as_ref().and_then(|s| s.txns.get(&offset.app_id)).map(|t| t.version);
+            let stored = self.snapshot.state().and_then(|s| s.txns.get(&offset.app_id)).map(|t| t.version);
             let falls = !offset.may_fall && stored.is_some_and(|s| s > offset.last);
             if stored != offset.expected || falls {
                 return Err(Error::new(

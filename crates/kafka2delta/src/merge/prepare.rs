@@ -5,50 +5,50 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::modes::{append, scd2};
 use super::prepared::Prepared;
 use crate::change::batch::{ChangeBatch, Op};
 use crate::change::collapse::{Collapsed, Known, collapse};
 use crate::change::forms;
 use crate::change::forms::FORMS;
-use crate::computed::CompiledColumns;
 use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
-use crate::options::WriteMode;
 use crate::schema::{Evolved, SchemaEvolution, conform_batch, evolve, evolve_additional};
 use crate::table::KeyedTable;
 
 impl KeyedTable {
-    /// Makes a batch ready: its columns in the table's types, and of the changes of a key the last one.
+    /// Makes a batch ready: its columns in the table's types, its changes as rows to be written.
     pub(super) async fn prepare(&mut self, batch: &ChangeBatch, primary_key: &[String]) -> Result<Prepared> {
         let fields = self.columns_of(batch)?;
-        let mut prepared = self.fit_to_schema(batch, &fields)?;
-        if self.options.write_mode == WriteMode::Append {
-            self.prepare_append(batch, &mut prepared).await?;
-            return Ok(prepared);
-        }
+        let prepared = self.fit_to_schema(batch, &fields)?;
+        self.prepare_rows(batch, primary_key, prepared).await
+    }
+
+    /// Keeps of the changes of a key the last one. Gives the key of each change, too.
+    pub(super) async fn prepare_last_changes(
+        &mut self,
+        batch: &ChangeBatch,
+        primary_key: &[String],
+        mut prepared: Prepared,
+    ) -> Result<(Prepared, Vec<Fingerprint>)> {
         self.ensure_index(primary_key, &prepared.schema).await?;
-        let key = self.key.clone().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
+        let key = self.keys.required()?.clone();
         let keys = fingerprints(batch, &key)?;
         let old_keys = old_fingerprints(batch, &key)?;
-        self.stage_keys(&keys, &old_keys).await?;
+        self.keys.stage(&keys, &old_keys, &self.storage, &self.snapshot).await?;
         prepared.collapsed = self.collapse_batch(batch, &keys, &old_keys).await?;
         prepared.left_out = left_out(batch, &prepared.base);
-        match &self.options.write_mode {
-            WriteMode::Scd2(columns) => self.versions(batch, &keys, prepared, columns).await,
-            _ => Ok(prepared),
-        }
+        Ok((prepared, keys))
     }
 
     /// The columns that the batch brings, with those that the options and the write mode add.
     fn columns_of(&self, batch: &ChangeBatch) -> Result<Vec<Field>> {
-        self.additional.iter().try_for_each(|column| check_name(&column.name))?;
+        self.computed.names().try_for_each(check_name)?;
         let mut fields = Vec::new();
         for field in batch.schema().fields() {
             check_name(field.name())?;
-            if self.is_additional(field.name()) {
+            if self.computed.has(field.name()) {
                 return Err(Error::new(
                     ErrorCode::ConfigInvalid,
                     format!(
@@ -66,11 +66,7 @@ impl KeyedTable {
         {
             fields.push(Field::new(name, DataType::Boolean, true));
         }
-        let own = match &self.options.write_mode {
-            WriteMode::Upsert => Vec::new(),
-            WriteMode::Append => append::own_fields(batch),
-            WriteMode::Scd2(columns) => scd2::own_fields(columns),
-        };
+        let own = self.options.write_mode.own_fields(batch);
         if let Some(taken) = own.iter().find(|own| fields.iter().any(|f| f.name().eq_ignore_ascii_case(own.name()))) {
             return Err(Error::new(
                 ErrorCode::ConfigInvalid,
@@ -85,22 +81,19 @@ impl KeyedTable {
         Ok(fields)
     }
 
-    fn is_additional(&self, name: &str) -> bool {
-        self.additional.iter().any(|column| column.name.eq_ignore_ascii_case(name))
-    }
-
     /// The batch in the table's types, and the schema that the table has with it.
     fn fit_to_schema(&mut self, batch: &ChangeBatch, fields: &[Field]) -> Result<Prepared> {
-        let evolution = if self.state.is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
-        let (known, mut typed_columns) = self.with_partition_types(&self.schema, fields)?;
+        let evolution =
+            if self.snapshot.state().is_some() { self.options.schema_evolution } else { SchemaEvolution::Add };
+        let (known, mut typed_columns) = self.with_partition_types(self.snapshot.schema(), fields)?;
         let Evolved { schema: with_batch, added: mut added_columns, widened: mut widened_columns } =
             evolve(&known, fields, evolution)?;
         let known_forms = forms::parse(self.property(FORMS))?;
         let batch_forms = forms::of_columns(&batch.schema(), &with_batch)?;
-        forms::check(&known_forms, &self.schema, &batch_forms, &batch.schema())?;
-        let of_batch = with_batch.fields().iter().filter(|field| !self.is_additional(field.name()));
+        forms::check(&known_forms, self.snapshot.schema(), &batch_forms, &batch.schema())?;
+        let of_batch = with_batch.fields().iter().filter(|field| !self.computed.has(field.name()));
         let base_schema: SchemaRef = Arc::new(Schema::new(of_batch.cloned().collect::<Vec<_>>()));
-        let compiled = self.compile(&base_schema)?;
+        let compiled = self.computed.compile(&base_schema)?;
         self.note_missing(&compiled, fields)?;
         let (with_batch, typed) = self.with_partition_types(&with_batch, &compiled.fields())?;
         typed_columns.extend(typed);
@@ -112,11 +105,8 @@ impl KeyedTable {
         widened_columns.extend(complete.widened);
         self.check_rewrite(&widened_columns)?;
         self.check_feed_names(&schema)?;
-        if self.schema.fields().is_empty() && self.state.is_none() {
-            self.schema = schema.clone();
-        }
         Ok(Prepared {
-            based_on: self.schema.clone(),
+            based_on: self.snapshot.schema().clone(),
             schema,
             added_columns,
             widened_columns,
@@ -138,11 +128,11 @@ impl KeyedTable {
         old_keys: &[Option<Fingerprint>],
     ) -> Result<Collapsed> {
         let recalled = self.recall(batch, keys, old_keys).await?;
-        let last = |key: &Fingerprint| self.memory.get(key).or_else(|| recalled.get(key).copied());
-        let is_stored = |key: &Fingerprint| self.live_place(key).is_some();
+        let last = |key: &Fingerprint| self.keys.memory().get(key).or_else(|| recalled.get(key).copied());
+        let is_stored = |key: &Fingerprint| self.keys.live_place(self.snapshot.state(), key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
         let history = self.options.write_mode.version_columns().is_some();
-        Ok(collapse(batch, keys, old_keys, Known { last: &last, floor: self.floor(), soft, history }))
+        Ok(collapse(batch, keys, old_keys, Known { last: &last, floor: self.snapshot.floor(), soft, history }))
     }
 
     /// A wider column has the whole table rewritten: up to a bound.
@@ -163,17 +153,6 @@ impl KeyedTable {
                 self.options.max_rewrite_bytes
             ),
         ))
-    }
-
-    pub(super) fn compile(&mut self, base: &SchemaRef) -> Result<Arc<CompiledColumns>> {
-        if let Some((schema, compiled)) = &self.compiled
-            && schema == base
-        {
-            return Ok(compiled.clone());
-        }
-        let compiled = Arc::new(CompiledColumns::compile(&self.additional, base)?);
-        self.compiled = Some((base.clone(), compiled.clone()));
-        Ok(compiled)
     }
 }
 

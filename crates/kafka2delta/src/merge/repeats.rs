@@ -42,7 +42,7 @@ impl KeyedTable {
     /// Of the candidates, the rows that the history holds already.
     pub(super) async fn repeats(&self, changes: Changes<'_>, candidates: &[Candidate]) -> Result<HashSet<usize>> {
         let mut repeats = HashSet::new();
-        let (Some(state), false) = (&self.state, candidates.is_empty()) else { return Ok(repeats) };
+        let (Some(state), false) = (self.snapshot.state(), candidates.is_empty()) else { return Ok(repeats) };
         let mut by_sequence: HashMap<(i32, u64, [u64; 3]), Vec<usize>> = HashMap::new();
         for Candidate { row, sequence, partition } in candidates {
             by_sequence.entry((*partition, sequence.epoch, sequence.value)).or_default().push(*row);
@@ -59,7 +59,7 @@ impl KeyedTable {
             let Some(partition) = entry.partition else { continue };
             let gone = vector_of(state, id)?;
             let mut found: BTreeMap<u32, &Vec<usize>> = BTreeMap::new();
-            for (number, order) in (0u32..).zip(order_columns::read(&self.store, &entry.add, None).await?) {
+            for (number, order) in (0u32..).zip(order_columns::read(self.storage.files(), &entry.add, None).await?) {
                 let Some(sequence) = order.sequence.filter(|_| !gone.contains(number)) else { continue };
                 if let Some(rows) = by_sequence.get(&(partition, sequence.epoch, sequence.value)) {
                     found.insert(number, rows);
@@ -69,7 +69,7 @@ impl KeyedTable {
                 continue;
             }
             let numbers: Vec<u32> = found.keys().copied().collect();
-            let stored = read_rows(&self.store, &entry.add, &schema, &names, &numbers).await?;
+            let stored = read_rows(self.storage.files(), &entry.add, &schema, &names, &numbers).await?;
             let same = Sameness::new(&stored, changes)?;
             for (n, rows) in found.values().enumerate() {
                 repeats.extend(rows.iter().filter(|row| same.has_given_values((0, n), **row)));
@@ -94,7 +94,7 @@ impl KeyedTable {
             }
             goes_back
         };
-        for (_, file) in self.state.iter().flat_map(|state| state.live_files()) {
+        for (_, file) in self.snapshot.state().iter().flat_map(|state| state.live_files()) {
             if let (Some(partition), Some((_, high))) = (file.partition, file.sequences) {
                 rise(partition, high);
             }

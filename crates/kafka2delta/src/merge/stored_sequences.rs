@@ -22,14 +22,15 @@ impl KeyedTable {
         old_keys: &[Option<Fingerprint>],
     ) -> Result<HashMap<Fingerprint, Remembered>> {
         let mut recalled = HashMap::new();
-        let (Some(state), true) = (&self.state, batch.orders.is_some()) else { return Ok(recalled) };
+        let (Some(state), true) = (self.snapshot.state(), batch.orders.is_some()) else { return Ok(recalled) };
         let truncates = batch.ops.contains(&Op::Truncate);
         if !truncates && !self.meets_other_partitions(batch) {
             return Ok(recalled);
         }
         let mut wanted: BTreeMap<FileId, Vec<(u32, Fingerprint)>> = BTreeMap::new();
-        for (row, (key, place)) in keys.iter().zip(self.index.get_all(keys)).enumerate() {
-            let Some(place) = place.filter(|_| batch.ops[row] != Op::Truncate && self.memory.get(key).is_none()) else {
+        for (row, (key, place)) in keys.iter().zip(self.keys.places(keys)).enumerate() {
+            let Some(place) = place.filter(|_| batch.ops[row] != Op::Truncate && self.keys.memory().get(key).is_none())
+            else {
                 continue;
             };
             let file = &state.files[place.file as usize];
@@ -38,7 +39,7 @@ impl KeyedTable {
             }
         }
         for key in old_keys.iter().flatten().filter(|_| truncates) {
-            if let Some(place) = self.live_place(key) {
+            if let Some(place) = self.keys.live_place(self.snapshot.state(), key) {
                 wanted.entry(place.file).or_default().push((place.row, *key));
             }
         }
@@ -47,7 +48,7 @@ impl KeyedTable {
             rows.dedup();
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-            let orders = order_columns::read(&self.store, &entry.add, Some(&numbers)).await?;
+            let orders = order_columns::read(self.storage.files(), &entry.add, Some(&numbers)).await?;
             // A file that another writer made anew has no order.
             let partition = entry.partition.unwrap_or(-1);
             recalled.extend(
@@ -63,6 +64,6 @@ impl KeyedTable {
     pub(super) fn meets_other_partitions(&self, batch: &ChangeBatch) -> bool {
         let first = batch.partition(0);
         batch.partitions.as_ref().is_some_and(|partitions| partitions.iter().any(|p| *p != first))
-            || self.state.as_ref().is_some_and(|state| state.has_other_partitions(first))
+            || self.snapshot.state().is_some_and(|state| state.has_other_partitions(first))
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::KeyedTable;
+use super::{KeyedTable, Keys, Storage};
 use crate::error::Result;
 use crate::index::KeyIndex;
 use crate::index::run::{Run, Width};
@@ -16,24 +16,21 @@ use crate::log::replacement::replacement;
 use crate::log::state::TableState;
 use crate::order::memory::Remembered;
 
-impl KeyedTable {
+impl Keys {
     /// The file of this table and key, where the index is to be saved.
-    fn index_path(&self, state: &TableState, key: &KeyColumns) -> Option<PathBuf> {
-        let folder = self.options.index_folder.as_ref()?;
+    fn path(&self, state: &TableState, key: &KeyColumns) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
         let scope = xxh3_64(format!("{:?}{:?}", key.names, key.hasher.types()).as_bytes());
         Some(folder.join(format!("{}-{scope:016x}.index", plain(&state.metadata.id))))
     }
 
     /// Saves the index, where it is to be saved and stands for the state. What cannot be saved is built anew at the
     /// next start: that is logged, and no error.
-    pub(crate) async fn save_index(&mut self) {
+    pub(super) async fn save(&mut self, state: &TableState) {
         // Deleted keys are remembered also where no row is left.
         let is_empty = self.index.is_empty() && self.memory.iter().next().is_none();
-        if !self.indexed || self.uncertain || is_empty {
-            return;
-        }
-        let (Some(state), Some(key)) = (&self.state, &self.key) else { return };
-        let Some(path) = self.index_path(state, key) else { return };
+        let Some(key) = self.columns.as_ref().filter(|_| self.stands && !is_empty) else { return };
+        let Some(path) = self.path(state, key) else { return };
         let (mut files, mut live, mut number) = (Vec::new(), Vec::new(), Vec::with_capacity(state.files.len()));
         for file in state.files.iter() {
             if file.is_forgotten() {
@@ -67,7 +64,7 @@ impl KeyedTable {
                         saved
                     }
                     Err(error) => {
-                        self.indexed = false;
+                        self.stands = false;
                         Err(error.into())
                     }
                 }
@@ -79,9 +76,13 @@ impl KeyedTable {
     }
 
     /// Takes the saved index of this key, if it still fits. Gives the live files that it does not know.
-    pub(crate) async fn load_index(&mut self, key: &KeyColumns) -> Result<Option<Vec<FileId>>> {
-        let Some(state) = &self.state else { return Ok(None) };
-        let Some(path) = self.index_path(state, key) else { return Ok(None) };
+    pub(super) async fn load(
+        &mut self,
+        key: &KeyColumns,
+        storage: &Storage,
+        state: &TableState,
+    ) -> Result<Option<Vec<FileId>>> {
+        let Some(path) = self.path(state, key) else { return Ok(None) };
         let width = if key.hasher.is_exact() { Width::Exact } else { Width::Hashed };
         let opened = tokio::task::spawn_blocking(move || Run::open(&path, width)).await?;
         let Some((run, note)) = opened? else { return Ok(None) };
@@ -90,10 +91,9 @@ impl KeyedTable {
         if note.table != state.metadata.id || note.key != key.names || note.types != types {
             return Ok(None);
         }
-        if note.version > state.version || !self.led_here(note.version).await? {
+        if note.version > state.version || !led_here(storage, state, note.version).await? {
             return Ok(None);
         }
-        let Some(state) = &self.state else { return Ok(None) };
         let files: Vec<Option<FileId>> = note.files.iter().map(|path| state.file_by_path(path)).collect();
         let mut known = vec![false; state.files.len()];
         for (file, live) in files.iter().zip(&note.live) {
@@ -111,23 +111,26 @@ impl KeyedTable {
         }
         Ok(Some(unknown))
     }
+}
 
-    /// Whether the log tells all that happened since a version, and nothing that an index cannot follow.
-    async fn led_here(&self, version: u64) -> Result<bool> {
-        let Some(state) = &self.state else { return Ok(false) };
-        for version in version + 1..=state.version {
-            let Some(bytes) = self.log_store.read_commit_entry(version).await? else { return Ok(false) };
-            let commit = Commit::parse(&bytes)?;
-            if replacement(&commit).is_some() || commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
-                return Ok(false);
-            }
+/// Whether the log tells all that happened since a version, and nothing that an index cannot follow.
+async fn led_here(storage: &Storage, state: &TableState, version: u64) -> Result<bool> {
+    for version in version + 1..=state.version {
+        let Some(bytes) = storage.log().read_commit_entry(version).await? else { return Ok(false) };
+        let commit = Commit::parse(&bytes)?;
+        if replacement(&commit).is_some() || commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
+            return Ok(false);
         }
-        Ok(true)
     }
+    Ok(true)
+}
 
+impl KeyedTable {
     /// Ends the use of the table: the index is saved.
     pub async fn close(mut self) {
-        self.save_index().await;
+        if let (Some(state), false) = (self.snapshot.state(), self.standing.is_uncertain()) {
+            self.keys.save(state).await;
+        }
     }
 }
 

@@ -9,16 +9,14 @@ use crate::change::batch::ChangeBatch;
 use crate::change::collapse::Collapsed;
 use crate::error::Result;
 use crate::key::hasher::NO_KEY;
-use crate::log::files::FileId;
-use crate::log::liveness::load_vectors;
 use crate::merge::prepared::Prepared;
 use crate::table::KeyedTable;
 
 /// Column with the names of columns whose value a change left as it was: it is not known here.
-pub(in crate::merge) const UNCHANGED: &str = "__unchanged";
+const UNCHANGED: &str = "__unchanged";
 
 /// Columns that a changelog has beside the topic's: [`UNCHANGED`] from the first change on that needs it.
-pub(in crate::merge) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
+pub(super) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
     let leaves = batch.left_out.iter().any(|(_, mask)| mask.true_count() > 0);
     let names = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
     leaves.then(|| Field::new(UNCHANGED, names, true)).into_iter().collect()
@@ -26,11 +24,7 @@ pub(in crate::merge) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
 
 impl KeyedTable {
     /// All rows of the batch, as they are, but for those that the changelog has already.
-    pub(in crate::merge) async fn prepare_append(
-        &mut self,
-        batch: &ChangeBatch,
-        prepared: &mut Prepared,
-    ) -> Result<()> {
+    pub(super) async fn prepare_append(&mut self, batch: &ChangeBatch, mut prepared: Prepared) -> Result<Prepared> {
         let rows = batch.num_rows();
         if let Ok(at) = prepared.base.schema_ref().index_of(UNCHANGED) {
             let field = Arc::new(Field::new("element", DataType::Utf8, true));
@@ -58,12 +52,9 @@ impl KeyedTable {
             ..Collapsed::default()
         };
         // The rows are written anew where a column grows: without those that are deleted.
-        if !prepared.widened_columns.is_empty()
-            && let Some(state) = &mut self.state
-        {
-            let files: Vec<FileId> = state.live_files().map(|(id, _)| id).collect();
-            load_vectors(&self.store, state, &files).await?;
+        if !prepared.widened_columns.is_empty() {
+            self.snapshot.load_all_vectors(&self.storage).await?;
         }
-        Ok(())
+        Ok(prepared)
     }
 }

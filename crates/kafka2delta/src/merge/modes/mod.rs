@@ -1,5 +1,75 @@
-//! What the write modes do differently from an upsert.
+//! Write modes: whatever a merge does differently in one of them is decided here, by a `match` that names all of them.
 
-pub(super) mod append;
-pub(super) mod scd2;
-pub(super) mod soft_delete;
+mod append;
+mod scd2;
+mod soft_delete;
+
+use arrow::datatypes::Field;
+
+use super::prepared::Prepared;
+use crate::change::batch::ChangeBatch;
+use crate::datafile::remove_rows::Deletions;
+use crate::error::Result;
+use crate::log::actions::CommitInfo;
+use crate::log::commit::MERGE_MODE;
+use crate::log::state::TableState;
+use crate::options::WriteMode;
+use crate::table::KeyedTable;
+
+impl WriteMode {
+    /// Columns that rows have beside the topic's.
+    pub(super) fn own_fields(&self, batch: &ChangeBatch) -> Vec<Field> {
+        match self {
+            Self::Upsert => Vec::new(),
+            Self::Append => append::own_fields(batch),
+            Self::Scd2(columns) => scd2::own_fields(columns),
+        }
+    }
+
+    /// Says in a commit's note what kind of write it is. `copies`: files were written anew for rows that left them.
+    pub(super) fn describe(&self, info: &mut CommitInfo, copies: bool) {
+        match self {
+            Self::Append => {
+                info.insert("operation".into(), "WRITE".into());
+                info.insert("operationParameters".into(), serde_json::json!({ "mode": "Append" }));
+                info.insert("isBlindAppend".into(), true.into());
+            }
+            Self::Upsert | Self::Scd2(_) => {
+                let mode = if copies { "copy-on-write" } else { "merge-on-read" };
+                info.insert("operationParameters".into(), serde_json::json!({ MERGE_MODE: mode }));
+            }
+        }
+    }
+}
+
+impl KeyedTable {
+    /// Turns the changes of a batch into the rows to be written and the keys whose rows go.
+    pub(super) async fn prepare_rows(
+        &mut self,
+        batch: &ChangeBatch,
+        primary_key: &[String],
+        prepared: Prepared,
+    ) -> Result<Prepared> {
+        match self.options.write_mode.clone() {
+            WriteMode::Append => self.prepare_append(batch, prepared).await,
+            WriteMode::Upsert => Ok(self.prepare_last_changes(batch, primary_key, prepared).await?.0),
+            WriteMode::Scd2(columns) => {
+                let (prepared, keys) = self.prepare_last_changes(batch, primary_key, prepared).await?;
+                self.versions(batch, &keys, prepared, &columns).await
+            }
+        }
+    }
+
+    /// Whether rows that are deleted stay in the table, marked.
+    pub(super) fn keeps_deleted_rows(&self) -> bool {
+        self.options.soft_delete_column.is_some() || self.options.write_mode.version_columns().is_some()
+    }
+
+    /// Of the rows that a truncate takes, those that it changes: versions that ended before are history.
+    pub(super) async fn retain_truncatable(&self, state: &TableState, truncated: &mut Deletions) -> Result<()> {
+        match &self.options.write_mode {
+            WriteMode::Upsert | WriteMode::Append => Ok(()),
+            WriteMode::Scd2(columns) => self.retain_current(state, truncated, columns).await,
+        }
+    }
+}

@@ -3,8 +3,8 @@
 //!
 //! The key index knows the current versions alone. A change ends the current version of its key, which is written anew
 //! with its end, and begins one. A change that changes no value begins none: so what a snapshot reads again leaves the
-//! history as it is, and so does what a source sends again, as far as the history has it. Columns whose names begin with two underscores tell of the change and not of
-//! the row: they alone make no version.
+//! history as it is, and so does what a source sends again, as far as the history has it. Columns whose names begin with two
+//! underscores tell of the change and not of the row: they alone make no version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn time_type() -> DataType {
 }
 
 /// Columns that versions have beside the topic's.
-pub(in crate::merge) fn own_fields(columns: &VersionColumns) -> Vec<Field> {
+pub(super) fn own_fields(columns: &VersionColumns) -> Vec<Field> {
     vec![
         Field::new(&columns.valid_from, time_type(), true),
         Field::new(&columns.valid_to, time_type(), true),
@@ -51,7 +51,7 @@ fn now_micros() -> i64 {
 }
 
 /// When rows ended that a truncate took, in microseconds since 1970.
-pub(in crate::merge) fn truncated_at(truncates: &[Truncate]) -> i64 {
+pub(super) fn truncated_at(truncates: &[Truncate]) -> i64 {
     truncates.iter().find_map(|truncate| truncate.time).unwrap_or_else(now_micros)
 }
 
@@ -61,7 +61,7 @@ fn times(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
 }
 
 /// The rows as versions that ended at `end`, or when they began where that is later.
-pub(in crate::merge) fn closed(rows: &RecordBatch, columns: &VersionColumns, end: i64) -> Result<RecordBatch> {
+pub(super) fn closed(rows: &RecordBatch, columns: &VersionColumns, end: i64) -> Result<RecordBatch> {
     let begins = times(rows, &columns.valid_from);
     let ends = begins.iter().map(|begin| Some(begin.map_or(end, |begin| end.max(begin)))).collect();
     with_times(rows, columns, begins, ends)
@@ -137,7 +137,7 @@ struct StoredRows {
 
 impl KeyedTable {
     /// The batch as versions: those that end and those that begin.
-    pub(in crate::merge) async fn versions(
+    pub(super) async fn versions(
         &self,
         batch: &ChangeBatch,
         keys: &[Fingerprint],
@@ -179,7 +179,7 @@ impl KeyedTable {
             let (at, key) = (*row as usize, &keys[*row as usize]);
             let Some(sequence) = batch.order(at).sequence else { continue };
             let current = stored.versions.get(key).map(|version| version.order);
-            let last = current.or_else(|| self.memory.get(key).map(|deleted| deleted.order));
+            let last = current.or_else(|| self.keys.memory().get(key).map(|deleted| deleted.order));
             if last.and_then(|order| order.sequence).is_some_and(|last| sequence.goes_back_from(&last)) {
                 candidates.push(Candidate { row: number, sequence, partition: batch.partition(at) });
             }
@@ -245,7 +245,7 @@ impl KeyedTable {
                 }
                 continue;
             }
-            let last = current_order.or_else(|| self.memory.get(&key).map(|deleted| deleted.order));
+            let last = current_order.or_else(|| self.keys.memory().get(&key).map(|deleted| deleted.order));
             let goes_back = order.sequence.zip(last.and_then(|last| last.sequence));
             if goes_back.is_some_and(|(new, last)| new.goes_back_from(&last)) {
                 let is_it = |version: &Version| {
@@ -329,7 +329,7 @@ impl KeyedTable {
     ) -> Result<StoredRows> {
         let mut places: BTreeMap<FileId, Vec<(u32, Fingerprint)>> = BTreeMap::new();
         for key in keys {
-            if let Some(place) = self.live_place(&key) {
+            if let Some(place) = self.keys.live_place(self.snapshot.state(), &key) {
                 places.entry(place.file).or_default().push((place.row, key));
             }
         }
@@ -340,12 +340,12 @@ impl KeyedTable {
         let mut versions = HashMap::new();
         let mut count = 0;
         for (file, mut rows) in places {
-            let Some(state) = &self.state else { continue };
+            let Some(state) = self.snapshot.state() else { continue };
             rows.sort_unstable();
             rows.dedup();
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-            let found = read_rows(&self.store, &entry.add, &read, &names, &numbers).await?;
+            let found = read_rows(self.storage.files(), &entry.add, &read, &names, &numbers).await?;
             let (orders, begins) = (order_columns::orders_of(&found), times(&found, &columns.valid_from));
             for (n, (_, key)) in rows.iter().enumerate() {
                 let version = Version {
@@ -364,7 +364,7 @@ impl KeyedTable {
     }
 
     /// Of rows that a truncate takes, those that are current: the others have ended already.
-    pub(in crate::merge) async fn retain_current(
+    pub(super) async fn retain_current(
         &self,
         state: &TableState,
         truncated: &mut Deletions,
@@ -373,8 +373,14 @@ impl KeyedTable {
         for (file, rows) in truncated.iter_mut() {
             let numbers: Vec<u32> = rows.iter().collect();
             let names = [columns.is_current.clone()];
-            let found =
-                read_rows(&self.store, &state.files[*file as usize].add, &self.schema, &names, &numbers).await?;
+            let found = read_rows(
+                self.storage.files(),
+                &state.files[*file as usize].add,
+                self.snapshot.schema(),
+                &names,
+                &numbers,
+            )
+            .await?;
             let current = found.column(0).as_boolean_opt();
             let is_current = |n: usize| current.is_none_or(|c| c.is_null(n) || c.value(n));
             *rows = numbers

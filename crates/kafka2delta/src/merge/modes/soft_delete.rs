@@ -9,7 +9,7 @@ use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::read::read_rows;
 use crate::datafile::remove_rows::{Deletions, Taken};
 use crate::datafile::split::split;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::Result;
 use crate::log::state::TableState;
 use crate::merge::change_feed::{ChangeFeed, ChangeType};
 use crate::merge::files::with_flags;
@@ -26,7 +26,7 @@ impl KeyedTable {
         taken: &mut Taken,
         mut feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
-        let key = self.key.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the table has no key"))?;
+        let key = self.keys.required()?;
         let base = prepared.base.schema();
         let stored = order_columns::with_columns(&base);
         let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
@@ -36,7 +36,7 @@ impl KeyedTable {
         for (id, rows) in truncated.iter().filter(|(_, rows)| !rows.is_empty()) {
             let file = &state.files[*id as usize];
             let numbers: Vec<u32> = rows.iter().collect();
-            let found: RecordBatch = read_rows(&self.store, &file.add, &stored, &names, &numbers).await?;
+            let found: RecordBatch = read_rows(self.storage.files(), &file.add, &stored, &names, &numbers).await?;
             let rows = found.project(&base_columns)?;
             let marked = match (self.options.write_mode.version_columns(), &self.options.soft_delete_column) {
                 (Some(columns), _) => closed(&rows, columns, truncated_at(&prepared.collapsed.truncates))?,
@@ -44,7 +44,7 @@ impl KeyedTable {
                 (None, None) => return Ok(()),
             };
             let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
-            self.check_not_null(&complete)?;
+            self.snapshot.check_not_null(&complete)?;
             if let Some(feed) = &mut feed {
                 feed.push(&complete, vec![ChangeType::UpdatePostimage; numbers.len()]).await?;
             }
@@ -56,7 +56,7 @@ impl KeyedTable {
                 let copy =
                     encode(&complete, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
                 let picked = arrow::compute::take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
-                taken.store_copy(&self.store, copy, key.fingerprints(&picked)?).await?;
+                taken.store_copy(self.storage.files(), copy, key.fingerprints(&picked)?).await?;
             }
         }
         Ok(())

@@ -1,0 +1,67 @@
+//! Whether a table may be written to, whether what is known of it may be behind the log, and what its user should know.
+
+use hashbrown::HashSet;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// How far the table is to be trusted.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// After an error: others' commits, or our own, may stand in the log.
+    uncertain: bool,
+    /// Why the table is not to be written to any more.
+    stopped: Option<String>,
+}
+
+impl Standing {
+    /// Refuses a table that is not to be written to any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.stopped {
+            Some(reason) => Err(Error::new(ErrorCode::TableReplaced, reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn stop(&mut self, reason: String) {
+        self.stopped = Some(reason);
+    }
+
+    /// Whether the log is to be read before the table is used.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain
+    }
+
+    /// Until the end of a call is known, the log may be ahead of us.
+    pub(crate) fn doubt(&mut self) {
+        self.uncertain = true;
+    }
+
+    pub(crate) fn trust(&mut self) {
+        self.uncertain = false;
+    }
+
+    /// The end of a call is known.
+    pub(crate) fn ended<T>(&mut self, result: &Result<T>) {
+        self.uncertain = result.is_err();
+    }
+}
+
+/// What the user should know, each said once as long as the table is open.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    said: HashSet<String>,
+    waiting: Vec<String>,
+}
+
+impl Notes {
+    pub(crate) fn add(&mut self, note: String) {
+        if self.said.insert(note.clone()) {
+            self.waiting.push(note);
+        }
+    }
+
+    /// Those that were not said yet.
+    pub(crate) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.waiting)
+    }
+}
