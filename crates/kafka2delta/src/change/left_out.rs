@@ -27,8 +27,21 @@ const MAX_MOVED_BYTES: usize = 64 << 20;
 /// Rows of keys that were updated in the batch in which they came, for the new key's change in a later batch.
 #[derive(Debug, Default)]
 pub struct MovedRows {
-    batches: VecDeque<(RecordBatch, HashMap<Fingerprint, usize>)>,
+    /// By key: the number of its batch, and its row there.
+    places: HashMap<Fingerprint, (u64, usize)>,
+    /// The oldest first.
+    batches: VecDeque<KeptBatch>,
+    /// The number of the oldest batch.
+    oldest: u64,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct KeptBatch {
+    rows: RecordBatch,
+    keys: Vec<Fingerprint>,
+    /// Rows that are still to be found.
+    left: usize,
 }
 
 impl MovedRows {
@@ -37,28 +50,60 @@ impl MovedRows {
         if rows.num_rows() == 0 {
             return;
         }
+        let keys: Vec<Fingerprint> = keys.collect();
+        self.forget(keys.iter());
+        let number = self.oldest + self.batches.len() as u64;
+        self.places.extend(keys.iter().enumerate().map(|(row, key)| (*key, (number, row))));
+        let left = keys.iter().enumerate().filter(|(row, key)| self.places.get(*key) == Some(&(number, *row))).count();
         self.bytes += rows.get_array_memory_size();
-        self.batches.push_back((rows, keys.enumerate().map(|(row, key)| (key, row)).collect()));
+        self.batches.push_back(KeptBatch { rows, keys, left });
         while self.bytes > MAX_MOVED_BYTES {
-            let Some((oldest, _)) = self.batches.pop_front() else { break };
-            self.bytes = self.bytes.saturating_sub(oldest.get_array_memory_size());
+            self.drop_oldest();
         }
     }
 
     fn find(&self, key: &Fingerprint) -> Option<(&RecordBatch, usize)> {
-        self.batches.iter().rev().find_map(|(batch, keys)| Some((batch, *keys.get(key)?)))
+        let (number, row) = self.places.get(key)?;
+        let batch = self.batches.get(usize::try_from(number - self.oldest).ok()?)?;
+        Some((&batch.rows, *row))
+    }
+
+    /// Whether a row of the key is kept.
+    pub fn has(&self, key: &Fingerprint) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// Whether no row is kept.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// Forgets the rows of keys that changed again.
     pub fn forget<'a>(&mut self, changed: impl Iterator<Item = &'a Fingerprint>) {
-        if self.batches.is_empty() {
+        if self.is_empty() {
             return;
         }
         for key in changed {
-            for (_, keys) in &mut self.batches {
-                keys.remove(key);
+            if let Some((number, _)) = self.places.remove(key)
+                && let Some(batch) = self.batches.get_mut((number - self.oldest) as usize)
+            {
+                batch.left -= 1;
             }
         }
+        while self.batches.front().is_some_and(|batch| batch.left == 0) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(batch) = self.batches.pop_front() else { return };
+        self.bytes = self.bytes.saturating_sub(batch.rows.get_array_memory_size());
+        for key in batch.keys {
+            if self.places.get(&key).is_some_and(|(number, _)| *number == self.oldest) {
+                self.places.remove(&key);
+            }
+        }
+        self.oldest += 1;
     }
 }
 
@@ -321,4 +366,41 @@ fn gather(
     let filled = interleave(&arrays, &indices)
         .map_err(|e| Error::with_source(ErrorCode::Internal, format!("values of '{name}' cannot be joined"), e))?;
     Ok((filled, missing))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+
+    fn rows(values: &[i64]) -> RecordBatch {
+        let values: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+        RecordBatch::try_from_iter([("n", values)]).unwrap()
+    }
+
+    fn value(moved: &MovedRows, key: u64) -> Option<i64> {
+        let (batch, row) = moved.find(&[key, 1])?;
+        Some(batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().value(row))
+    }
+
+    #[test]
+    fn moved_rows_are_let_go_when_no_key_needs_them() {
+        let mut moved = MovedRows::default();
+        let keys = |keys: &[u64]| keys.iter().map(|key| [*key, 1]).collect::<Vec<_>>().into_iter();
+        moved.keep(rows(&[10, 20, 21]), keys(&[1, 2, 2]));
+        moved.keep(rows(&[30]), keys(&[3]));
+        assert_eq!((value(&moved, 1), value(&moved, 2), value(&moved, 3)), (Some(10), Some(21), Some(30)));
+        // The newest row of a key counts.
+        moved.keep(rows(&[11]), keys(&[1]));
+        assert_eq!((value(&moved, 1), moved.batches.len()), (Some(11), 3));
+        moved.forget([[2, 1]].iter());
+        assert_eq!((value(&moved, 2), moved.batches.len()), (None, 2));
+        moved.forget([[1, 1]].iter());
+        assert_eq!((value(&moved, 1), value(&moved, 3)), (None, Some(30)));
+        moved.forget([[3, 1]].iter());
+        assert!(moved.is_empty() && moved.batches.is_empty() && moved.bytes == 0);
+        moved.keep(rows(&[40]), keys(&[4]));
+        assert_eq!(value(&moved, 4), Some(40));
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
@@ -39,6 +40,8 @@ pub struct Taken {
     pub removes: Vec<Remove>,
     /// Of the same files with a new vector, or of the files written instead.
     pub adds: Vec<Add>,
+    /// The file of these vectors, where they are not in the log.
+    pub vector_file: Option<Path>,
     /// The new vectors by file.
     pub vectors: Vec<(FileId, Arc<RoaringBitmap>)>,
     /// Files that were written instead, with the keys of their rows.
@@ -102,6 +105,7 @@ pub async fn by_vectors(store: &Arc<dyn ObjectStore>, state: &TableState, deleti
     if let Some((path, bytes)) = file {
         taken.bytes = bytes.len() as u64;
         store.put(&path, bytes.into()).await?;
+        taken.vector_file = Some(path);
     }
     Ok(taken)
 }

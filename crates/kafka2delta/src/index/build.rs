@@ -41,7 +41,7 @@ pub(crate) async fn read_keys(
 }
 
 /// What to index.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The table's.
     pub schema: &'a SchemaRef,
@@ -49,6 +49,8 @@ pub struct Scope<'a> {
     pub key: &'a KeyColumns,
     /// These keys alone, where given.
     pub wanted: Option<&'a HashSet<Fingerprint>>,
+    /// Keys that were deleted when we last knew: it is told which of them have rows again.
+    pub deleted: Option<&'a (dyn Fn(&Fingerprint) -> bool + Sync)>,
 }
 
 /// What was indexed.
@@ -56,8 +58,8 @@ pub struct Scope<'a> {
 pub struct Indexed {
     /// Live rows beyond the first one of a key.
     pub duplicates: u64,
-    /// Keys, file by file.
-    pub keys: Vec<Vec<Fingerprint>>,
+    /// Those of [`Scope::deleted`] that have rows.
+    pub live_again: Vec<Fingerprint>,
 }
 
 /// Enters the rows of `files` into the index. Live rows win over deleted ones, whose places are kept as long as their
@@ -104,9 +106,11 @@ pub async fn index_files(
                 return (known.is_none() && keeps_deleted).then_some(place);
             }
             indexed.duplicates += u64::from(known.is_some_and(|known| known != place));
+            if scope.deleted.is_some_and(|is_deleted| is_deleted(&keys[n])) {
+                indexed.live_again.push(keys[n]);
+            }
             Some(place)
         });
-        indexed.keys.push(keys);
     }
     Ok(indexed)
 }

@@ -15,14 +15,13 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::read_keys;
 use crate::log::actions::{Add, Commit, Remove};
 use crate::log::clock::now_millis;
-use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::deletion_vectors::VectorFile;
-use crate::log::entry_fingerprint;
 use crate::log::files::{FileId, Place};
 use crate::log::liveness::{row_number, vector_of};
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
 use crate::table::KeyedTable;
+use crate::table::commit::Landed;
 
 /// Versions lost to other writers before the step is given up.
 const MAX_ATTEMPTS: usize = 10;
@@ -82,6 +81,7 @@ impl KeyedTable {
     async fn commit_rewritten(&mut self, rewritten: &mut Rewritten) -> Result<Option<CompactResult>> {
         for _ in 0..MAX_ATTEMPTS {
             self.complete_keys(rewritten).await?;
+            let (basis, mut same_log) = (self.snapshot.basis(), self.ask_for_same_log());
             let Some(step) = self.step(rewritten).await? else { return Ok(None) };
             let mut result = CompactResult {
                 files_removed: step.removes.len() as u64,
@@ -99,23 +99,16 @@ impl KeyedTable {
                 adds: step.adds,
                 ..Commit::default()
             };
-            let version = self.snapshot.next_version();
-            let bytes = commit.to_bytes()?;
-            let anchor = entry_fingerprint::of(&bytes);
-            match attempt_bytes(self.storage.log(), version, bytes, id).await? {
-                Attempt::Won => {
-                    self.compacted((version, anchor), &commit, rewritten, &step.gone)?;
-                    self.keys.make_room().await;
-                    self.checkpoint_if_due(version, &commit);
-                    result.version = version;
-                    result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
-                    return Ok(Some(result));
-                }
-                Attempt::Lost => {
-                    delete_unused(self.storage.files(), step.vector_file.into_iter().collect()).await;
-                    self.follow().await?;
-                }
-            }
+            let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await? else {
+                delete_unused(self.storage.files(), step.vector_file.into_iter().collect()).await;
+                continue;
+            };
+            self.compacted(landed, &commit, rewritten, &step.gone)?;
+            self.keys.make_room().await;
+            self.checkpoint_if_due(landed.version, &commit);
+            result.version = landed.version;
+            result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
+            return Ok(Some(result));
         }
         tracing::debug!("a compaction lost {MAX_ATTEMPTS} versions to other writers and is given up");
         Ok(None)
@@ -245,15 +238,15 @@ impl KeyedTable {
         info
     }
 
-    /// Enters the commit, its version and what tells its log entry.
+    /// Enters the commit.
     fn compacted(
         &mut self,
-        (version, anchor): (u64, u64),
+        landed: Landed,
         commit: &Commit,
         rewritten: &Rewritten,
         gone: &[Vec<Arc<RoaringBitmap>>],
     ) -> Result<()> {
-        self.snapshot.commit(version, commit, anchor, std::iter::empty())?;
+        self.snapshot.commit(landed, commit, std::iter::empty())?;
         for (output, gone) in rewritten.groups.iter().zip(gone).flat_map(|(group, gone)| group.outputs.iter().zip(gone))
         {
             // One that has no row left was not added.

@@ -4,7 +4,6 @@ use std::mem;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,10 +15,8 @@ use crate::change::batch::ChangeBatch;
 use crate::datafile::remove_rows::Taken;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::log::commit::{Attempt, attempt_bytes};
-use crate::log::entry_fingerprint;
-use crate::options::WriteMode;
 use crate::table::KeyedTable;
+use crate::table::commit::Landed;
 
 /// How far a batch has come.
 enum Stage {
@@ -54,6 +51,8 @@ struct Merge<'a> {
     primary_key: &'a [String],
     stage: Stage,
     result: MergeResult,
+    /// Whether a commit that names its files may be in the log.
+    in_doubt: bool,
     start: Instant,
     clock: Instant,
 }
@@ -62,13 +61,21 @@ impl<'a> Merge<'a> {
     fn new(batch: Option<Bytes>, primary_key: &'a [String]) -> Result<Self> {
         let start = Instant::now();
         let batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|batch| batch.num_rows() > 0);
-        Ok(Self { batch, primary_key, stage: Stage::Parsed, result: MergeResult::default(), start, clock: start })
+        Ok(Self {
+            batch,
+            primary_key,
+            stage: Stage::Parsed,
+            result: MergeResult::default(),
+            in_doubt: false,
+            start,
+            clock: start,
+        })
     }
 
     /// Takes the batch back to where it rests on nothing of the table, and removes the files that were stored for it.
     async fn start_over(&mut self, table: &KeyedTable) {
         if let Stage::Stored(_, stored) = mem::replace(&mut self.stage, Stage::Parsed) {
-            discard(table, Some(*stored)).await;
+            discard(table.storage.files(), stored.1).await;
         }
     }
 }
@@ -83,96 +90,90 @@ impl KeyedTable {
         cancel: &CancellationToken,
     ) -> Result<MergeResult> {
         let mut merge = Merge::new(batch, primary_key)?;
-        // Whether the log is still the one that is known is asked beside the work.
-        let mut same_log = self.anchor_check().map(tokio::spawn);
+        let result = self.attempts(&mut merge, offsets, cancel).await;
+        if result.is_err() && !merge.in_doubt {
+            merge.start_over(self).await;
+        }
+        result
+    }
+
+    async fn attempts(
+        &mut self,
+        merge: &mut Merge<'_>,
+        offsets: &[Offset],
+        cancel: &CancellationToken,
+    ) -> Result<MergeResult> {
+        // Asked beside the work.
+        let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
             self.check_fence(offsets)?;
             self.check_write_mode()?;
-            self.bring_to_prepared(&mut merge).await?;
-            let vectors = self.bring_to_stored(&mut merge).await?;
+            self.bring_to_prepared(merge).await?;
+            let vectors = self.bring_to_stored(merge).await?;
+            if let (Some(vectors), true) = (&vectors, cancel.is_cancelled()) {
+                delete_taken(self, vectors).await;
+            }
             check_cancelled(cancel)?;
             let id = Uuid::new_v4();
+            let basis = merge.stage.prepared().map_or_else(|| self.snapshot.basis(), |prepared| prepared.basis);
             let (commit, taken) =
                 self.build_commit(merge.stage.stored(), vectors, offsets, id, &mut merge.result).await?;
             merge.result.timings.write += millis(&mut merge.clock);
-            if !is_same(same_log.take()).await? {
-                delete_taken(self, &taken).await;
-                merge.start_over(self).await;
-                self.follow().await?;
-                continue;
-            }
-            let version = self.snapshot.next_version();
-            let bytes = commit.to_bytes()?;
-            let anchor = entry_fingerprint::of(&bytes);
-            let outcome = attempt_bytes(self.storage.log(), version, bytes, id).await?;
+            merge.in_doubt = true;
+            let landed = self.attempt(basis, &commit, id, &mut same_log).await?;
+            merge.in_doubt = false;
             merge.result.timings.commit += millis(&mut merge.clock);
-            match outcome {
-                Attempt::Won => return self.won(merge, (version, anchor), &commit, &taken).await,
-                Attempt::Lost => {
-                    tracing::debug!(version, "another writer took the version");
+            match landed {
+                Some(landed) => return self.won(merge, landed, &commit, &taken).await,
+                None => {
                     delete_taken(self, &taken).await;
-                    self.follow().await?;
-                    if self.rests_on_stored_rows(&merge) {
+                    if !self.bears_out(merge) {
                         merge.start_over(self).await;
                     }
                 }
             }
         }
-        merge.start_over(self).await;
         Err(Error::new(
             ErrorCode::CommitConflict,
             format!("other writers won {MAX_ATTEMPTS} attempts to commit in a row: try again when they are done"),
         ))
     }
 
-    /// Makes the batch ready for the table's schema, again where this has changed.
+    /// Makes the batch ready for the table as it is known.
     async fn bring_to_prepared(&mut self, merge: &mut Merge<'_>) -> Result<()> {
-        let is_ready = merge.stage.prepared().is_some_and(|prepared| prepared.based_on == *self.snapshot.schema());
-        if !is_ready {
-            merge.start_over(self).await;
-            if let Some(batch) = &mut merge.batch {
-                let empty = batch.clear_empty_partition_values(&self.partition_columns())?;
-                self.note_empty_partition_values(&empty, merge.primary_key);
-                merge.stage = Stage::Prepared(Box::new(self.prepare(batch, merge.primary_key).await?));
-            }
+        if let (Stage::Parsed, Some(batch)) = (&merge.stage, &mut merge.batch) {
+            let empty = batch.clear_empty_partition_values(&self.partition_columns())?;
+            self.note_empty_partition_values(&empty, merge.primary_key);
+            merge.stage = Stage::Prepared(Box::new(self.prepare(batch, merge.primary_key).await?));
         }
         merge.result.timings.collapse += millis(&mut merge.clock);
         Ok(())
     }
 
-    /// Stores the batch's new rows, again where the rows that values were taken from have changed places. Gives the
-    /// deletion vectors of the rows that they replace, if these were written beside.
+    /// Stores the batch's new rows, and finds the rows that they replace. Gives the deletion vectors of these, if they were
+    /// written beside.
     async fn bring_to_stored(&mut self, merge: &mut Merge<'_>) -> Result<Option<Taken>> {
         let Merge { stage, result, clock, .. } = merge;
         let timings = &mut result.timings;
         let (prepared, before) = match mem::replace(stage, Stage::Parsed) {
             Stage::Parsed => return Ok(None),
             Stage::Prepared(prepared) => (prepared, None),
-            Stage::Stored(prepared, stored) => (prepared, Some(stored)),
+            Stage::Stored(prepared, stored) => (prepared, Some(stored.1)),
         };
+        if let Some(written) = before {
+            let located = self.locate(&prepared.collapsed)?;
+            timings.locate += millis(clock);
+            *stage = Stage::Stored(prepared, Box::new((located, written)));
+            return Ok(None);
+        }
         // Encoding takes all cores, and storing waits for the storage: look-ups run beside the latter.
-        let storing = match &before {
-            Some(_) => None,
-            None => Some(self.write_rows(&prepared, timings, clock).await?),
-        };
+        let storing = self.write_rows(&prepared, timings, clock).await?;
         timings.write += millis(clock);
         let located = self.locate(&prepared.collapsed)?;
         timings.locate += millis(clock);
-        let storing = match (storing, before) {
-            (Some(storing), _) => storing,
-            (None, Some(stored)) if stored.0 == located => {
-                *stage = Stage::Stored(prepared, stored);
-                return Ok(None);
-            }
-            // Values may have been taken from rows that others changed since.
-            (None, before) => {
-                discard(self, before.map(|stored| *stored)).await;
-                self.write_rows(&prepared, timings, clock).await?
-            }
-        };
         let vectors = self.vectors_beside(&prepared, &located).await?;
-        *stage = Stage::Stored(prepared, Box::new((located, storing.finish().await?)));
+        *stage = Stage::Stored(prepared, Box::new((located, storing.finish(self.storage.files()).await?)));
         timings.write += millis(clock);
         Ok(vectors)
     }
@@ -180,46 +181,32 @@ impl KeyedTable {
     /// Enters what the log has taken.
     async fn won(
         &mut self,
-        merge: Merge<'_>,
-        (version, anchor): (u64, u64),
+        merge: &mut Merge<'_>,
+        landed: Landed,
         commit: &Commit,
         taken: &Taken,
     ) -> Result<MergeResult> {
-        let Merge { stage, mut result, primary_key, start, .. } = merge;
-        let (prepared, stored) = match stage {
+        let mut result = mem::take(&mut merge.result);
+        let (prepared, stored) = match mem::replace(&mut merge.stage, Stage::Parsed) {
             Stage::Stored(prepared, stored) => (Some(*prepared), Some(*stored)),
             _ => (None, None),
         };
         if let Some((_, written)) = &stored {
-            self.note_empty_partition_values(&written.empty_partition_values, primary_key);
+            self.note_empty_partition_values(&written.empty_partition_values, merge.primary_key);
         }
         result.notes = self.notes.take();
-        self.committed((version, anchor), commit, taken, prepared, stored)?;
+        self.committed(landed, commit, taken, prepared, stored)?;
         self.keys.make_room().await;
-        result.version = version;
-        self.checkpoint_if_due(version, commit);
-        result.timings.total = start.elapsed().as_secs_f64() * 1e3;
+        result.version = landed.version;
+        self.checkpoint_if_due(landed.version, commit);
+        result.timings.total = merge.start.elapsed().as_secs_f64() * 1e3;
         Ok(result)
     }
 
-    /// Whether what the batch was made into depends on rows that others may have changed: whether a soft delete marks a
-    /// row, which version a change ends, and what is older than a stored row. A table that was read anew has no index yet;
-    /// without one, places are those of the files of before; and of one on disk, only what is staged is known.
-    fn rests_on_stored_rows(&self, merge: &Merge<'_>) -> bool {
-        let no_index = !self.keys.knows_all();
-        let ordered = merge.batch.as_ref().is_some_and(|batch| batch.orders.is_some());
-        match self.options.write_mode {
-            WriteMode::Upsert => self.options.soft_delete_column.is_some() || no_index || ordered,
-            WriteMode::Append => false,
-            WriteMode::Scd2(_) => true,
-        }
-    }
-}
-
-/// What a check of the log's identity has found; without a check it is the same.
-async fn is_same(check: Option<JoinHandle<Result<bool>>>) -> Result<bool> {
-    match check {
-        Some(check) => check.await?,
-        None => Ok(true),
+    /// Whether what the batch was made into still stands after the log was followed. Where others only moved rows, their new
+    /// places are found again, unless these lie on disk or in files that would have to be read.
+    fn bears_out(&self, merge: &Merge<'_>) -> bool {
+        let finds_places = self.options.write_mode.only_appends() || self.keys.knows_all();
+        merge.stage.prepared().is_none_or(|prepared| prepared.basis == self.snapshot.basis() && finds_places)
     }
 }

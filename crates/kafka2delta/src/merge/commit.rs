@@ -24,6 +24,7 @@ use crate::log::liveness::row_number;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::order::truncate::Floor;
 use crate::schema::to_delta;
+use crate::table::commit::Landed;
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, key_text};
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
@@ -255,17 +256,16 @@ impl KeyedTable {
         info
     }
 
-    /// Enters our own commit, its version and what tells its log entry. Nothing here can fail once the log has it but for a
-    /// defect.
+    /// Enters our own commit. Nothing here can fail once the log has it but for a defect.
     pub(super) fn committed(
         &mut self,
-        (version, anchor): (u64, u64),
+        landed: Landed,
         commit: &Commit,
         taken: &Taken,
         prepared: Option<Prepared>,
         written: Option<(Located, Written)>,
     ) -> Result<()> {
-        self.snapshot.commit(version, commit, anchor, taken.vectors.iter().cloned())?;
+        self.snapshot.commit(landed, commit, taken.vectors.iter().cloned())?;
         let Some(state) = self.snapshot.state() else { return Ok(()) };
         for (path, keys) in remove_rows::rewritten_keys(taken) {
             if let Some(file) = state.file_by_path(path) {

@@ -16,10 +16,9 @@ use crate::datafile::remove_rows;
 use crate::datafile::remove_rows::{Deletions, Taken};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::log::commit::{Attempt, attempt_bytes};
+use crate::log::features;
 use crate::log::files::FileId;
 use crate::log::liveness::{row_number, vector_of};
-use crate::log::{entry_fingerprint, features};
 use crate::scan::{Filter, files_that_may_hold};
 use crate::table::KeyedTable;
 
@@ -42,6 +41,7 @@ impl KeyedTable {
     async fn try_delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
+            let (basis, mut same_log) = (self.snapshot.basis(), self.ask_for_same_log());
             let (deletions, version) = self.rows_that_meet(condition, cancel).await?;
             let mut result = MergeResult { version, ..MergeResult::default() };
             if deletions.is_empty() {
@@ -50,15 +50,12 @@ impl KeyedTable {
             let id = Uuid::new_v4();
             let (commit, taken) = self.commit_of_deletions(condition, &deletions, id, &mut result).await?;
             check_cancelled(cancel)?;
-            let bytes = commit.to_bytes()?;
-            let anchor = entry_fingerprint::of(&bytes);
-            result.version = version + 1;
-            if attempt_bytes(self.storage.log(), result.version, bytes, id).await? == Attempt::Lost {
+            let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await? else {
                 delete_taken(self, &taken).await;
-                self.follow().await?;
                 continue;
-            }
-            self.committed((result.version, anchor), &commit, &taken, None, None)?;
+            };
+            result.version = landed.version;
+            self.committed(landed, &commit, &taken, None, None)?;
             self.checkpoint_if_due(result.version, &commit);
             return Ok(result);
         }

@@ -9,7 +9,6 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::task::JoinHandle;
 
-use super::locate::Located;
 use super::prepared::{Prepared, complete};
 use super::result::{Timings, millis};
 use crate::change::deleted_rows::History;
@@ -44,12 +43,21 @@ pub(super) struct Storing {
 }
 
 impl Storing {
-    /// Waits until all is stored.
-    pub(super) async fn finish(self) -> Result<Written> {
+    /// Waits until all is stored; where one file cannot be, the others are removed.
+    pub(super) async fn finish(self, store: &Arc<dyn ObjectStore>) -> Result<Written> {
+        let mut failed = None;
         for put in self.puts {
-            put.await??;
+            if let Err(error) = put.await.map_err(Error::from).flatten() {
+                failed.get_or_insert(error);
+            }
         }
-        Ok(self.written)
+        match failed {
+            None => Ok(self.written),
+            Some(error) => {
+                discard(store, self.written).await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -179,16 +187,15 @@ pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -
 }
 
 /// Removes data files that no commit names.
-pub(super) async fn discard(table: &KeyedTable, written: Option<(Located, Written)>) {
-    let Some((_, written)) = written else { return };
+pub(super) async fn discard(store: &Arc<dyn ObjectStore>, written: Written) {
     let files: Vec<Path> =
         written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).map(|file| file.path).collect();
-    delete_unused(table.storage.files(), files).await;
+    delete_unused(store, files).await;
 }
 
-/// Removes copies that no commit names. Vectors' files are left to vacuum: they are small.
+/// Removes copies, vectors and files of the change data feed that no commit names.
 pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
-    let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone());
+    let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone()).chain(taken.vector_file.clone());
     let files = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
     delete_unused(table.storage.files(), files).await;
 }

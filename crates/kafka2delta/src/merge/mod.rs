@@ -71,7 +71,8 @@ impl KeyedTable {
             put(self.storage.files().clone(), file.path, file.bytes).await?;
             commit.adds.push(file.add);
         }
-        if attempt(self.storage.log(), self.snapshot.next_version(), &commit, Uuid::new_v4()).await? == Attempt::Lost {
+        let version = self.snapshot.next_version(self.snapshot.basis())?;
+        if attempt(self.storage.log(), version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
             return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
         }
         self.follow().await?;

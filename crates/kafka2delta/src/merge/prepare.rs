@@ -106,7 +106,7 @@ impl KeyedTable {
         self.check_rewrite(&widened_columns)?;
         self.check_feed_names(&schema)?;
         Ok(Prepared {
-            based_on: self.snapshot.schema().clone(),
+            basis: self.snapshot.basis(),
             schema,
             added_columns,
             widened_columns,

@@ -10,13 +10,14 @@ use crate::change::forms::Forms;
 use crate::computed::CompiledColumns;
 use crate::error::Result;
 use crate::schema::conform;
+use crate::table::Basis;
 
 /// A batch made ready for the table's schema.
 pub(super) struct Prepared {
     /// The table's schema with this batch, and without it the same where nothing is new.
     pub(super) schema: SchemaRef,
-    /// The table's schema when this was made ready.
-    pub(super) based_on: SchemaRef,
+    /// What this was decided on.
+    pub(super) basis: Basis,
     pub(super) added_columns: Vec<String>,
     pub(super) widened_columns: Vec<String>,
     pub(super) compiled: Arc<CompiledColumns>,

@@ -56,6 +56,11 @@ impl Memory {
         forgotten
     }
 
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Forgets a key.
     pub fn forget(&mut self, key: &Fingerprint) {
         self.keys.remove(key);

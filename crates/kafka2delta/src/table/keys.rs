@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 use super::{Snapshot, Storage};
 use crate::change::left_out::MovedRows;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{Indexed, Scope, index_files, may_hold, read_keys};
+use crate::index::build::{Scope, index_files, may_hold, read_keys};
 use crate::index::{KeyIndex, Limits, duplicate_keys};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
@@ -149,9 +149,9 @@ impl Keys {
             tracing::warn!(error = ?error.chain(), "the saved key index cannot be read and is built anew");
             None
         });
-        let scope = Scope { schema: snapshot.schema(), key, wanted: None };
+        let scope = Scope { schema: snapshot.schema(), key, wanted: None, deleted: None };
         let duplicates = match saved {
-            Some(unknown) => self.bring_forward(scope, storage, state, unknown).await?,
+            Some(unknown) => self.index_in_parts(scope, storage, state, unknown, true).await?,
             None => {
                 let found = self.index_in_parts(scope, storage, state, files, false).await?;
                 let live = Liveness::of(state);
@@ -164,19 +164,8 @@ impl Keys {
         }
     }
 
-    /// Enters the files that a saved index does not know.
-    async fn bring_forward(
-        &mut self,
-        scope: Scope<'_>,
-        storage: &Storage,
-        state: &TableState,
-        unknown: Vec<FileId>,
-    ) -> Result<u64> {
-        self.index_in_parts(scope, storage, state, unknown, true).await
-    }
-
     /// Enters files one part after the other: between two of them the index may move to disk. Gives the number of live
-    /// rows beyond the first one of a key.
+    /// rows beyond the first one of a key. `are_changes`: the files are newer than what the index holds.
     async fn index_in_parts(
         &mut self,
         scope: Scope<'_>,
@@ -186,21 +175,35 @@ impl Keys {
         are_changes: bool,
     ) -> Result<u64> {
         // If a key has several deleted rows, the most recently written file wins.
-        files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
+        files.sort_by_key(|id| (state.files[*id as usize].add.modification_time, *id));
         let mut duplicates = 0;
         for files in files.chunks(FILES_AT_ONCE) {
             if are_changes {
                 self.stage_foreign(scope, storage, state, files).await?;
             }
-            let found: Indexed = index_files(storage.files(), state, scope, files, &mut self.index).await?;
-            duplicates += found.duplicates;
-            if are_changes {
-                // These changed after their order was remembered.
-                found.keys.iter().flatten().for_each(|key| self.memory.forget(key));
-            }
+            duplicates += self.enter_files(scope, storage, state, files).await?;
             self.index.make_room().await;
         }
         Ok(duplicates)
+    }
+
+    /// Enters files. Gives the number of live rows beyond the first one of a key.
+    async fn enter_files(
+        &mut self,
+        scope: Scope<'_>,
+        storage: &Storage,
+        state: &TableState,
+        files: &[FileId],
+    ) -> Result<u64> {
+        let (memory, moved) = (&self.memory, &self.moved);
+        let is_deleted = |key: &Fingerprint| memory.get(key).is_some() || moved.has(key);
+        let knows_some = !memory.is_empty() || !moved.is_empty();
+        let scope = Scope { deleted: knows_some.then_some(&is_deleted), ..scope };
+        let found = index_files(storage.files(), state, scope, files, &mut self.index).await?;
+        // Others wrote these after we had deleted them.
+        found.live_again.iter().for_each(|key| self.memory.forget(key));
+        self.moved.forget(found.live_again.iter());
+        Ok(found.duplicates)
     }
 
     /// Makes the places of a batch's keys known, where not all are in memory.
@@ -215,16 +218,16 @@ impl Keys {
         if self.mode == KeyIndexMode::Auto {
             return self.index.stage(keys.copied()).await;
         }
-        let (Some(state), Some(key)) = (snapshot.state(), &self.columns) else { return Ok(()) };
+        let (Some(state), Some(key)) = (snapshot.state(), self.columns.clone()) else { return Ok(()) };
         self.index = KeyIndex::new(key.hasher.is_exact(), self.limits.clone());
         let wanted: HashSet<Fingerprint> = keys.copied().collect();
         let mut files: Vec<FileId> =
-            state.live_files().filter(|(_, file)| may_hold(file, key, &wanted)).map(|(id, _)| id).collect();
+            state.live_files().filter(|(_, file)| may_hold(file, &key, &wanted)).map(|(id, _)| id).collect();
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
-        let scope = Scope { schema: snapshot.schema(), key, wanted: Some(&wanted) };
-        match index_files(storage.files(), state, scope, &files, &mut self.index).await?.duplicates {
+        let scope = Scope { schema: snapshot.schema(), key: &key, wanted: Some(&wanted), deleted: None };
+        match self.enter_files(scope, storage, state, &files).await? {
             0 => Ok(()),
-            count => Err(duplicate_keys::error(storage.files(), state, snapshot.schema(), key, count).await),
+            count => Err(duplicate_keys::error(storage.files(), state, snapshot.schema(), &key, count).await),
         }
     }
 
@@ -241,8 +244,7 @@ impl Keys {
         self.stands = false;
         let Some(state) = snapshot.state() else { return Ok(()) };
         files.retain(|id| state.files[*id as usize].live);
-        // If a key has several deleted rows, the most recently written file wins.
-        files.sort_by_key(|id| (state.files[*id as usize].add.modification_time, *id));
+        files.sort_unstable();
         files.dedup();
         snapshot.load_vectors(storage, &files).await?;
         let Some(state) = snapshot.state() else { return Ok(()) };
@@ -250,12 +252,10 @@ impl Keys {
             self.stands = true;
             return Ok(());
         }
-        let scope = Scope { schema: snapshot.schema(), key: &key, wanted: None };
-        self.stage_foreign(scope, storage, state, &files).await?;
+        let scope = Scope { schema: snapshot.schema(), key: &key, wanted: None, deleted: None };
         // A vector that lost rows brings rows back: such a file is read again, like a new one.
-        let found = index_files(storage.files(), state, scope, &files, &mut self.index).await?;
-        self.index.make_room().await;
-        self.stands = found.duplicates == 0;
+        let duplicates = self.index_in_parts(scope, storage, state, files, true).await?;
+        self.stands = duplicates == 0;
         Ok(())
     }
 

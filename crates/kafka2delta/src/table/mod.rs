@@ -1,6 +1,7 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
 pub(crate) mod checkpoint_clock;
+pub(crate) mod commit;
 mod follow;
 mod index_store;
 mod keys;
@@ -16,7 +17,7 @@ use tokio::sync::Mutex;
 
 use self::checkpoint_clock::CheckpointClock;
 pub(crate) use self::keys::Keys;
-pub(crate) use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::{Basis, Snapshot};
 pub(crate) use self::standing::{Notes, Standing};
 pub(crate) use self::storage::Storage;
 use crate::computed::ComputedColumns;
@@ -101,8 +102,9 @@ impl KeyedTable {
 
     /// Reads the newest version from the log; what was indexed is forgotten.
     pub(crate) async fn reload(&mut self) -> Result<()> {
-        self.snapshot = Snapshot::load(&self.storage).await?;
+        // Where it cannot be read, nothing of before is used.
         self.keys.reset();
+        self.snapshot.load(&self.storage).await?;
         self.computed.forget();
         if let Some(state) = self.snapshot.state() {
             self.checkpoints.found(state.checkpointed);
@@ -129,9 +131,13 @@ impl KeyedTable {
         ))
     }
 
-    /// Builds the index for these key columns in the types of `schema`, unless it stands.
+    /// Builds the index for these key columns in the types of `schema`, unless it stands. Without names, the key is that
+    /// of the options, or the table's own.
+    ///
+    /// # Errors
+    /// `BATCH_INVALID` where nothing names the key.
     pub(crate) async fn ensure_index(&mut self, primary_key: &[String], schema: &SchemaRef) -> Result<()> {
-        let names = self.options.primary_key.clone().unwrap_or_else(|| primary_key.to_vec());
+        let names = self.key_names(primary_key)?;
         let types: Result<Vec<_>> = names
             .iter()
             .map(|name| {
@@ -150,9 +156,21 @@ impl KeyedTable {
         self.keys.ensure(columns, &self.storage, &mut self.snapshot).await
     }
 
+    fn key_names(&self, primary_key: &[String]) -> Result<Vec<String>> {
+        let given = (!primary_key.is_empty()).then(|| primary_key.to_vec());
+        let stored = || self.stored_key().and_then(|stored| serde_json::from_str(stored).ok());
+        let names = self.options.primary_key.clone().or(given).or_else(stored);
+        names.ok_or_else(|| Error::new(ErrorCode::BatchInvalid, "name the primary key at open or at merge"))
+    }
+
+    /// The table's own key, as its property says.
+    fn stored_key(&self) -> Option<&str> {
+        self.snapshot.state()?.property(KEY_PROPERTY)
+    }
+
     /// Refuses another key than the table's.
     fn check_key(&self, names: &[String]) -> Result<()> {
-        match self.snapshot.state().and_then(|state| state.property(KEY_PROPERTY)) {
+        match self.stored_key() {
             Some(stored) if serde_json::from_str::<Vec<String>>(stored).is_ok_and(|stored| stored != names) => {
                 Err(Error::new(
                     ErrorCode::SchemaIncompatible,

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use roaring::RoaringBitmap;
 
+use super::commit::Landed;
 use super::{FLOOR_PROPERTY, Storage};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
@@ -16,9 +17,15 @@ use crate::log::state::{Applied, TableState};
 use crate::order::truncate::Floor;
 use crate::schema::{check_not_null, not_null, to_arrow};
 
+/// What decisions about a batch rest on: the table's rows, schema and properties, at the version that they were made for.
+/// Commits that only move rows or offsets leave it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Basis(u64);
+
 /// The state of the log, and what is derived from it.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    basis: u64,
     /// None as long as there is no table.
     state: Option<TableState>,
     /// The state's schema in Arrow.
@@ -30,16 +37,18 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// A place without a table.
     pub(crate) fn none() -> Self {
-        Self { state: None, schema: Arc::new(Schema::empty()), not_null: Vec::new() }
+        Self { basis: 0, state: None, schema: Arc::new(Schema::empty()), not_null: Vec::new() }
     }
 
-    /// The newest version of the log.
-    pub(crate) async fn load(storage: &Storage) -> Result<Self> {
-        let Some(state) = TableState::load(storage.log()).await? else { return Ok(Self::none()) };
-        features::check_writable(&state)?;
-        let mut snapshot = Self { state: Some(state), ..Self::none() };
-        snapshot.read_schema()?;
-        Ok(snapshot)
+    /// Reads the newest version of the log. Nothing that was decided before stands any more.
+    pub(crate) async fn load(&mut self, storage: &Storage) -> Result<()> {
+        *self = Self { basis: self.basis + 1, ..Self::none() };
+        if let Some(state) = TableState::load(storage.log()).await? {
+            features::check_writable(&state)?;
+            self.state = Some(state);
+            self.read_schema()?;
+        }
+        Ok(())
     }
 
     fn read_schema(&mut self) -> Result<()> {
@@ -59,9 +68,20 @@ impl Snapshot {
         &self.schema
     }
 
-    /// The version that the next commit makes.
-    pub(crate) fn next_version(&self) -> u64 {
-        self.state.as_ref().map_or(0, |state| state.version + 1)
+    /// What is decided now rests on.
+    pub(crate) fn basis(&self) -> Basis {
+        Basis(self.basis)
+    }
+
+    /// The version that the next commit makes, for one that was decided `on` what is known now.
+    ///
+    /// # Errors
+    /// `INTERNAL` where rows, schema or properties have changed since: the commit has to be made anew.
+    pub(crate) fn next_version(&self, on: Basis) -> Result<u64> {
+        match on == self.basis() {
+            true => Ok(self.state.as_ref().map_or(0, |state| state.version + 1)),
+            false => Err(Error::new(ErrorCode::Internal, "a commit rests on what the table was before")),
+        }
     }
 
     /// What the last truncate holds back.
@@ -97,6 +117,7 @@ impl Snapshot {
         };
         let applied = state.apply(version, commit)?;
         state.anchor = Some(anchor);
+        self.basis += u64::from(changes_more_than_places(commit));
         if commit.metadata.is_some() {
             self.read_schema()?;
         }
@@ -106,9 +127,8 @@ impl Snapshot {
     /// Enters our own commit, which may create the table. `vectors`: those that it gave to files.
     pub(crate) fn commit(
         &mut self,
-        version: u64,
+        Landed { version, anchor }: Landed,
         commit: &Commit,
-        anchor: u64,
         vectors: impl Iterator<Item = (FileId, Arc<RoaringBitmap>)>,
     ) -> Result<()> {
         let state = match (&mut self.state, &commit.metadata, &commit.protocol) {
@@ -118,6 +138,7 @@ impl Snapshot {
             }
             _ => return Err(Error::new(ErrorCode::Internal, "a table was created without metadata")),
         };
+        self.basis += u64::from(changes_more_than_places(commit));
         state.apply(version, commit)?;
         for (file, vector) in vectors {
             state.files[file as usize].deleted = Some(vector);
@@ -137,4 +158,12 @@ impl Snapshot {
     pub(crate) fn set_schema(&mut self, schema: SchemaRef) {
         self.schema = schema;
     }
+}
+
+/// Whether a commit changes rows, schema or properties, and not only where rows are and what offsets are stored.
+fn changes_more_than_places(commit: &Commit) -> bool {
+    commit.metadata.is_some()
+        || commit.protocol.is_some()
+        || commit.adds.iter().any(|add| add.data_change)
+        || commit.removes.iter().any(|remove| remove.data_change)
 }

@@ -8,6 +8,7 @@ mod empty_partition_values;
 mod features;
 mod foreign;
 mod forms;
+mod handles;
 mod maintenance;
 mod missing_columns;
 mod model;
