@@ -35,6 +35,7 @@ export declare class NativeTable {
   merge(ipc: Uint8Array | undefined | null, primaryKey: Array<string>, offsets: Array<NativeOffset>, signal?: AbortSignal | undefined | null): Promise<NativeMergeResult>
   /** Deletes the rows that meet a condition in Spark SQL. */
   deleteWhere(condition: string, signal?: AbortSignal | undefined | null): Promise<NativeMergeResult>
+  /** Waits for the calls before it, compaction too. */
   close(): Promise<void>
 }
 

@@ -175,18 +175,12 @@ export class DeltaTable {
    * @param changes an Arrow table, where `_op` says what each row is (0 upsert, 1 delete; without the column all are
    *   upserts); an Arrow IPC stream with one record batch that has `_op`; or null, to commit offsets alone
    * @throws FENCED where a stored offset is not the expected one: nothing was committed
+   * @throws BATCH_INVALID where neither the options nor the table name a primary key
    * @throws the signal's reason where it was aborted; see {@link MergeOptions.signal}
    */
   async merge(changes: Table | Uint8Array | null, options: MergeOptions = {}): Promise<MergeResult> {
-    this.#mustBeOpen()
-    options.signal?.throwIfAborted()
-    const named = [...(options.primaryKey ?? this.#options.primaryKey ?? [])]
-    // A truncate has no key: a batch of nothing else names none, but the table knows its own.
-    const primaryKey = changes !== null && named.length === 0 ? storedKey(await this.info()) : named
-    if (changes !== null && primaryKey.length === 0) {
-      throw new KafkaToDeltaError('BATCH_INVALID', 'name the primary key at open or at merge', { table: this.uri })
-    }
-    return this.#merge(changes, primaryKey, options)
+    // Where none is named, it is the table's own.
+    return this.#merge(changes, [...(options.primaryKey ?? this.#options.primaryKey ?? [])], options)
   }
 
   async #merge(changes: Table | Uint8Array | null, primaryKey: string[], options: MergeOptions): Promise<MergeResult> {

@@ -8,7 +8,7 @@ use napi_derive::napi;
 
 use crate::dto::{count, number};
 use crate::error::{cancelled, closed, invalid};
-use crate::outcome::{self, Outcome};
+use crate::outcome::{Outcome, call};
 use crate::{NativeTable, token};
 
 #[napi(object)]
@@ -119,24 +119,19 @@ impl NativeTable {
         options: NativeCompactOptions,
         signal: Option<AbortSignal>,
     ) -> Result<PromiseRaw<'env, Outcome<Option<NativeCompactResult>>>> {
-        let (table, compacting, cancel) = (self.table.clone(), self.compacting.clone(), token(signal));
-        env.spawn_future(async move {
-            Ok(Outcome(
-                outcome::guarded(async {
-                    let options = options.into_engine()?;
-                    let _one_at_a_time = compacting.lock().await;
-                    let plan = table.lock().await.as_ref().ok_or_else(closed)?.plan_compaction(&options)?;
-                    let Some(plan) = plan else { return Ok(None) };
-                    let rewritten = plan.rewrite(&cancel).await?;
-                    let mut table = table.lock().await;
-                    let Some(table) = table.as_mut() else {
-                        rewritten.discard().await;
-                        return Err(closed());
-                    };
-                    Ok(table.commit_compaction(rewritten).await?.map(Into::into))
-                })
-                .await,
-            ))
+        let (table, compacting, cancel) = (self.table.clone(), self.compaction_turn(), token(signal));
+        call(env, async move {
+            let options = options.into_engine()?;
+            let _one_at_a_time = compacting.await;
+            let plan = table.lock().await.as_ref().ok_or_else(closed)?.plan_compaction(&options)?;
+            let Some(plan) = plan else { return Ok(None) };
+            let rewritten = plan.rewrite(&cancel).await?;
+            let mut table = table.lock().await;
+            let Some(table) = table.as_mut() else {
+                rewritten.discard().await;
+                return Err(closed());
+            };
+            Ok(table.commit_compaction(rewritten).await?.map(Into::into))
         })
     }
 
@@ -147,18 +142,13 @@ impl NativeTable {
         env: &'env Env,
         signal: Option<AbortSignal>,
     ) -> Result<PromiseRaw<'env, Outcome<NativeCheckpointResult>>> {
-        let (table, cancel) = (self.table.clone(), token(signal));
-        env.spawn_future(async move {
-            Ok(Outcome(
-                outcome::guarded(async {
-                    let maintenance = table.lock().await.as_ref().ok_or_else(closed)?.maintenance();
-                    tokio::select! {
-                        result = maintenance.checkpoint() => Ok(result?.into()),
-                        () = cancel.cancelled() => Err(cancelled()),
-                    }
-                })
-                .await,
-            ))
+        let (turn, cancel) = (self.turn(), token(signal));
+        call(env, async move {
+            let maintenance = turn.await.as_ref().ok_or_else(closed)?.maintenance();
+            tokio::select! {
+                result = maintenance.checkpoint() => Ok(result?.into()),
+                () = cancel.cancelled() => Err(cancelled()),
+            }
         })
     }
 
@@ -170,19 +160,14 @@ impl NativeTable {
         options: NativeVacuumOptions,
         signal: Option<AbortSignal>,
     ) -> Result<PromiseRaw<'env, Outcome<NativeVacuumResult>>> {
-        let (table, cancel) = (self.table.clone(), token(signal));
-        env.spawn_future(async move {
-            Ok(Outcome(
-                outcome::guarded(async {
-                    let options = options.into_engine()?;
-                    let maintenance = table.lock().await.as_ref().ok_or_else(closed)?.maintenance();
-                    tokio::select! {
-                        result = maintenance.vacuum(&options) => Ok(result?.into()),
-                        () = cancel.cancelled() => Err(cancelled()),
-                    }
-                })
-                .await,
-            ))
+        let (turn, cancel) = (self.turn(), token(signal));
+        call(env, async move {
+            let options = options.into_engine()?;
+            let maintenance = turn.await.as_ref().ok_or_else(closed)?.maintenance();
+            tokio::select! {
+                result = maintenance.vacuum(&options) => Ok(result?.into()),
+                () = cancel.cancelled() => Err(cancelled()),
+            }
         })
     }
 }

@@ -13,8 +13,16 @@ use napi::sys;
 /// A result that rejects with a real `Error`: `code`, `message`, and the chain of causes as `cause`.
 pub struct Outcome<T>(pub kafka2delta::Result<T>);
 
+/// Starts a call and gives its promise.
+pub fn call<'env, T: ToNapiValue + Send + 'static>(
+    env: &'env Env,
+    call: impl Future<Output = kafka2delta::Result<T>> + Send + 'static,
+) -> Result<PromiseRaw<'env, Outcome<T>>> {
+    env.spawn_future(async move { Ok(Outcome(guarded(call).await)) })
+}
+
 /// Runs a call; a panic becomes an error.
-pub async fn guarded<T>(call: impl Future<Output = kafka2delta::Result<T>>) -> kafka2delta::Result<T> {
+async fn guarded<T>(call: impl Future<Output = kafka2delta::Result<T>>) -> kafka2delta::Result<T> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {

@@ -12,7 +12,7 @@ use napi_derive::napi;
 use tokio::sync::Mutex;
 
 use crate::error;
-use crate::outcome::{self, Outcome};
+use crate::outcome::{Outcome, call};
 use crate::token;
 
 #[napi(object)]
@@ -83,17 +83,12 @@ pub fn scan_table<'env>(
     signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<NativeBatches>>> {
     let cancel = token(signal);
-    env.spawn_future(async move {
-        Ok(Outcome(
-            outcome::guarded(async {
-                let options = options.into_engine()?;
-                tokio::select! {
-                    batches = scan(options) => Ok(batches?.into()),
-                    () = cancel.cancelled() => Err(error::cancelled()),
-                }
-            })
-            .await,
-        ))
+    call(env, async move {
+        let options = options.into_engine()?;
+        tokio::select! {
+            batches = scan(options) => Ok(batches?.into()),
+            () = cancel.cancelled() => Err(error::cancelled()),
+        }
     })
 }
 
@@ -107,18 +102,13 @@ pub fn table_changes<'env>(
     signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<NativeBatches>>> {
     let cancel = token(signal);
-    env.spawn_future(async move {
-        Ok(Outcome(
-            outcome::guarded(async {
-                let from = version_number(from)?;
-                let to = to.map(version_number).transpose()?;
-                tokio::select! {
-                    batches = changes::changes(&uri, &storage_options, from, to) => Ok(batches?.into()),
-                    () = cancel.cancelled() => Err(error::cancelled()),
-                }
-            })
-            .await,
-        ))
+    call(env, async move {
+        let from = version_number(from)?;
+        let to = to.map(version_number).transpose()?;
+        tokio::select! {
+            batches = changes::changes(&uri, &storage_options, from, to) => Ok(batches?.into()),
+            () = cancel.cancelled() => Err(error::cancelled()),
+        }
     })
 }
 
@@ -134,34 +124,29 @@ impl NativeBatches {
     #[napi(ts_return_type = "Promise<Uint8Array>", catch_unwind)]
     pub fn schema<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<Uint8Array>>> {
         let schema = self.schema.clone();
-        env.spawn_future(async move { Ok(Outcome(to_ipc(&schema, None).map(Uint8Array::from))) })
+        call(env, async move { to_ipc(&schema, None).map(Uint8Array::from) })
     }
 
     /// The next batch as an Arrow IPC stream; null after the last one.
     #[napi(ts_return_type = "Promise<Uint8Array | null>", catch_unwind)]
     pub fn next<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<Option<Uint8Array>>>> {
         let (batches, schema, closed) = (self.batches.clone(), self.schema.clone(), self.closed.clone());
-        env.spawn_future(async move {
-            Ok(Outcome(
-                outcome::guarded(async {
-                    let mut batches = batches.lock().await;
-                    let next = match batches.as_mut() {
-                        None => return Ok(None),
-                        Some(batches) => tokio::select! {
-                            next = batches.next() => next?,
-                            () = closed.cancelled() => return Ok(None),
-                        },
-                    };
-                    match next {
-                        Some(batch) => Ok(Some(Uint8Array::from(to_ipc(&schema, Some(&batch))?))),
-                        None => {
-                            batches.take();
-                            Ok(None)
-                        }
-                    }
-                })
-                .await,
-            ))
+        call(env, async move {
+            let mut batches = batches.lock().await;
+            let next = match batches.as_mut() {
+                None => return Ok(None),
+                Some(batches) => tokio::select! {
+                    next = batches.next() => next?,
+                    () = closed.cancelled() => return Ok(None),
+                },
+            };
+            match next {
+                Some(batch) => Ok(Some(Uint8Array::from(to_ipc(&schema, Some(&batch))?))),
+                None => {
+                    batches.take();
+                    Ok(None)
+                }
+            }
         })
     }
 
@@ -170,9 +155,9 @@ impl NativeBatches {
     pub fn close<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<()>>> {
         let batches = self.batches.clone();
         self.closed.cancel();
-        env.spawn_future(async move {
+        call(env, async move {
             batches.lock().await.take();
-            Ok(Outcome(Ok(())))
+            Ok(())
         })
     }
 }
