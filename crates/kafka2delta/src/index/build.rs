@@ -19,8 +19,8 @@ use crate::log::files::{FileEntry, FileId, Place};
 use crate::log::liveness::{is_live, row_number, vector_of};
 use crate::log::state::TableState;
 
-/// Files read at the same time.
-const PARALLEL_FILES: usize = 4;
+/// Files read at the same time: a store answers slowly, and their keys are held.
+const PARALLEL_FILES: usize = 8;
 
 /// The keys of a file's rows, deleted ones included.
 pub(crate) async fn read_keys(

@@ -24,6 +24,8 @@ const MEMORY_BYTES: usize = 16 + 4 + 1 + 32 + 8;
 pub(crate) struct Note {
     pub(crate) table: String,
     pub(crate) version: u64,
+    /// What tells the version's log entry; an index of another history does not fit.
+    pub(crate) anchor: Option<u64>,
     pub(crate) key: Vec<String>,
     pub(crate) types: Vec<String>,
     /// Paths as the log has them: the places' files by number.
@@ -127,6 +129,7 @@ mod tests {
         let note = Note {
             table: "t".into(),
             version: 7,
+            anchor: Some(1),
             key: vec!["id".into()],
             types: vec!["Int64".into()],
             files: vec!["a".into(), "b".into()],

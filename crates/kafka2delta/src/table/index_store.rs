@@ -1,7 +1,10 @@
 //! The key index on local disk between runs: saving it when a table is closed, and bringing a saved one forward.
 
+use std::mem;
 use std::path::PathBuf;
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{KeyedTable, Keys, Storage};
@@ -11,10 +14,18 @@ use crate::index::run::{Run, Width};
 use crate::index::saved::Note;
 use crate::key::columns::KeyColumns;
 use crate::log::actions::Commit;
+use crate::log::entry_fingerprint;
 use crate::log::files::FileId;
 use crate::log::replacement::replacement;
 use crate::log::state::TableState;
 use crate::order::memory::Remembered;
+
+/// Commits that a saved index may be behind in any case, and for each of the table's files: reading one costs a request,
+/// and building the index anew some requests a file.
+const MOST_COMMITS: u64 = 256;
+const COMMITS_A_FILE: u64 = 16;
+/// Log entries read at the same time.
+const PARALLEL_READS: usize = 32;
 
 impl Keys {
     /// The file of this table and key, where the index is to be saved.
@@ -44,6 +55,7 @@ impl Keys {
         let note = Note {
             table: state.metadata.id.clone(),
             version: state.version,
+            anchor: state.anchor,
             key: key.names.clone(),
             types: key.hasher.types().iter().map(ToString::to_string).collect(),
             files,
@@ -91,7 +103,7 @@ impl Keys {
         if note.table != state.metadata.id || note.key != key.names || note.types != types {
             return Ok(None);
         }
-        if note.version > state.version || !led_here(storage, state, note.version).await? {
+        if note.version > state.version || !led_here(storage, state, &note).await? {
             return Ok(None);
         }
         let files: Vec<Option<FileId>> = note.files.iter().map(|path| state.file_by_path(path)).collect();
@@ -113,10 +125,29 @@ impl Keys {
     }
 }
 
-/// Whether the log tells all that happened since a version, and nothing that an index cannot follow.
-async fn led_here(storage: &Storage, state: &TableState, version: u64) -> Result<bool> {
-    for version in version + 1..=state.version {
-        let Some(bytes) = storage.log().read_commit_entry(version).await? else { return Ok(false) };
+/// Whether the saved index is of this log, and the log tells all that happened since, and nothing that an index cannot
+/// follow. Where so much has happened that building is cheaper, the answer is no.
+async fn led_here(storage: &Storage, state: &TableState, note: &Note) -> Result<bool> {
+    let commits = state.version - note.version;
+    if note.anchor.is_none() || commits > MOST_COMMITS + COMMITS_A_FILE * state.live_files().count() as u64 {
+        return Ok(false);
+    }
+    let read = |version: u64| {
+        let log = storage.log().clone();
+        async move { log.read_commit_entry(version).await }.boxed()
+    };
+    // Boxed futures of owned things: closures over references are not Send in general.
+    let reads: Vec<BoxFuture<'static, _>> = (note.version..=state.version).map(read).collect();
+    let mut entries = futures::stream::iter(reads).buffered(PARALLEL_READS);
+    let mut is_first = true;
+    while let Some(entry) = entries.next().await {
+        let Some(bytes) = entry? else { return Ok(false) };
+        if mem::take(&mut is_first) {
+            if note.anchor != Some(entry_fingerprint::of(&bytes)) {
+                return Ok(false);
+            }
+            continue;
+        }
         let commit = Commit::parse(&bytes)?;
         if replacement(&commit).is_some() || commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
             return Ok(false);

@@ -16,6 +16,7 @@ mod nested;
 mod partitions;
 mod retention;
 mod rows;
+mod saved_index;
 mod support;
 mod temporary;
 mod widening;

@@ -1,0 +1,74 @@
+//! Key indexes that were saved for another history of the table, or for one that is long past.
+
+use std::path::Path;
+
+use kafka2delta::options::MergeMode;
+use kafka2delta::{KeyedTable, TableOptions};
+
+use crate::support::{Change, Row, merge, options, rows};
+use crate::temporary;
+
+fn upsert(id: i64, name: &str) -> Change {
+    let row = Row { name: Some(name.into()), big: None, part: Some(0), extra: None, deleted: None };
+    Change::Upsert { key: (0, id), row, leaves_big: false, old: None, sequence: None }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_was_put_back_from_a_backup_and_written_on_has_each_key_once() {
+    let (folder, backup, index) = (temporary::folder(), temporary::folder(), temporary::folder());
+    let path = folder.path().join("table");
+    let uri = path.to_str().unwrap();
+    let plain = options(uri, MergeMode::MergeOnRead);
+    let indexed = TableOptions { index_folder: Some(index.path().to_owned()), ..plain.clone() };
+    let mut table = KeyedTable::open(indexed.clone()).await.unwrap();
+    merge(&mut table, "q:t:0", &(0..5).map(|id| upsert(id, "first")).collect::<Vec<_>>(), false).await.unwrap();
+    copy(&path, backup.path());
+    // The row of key 1 gets another place, which the index remembers.
+    merge(&mut table, "q:t:0", &[upsert(1, "of the past")], false).await.unwrap();
+    table.close().await;
+    std::fs::remove_dir_all(&path).unwrap();
+    copy(backup.path(), &path);
+    let mut other = KeyedTable::open(plain).await.unwrap();
+    for id in 10..13 {
+        merge(&mut other, "q:t:0", &[upsert(id, "after")], false).await.unwrap();
+    }
+    let mut table = KeyedTable::open(indexed).await.unwrap();
+    let result = merge(&mut table, "q:t:0", &[upsert(1, "new")], false).await.unwrap();
+    assert_eq!((result.inserted, result.updated), (0, 1));
+    assert_eq!(rows(uri).await.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_far_behind_is_brought_forward_or_built_anew() {
+    for commits in [20, 400] {
+        let (folder, index) = (temporary::folder(), temporary::folder());
+        let uri = folder.path().to_str().unwrap();
+        let plain = options(uri, MergeMode::MergeOnRead);
+        let indexed = TableOptions { index_folder: Some(index.path().to_owned()), ..plain.clone() };
+        let mut table = KeyedTable::open(indexed.clone()).await.unwrap();
+        merge(&mut table, "q:t:0", &(0..5).map(|id| upsert(id, "first")).collect::<Vec<_>>(), false).await.unwrap();
+        table.close().await;
+        let mut other = KeyedTable::open(plain).await.unwrap();
+        for n in 0..commits {
+            merge(&mut other, "q:t:0", &[upsert(n % 7, "after")], false).await.unwrap();
+        }
+        let mut table = KeyedTable::open(indexed).await.unwrap();
+        let result = merge(&mut table, "q:t:0", &[upsert(1, "new"), upsert(6, "new"), upsert(9, "new")], false).await;
+        let result = result.unwrap();
+        assert_eq!((result.inserted, result.updated), (1, 2), "{commits}");
+        assert_eq!(rows(uri).await.len(), 8, "{commits}");
+    }
+}
