@@ -18,7 +18,9 @@ pub(crate) fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<Str
         nested if nested.is_nested() => {
             return Err(Error::new(ErrorCode::ConfigInvalid, "a table cannot be partitioned by a nested column"));
         }
-        DataType::Timestamp(_, _) => {
+        DataType::Timestamp(_, zone) => {
+            // With a zone in ISO 8601, since readers take a text without one to be of their session's.
+            let format = if zone.is_some() { "%Y-%m-%dT%H:%M:%S%.6fZ" } else { "%Y-%m-%d %H:%M:%S%.6f" };
             let micros = arrow::compute::cast(
                 &column.slice(row, 1),
                 &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None),
@@ -26,7 +28,7 @@ pub(crate) fn partition_text(column: &ArrayRef, row: usize) -> Result<Option<Str
             let value = micros.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0);
             chrono::DateTime::from_timestamp_micros(value)
                 .ok_or_else(|| Error::new(ErrorCode::BatchInvalid, "a partition's timestamp is out of range"))?
-                .format("%Y-%m-%d %H:%M:%S%.6f")
+                .format(format)
                 .to_string()
         }
         _ => arrow::util::display::array_value_to_string(column, row)?,
@@ -63,4 +65,23 @@ fn without_empty_texts(column: &ArrayRef) -> Result<Option<ArrayRef>> {
         _ => return Ok(None),
     };
     Ok(if empty.true_count() > 0 { Some(nullif(column, &empty)?) } else { None })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::TimestampMicrosecondArray;
+
+    use super::*;
+
+    #[test]
+    fn instants_have_a_zone_and_local_times_have_none() {
+        let micros = TimestampMicrosecondArray::from(vec![1_714_566_600_000_001]);
+        let instant: ArrayRef = Arc::new(micros.clone().with_timezone("UTC"));
+        let local: ArrayRef = Arc::new(micros);
+        assert_eq!(partition_text(&instant, 0).unwrap().unwrap(), "2024-05-01T12:30:00.000001Z");
+        assert_eq!(partition_text(&local, 0).unwrap().unwrap(), "2024-05-01 12:30:00.000001");
+    }
 }

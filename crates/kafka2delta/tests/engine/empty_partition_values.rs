@@ -152,3 +152,23 @@ async fn an_empty_text_that_another_writer_put_for_null_is_null() {
     let result = put(&mut table, &KEY, &columns(), &[json!({"region": null, "id": 1, "name": "b"})]).await.unwrap();
     assert_eq!((result.inserted, result.updated), (0, 1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instants_are_partition_values_that_readers_and_copies_read_back() {
+    for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let options = TableOptions { partition_columns: vec!["at".into()], ..plain_options(uri, mode) };
+        let instant = T::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+        let columns = vec![field("id", T::Int32), field("at", instant), field("name", T::Utf8)];
+        let mut table = KeyedTable::open(options).await.unwrap();
+        let row = |id: i32, at: &str, name: &str| json!({"id": id, "at": at, "name": name});
+        let rows = [row(1, "2024-05-01T12:30:00.000001Z", "a"), row(2, "2024-05-01T12:30:00.000001Z", "b")];
+        put(&mut table, &["id"], &columns, &rows).await.unwrap();
+        put(&mut table, &["id"], &columns, &[row(2, "1969-12-31T23:59:59Z", "c")]).await.unwrap();
+        let found = read(uri, "SELECT id, CAST(at AS STRING) AS at, name FROM t ORDER BY id").await;
+        let at: Vec<&str> = found.iter().map(|row| row["at"].as_str().unwrap()).collect();
+        assert!(at[0].starts_with("2024-05-01") && at[0].contains("12:30:00.000001"), "{at:?}");
+        assert!(at[1].starts_with("1969-12-31") && at[1].contains("23:59:59"), "{at:?}");
+    }
+}
