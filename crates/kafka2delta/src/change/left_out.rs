@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStore;
 
@@ -15,11 +17,15 @@ use crate::datafile::read::read_rows;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::KeyIndex;
 use crate::key::hasher::Fingerprint;
+use crate::log::actions::Add;
 use crate::log::files::{FileId, Place};
 use crate::log::liveness::is_live;
 use crate::log::state::TableState;
 use crate::order::memory::Memory;
 use crate::schema::conform;
+
+/// Files that values are read from at the same time.
+const PARALLEL_READS: usize = 16;
 
 /// Bytes of rows kept for keys that were updated before their row was stored.
 const MAX_MOVED_BYTES: usize = 64 << 20;
@@ -287,26 +293,47 @@ impl Stored<'_> {
         names: &[String],
         places: BTreeMap<FileId, Vec<u32>>,
     ) -> Result<HashMap<FileId, FileValues>> {
+        let Some(state) = self.state else { return Ok(HashMap::new()) };
+        let reads = places.into_iter().filter(|(file, _)| !state.files[*file as usize].is_forgotten());
+        // Boxed futures of owned things: closures over references are not Send in general.
+        let reads: Vec<BoxFuture<'static, Result<Option<(FileId, FileValues)>>>> = reads
+            .map(|(file, rows)| {
+                let entry = &state.files[file as usize];
+                let read = read_values(self.store.clone(), entry.add.clone(), schema.clone(), names.to_vec(), rows);
+                let may_be_gone = !entry.live;
+                async move {
+                    match read.await {
+                        Ok(values) => Ok(Some((file, values))),
+                        // A deleted row's file may have been vacuumed.
+                        Err(e) if may_be_gone && e.code == ErrorCode::TableCorrupt => Ok(None),
+                        Err(e) => Err(e),
+                    }
+                }
+                .boxed()
+            })
+            .collect();
+        let mut found = futures::stream::iter(reads).buffer_unordered(PARALLEL_READS);
         let mut files = HashMap::new();
-        for (file, mut rows) in places {
-            let Some(state) = self.state else { continue };
-            let entry = &state.files[file as usize];
-            if entry.is_forgotten() {
-                continue;
-            }
-            rows.sort_unstable();
-            rows.dedup();
-            let batch = match read_rows(self.store, &entry.add, schema, names, &rows).await {
-                Ok(batch) => batch,
-                // A deleted row's file may have been vacuumed.
-                Err(e) if !entry.live && e.code == ErrorCode::TableCorrupt => continue,
-                Err(e) => return Err(e),
-            };
-            let rows = rows.into_iter().enumerate().map(|(i, row)| (row, i)).collect();
-            files.insert(file, FileValues { batch, rows });
+        while let Some(values) = found.next().await {
+            files.extend(values?);
         }
         Ok(files)
     }
+}
+
+/// Reads rows of one file.
+async fn read_values(
+    store: Arc<dyn ObjectStore>,
+    add: Add,
+    schema: SchemaRef,
+    names: Vec<String>,
+    mut rows: Vec<u32>,
+) -> Result<FileValues> {
+    rows.sort_unstable();
+    rows.dedup();
+    let batch = read_rows(&store, &add, &schema, &names, &rows).await?;
+    let rows = rows.into_iter().enumerate().map(|(i, row)| (row, i)).collect();
+    Ok(FileValues { batch, rows })
 }
 
 /// Rows that are not in the table.

@@ -2,22 +2,37 @@
 
 use super::actions::Commit;
 
+/// A commit that replaced the table as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Replacement {
+    /// As a noun with its article.
+    pub(crate) how: &'static str,
+    /// The version whose rows the table has since, where the commit tells.
+    pub(crate) restored: Option<u64>,
+}
+
 /// How a commit replaces the table as a whole, if it does.
-pub(crate) fn replacement(commit: &Commit) -> Option<&'static str> {
+pub(crate) fn replacement(commit: &Commit) -> Option<Replacement> {
+    let parameters = commit.info.as_ref().and_then(|info| info.get("operationParameters")?.as_object());
     let parameter = |name: &str| {
-        let parameters = commit.info.as_ref()?.get("operationParameters")?.as_object()?;
-        parameters.get(name)?.as_str().map(|v| v.trim_matches('"').to_ascii_lowercase())
+        let value = parameters?.get(name)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some(text.trim_matches('"').to_ascii_lowercase())
     };
+    let other = |how| Some(Replacement { how, restored: None });
     match commit.info_str("operation")?.to_ascii_uppercase().as_str() {
-        "RESTORE" => Some("RESTORE"),
+        "RESTORE" => Some(Replacement {
+            how: "a RESTORE",
+            restored: parameter("version").and_then(|version| version.parse().ok()),
+        }),
         "WRITE"
             if parameter("mode").as_deref() == Some("overwrite")
                 && parameter("predicate").is_none_or(|p| p == "[]" || p.is_empty()) =>
         {
-            Some("full overwrite")
+            other("a full overwrite")
         }
         operation if operation.starts_with("CREATE OR REPLACE") || operation.starts_with("REPLACE TABLE") => {
-            Some("replacement of the table")
+            other("a replacement of the table")
         }
         _ => None,
     }

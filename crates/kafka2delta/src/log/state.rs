@@ -1,6 +1,7 @@
 //! Our own state of the table, kept across commits: nothing lists or replays the log on the way of a commit.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use delta_kernel::actions::get_all_actions_schema;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
@@ -60,8 +61,8 @@ pub const IN_COMMIT_TIMESTAMP: &str = "inCommitTimestamp";
 pub struct Applied {
     /// Files that are new, or live again.
     pub added: Vec<FileId>,
-    /// Files whose deletion vector changed.
-    pub changed: Vec<FileId>,
+    /// Files whose deletion vector changed, with the rows that were deleted before, where they were known.
+    pub changed: Vec<(FileId, Option<Arc<RoaringBitmap>>)>,
     /// Files that left the table.
     pub removed: Vec<FileId>,
 }
@@ -73,19 +74,36 @@ impl TableState {
         Ok(loaded.map(|(state, ())| state))
     }
 
-    /// The same, and shows each tombstone that the log has, with the table's metadata.
+    /// Reads an older version.
+    pub async fn load_version(log_store: &LogStoreRef, version: Version) -> Result<Self> {
+        let (state, ()) = Self::replay(log_store, Some(version), (), |_, (), _| Ok(())).await?;
+        Ok(state)
+    }
+
+    /// Reads the newest version, and shows each tombstone that the log has, with the table's metadata.
     pub async fn load_with<T: Send + 'static>(
         log_store: &LogStoreRef,
+        sum: T,
+        each: impl FnMut(&Self, &mut T, &Remove) -> Result<()> + Send + 'static,
+    ) -> Result<Option<(Self, T)>> {
+        match log_store.is_delta_table_location().await? {
+            true => Self::replay(log_store, None, sum, each).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    async fn replay<T: Send + 'static>(
+        log_store: &LogStoreRef,
+        version: Option<Version>,
         mut sum: T,
         mut each: impl FnMut(&Self, &mut T, &Remove) -> Result<()> + Send + 'static,
-    ) -> Result<Option<(Self, T)>> {
-        if !log_store.is_delta_table_location().await? {
-            return Ok(None);
-        }
+    ) -> Result<(Self, T)> {
         let engine = log_store.engine(None);
         let root = crate::log::store::root_url(log_store);
         let (mut state, sum) = tokio::task::spawn_blocking(move || -> Result<(Self, T)> {
-            let snapshot = Snapshot::builder_for(root).build(engine.as_ref())?;
+            let builder = Snapshot::builder_for(root);
+            let builder = version.into_iter().fold(builder, |builder, version| builder.at_version(version));
+            let snapshot = builder.build(engine.as_ref())?;
             let mut state = Self::of(&snapshot)?;
             // Newest first: what was seen of a file or an app id before is newer.
             let mut seen = HashSet::new();
@@ -102,7 +120,7 @@ impl TableState {
             state.in_commit_timestamp = timestamp_of(&Commit::parse(&bytes)?);
             state.anchor = Some(entry_fingerprint::of(&bytes));
         }
-        Ok(Some((state, sum)))
+        Ok((state, sum))
     }
 
     /// Metadata and protocol of a snapshot, without files.
@@ -220,16 +238,21 @@ impl TableState {
                     let came_back = left.remove(&id) || self.files[id as usize].live;
                     let before = &mut self.files[id as usize];
                     let same_rows = before.add.deletion_vector == add.deletion_vector;
-                    let deleted = before.deleted.take().filter(|_| same_rows);
+                    let deleted = before.deleted.take();
                     let mut entry = FileEntry::new(add.clone());
-                    entry.deleted = deleted.or(entry.deleted);
+                    if same_rows && deleted.is_some() {
+                        entry.deleted.clone_from(&deleted);
+                    }
                     entry.deletion_bytes = match same_rows {
                         true => before.deletion_bytes,
                         false => before.deletion_bytes + entry.deletion_bytes,
                     };
                     *before = entry;
                     self.live.insert(id);
-                    if came_back { &mut applied.changed } else { &mut applied.added }.push(id);
+                    match came_back {
+                        true => applied.changed.push((id, deleted)),
+                        false => applied.added.push(id),
+                    }
                 }
                 None => applied.added.push(self.insert(add.clone())?),
             }
@@ -346,7 +369,8 @@ mod tests {
             ..Commit::default()
         };
         let applied = state.apply(2, &commit).unwrap();
-        assert_eq!((applied.changed, applied.added, applied.removed.len()), (vec![0], vec![1], 0));
+        let changed: Vec<FileId> = applied.changed.iter().map(|(id, _)| *id).collect();
+        assert_eq!((changed, applied.added, applied.removed.len()), (vec![0], vec![1], 0));
         // A remove of the old vector's file comes too late: it is another logical file.
         let applied =
             state.apply(3, &Commit { removes: vec![add("a", None).to_remove(0)], ..Commit::default() }).unwrap();

@@ -107,6 +107,7 @@ impl KeyedTable {
         let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
+            self.check_not_replaced(offsets.iter().map(|offset| offset.app_id.as_str())).await?;
             self.check_fence(offsets)?;
             self.check_write_mode()?;
             self.bring_to_prepared(merge).await?;

@@ -1,10 +1,13 @@
 //! What is known of the table's keys: where their rows are, and of deleted ones, where these were and the order of their
 //! last change.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use hashbrown::HashSet;
+use roaring::RoaringBitmap;
 
 use super::{Snapshot, Storage};
 use crate::change::left_out::MovedRows;
@@ -15,12 +18,42 @@ use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::files::{FileId, Place};
 use crate::log::liveness::{Liveness, is_live};
-use crate::log::state::TableState;
+use crate::log::state::{Applied, TableState};
 use crate::options::{KeyIndexMode, TableOptions};
 use crate::order::memory::{Memory, Remembered};
 
 /// Files read between two looks at the index's memory.
 const FILES_AT_ONCE: usize = 16;
+
+/// What others' commits touched.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    added: Vec<FileId>,
+    /// With the rows that were deleted before the first of these commits, where they are known.
+    changed: BTreeMap<FileId, Option<Arc<RoaringBitmap>>>,
+}
+
+impl Touched {
+    pub(super) fn add(&mut self, applied: Applied) {
+        self.added.extend(applied.added);
+        for (file, deleted) in applied.changed {
+            self.changed.entry(file).or_insert(deleted);
+        }
+    }
+
+    fn live_files(&self, state: &TableState) -> Vec<FileId> {
+        let files = self.added.iter().chain(self.changed.keys()).copied();
+        let live: BTreeSet<FileId> = files.filter(|id| state.files[*id as usize].live).collect();
+        live.into_iter().collect()
+    }
+
+    /// Whether rows of a file are to be entered: where it is new, or its vector lost rows, which brings these back. Places of
+    /// rows that were deleted need no change.
+    fn has_new_rows(&self, state: &TableState, file: FileId) -> bool {
+        let Some(Some(before)) = self.changed.get(&file).filter(|_| !self.added.contains(&file)) else { return true };
+        !state.files[file as usize].deleted.as_ref().is_some_and(|now| before.is_subset(now))
+    }
+}
 
 /// The keys of one table. Places are looked up in the index, which may be out of date: see [`KeyIndex`].
 #[derive(Debug)]
@@ -233,27 +266,20 @@ impl Keys {
 
     /// Enters the files of others' commits. A key that got a second row is not what an index can tell: it is built anew
     /// then, before it is used again.
-    pub(crate) async fn follow(
-        &mut self,
-        storage: &Storage,
-        snapshot: &mut Snapshot,
-        mut files: Vec<FileId>,
-    ) -> Result<()> {
+    pub(super) async fn follow(&mut self, storage: &Storage, snapshot: &mut Snapshot, touched: Touched) -> Result<()> {
         let Some(key) = self.columns.clone().filter(|_| self.stands) else { return Ok(()) };
         // Rows that do not get into the index are found by building it anew.
         self.stands = false;
         let Some(state) = snapshot.state() else { return Ok(()) };
-        files.retain(|id| state.files[*id as usize].live);
-        files.sort_unstable();
-        files.dedup();
+        let mut files = touched.live_files(state);
         snapshot.load_vectors(storage, &files).await?;
         let Some(state) = snapshot.state() else { return Ok(()) };
+        files.retain(|id| touched.has_new_rows(state, *id));
         if self.mode == KeyIndexMode::None || files.is_empty() {
             self.stands = true;
             return Ok(());
         }
         let scope = Scope { schema: snapshot.schema(), key: &key, wanted: None, deleted: None };
-        // A vector that lost rows brings rows back: such a file is read again, like a new one.
         let duplicates = self.index_in_parts(scope, storage, state, files, true).await?;
         self.stands = duplicates == 0;
         Ok(())

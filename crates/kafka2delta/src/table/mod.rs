@@ -5,6 +5,7 @@ pub(crate) mod commit;
 mod follow;
 mod index_store;
 mod keys;
+mod replaced;
 mod snapshot;
 mod standing;
 mod storage;
@@ -109,7 +110,6 @@ impl KeyedTable {
         if let Some(state) = self.snapshot.state() {
             self.checkpoints.found(state.checkpointed);
             self.check_partitioning(&state.metadata.partition_columns)?;
-            self.check_not_replaced().await?;
         }
         self.standing.trust();
         Ok(())

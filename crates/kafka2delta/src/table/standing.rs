@@ -1,6 +1,6 @@
 //! Whether a table may be written to, whether what is known of it may be behind the log, and what its user should know.
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorCode, Result};
 
@@ -11,6 +11,8 @@ pub(crate) struct Standing {
     uncertain: bool,
     /// Why the table is not to be written to any more.
     stopped: Option<String>,
+    /// Queries whose offsets were held against the log: none where they fit the rows, otherwise what is wrong.
+    queries: HashMap<String, Option<String>>,
 }
 
 impl Standing {
@@ -19,6 +21,26 @@ impl Standing {
         match &self.stopped {
             Some(reason) => Err(Error::new(ErrorCode::TableReplaced, reason.clone())),
             None => Ok(()),
+        }
+    }
+
+    pub(super) fn knows_query(&self, query: &str) -> bool {
+        self.queries.contains_key(query)
+    }
+
+    pub(super) fn admit_query(&mut self, query: &str) {
+        self.queries.insert(query.to_owned(), None);
+    }
+
+    pub(super) fn refuse_query(&mut self, query: &str, reason: String) {
+        self.queries.insert(query.to_owned(), Some(reason));
+    }
+
+    /// Refuses a query whose offsets do not fit the rows.
+    pub(super) fn check_query(&self, query: &str) -> Result<()> {
+        match self.queries.get(query) {
+            Some(Some(reason)) => Err(Error::new(ErrorCode::TableReplaced, reason.clone())),
+            _ => Ok(()),
         }
     }
 

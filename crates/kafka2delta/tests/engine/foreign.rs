@@ -283,7 +283,8 @@ async fn an_overwritten_table_stops() {
         assert_eq!(error.code, ErrorCode::TableReplaced, "{error}");
         assert!(error.message.contains("full overwrite") && error.message.contains("q:t:0 at 1"), "{error}");
     }
-    let error = KeyedTable::open(options(uri, MergeMode::Auto)).await.map(drop).unwrap_err();
+    let mut again = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    let error = merge(&mut again, "q:t:0", &[upsert((0, 3), "a")], false).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::TableReplaced);
     assert_eq!(log_entries(folder.path()), [0, 1]);
 }

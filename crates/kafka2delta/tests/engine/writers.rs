@@ -105,7 +105,7 @@ async fn deletes_and_compactions_of_others_are_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_table_is_refused() {
+async fn a_restored_table_goes_on_under_another_query_name_alone() {
     let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
     let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
@@ -113,11 +113,23 @@ async fn a_restored_table_is_refused() {
         merge(&mut table, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
     }
     delta_rs::restore(uri, 1).await;
-    let error = merge(&mut table, "q:t:0", &[upsert((0, 9), "a")], false).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::TableReplaced);
-    let error = KeyedTable::open(options(uri, MergeMode::Auto)).await.map(|_| ()).unwrap_err();
-    assert_eq!(error.code, ErrorCode::TableReplaced);
-    assert!(error.message.contains("q:t:0 at 2"), "{error}");
+    let refused = async |table: &mut KeyedTable| {
+        let error = merge(table, "q:t:0", &[upsert((0, 9), "a")], false).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::TableReplaced);
+        assert!(error.message.contains("q:t:0 at 2") && error.message.contains(r#"{"t":{"0":2}}"#), "{error}");
+    };
+    // One that was open, and one that is opened afterwards: also after another query has gone on.
+    refused(&mut table).await;
+    for round in 0..2 {
+        refused(&mut KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap()).await;
+        let mut other = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+        merge(&mut other, "next:t:0", &[upsert((0, 2 + round), "b")], false).await.unwrap();
+        assert_eq!(rows(uri).await.len() as i64, 3 + round);
+    }
+    refused(&mut table).await;
+    // Maintenance and merges without offsets need no query.
+    table.maintenance().checkpoint().await.unwrap();
+    assert_eq!(table.info().num_rows, 4);
 }
 
 #[tokio::test]
