@@ -296,7 +296,7 @@ impl Stored<'_> {
         let Some(state) = self.state else { return Ok(HashMap::new()) };
         let reads = places.into_iter().filter(|(file, _)| !state.files[*file as usize].is_forgotten());
         // Boxed futures of owned things: closures over references are not Send in general.
-        let reads: Vec<BoxFuture<'static, Result<Option<(FileId, FileValues)>>>> = reads
+        let reads: Vec<BoxFuture<'static, FoundValues>> = reads
             .map(|(file, rows)| {
                 let entry = &state.files[file as usize];
                 let read = read_values(self.store.clone(), entry.add.clone(), schema.clone(), names.to_vec(), rows);
@@ -320,6 +320,9 @@ impl Stored<'_> {
         Ok(files)
     }
 }
+
+/// The values of a file; none where it is gone.
+type FoundValues = Result<Option<(FileId, FileValues)>>;
 
 /// Reads rows of one file.
 async fn read_values(

@@ -457,7 +457,7 @@ async fn run(seed: u64) {
         }
     }
     // One of so many is read by another reader.
-    let found = if seed % 10 == 0 { rows(uri).await } else { scanned(uri).await };
+    let found = if seed.is_multiple_of(10) { rows(uri).await } else { scanned(uri).await };
     history.model.assert_equals(&found, &format!("seed {seed}"));
 }
 
