@@ -16,7 +16,9 @@ export interface Child {
 /** Starts a file of this folder. */
 export function startChild(file: string, args: string[]): Child {
   const path = fileURLToPath(new URL(file, import.meta.url))
-  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  // What it prints is compared as text, whatever colours the tests themselves are shown in.
+  const { FORCE_COLOR: _, ...env } = process.env
+  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   const waiting = new Set<() => void>()
   const heard = () => {

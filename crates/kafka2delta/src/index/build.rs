@@ -49,7 +49,7 @@ pub struct Scope<'a> {
     pub key: &'a KeyColumns,
     /// These keys alone, where given.
     pub wanted: Option<&'a HashSet<Fingerprint>>,
-    /// Keys that were deleted when we last knew: it is told which of them have rows again.
+    /// Keys that were deleted when we last knew: it is told which of them have rows.
     pub deleted: Option<&'a (dyn Fn(&Fingerprint) -> bool + Sync)>,
 }
 
@@ -58,8 +58,10 @@ pub struct Scope<'a> {
 pub struct Indexed {
     /// Live rows beyond the first one of a key.
     pub duplicates: u64,
-    /// Those of [`Scope::deleted`] that have rows.
+    /// Those of [`Scope::deleted`] that have rows again.
     pub live_again: Vec<Fingerprint>,
+    /// Those that have rows which are deleted, too.
+    pub deleted_again: Vec<Fingerprint>,
 }
 
 /// Enters the rows of `files` into the index. Live rows win over deleted ones, whose places are kept as long as their
@@ -102,13 +104,13 @@ pub async fn index_files(
         index.insert_all(&keys, |n, known| {
             let place = Place { file, row: rows.as_ref().map_or(n as u32, |rows| rows[n]) };
             let known = known.filter(|known| is_live(state, *known));
+            let is_met = scope.deleted.is_some_and(|is_deleted| is_deleted(&keys[n]));
             if deleted.contains(place.row) {
+                indexed.deleted_again.extend(is_met.then_some(keys[n]));
                 return (known.is_none() && keeps_deleted).then_some(place);
             }
             indexed.duplicates += u64::from(known.is_some_and(|known| known != place));
-            if scope.deleted.is_some_and(|is_deleted| is_deleted(&keys[n])) {
-                indexed.live_again.push(keys[n]);
-            }
+            indexed.live_again.extend(is_met.then_some(keys[n]));
             Some(place)
         });
     }

@@ -20,8 +20,7 @@ use crate::log::files::{FileId, Place};
 use crate::log::liveness::{row_number, vector_of};
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
-use crate::table::KeyedTable;
-use crate::table::commit::Landed;
+use crate::table::{KeyedTable, Landed};
 
 /// Versions lost to other writers before the step is given up.
 const MAX_ATTEMPTS: usize = 10;

@@ -15,8 +15,7 @@ use crate::change::batch::ChangeBatch;
 use crate::datafile::remove_rows::Taken;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
-use crate::table::KeyedTable;
-use crate::table::commit::Landed;
+use crate::table::{KeyedTable, Landed};
 
 /// How far a batch has come.
 enum Stage {

@@ -24,8 +24,7 @@ use crate::log::liveness::row_number;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::order::truncate::Floor;
 use crate::schema::to_delta;
-use crate::table::commit::Landed;
-use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, WRITE_MODE_PROPERTY, key_text};
+use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, WRITE_MODE_PROPERTY, key_text};
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
 /// leaves 1.7 million tombstones a day, which each checkpoint holds, and 86,400 log entries: with Delta's 7 and 30 days

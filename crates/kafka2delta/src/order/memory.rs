@@ -61,6 +61,13 @@ impl Memory {
         self.keys.is_empty()
     }
 
+    /// The key's place in the index may not be the one that its row was deleted from.
+    pub fn displace(&mut self, key: &Fingerprint) {
+        if let Some((remembered, _)) = self.keys.get_mut(key) {
+            remembered.placed = false;
+        }
+    }
+
     /// Forgets a key.
     pub fn forget(&mut self, key: &Fingerprint) {
         self.keys.remove(key);

@@ -3,19 +3,11 @@
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::{Basis, KeyedTable};
+use super::{Basis, KeyedTable, Landed};
 use crate::error::Result;
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt_bytes};
 use crate::log::entry_fingerprint;
-
-/// A commit that the log has taken.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Landed {
-    pub(crate) version: u64,
-    /// What tells its log entry, see [`entry_fingerprint`].
-    pub(crate) anchor: u64,
-}
 
 /// A question to the log, asked beside the work for a commit: whether it still has the version that is known here. A table
 /// that was dropped and made anew would otherwise get the commit, with a gap before it.

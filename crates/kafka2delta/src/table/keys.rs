@@ -9,10 +9,11 @@ use arrow::array::RecordBatch;
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
-use super::{Snapshot, Storage};
+use super::snapshot::Snapshot;
+use super::storage::Storage;
 use crate::change::left_out::MovedRows;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{Scope, index_files, may_hold, read_keys};
+use crate::index::build::{Indexed, Scope, index_files, may_hold, read_keys};
 use crate::index::{KeyIndex, Limits, duplicate_keys};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
@@ -214,29 +215,34 @@ impl Keys {
             if are_changes {
                 self.stage_foreign(scope, storage, state, files).await?;
             }
-            duplicates += self.enter_files(scope, storage, state, files).await?;
+            let found = self.enter_files(scope, storage, state, files).await?;
+            duplicates += found.duplicates;
+            if are_changes {
+                // Keys that were written and deleted once more: the last row may be elsewhere.
+                found.deleted_again.iter().for_each(|key| self.memory.displace(key));
+                self.moved.forget(found.deleted_again.iter());
+            }
             self.index.make_room().await;
         }
         Ok(duplicates)
     }
 
-    /// Enters files. Gives the number of live rows beyond the first one of a key.
+    /// Enters files, and forgets what is remembered of deleted keys that have rows again.
     async fn enter_files(
         &mut self,
         scope: Scope<'_>,
         storage: &Storage,
         state: &TableState,
         files: &[FileId],
-    ) -> Result<u64> {
+    ) -> Result<Indexed> {
         let (memory, moved) = (&self.memory, &self.moved);
         let is_deleted = |key: &Fingerprint| memory.get(key).is_some() || moved.has(key);
         let knows_some = !memory.is_empty() || !moved.is_empty();
         let scope = Scope { deleted: knows_some.then_some(&is_deleted), ..scope };
         let found = index_files(storage.files(), state, scope, files, &mut self.index).await?;
-        // Others wrote these after we had deleted them.
         found.live_again.iter().for_each(|key| self.memory.forget(key));
         self.moved.forget(found.live_again.iter());
-        Ok(found.duplicates)
+        Ok(found)
     }
 
     /// Makes the places of a batch's keys known, where not all are in memory.
@@ -258,7 +264,7 @@ impl Keys {
             state.live_files().filter(|(_, file)| may_hold(file, &key, &wanted)).map(|(id, _)| id).collect();
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
         let scope = Scope { schema: snapshot.schema(), key: &key, wanted: Some(&wanted), deleted: None };
-        match self.enter_files(scope, storage, state, &files).await? {
+        match self.enter_files(scope, storage, state, &files).await?.duplicates {
             0 => Ok(()),
             count => Err(duplicate_keys::error(storage.files(), state, snapshot.schema(), &key, count).await),
         }
@@ -337,7 +343,9 @@ impl Keys {
     ) {
         upserted.iter().for_each(|key| self.memory.forget(key));
         for (key, mut remembered) in deleted {
-            remembered.placed = had_rows.contains(&key) || self.memory.get(&key).is_some_and(|known| known.placed);
+            // A row that was never stored is newer than the one in the index's place.
+            let had_row = had_rows.contains(&key) || self.memory.get(&key).is_some_and(|known| known.placed);
+            remembered.placed = had_row && !self.moved.has(&key);
             for forgotten in self.memory.set(key, remembered) {
                 // A deleted key that is no longer remembered leaves the index too.
                 if self.index.get(&forgotten).is_some_and(|place| !is_live(state, place)) {

@@ -1,7 +1,7 @@
 //! A keyed table: a Delta table whose rows are found by their primary key.
 
 pub(crate) mod checkpoint_clock;
-pub(crate) mod commit;
+mod commit;
 mod follow;
 mod index_store;
 mod keys;
@@ -18,7 +18,8 @@ use tokio::sync::Mutex;
 
 use self::checkpoint_clock::CheckpointClock;
 pub(crate) use self::keys::Keys;
-pub(crate) use self::snapshot::{Basis, Snapshot};
+pub use self::snapshot::FLOOR_PROPERTY;
+pub(crate) use self::snapshot::{Basis, Landed, Snapshot};
 pub(crate) use self::standing::{Notes, Standing};
 pub(crate) use self::storage::Storage;
 use crate::computed::ComputedColumns;
@@ -29,8 +30,6 @@ use crate::key::hasher::KeyHasher;
 use crate::log::features;
 use crate::options::{MergeMode, TableOptions};
 
-/// Table property that keeps what the last truncate holds back, as JSON of [`Floor`].
-pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
 /// Table property that names the key's columns, as a JSON list.
 pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
 /// Table property that tells the write mode where it is another one than upsert.

@@ -6,8 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use roaring::RoaringBitmap;
 
-use super::commit::Landed;
-use super::{FLOOR_PROPERTY, Storage};
+use super::storage::Storage;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::features;
@@ -16,6 +15,17 @@ use crate::log::liveness::load_vectors;
 use crate::log::state::{Applied, TableState};
 use crate::order::truncate::Floor;
 use crate::schema::{check_not_null, not_null, to_arrow};
+
+/// Table property that keeps what the last truncate holds back, as JSON of [`Floor`].
+pub const FLOOR_PROPERTY: &str = "kafka2delta.truncateFloor";
+
+/// A commit that the log has taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Landed {
+    pub(crate) version: u64,
+    /// What tells its log entry, see [`entry_fingerprint`](crate::log::entry_fingerprint).
+    pub(crate) anchor: u64,
+}
 
 /// What decisions about a batch rest on: the table's rows, schema and properties, at the version that they were made for.
 /// Commits that only move rows or offsets leave it as it is.

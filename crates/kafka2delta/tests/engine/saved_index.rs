@@ -72,3 +72,29 @@ async fn an_index_that_is_far_behind_is_brought_forward_or_built_anew() {
         assert_eq!(rows(uri).await.len(), 8, "{commits}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_never_stored_is_newer_than_the_place_that_the_index_keeps() {
+    let (folder, index) = (temporary::folder(), temporary::folder());
+    let uri = folder.path().to_str().unwrap();
+    let indexed = TableOptions { index_folder: Some(index.path().to_owned()), ..options(uri, MergeMode::MergeOnRead) };
+    let with_big = |big: &str| Row { big: Some(big.into()), part: Some(0), ..Row::default() };
+    let put = |id: i64, row: Row, old: Option<i64>| Change::Upsert {
+        key: (0, id),
+        row,
+        leaves_big: old.is_some(),
+        old: old.map(|old| (0, old)),
+        sequence: None,
+    };
+    let mut table = KeyedTable::open(indexed.clone()).await.unwrap();
+    merge(&mut table, "q:t:0", &[put(1, with_big("stored"), None), put(9, with_big("other"), None)], false)
+        .await
+        .unwrap();
+    // The row is replaced and its key updated in one batch; the new key's row comes after a restart.
+    let moved = [put(1, with_big("never stored"), None), Change::Moved { key: (0, 1) }];
+    merge(&mut table, "q:t:0", &moved, false).await.unwrap();
+    table.close().await;
+    let mut table = KeyedTable::open(indexed).await.unwrap();
+    merge(&mut table, "q:t:0", &[put(2, Row { part: Some(0), ..Row::default() }, Some(1))], false).await.unwrap();
+    assert_eq!(rows(uri).await[&(0, 2)].big.as_deref(), Some("never stored"));
+}
