@@ -274,23 +274,24 @@ async function threeTopics(
   return { broker, source, othersGoOn }
 }
 
-test('a topic that is deleted while running ends alone, named; the others go on', async (t) => {
+/** The same while running, with all of the second one read. */
+async function waitingForB(t: ExecutionContext) {
   const { broker, source, othersGoOn } = await threeTopics(t, {})
   await source.start()
   const table = new FakeTable()
   await drain(source, table, () => table.values.length === 10, 'b')
-  const waiting = source.next('b')
+  return { broker, othersGoOn, waiting: source.next('b') }
+}
+
+test('a topic that is deleted while running ends alone, named; the others go on', async (t) => {
+  const { broker, waiting, othersGoOn } = await waitingForB(t)
   broker.deleteTopic('b')
   t.like(await t.throwsAsync(waiting), { code: 'TOPIC_NOT_FOUND', position: { topic: 'b' } })
   await othersGoOn()
 })
 
 test('a topic that is made anew while running ends alone, named; the others go on', async (t) => {
-  const { broker, source, othersGoOn } = await threeTopics(t, {})
-  await source.start()
-  const table = new FakeTable()
-  await drain(source, table, () => table.values.length === 10, 'b')
-  const waiting = source.next('b')
+  const { broker, waiting, othersGoOn } = await waitingForB(t)
   broker.deleteTopic('b')
   broker.createTopic('b')
   t.like(await t.throwsAsync(waiting), { code: 'DATA_LOSS', position: { topic: 'b' } })

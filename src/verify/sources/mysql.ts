@@ -5,7 +5,7 @@ import { hashText } from '../chunk-hash.js'
 import { quote } from '../comparable.js'
 import { hashesSql } from './mysql-hash.js'
 import { mysqlReading } from './mysql-types.js'
-import { orderOf, withinChunks, withKeys } from './parameters.js'
+import { hashedColumns, orderOf, withinChunks, withKeys } from './parameters.js'
 import type { HashedChunk, Selection, SourceRow, SourceTable } from './source.js'
 
 const placeholder = () => '?'
@@ -114,11 +114,9 @@ class MysqlTable implements SourceTable {
     }
   }
 
-  async *#chunks({ columns, key }: Selection, chunkRows: number): AsyncGenerator<HashedChunk> {
-    const readings = key.map((at) => columns[at]?.reading)
-    const keys = readings.map((one) => ({ text: one?.sql as string, order: one?.key?.order.sql as string }))
-    const all = columns.map(({ reading }) => reading)
-    const sql = hashesSql({ table: this.name, key: keys, columns: all, chunkRows })
+  async *#chunks(selection: Selection, chunkRows: number): AsyncGenerator<HashedChunk> {
+    const { readings, ...hashed } = hashedColumns(selection)
+    const sql = hashesSql({ table: this.name, ...hashed, chunkRows })
     const [rows] = (await this.connection.promise().execute(sql)) as unknown as [Record<string, string>[]]
     let after: string[] | null = null
     for (const [i, row] of rows.entries()) {

@@ -59,3 +59,13 @@ export function withKeys(
     parameters: possible.flat(),
   }
 }
+
+/** What is hashed of a selection: how its key is read, the key's texts and their order, and all columns. */
+export function hashedColumns({ columns, key }: Selection) {
+  const readings = key.map((at) => columns[at]?.reading)
+  return {
+    readings,
+    key: readings.map((one) => ({ text: one?.sql as string, order: one?.key?.order.sql as string })),
+    columns: columns.map(({ reading }) => reading),
+  }
+}

@@ -3,7 +3,7 @@
 import pg from 'pg'
 import { hashText } from '../chunk-hash.js'
 import type { Ordered, Range } from '../ranges.js'
-import { type Condition, orderOf, withinChunks, withKeys } from './parameters.js'
+import { type Condition, hashedColumns, orderOf, withinChunks, withKeys } from './parameters.js'
 import { hashesSql } from './postgres-hash.js'
 import { type PostgresType, postgresReading } from './postgres-types.js'
 import type { HashedChunk, Selection, SourceRow, SourceTable } from './source.js'
@@ -120,11 +120,9 @@ class PostgresTable implements SourceTable {
     }
   }
 
-  async *#chunks({ columns, key }: Selection, chunkRows: number): AsyncGenerator<HashedChunk> {
-    const readings = key.map((at) => columns[at]?.reading)
-    const keys = readings.map((one) => ({ text: one?.sql as string, order: one?.key?.order.sql as string }))
-    const all = columns.map(({ reading }) => reading)
-    const sql = hashesSql({ table: this.name, key: keys, columns: all, chunkRows })
+  async *#chunks(selection: Selection, chunkRows: number): AsyncGenerator<HashedChunk> {
+    const { readings, ...hashed } = hashedColumns(selection)
+    const sql = hashesSql({ table: this.name, ...hashed, chunkRows })
     const fetch = await this.#cursor<Record<'rows' | 'high' | 'low' | 'last' | `k${number}`, string>>(sql)
     let next = fetch(1)
     let before = { rows: '0', high: '0', low: '0' }
