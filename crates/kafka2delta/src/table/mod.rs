@@ -104,6 +104,7 @@ impl KeyedTable {
     pub(crate) async fn reload(&mut self) -> Result<()> {
         // Where it cannot be read, nothing of before is used.
         self.keys.reset();
+        self.standing.forget_queries();
         self.snapshot.load(&self.storage).await?;
         self.computed.forget();
         if let Some(state) = self.snapshot.state() {

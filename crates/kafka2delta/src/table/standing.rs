@@ -36,6 +36,11 @@ impl Standing {
         self.queries.insert(query.to_owned(), Some(reason));
     }
 
+    /// The log was read anew: what was found in it before may not be all.
+    pub(super) fn forget_queries(&mut self) {
+        self.queries.clear();
+    }
+
     /// Refuses a query whose offsets do not fit the rows.
     pub(super) fn check_query(&self, query: &str) -> Result<()> {
         match self.queries.get(query) {

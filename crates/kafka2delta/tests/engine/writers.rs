@@ -132,6 +132,24 @@ async fn a_restored_table_goes_on_under_another_query_name_alone() {
     assert_eq!(table.info().num_rows, 4);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_table_is_refused_also_where_the_log_is_read_anew() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    for id in 0..3 {
+        merge(&mut table, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
+    }
+    delta_rs::restore(uri, 1).await;
+    delta_rs::checkpoint(uri).await;
+    // As clean-up does while the table stands still: the entry of the version that it knows is gone.
+    for version in 0..3 {
+        std::fs::remove_file(folder.path().join(format!("_delta_log/{version:020}.json"))).unwrap();
+    }
+    let error = merge(&mut table, "q:t:0", &[upsert((0, 9), "a")], false).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TableReplaced, "{error}");
+}
+
 #[tokio::test]
 async fn tables_that_we_cannot_keep_are_refused() {
     let cases = [("delta.appendOnly", "true"), ("delta.setTransactionRetentionDuration", "interval 7 days")];
