@@ -24,13 +24,8 @@ pub enum Attempt {
     Lost,
 }
 
-/// Writes the commit as `version`. See [`attempt_bytes`].
-pub async fn attempt(log_store: &LogStoreRef, version: u64, commit: &Commit, id: Uuid) -> Result<Attempt> {
-    attempt_bytes(log_store, version, commit.to_bytes()?, id).await
-}
-
 /// Writes the commit's bytes as `version`. An error is looked into: the log tells whether the commit landed.
-pub async fn attempt_bytes(log_store: &LogStoreRef, version: u64, bytes: Bytes, id: Uuid) -> Result<Attempt> {
+pub async fn attempt(log_store: &LogStoreRef, version: u64, bytes: Bytes, id: Uuid) -> Result<Attempt> {
     let Err(error) = log_store.write_commit_entry(version, CommitOrBytes::LogBytes(bytes), id).await else {
         return Ok(Attempt::Won);
     };

@@ -78,9 +78,11 @@ impl KeyedTable {
     }
 
     async fn commit_rewritten(&mut self, rewritten: &mut Rewritten) -> Result<Option<CompactResult>> {
+        // Asked beside the work.
+        let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {
             self.complete_keys(rewritten).await?;
-            let (basis, mut same_log) = (self.snapshot.basis(), self.ask_for_same_log());
+            let basis = self.snapshot.basis();
             let Some(step) = self.step(rewritten).await? else { return Ok(None) };
             let mut result = CompactResult {
                 files_removed: step.removes.len() as u64,

@@ -39,9 +39,11 @@ impl KeyedTable {
     }
 
     async fn try_delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
+        // Asked beside the work.
+        let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
-            let (basis, mut same_log) = (self.snapshot.basis(), self.ask_for_same_log());
+            let basis = self.snapshot.basis();
             let (deletions, version) = self.rows_that_meet(condition, cancel).await?;
             let mut result = MergeResult { version, ..MergeResult::default() };
             if deletions.is_empty() {

@@ -63,7 +63,8 @@ impl KeyedTable {
     pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
         let partition_columns = self.partition_columns();
         let (compression, stats) = (self.options.compression, self.stats_columns());
-        let mut commit = Commit { info: Some(self.note(Uuid::new_v4(), &[])), ..Commit::default() };
+        let id = Uuid::new_v4();
+        let mut commit = Commit { info: Some(self.note(id, &[])), ..Commit::default() };
         let mut bytes = 0;
         for group in split(&rows, &partition_columns, None)? {
             let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
@@ -72,7 +73,7 @@ impl KeyedTable {
             commit.adds.push(file.add);
         }
         let version = self.snapshot.next_version(self.snapshot.basis())?;
-        if attempt(self.storage.log(), version, &commit, Uuid::new_v4()).await? == Attempt::Lost {
+        if attempt(self.storage.log(), version, commit.to_bytes()?, id).await? == Attempt::Lost {
             return Err(Error::new(ErrorCode::CommitConflict, "another writer took the version"));
         }
         self.follow().await?;

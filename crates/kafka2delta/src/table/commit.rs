@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Basis, KeyedTable, Landed};
 use crate::error::Result;
 use crate::log::actions::Commit;
-use crate::log::commit::{Attempt, attempt_bytes};
+use crate::log::commit::{Attempt, attempt};
 use crate::log::entry_fingerprint;
 
 /// A question to the log, asked beside the work for a commit: whether it still has the version that is known here. A table
@@ -43,7 +43,7 @@ impl KeyedTable {
             let version = self.snapshot.next_version(on)?;
             let bytes = commit.to_bytes()?;
             let anchor = entry_fingerprint::of(&bytes);
-            if attempt_bytes(self.storage.log(), version, bytes, id).await? == Attempt::Won {
+            if attempt(self.storage.log(), version, bytes, id).await? == Attempt::Won {
                 return Ok(Some(Landed { version, anchor }));
             }
             tracing::debug!(version, "another writer took the version");

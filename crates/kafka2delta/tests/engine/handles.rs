@@ -11,8 +11,10 @@ use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use crate::delta_rs;
-use crate::model::{env, random_row};
-use crate::support::{Change, Key, Model, Row, SOFT, ipc, options, primary_key, rows, rows_of, with_times};
+use crate::model::random_row;
+use crate::support::{
+    Change, Key, Model, Row, SOFT, env, ipc, options, primary_key, rows, rows_of, run_seeds, with_times,
+};
 use crate::temporary;
 
 fn row(name: &str) -> Row {
@@ -483,22 +485,5 @@ async fn step(history: &mut History, table: &mut KeyedTable, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_handles_equal_the_map() {
-    if let Some(seed) = env("SEED") {
-        return run(seed).await;
-    }
-    let first = rand::rng().random_range(0..1_000_000_000u64);
-    let count = env("SEQUENCES").unwrap_or(5000);
-    println!("seeds {first} to {}", first + count - 1);
-    let mut runs = tokio::task::JoinSet::new();
-    for lane in 0..4 {
-        runs.spawn(async move {
-            for seed in (first + lane..first + count).step_by(4) {
-                run(seed).await;
-            }
-        });
-    }
-    while let Some(run) = runs.join_next().await {
-        run.unwrap();
-    }
-    println!("{count} sequences");
+    run_seeds(5000, run).await;
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::delta_rs;
-use crate::support::{Change, Key, Model, Row, SOFT, ipc, options, primary_key, rows};
+use crate::support::{Change, Key, Model, Row, SOFT, env, ipc, options, primary_key, rows};
 use crate::temporary;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -20,10 +20,6 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
-
-fn env(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 macro_rules! trace {
     ($($part:tt)*) => { if env("TRACE").is_some() { println!($($part)*) } };

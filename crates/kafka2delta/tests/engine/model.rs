@@ -2,16 +2,12 @@
 //! map of `docs/architecture.md`. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
 //! `TRACE=1` its changes. `KEEP` names a folder where the tables stay, for `npm run check:protocol`.
 
-use crate::support::{Change, Key, Model, Row, SOFT, merge, options, rows};
+use crate::support::{Change, Key, Model, Row, SOFT, env, merge, options, rows, run_seeds};
 use crate::temporary;
 use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::{KeyedTable, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-
-pub fn env(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 #[derive(Debug)]
 struct Plan {
@@ -146,22 +142,5 @@ async fn run(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_changes_equal_the_map() {
-    if let Some(seed) = env("SEED") {
-        return run(seed).await;
-    }
-    let first = rand::rng().random_range(0..1_000_000_000u64);
-    let count = env("SEQUENCES").unwrap_or(2000);
-    println!("seeds {first} to {}", first + count - 1);
-    let mut runs = tokio::task::JoinSet::new();
-    for lane in 0..4 {
-        runs.spawn(async move {
-            for seed in (first + lane..first + count).step_by(4) {
-                run(seed).await;
-            }
-        });
-    }
-    while let Some(run) = runs.join_next().await {
-        run.unwrap();
-    }
-    println!("{count} sequences");
+    run_seeds(2000, run).await;
 }

@@ -4,17 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Change, Key, Row, SOFT, ipc, options, primary_key, rows, with_times};
+use crate::support::{Change, Key, Row, SOFT, env, ipc, options, primary_key, rows, run_seeds, with_times};
 use crate::temporary;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
-
-fn env(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// What the source held at the end, and the topic's partitions: changes with the times of their messages.
 struct Plan {
@@ -126,14 +122,5 @@ async fn run(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_change_their_partition_keep_their_order() {
-    if let Some(seed) = env("SEED") {
-        return run(seed).await;
-    }
-    let first = rand::rng().random_range(0..1_000_000_000u64);
-    let count = env("SEQUENCES").unwrap_or(300);
-    println!("seeds {first} to {}", first + count - 1);
-    for seed in first..first + count {
-        run(seed).await;
-    }
-    println!("{count} sequences");
+    run_seeds(300, run).await;
 }

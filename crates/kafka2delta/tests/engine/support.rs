@@ -13,6 +13,7 @@ use bytes::Bytes;
 use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, WriteMode};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
+use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use crate::delta_rs;
@@ -310,4 +311,34 @@ pub fn rows_of(batch: &RecordBatch) -> Vec<(Key, Row)> {
         (key, row)
     };
     (0..batch.num_rows()).map(row).collect()
+}
+
+/// A number from the environment.
+pub fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs random sequences, four at a time: `SEED` alone, or `SEQUENCES` of them (default: `sequences`) from a random one on.
+pub async fn run_seeds<F>(sequences: u64, run: fn(u64) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if let Some(seed) = env("SEED") {
+        return run(seed).await;
+    }
+    let first = rand::rng().random_range(0..1_000_000_000u64);
+    let count = env("SEQUENCES").unwrap_or(sequences);
+    println!("seeds {first} to {}", first + count - 1);
+    let mut lanes = tokio::task::JoinSet::new();
+    for lane in 0..4 {
+        lanes.spawn(async move {
+            for seed in (first + lane..first + count).step_by(4) {
+                run(seed).await;
+            }
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane.unwrap();
+    }
+    println!("{count} sequences");
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::delta_rs;
-use crate::model::{env, random_row};
-use crate::support::{Change, Key, Model, Row, ipc, options, primary_key, rows_of, with_times};
+use crate::model::random_row;
+use crate::support::{Change, Key, Model, Row, env, ipc, options, primary_key, rows_of, run_seeds, with_times};
 use crate::temporary;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -216,15 +216,7 @@ async fn run_history(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_histories() {
-    if let Some(seed) = env("SEED") {
-        return run_history(seed).await;
-    }
-    let first = rand::rng().random_range(0..1_000_000_000u64);
-    let count = env("SEQUENCES").unwrap_or(400);
-    println!("seeds {first} to {}", first + count - 1);
-    for seed in first..first + count {
-        run_history(seed).await;
-    }
+    run_seeds(400, run_history).await;
 }
 
 fn upsert(id: i64, name: &str, sequence: Option<u64>) -> Change {
