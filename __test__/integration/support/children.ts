@@ -16,8 +16,9 @@ export interface Child {
 /** Starts a file of this folder. */
 export function startChild(file: string, args: string[]): Child {
   const path = fileURLToPath(new URL(file, import.meta.url))
-  // What it prints is compared as text, whatever colours the tests themselves are shown in.
-  const { FORCE_COLOR: _, ...env } = process.env
+  // What a child prints is compared as text. CI alone is reason enough for picocolors to colour a pipe.
+  const { FORCE_COLOR: _, ...shown } = process.env
+  const env = { ...shown, NO_COLOR: '1' }
   const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   const waiting = new Set<() => void>()
