@@ -1,28 +1,35 @@
 /**
  * Every error that kafka2delta throws: one closed list of codes, each with the
- * exit code of the command and whether a retry can help.
+ * exit code of the command and who tries again.
  */
 
-/** What each code means for a program: the command's exit code, and whether trying again can help. */
+/**
+ * Who tries again after an error. `outage` and `conflict` name the policies of src/retry.ts, by which the program does
+ * so itself. `caller`: the same call may succeed later, and whoever made it decides. False: somebody has
+ * to act first.
+ */
+type Retry = 'outage' | 'conflict' | 'caller' | false
+
+/** What each code means for a program: the command's exit code, and who tries again. */
 export const ERROR_CODES = {
   /** The configuration is wrong: an unknown option, a bad value, broken YAML. */
   CONFIG_INVALID: { exit: 2, retry: false },
   /** The configuration file cannot be read. */
   CONFIG_UNREADABLE: { exit: 2, retry: false },
   /** No broker answers, or it refuses us. */
-  KAFKA_UNREACHABLE: { exit: 3, retry: true },
+  KAFKA_UNREACHABLE: { exit: 3, retry: 'outage' },
   /** The broker refuses our credentials. */
   KAFKA_AUTH: { exit: 3, retry: false },
   /** A topic that is configured does not exist. */
   TOPIC_NOT_FOUND: { exit: 2, retry: false },
   /** The consumer stopped by itself and cannot go on. */
-  KAFKA_CONSUMER_CRASHED: { exit: 1, retry: true },
+  KAFKA_CONSUMER_CRASHED: { exit: 1, retry: 'caller' },
   /** The topic no longer has offsets that we have not applied. */
   DATA_LOSS: { exit: 1, retry: false },
   /** The table has our commits but no offset for a partition. */
   OFFSET_MISSING: { exit: 1, retry: false },
   /** The schema registry does not answer or fails. */
-  REGISTRY_UNREACHABLE: { exit: 3, retry: true },
+  REGISTRY_UNREACHABLE: { exit: 3, retry: 'outage' },
   /** The schema registry refuses our credentials. */
   REGISTRY_AUTH: { exit: 3, retry: false },
   /** A schema cannot be understood. */
@@ -34,7 +41,7 @@ export const ERROR_CODES = {
   /** A left-out value has no stored value, and the options say to fail. */
   MISSING_VALUE: { exit: 1, retry: false },
   /** The table's path cannot be read or written. */
-  STORAGE: { exit: 3, retry: true },
+  STORAGE: { exit: 3, retry: 'outage' },
   /** The path refuses us, or cannot be a table. */
   STORAGE_DENIED: { exit: 3, retry: false },
   /** The Delta table has what we cannot write to: an unknown feature, a constraint, a wrong property. */
@@ -48,7 +55,7 @@ export const ERROR_CODES = {
   /** Another worker has already committed these offsets. */
   FENCED: { exit: 1, retry: false },
   /** Other writers won every attempt to commit. */
-  COMMIT_CONFLICT: { exit: 1, retry: true },
+  COMMIT_CONFLICT: { exit: 1, retry: 'conflict' },
   /** An additional column's SQL expression is wrong or differs between engines. */
   EXPRESSION_INVALID: { exit: 2, retry: false },
   /** A change batch does not have the layout that the engine expects. */
@@ -58,14 +65,23 @@ export const ERROR_CODES = {
   /** The native addon cannot be loaded. */
   ADDON_UNAVAILABLE: { exit: 1, retry: false },
   /** The source database does not answer or refuses us. */
-  SOURCE_UNREACHABLE: { exit: 3, retry: true },
+  SOURCE_UNREACHABLE: { exit: 3, retry: 'caller' },
   /** The table has other rows than its source. */
   SOURCE_DIFFERS: { exit: 1, retry: false },
   /** A defect of kafka2delta. */
   INTERNAL: { exit: 1, retry: false },
-} as const satisfies Record<string, { exit: number; retry: boolean }>
+} as const satisfies Record<string, { exit: number; retry: Retry }>
 
 export type ErrorCode = keyof typeof ERROR_CODES
+
+/** The name of a policy by which the program tries again. */
+export type RetryPolicyName = Exclude<Retry, 'caller' | false>
+
+/** The policy by which the program tries again after this error; null where it does not. */
+export function retryPolicyOf(code: ErrorCode): RetryPolicyName | null {
+  const { retry } = ERROR_CODES[code]
+  return retry === 'caller' || retry === false ? null : retry
+}
 
 /** Where an error happened, as far as it is known. */
 export interface ErrorPosition {
@@ -108,7 +124,7 @@ export class KafkaToDeltaError extends Error {
 
   /** Whether the same call may succeed later without anyone changing anything. */
   get canRetry(): boolean {
-    return ERROR_CODES[this.code].retry
+    return ERROR_CODES[this.code].retry !== false
   }
 
   /** The exit code of the command for this error. */

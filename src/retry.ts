@@ -1,7 +1,7 @@
 /** The one place that decides whether, when and how often something is tried again. */
 
-import { setTimeout as sleep } from 'node:timers/promises'
-import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError } from './errors.js'
+import { asKafkaToDeltaError, type KafkaToDeltaError, type RetryPolicyName, retryPolicyOf } from './errors.js'
+import { pause } from './waits.js'
 
 export interface RetryPolicy {
   /** Tries after the first one. */
@@ -12,17 +12,14 @@ export interface RetryPolicy {
   maxDelay: number
 }
 
-export type RetryPolicies = Partial<Record<ErrorCode, RetryPolicy>>
+export type RetryPolicies = Record<RetryPolicyName, RetryPolicy>
 
-/** What heals by itself. What is not named here is never tried again. */
+/** What heals by itself: which errors these are, ERROR_CODES says. */
 function policies(retries: number): RetryPolicies {
-  const outage: RetryPolicy = { retries, firstDelay: 250, maxDelay: 30_000 }
   return {
+    outage: { retries, firstDelay: 250, maxDelay: 30_000 },
     // The addon has already gone on after lost versions; what arrives here is a busy table.
-    COMMIT_CONFLICT: { ...outage, firstDelay: 100 },
-    STORAGE: outage,
-    REGISTRY_UNREACHABLE: outage,
-    KAFKA_UNREACHABLE: outage,
+    conflict: { retries, firstDelay: 100, maxDelay: 30_000 },
   }
 }
 
@@ -42,8 +39,10 @@ export interface RetryOptions {
 
 /** Milliseconds to wait before the given try (from 1), or null where it is not tried again. */
 export function retryDelay(error: KafkaToDeltaError, attempt: number, policies = BOUNDED): number | null {
-  const policy = policies[error.code]
-  if (!error.canRetry || !policy || attempt > policy.retries) return null
+  const name = retryPolicyOf(error.code)
+  if (name === null) return null
+  const policy = policies[name]
+  if (attempt > policy.retries) return null
   const delay = Math.min(policy.maxDelay, policy.firstDelay * 2 ** (attempt - 1))
   // Workers that lost to each other must not meet again.
   return Math.round(delay * (0.75 + Math.random() * 0.5))
@@ -62,11 +61,8 @@ export async function withRetries<T>(
       const delay = retryDelay(error, attempt, options.policies)
       if (delay === null || options.signal?.aborted) throw error
       options.onRetry?.(error, attempt, delay)
-      try {
-        await sleep(delay, undefined, options.signal ? { signal: options.signal } : {})
-      } catch {
-        throw error
-      }
+      await pause(delay, options.signal)
+      if (options.signal?.aborted) throw error
     }
   }
 }

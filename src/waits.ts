@@ -29,19 +29,74 @@ export async function settled(promise: Promise<unknown>, ms: number): Promise<bo
   return result
 }
 
+/** Those who wait by a signal. It has one listener of ours, however many they are. */
+interface Waiting {
+  calls: Set<() => void>
+  listener: () => void
+}
+
+const waitingBy = new WeakMap<AbortSignal, Waiting>()
+
+/**
+ * Calls `then` when the signal is aborted, or at once where it is already.
+ * @returns what ends that: called when the wait is over
+ */
+export function onAbort(signal: AbortSignal | undefined, then: () => void): () => void {
+  if (!signal) return () => {}
+  if (signal.aborted) {
+    then()
+    return () => {}
+  }
+  const waiting = waitingBy.get(signal) ?? listen(signal)
+  // Two waits may pass the same function.
+  const call = () => then()
+  waiting.calls.add(call)
+  return () => {
+    waiting.calls.delete(call)
+    if (waiting.calls.size > 0 || waitingBy.get(signal) !== waiting) return
+    waitingBy.delete(signal)
+    signal.removeEventListener('abort', waiting.listener)
+  }
+}
+
+function listen(signal: AbortSignal): Waiting {
+  const calls = new Set<() => void>()
+  const listener = () => {
+    for (const call of calls) call()
+  }
+  signal.addEventListener('abort', listener, { once: true })
+  const waiting = { calls, listener }
+  waitingBy.set(signal, waiting)
+  return waiting
+}
+
 /** Rejects with the signal's reason where it is aborted first; what the promise does later is ignored. */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise
-  let onAbort = () => {}
+  let ended = () => {}
   const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
+    ended = onAbort(signal, () => reject(signal.reason))
   })
   try {
     return await Promise.race([promise, aborted])
   } finally {
-    signal.removeEventListener('abort', onAbort)
+    ended()
     promise.catch(() => {})
   }
+}
+
+/** Waits, and no longer than until the signal is aborted. `ref: false`: the process may end meanwhile. */
+export async function pause(ms: number, signal?: AbortSignal, { ref = true } = {}): Promise<void> {
+  await new Promise<void>((resolve) => {
+    let ended = () => {}
+    const timer = setTimeout(() => {
+      ended()
+      resolve()
+    }, ms)
+    if (!ref) timer.unref()
+    ended = onAbort(signal, () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 }

@@ -291,12 +291,7 @@ export interface World {
   policies?: RetryPolicy
 }
 
-const ofAll = (policy: RetryPolicy): RetryPolicies => ({
-  COMMIT_CONFLICT: policy,
-  STORAGE: policy,
-  REGISTRY_UNREACHABLE: policy,
-  KAFKA_UNREACHABLE: policy,
-})
+const ofAll = (policy: RetryPolicy): RetryPolicies => ({ outage: policy, conflict: policy })
 
 /** Starts a query on the fakes. */
 export async function startFake(world: World) {

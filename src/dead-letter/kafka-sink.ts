@@ -3,13 +3,12 @@
  * written in one transaction.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Kafka, type KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { connected } from '../kafka/ask.js'
 import { classify, createClient, kafkaError } from '../kafka/client.js'
 import type { Logger } from '../log.js'
-import { within } from '../waits.js'
+import { onAbort, pause, within } from '../waits.js'
 import type { DeadLetter, DeadLetterSink } from './dead-letter.js'
 import { KafkaSession, SendError, type SessionOptions } from './kafka-session.js'
 
@@ -175,11 +174,9 @@ function protocolType(error: unknown): string | null {
 async function cutOff(signal: AbortSignal | undefined, end: AbortSignal, then: () => never): Promise<never> {
   const never = new Promise<never>(() => {})
   if (!signal) return never
-  if (!signal.aborted) {
-    await new Promise<void>((resolve) => {
-      signal.addEventListener('abort', () => resolve(), { once: true, signal: end })
-    })
-  }
-  const inTime = await sleep(STOP_MS, false, { signal: end }).catch(() => true)
-  return inTime ? never : then()
+  await new Promise<void>((resolve) => {
+    onAbort(end, onAbort(signal, resolve))
+  })
+  await pause(STOP_MS, end)
+  return end.aborted ? never : then()
 }

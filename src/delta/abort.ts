@@ -1,6 +1,7 @@
 /** Signals across the addon's border. */
 
 import type { ErrorPosition } from '../errors.js'
+import { onAbort } from '../waits.js'
 import { causes, fromNative } from './addon.js'
 
 /**
@@ -14,15 +15,14 @@ export async function withSignal<T>(
 ): Promise<T> {
   signal?.throwIfAborted()
   const controller = signal ? new AbortController() : null
-  const forward = () => controller?.abort(signal?.reason)
-  signal?.addEventListener('abort', forward, { once: true })
+  const ended = onAbort(signal, () => controller?.abort(signal?.reason))
   try {
     return await call(controller?.signal)
   } catch (error) {
     if (signal?.aborted && wasCancelled(error)) throw signal.reason
     throw fromNative(error, position)
   } finally {
-    signal?.removeEventListener('abort', forward)
+    ended()
   }
 }
 

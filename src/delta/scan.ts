@@ -3,6 +3,7 @@
 import { type RecordBatch, type Schema, Table, tableFromIPC } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
 import { tableUri } from '../options/table-uri.js'
+import { onAbort } from '../waits.js'
 import { withSignal } from './abort.js'
 import { loadAddon } from './addon.js'
 import type { NativeBatches, NativeModule } from './native-api.js'
@@ -96,14 +97,13 @@ export class Scan implements AsyncIterable<RecordBatch> {
   /** The next batch; where the signal is aborted meanwhile, its reason is thrown without waiting for the readers. */
   async #next(batches: NativeBatches): Promise<Uint8Array | null> {
     const signal = this.#signal
-    const stop = () => void batches.close()
-    signal?.addEventListener('abort', stop, { once: true })
+    const ended = onAbort(signal, () => void batches.close())
     try {
       const bytes = await this.#call(() => batches.next())
       signal?.throwIfAborted()
       return bytes
     } finally {
-      signal?.removeEventListener('abort', stop)
+      ended()
     }
   }
 

@@ -9,6 +9,7 @@ import { KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { StreamOptions, TableOptions } from '../options/types.js'
 import { type StreamingQuery, streamToDelta } from '../stream/index.js'
+import { unlessAborted } from '../waits.js'
 import { EmbeddedBroker } from './broker/index.js'
 import { type Comparison, compareTable, firstRows } from './compare.js'
 import { fixtureTopics, loadFixtureSet } from './fixtures.js'
@@ -208,7 +209,7 @@ export async function runDemo(options: DemoOptions, events: DemoEvents = {}): Pr
     events.started?.(query, dir, state.starts - 1)
     try {
       if (shop) await produce(stage, shop, options.signal, events)
-      if (!options.signal.aborted) await untilAborted(query.processAllAvailable(), options.signal)
+      await untilApplied(query, options.signal)
     } finally {
       await query.stop()
     }
@@ -248,16 +249,13 @@ async function produce({ kafka, registry, broker }: Stage, shop: ShopLife, signa
   await shop.produce(resuming, registry.url, (progress) => events.produced?.(progress), { signal })
 }
 
-async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  let onAbort: () => void = () => {}
-  const aborted = new Promise<void>((resolve) => {
-    onAbort = resolve
-    if (signal.aborted) resolve()
-  })
-  signal.addEventListener('abort', onAbort, { once: true })
-  promise.catch(() => {})
-  await Promise.race([promise, aborted])
-  signal.removeEventListener('abort', onAbort)
+/** Waits for the tables to hold all that is there. After a stop, nobody waits, nor is told of what failed then. */
+async function untilApplied(query: StreamingQuery, signal: AbortSignal): Promise<void> {
+  try {
+    await unlessAborted(query.processAllAvailable(), signal)
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
 }
 
 /** What the tables hold. After a stop, people want the end, and no reading of whole tables. */

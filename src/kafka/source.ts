@@ -1,10 +1,9 @@
 /** The source: a kafkajs consumer that hands over micro-batches per topic, from positions that it has confirmed. */
 
 import { EventEmitter } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Batch } from 'kafkajs'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
-import { settled, unlessAborted } from '../waits.js'
+import { pause, settled, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
 import { classify, createClient, isTransient, type KafkaClient, kafkaError } from './client.js'
 import { findMissing, missingTopics } from './cluster-check.js'
@@ -335,7 +334,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
           break
         }
         this.#log('debug', error, `the position in ${feed.topic} could not be found yet`)
-        await sleep(delay, undefined, { signal }).catch(() => {})
+        await pause(delay, signal)
         delay = Math.min(delay * 2, MAX_LOCATE_MS)
       }
     }

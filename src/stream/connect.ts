@@ -12,6 +12,7 @@ import { pick } from '../objects.js'
 import { DECODER_DEFAULTS, DELTA_DEFAULTS, MAX_UNAVAILABLE_MS } from '../options/defaults.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
+import { onAbort } from '../waits.js'
 import type { Systems } from './dependencies.js'
 import { readSparkCheckpoint } from './spark-checkpoint.js'
 
@@ -83,8 +84,7 @@ async function checkRegistry(options: ResolvedOptions, signal?: AbortSignal): Pr
     timeout: 4_000,
     unknownSchemaTimeout: 0,
   })
-  const close = () => probe.close()
-  signal?.addEventListener('abort', close, { once: true })
+  const ended = onAbort(signal, () => probe.close())
   try {
     await probe.get(1)
   } catch (error) {
@@ -93,7 +93,7 @@ async function checkRegistry(options: ResolvedOptions, signal?: AbortSignal): Pr
       throw new KafkaToDeltaError(error.code, error.message, { cause: error.cause })
     }
   } finally {
-    signal?.removeEventListener('abort', close)
+    ended()
     probe.close()
   }
 }

@@ -4,7 +4,7 @@ import { asKafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
 import { type RetryOptions, withRetries } from '../retry.js'
-import { settled, unlessAborted } from '../waits.js'
+import { onAbort, settled, unlessAborted } from '../waits.js'
 import type { StreamSource, StreamTable, Systems } from './dependencies.js'
 import { StreamingQuery } from './query.js'
 import { type StreamPolicies, TableLoop } from './table-loop.js'
@@ -88,8 +88,7 @@ async function startingOffsetsOf(systems: Systems, options: ResolvedOptions) {
 
 /** Stopped by the signal wherever it is. */
 async function startSource(source: StreamSource, systems: Systems, signal: AbortSignal | undefined): Promise<void> {
-  const stop = () => void source.stop().catch(() => {})
-  signal?.addEventListener('abort', stop, { once: true })
+  const ended = onAbort(signal, () => void source.stop().catch(() => {}))
   try {
     await source.start()
     await unlessAborted(systems.check?.(signal) ?? Promise.resolve(), signal)
@@ -98,6 +97,6 @@ async function startSource(source: StreamSource, systems: Systems, signal: Abort
     await source.stop().catch(() => {})
     throw error
   } finally {
-    signal?.removeEventListener('abort', stop)
+    ended()
   }
 }

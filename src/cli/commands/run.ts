@@ -13,6 +13,7 @@ import { showLive } from '../../terminal/live-view.js'
 import type { Output } from '../../terminal/output.js'
 import { SIGNAL_EXIT, watchSignals } from '../../terminal/signals.js'
 import { quote } from '../../verify/comparable.js'
+import { onAbort } from '../../waits.js'
 import type { Register } from '../command.js'
 import { type Environment, loadConfig, type Override } from '../config.js'
 import { exitCodeOf, formatError } from '../errors.js'
@@ -81,9 +82,7 @@ export async function run(flags: RunFlags, output: Output, { systems, env }: Run
     http = await serve(flags.http)
     const query = await startQuery({ options, systems: systems(options, logger), logger, signal: signals.signal })
     http?.watch(query)
-    const stop = () => void query.stop()
-    if (signals.signal.aborted) stop()
-    else signals.signal.addEventListener('abort', stop, { once: true })
+    onAbort(signals.signal, () => void query.stop())
     if (output.stdout.isTTY) {
       output.stdout.write(pc.dim('To query the tables by name in Spark, Trino and others:\n'))
       for (const table of options.tables) output.stdout.write(`  ${createTableSql(table)};\n`)
