@@ -1,21 +1,15 @@
-/**
- * Reads writer schemas from a Confluent Schema Registry.
- *
- * The HTTP client is that of @kafkajs/confluent-schema-registry, without its decoder: that parses schemas with avsc,
- * which refuses some that our own reader takes, and decodes to objects.
- */
+/** Reads writer schemas from a Confluent Schema Registry, and keeps them. */
 
-import { setMaxListeners } from 'node:events'
-import { Agent as HttpAgent } from 'node:http'
-import { type AgentOptions, Agent as HttpsAgent } from 'node:https'
-import { setTimeout as sleep } from 'node:timers/promises'
-import createApi, { type SchemaRegistryAPIClient } from '@kafkajs/confluent-schema-registry/dist/api/index.js'
+import type { SchemaRegistryAPIClient } from '@kafkajs/confluent-schema-registry/dist/api/index.js'
 import type { AvroSchemaJson } from '../avro/schema.js'
-import { guidOf, schemaName, schemaPosition } from '../avro/wire.js'
+import { guidOf, schemaName } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { withoutUndefined } from '../objects.js'
 import { REGISTRY_DEFAULTS } from '../options/defaults.js'
 import type { SchemaRegistryOptions } from '../options/types.js'
+import { pause } from '../waits.js'
+import { bodyOf, errorOf, isUnknown, noSchema, readAnswer, type SchemaBody } from './answers.js'
+import { ask, closed, type Endpoint, endpointOf } from './endpoint.js'
 import { inlineReferences, type SchemaReference } from './references.js'
 import type { SchemaSource } from './schema-source.js'
 
@@ -34,46 +28,6 @@ export interface RegistryOptions extends Omit<SchemaRegistryOptions, 'unknownSch
   unknownSchemaTimeout?: number
   /** Milliseconds after which an id that was unknown is asked for again, should it come again. */
   unknownSchemaExpiry?: number
-}
-
-/** One address, without credentials, and how to reach it. */
-interface Endpoint {
-  host: string
-  /** Of one request: its connection ends with it, whatever state it is in. */
-  agent: () => HttpAgent | HttpsAgent
-  /** The header `Authorization`. */
-  authorization: string | null
-}
-
-/** The part of the client's answer that is read here. */
-interface Answer {
-  status(): number
-  success(): boolean
-  data(): unknown
-  error(): Error | null
-  responseData: unknown
-}
-
-/** What a registry answers, not yet looked at. */
-interface SchemaBody {
-  schema: string
-  schemaType?: unknown
-  references?: unknown
-}
-
-interface SchemaAnswer {
-  schema: AvroSchemaJson
-  references: SchemaReference[]
-}
-
-/** What a request that failed says. */
-interface Failure {
-  status: number
-  /** True where nothing answered. */
-  network: boolean
-  message: string
-  /** Whether the answer is the registry's own: JSON with an error code. */
-  fromRegistry: boolean
 }
 
 const RETRIED_STATUS = new Set([408, 425, 429])
@@ -116,8 +70,6 @@ export class RegistrySchemaSource implements SchemaSource {
     this.#firstDelay = read.firstDelay
     this.#unknownTimeout = read.unknownSchemaTimeout
     this.#unknownExpiry = read.unknownSchemaExpiry
-    // Each request under way listens.
-    setMaxListeners(0, this.#closing.signal)
   }
 
   get(id: number): Promise<AvroSchemaJson> {
@@ -176,9 +128,8 @@ export class RegistrySchemaSource implements SchemaSource {
   }
 
   async #sleep(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => {
-      throw closed()
-    })
+    await pause(ms, this.#closing.signal)
+    if (this.#closing.signal.aborted) throw closed()
   }
 
   async #load(id: number): Promise<AvroSchemaJson> {
@@ -220,7 +171,7 @@ export class RegistrySchemaSource implements SchemaSource {
       let unknown: KafkaToDeltaError | null = null
       if (attempt > 0) await this.#sleep(this.#firstDelay * 2 ** (attempt - 1) * (0.75 + Math.random() * 0.5))
       for (const endpoint of this.#endpoints) {
-        const result = await this.#slots.run(() => this.#ask(endpoint, send))
+        const result = await this.#slots.run(() => ask(endpoint, send, this.#timeout, this.#closing.signal))
         const body = 'fromRegistry' in result ? null : bodyOf(result)
         if (body !== null) return body
         const failure = 'fromRegistry' in result ? result : noSchema(result)
@@ -239,148 +190,6 @@ export class RegistrySchemaSource implements SchemaSource {
     }
     throw last ?? new KafkaToDeltaError('INTERNAL', 'no schema registry was asked')
   }
-
-  async #ask(endpoint: Endpoint, send: (api: SchemaRegistryAPIClient) => Promise<unknown>): Promise<Answer | Failure> {
-    if (this.#closing.signal.aborted) throw closed()
-    let failure: Failure | null = null
-    const agent = endpoint.agent()
-    const api = createApi.default({
-      host: endpoint.host,
-      agent: agent as HttpAgent,
-      clientId: 'kafka2delta',
-      // The client turns every failure into one kind of error; this hook sees the answer itself.
-      retry: {
-        retries: 1,
-        validateRetry: (response) => {
-          const answer = response as unknown as Answer
-          if (!answer.success()) failure = failureOf(answer)
-          return false
-        },
-      },
-      middlewares: [
-        () => ({
-          request: async (request) =>
-            endpoint.authorization === null
-              ? request
-              : request.enhance({ headers: { Authorization: endpoint.authorization } }),
-        }),
-      ],
-    })
-    const timer = new AbortController()
-    const signal = AbortSignal.any([timer.signal, this.#closing.signal])
-    const late = async (): Promise<Failure> => {
-      await sleep(this.#timeout, undefined, { signal })
-      return { status: 0, network: true, fromRegistry: false, message: `no whole answer within ${this.#timeout} ms` }
-    }
-    const asked = send(api).then(
-      (response) => failure ?? (response as Answer),
-      (error: Error) => failure ?? { status: 0, network: true, fromRegistry: false, message: error.message },
-    )
-    try {
-      // The client waits for ever for an answer that breaks off, or comes byte by byte.
-      return await Promise.race([asked, late()])
-    } catch {
-      throw closed()
-    } finally {
-      timer.abort()
-      agent.destroy()
-      // The client asks once more by itself where a connection ends.
-      Object.assign(agent, { createConnection: refuseConnection })
-    }
-  }
-}
-
-function endpointOf(url: string, options: RegistryOptions): Endpoint {
-  let parsed: URL
-  try {
-    parsed = new URL(url)
-  } catch {
-    // The text may hold a password: it is not repeated.
-    throw new KafkaToDeltaError(
-      'CONFIG_INVALID',
-      'the schema registry’s url is not a URL such as http://localhost:8081',
-    )
-  }
-  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
-    throw new KafkaToDeltaError(
-      'CONFIG_INVALID',
-      `the schema registry’s url has the protocol ${parsed.protocol}, not http or https`,
-    )
-  }
-  const { username, password } = parsed
-  const auth =
-    options.auth ??
-    (username === '' ? null : { username: decodeURIComponent(username), password: decodeURIComponent(password) })
-  const tls: AgentOptions = options.tls ?? {}
-  return {
-    host: `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`,
-    // Schemas are asked for rarely: no connection is kept.
-    agent: () => (parsed.protocol === 'https:' ? new HttpsAgent(tls) : new HttpAgent()),
-    authorization:
-      auth === null
-        ? null
-        : 'token' in auth
-          ? `Bearer ${auth.token}`
-          : `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString('base64')}`,
-  }
-}
-
-function failureOf(answer: Answer): Failure {
-  const error = answer.error()
-  if (error !== null) {
-    const code = (error as NodeJS.ErrnoException).code
-    return {
-      status: 0,
-      network: true,
-      fromRegistry: false,
-      message: error.message || (code ?? 'the connection failed'),
-    }
-  }
-  const data = answer.data()
-  // The client reads a property of the body of every error: it must not be null.
-  if (data === null) answer.responseData = ''
-  const body = (typeof data === 'object' && data !== null ? data : {}) as { error_code?: unknown; message?: unknown }
-  return {
-    status: answer.status(),
-    network: false,
-    fromRegistry: typeof body.error_code === 'number' && !isServletError(body),
-    message: typeof body.message === 'string' ? body.message : `status ${answer.status()}`,
-  }
-}
-
-/** What a registry's web server says of a path that it does not have. */
-function isServletError({ error_code, message }: { error_code?: unknown; message?: unknown }): boolean {
-  return error_code === 404 && typeof message === 'string' && message.startsWith('HTTP 404')
-}
-
-/** A success without a schema, such as the page of a proxy. */
-function noSchema(answer: Answer): Failure {
-  return { status: answer.status(), network: false, fromRegistry: false, message: NO_SCHEMA }
-}
-
-const NO_SCHEMA = 'the answer holds no schema: is schemaRegistry.url the address of a schema registry?'
-
-function isUnknown(error: unknown): boolean {
-  return error instanceof UnknownSchemaError
-}
-
-/** BAD_RECORD: the registry has no such schema, or not yet. */
-class UnknownSchemaError extends KafkaToDeltaError {
-  constructor(id: number, host: string, what: string) {
-    super(
-      'BAD_RECORD',
-      `unknown schema id ${schemaName(id)}: the schema registry ${host} has no ${what}`,
-      schemaPosition(id),
-    )
-  }
-}
-
-function closed(): KafkaToDeltaError {
-  return new KafkaToDeltaError('CANCELLED', 'the schema registry’s client was closed')
-}
-
-function refuseConnection(_options: unknown, made: (error: Error) => void): void {
-  made(new Error('the request was given up'))
 }
 
 /** Lets so many run at a time, the others in order. */
@@ -403,65 +212,4 @@ class Slots {
       else this.#free++
     }
   }
-}
-
-function errorOf(failure: Failure, host: string, what: string, id: number): KafkaToDeltaError {
-  const { status, message } = failure
-  if (failure.network) {
-    return new KafkaToDeltaError(
-      'REGISTRY_UNREACHABLE',
-      `the schema registry ${host} does not answer: ${message}`,
-      schemaPosition(id),
-    )
-  }
-  if (status === 401 || status === 403) {
-    return new KafkaToDeltaError(
-      'REGISTRY_AUTH',
-      `the schema registry ${host} refuses us (status ${status}): check schemaRegistry.auth`,
-      schemaPosition(id),
-    )
-  }
-  if (status === 404 && failure.fromRegistry) {
-    return new UnknownSchemaError(id, host, what)
-  }
-  const hint =
-    status === 404 && guidOf(id) !== null
-      ? ': it does not look up schemas by GUID, as those of Confluent Platform 8 do'
-      : status === 404
-        ? ': is schemaRegistry.url the address of a schema registry?'
-        : `: ${message}`
-  return new KafkaToDeltaError(
-    'REGISTRY_UNREACHABLE',
-    `the schema registry ${host} answers with status ${status} for ${what}${hint}`,
-    schemaPosition(id),
-  )
-}
-
-/** The body, where it is what a registry answers. */
-function bodyOf(answer: Answer): SchemaBody | null {
-  const data = answer.data() as Partial<SchemaBody> | null
-  return typeof data === 'object' && data !== null && typeof data.schema === 'string' ? (data as SchemaBody) : null
-}
-
-function readAnswer(body: SchemaBody, what: string, id: number): SchemaAnswer {
-  const { schemaType, references } = body
-  if (schemaType !== undefined && schemaType !== null && schemaType !== 'AVRO') {
-    throw new KafkaToDeltaError(
-      'BAD_RECORD',
-      `${what} is a ${String(schemaType)} schema, not Avro: set key.converter and value.converter of the connector to ` +
-        'io.confluent.connect.avro.AvroConverter',
-      schemaPosition(id),
-    )
-  }
-  let schema: AvroSchemaJson
-  try {
-    schema = JSON.parse(body.schema) as AvroSchemaJson
-  } catch (error) {
-    throw new KafkaToDeltaError(
-      'SCHEMA_UNSUPPORTED',
-      `${what}: its text is not JSON, so it is no Avro schema: register the schema anew`,
-      { ...schemaPosition(id), cause: error },
-    )
-  }
-  return { schema, references: Array.isArray(references) ? (references as SchemaReference[]) : [] }
 }
