@@ -177,3 +177,11 @@ export const properties = (description: string) =>
 /** A function, which only the API can give. */
 export const callback = <T>(description: string) =>
   z.custom<T>((value) => typeof value === 'function', 'expected a function').meta({ description, apiOnly: true })
+
+/** One of some texts. */
+export const choice = <const T extends readonly [string, ...string[]]>(values: T, description: string) =>
+  z
+    .enum(values, {
+      error: (issue) => `expected ${values.map((v) => JSON.stringify(v)).join(' or ')}, got ${show(issue.input)}`,
+    })
+    .meta({ description })

@@ -1,0 +1,128 @@
+/** The part of the schema that says how Kafka and the schema registry are reached. */
+
+import type { ConnectionOptions } from 'node:tls'
+import type { KafkaConfig } from 'kafkajs'
+import { z } from 'zod'
+import { callback, count, decimal, duration, field, flag, size, text } from './fields.js'
+import { sasl } from './sasl.js'
+
+const retry = z
+  .strictObject({
+    maxRetryTime: duration('The longest wait between two tries.').optional(),
+    initialRetryTime: duration('The first wait.').optional(),
+    factor: decimal('How much a wait may differ from its length, as a share (0.2).', 0, 1).optional(),
+    multiplier: decimal('How much longer each wait is than the one before (2).', 0).optional(),
+    retries: count('Tries of one request.', 0).optional(),
+    restartOnFailure: callback<(error: Error) => Promise<boolean>>('Only from the API.').optional(),
+  })
+  .meta({ description: "KafkaJS's retry options." })
+
+export const kafka = z
+  .strictObject({
+    brokers: field<string | readonly string[] | (() => string[] | Promise<string[]>), KafkaConfig['brokers']>(
+      (value) => {
+        if (typeof value === 'function') return value as () => string[]
+        const list = typeof value === 'string' ? value.split(',').map((broker) => broker.trim()) : value
+        return Array.isArray(list) &&
+          list.length > 0 &&
+          list.every((broker) => typeof broker === 'string' && /^[^\s,]+:\d+$/.test(broker))
+          ? list
+          : null
+      },
+      'a list of host:port',
+      {
+        description: 'The brokers to begin with, as host:port.',
+        anyOf: [
+          { type: 'array', items: { type: 'string', pattern: ':\\d+$' }, minItems: 1 },
+          { type: 'string', description: 'several with commas between' },
+        ],
+      },
+      'secret',
+    ),
+    clientId: text('The name that brokers see.').optional(),
+    ssl: field<boolean | ConnectionOptions, boolean | ConnectionOptions>(
+      (value) =>
+        value === 'true' || value === 'false'
+          ? value === 'true'
+          : typeof value === 'boolean'
+            ? value
+            : typeof value === 'object' && value && !Array.isArray(value)
+              ? value
+              : null,
+      'true, false or TLS options',
+      {
+        description: "TLS: true, or Node's TLS options: ca, cert, key… as PEM texts or names of files.",
+        anyOf: [{ enum: [true, false, 'true', 'false'] }, { type: 'object' }],
+      },
+      'secret',
+    ).optional(),
+    sasl: sasl.optional(),
+    connectionTimeout: duration('How long a connection may take.').optional(),
+    authenticationTimeout: duration('How long authentication may take.').optional(),
+    reauthenticationThreshold: duration('How long before its end a session is renewed.').optional(),
+    requestTimeout: duration('How long a request may take.').optional(),
+    enforceRequestTimeout: flag('Whether requestTimeout counts.').optional(),
+    retry: retry.optional(),
+    socketFactory: callback<NonNullable<KafkaConfig['socketFactory']>>('Only from the API.').optional(),
+    logLevel: count("KafkaJS's log level: 0 nothing, 1 errors, 2 warnings, 4 all, 5 debug.", 0, 5).optional(),
+    logCreator: callback<NonNullable<KafkaConfig['logCreator']>>('Only from the API.').optional(),
+  })
+  .meta({ description: "How to reach Kafka: KafkaJS's KafkaConfig." })
+
+export const consumer = z
+  .strictObject({
+    groupId: text('Prefix of the consumer group; default: the query name.').optional(),
+    metadataMaxAge: duration('How old cluster metadata may be.').optional(),
+    sessionTimeout: duration('How long a silent consumer stays in its group.').optional(),
+    rebalanceTimeout: duration('How long a rebalance may take.').optional(),
+    heartbeatInterval: duration('Time between heartbeats.').optional(),
+    maxBytesPerPartition: size('Bytes of one partition in a fetch.', 1).optional(),
+    minBytes: size('Bytes that the broker waits for.', 0).optional(),
+    maxBytes: size('Bytes of a fetch.', 1).optional(),
+    maxWaitTimeInMs: duration('How long the broker waits for minBytes.').optional(),
+    retry: retry.optional(),
+    maxInFlightRequests: count('Requests at a time.', 1).optional(),
+    rackId: text('The rack, to fetch from replicas nearby.').optional(),
+  })
+  .meta({ description: "KafkaJS's ConsumerConfig, within what exactly-once needs." })
+
+const url = z
+  .string()
+  .refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol), {
+    error: 'expected an http or https URL',
+  })
+  .meta({ description: 'http or https URL', format: 'uri' })
+
+export const schemaRegistry = z
+  .strictObject({
+    url: url.optional(),
+    urls: z.array(url).min(1).meta({ description: 'Several registries of one cluster, tried in turn.' }).optional(),
+    auth: z
+      .strictObject({
+        username: text('User of basic authentication.').optional(),
+        password: z.string().meta({ description: 'Password of basic authentication.' }).optional(),
+        token: text('Bearer token.').optional(),
+      })
+      .refine((auth) => (auth.token === undefined) === (auth.username !== undefined && auth.password !== undefined), {
+        error: 'give either username and password, or token',
+      })
+      .meta({ description: 'Either username and password, or token.' })
+      .optional(),
+    tls: z
+      .strictObject({
+        ca: text("The authorities to trust: PEM text, or a file's name.").optional(),
+        cert: text("Our certificate: PEM text, or a file's name.").optional(),
+        key: text("Its key: PEM text, or a file's name.").optional(),
+        passphrase: text('Passphrase of the key.').optional(),
+        rejectUnauthorized: flag('Refuse certificates that cannot be verified (default true).').optional(),
+      })
+      .meta({ description: 'TLS of an https registry.' })
+      .optional(),
+    unknownSchemaTimeout: duration(
+      'How long an unknown schema id is asked for again before its message is a bad record (default "5 seconds").',
+    ).optional(),
+  })
+  .refine((registry) => (registry.url === undefined) !== (registry.urls === undefined), {
+    error: 'give either url or urls',
+  })
+  .meta({ description: 'The Confluent Schema Registry, or one that speaks its API.' })
