@@ -8,7 +8,7 @@ import type { Logger } from '../log.js'
 import { settled } from '../waits.js'
 import type { StreamSource, StreamTable, Systems } from './dependencies.js'
 import type { CompactionStep, StreamingQueryProgress } from './progress.js'
-import type { TableLoop } from './table-loop.js'
+import type { TableLoop } from './table/loop.js'
 
 /** What one table does at the moment. */
 export interface TableStatus {

@@ -7,7 +7,8 @@ import { type RetryOptions, withRetries } from '../retry.js'
 import { onAbort, settled, unlessAborted } from '../waits.js'
 import type { StreamSource, StreamTable, Systems } from './dependencies.js'
 import { StreamingQuery } from './query.js'
-import { type StreamPolicies, TableLoop } from './table-loop.js'
+import { TableLoop } from './table/loop.js'
+import type { StreamPolicies } from './table/retries.js'
 
 export interface StartOptions {
   options: ResolvedOptions

@@ -1,10 +1,10 @@
 /** Compaction beside a table's stream: one bounded step at a time, and none while the stream is far behind. */
 
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { CompactOptions, CompactResult } from '../delta/table.js'
-import { asKafkaToDeltaError } from '../errors.js'
-import type { Logger } from '../log.js'
-import type { ResolvedMaintenance } from '../options/types.js'
+import type { CompactOptions, CompactResult } from '../../delta/table.js'
+import { asKafkaToDeltaError } from '../../errors.js'
+import type { Logger } from '../../log.js'
+import type { ResolvedMaintenance } from '../../options/types.js'
+import { pause } from '../../waits.js'
 
 /** Milliseconds between two looks where nothing was due. */
 const PAUSE_MS = 1_000
@@ -79,7 +79,7 @@ export class Compaction {
         onStep(result)
         if (sparing) {
           // At most half of the time is compaction's, as long as changes come in.
-          await sleep(Date.now() - begun, null, { signal, ref: false })
+          await pause(Date.now() - begun, signal, { ref: false })
           if (this.#isBehind()) return
         }
       }

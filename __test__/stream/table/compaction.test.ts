@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import type { CompactOptions, CompactResult } from '../../src/delta/table.js'
-import { KafkaToDeltaError } from '../../src/errors.js'
-import { silentLogger } from '../../src/log.js'
-import { Compaction } from '../../src/stream/maintenance.js'
-import type { CompactionStep } from '../../src/stream/progress.js'
-import { type FakeTable, startFake } from './fakes.js'
+import type { CompactOptions, CompactResult } from '../../../src/delta/table.js'
+import { KafkaToDeltaError } from '../../../src/errors.js'
+import { silentLogger } from '../../../src/log.js'
+import type { CompactionStep } from '../../../src/stream/progress.js'
+import { Compaction } from '../../../src/stream/table/compaction.js'
+import { type FakeTable, startFake } from '../fakes.js'
 
 const step: CompactResult = {
   version: 7,

@@ -1,10 +1,10 @@
 /** What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain. */
 
-import { entriesByPartition, entryPrefix, LOST, NONE, type StoredOffset, TIME } from '../delta/offset-entries.js'
-import type { TableOffset } from '../delta/results.js'
-import { KafkaToDeltaError } from '../errors.js'
-import type { MicroBatch, OffsetRange } from '../kafka/micro-batch.js'
-import type { StoredOffsets } from '../kafka/positions.js'
+import { entriesByPartition, entryPrefix, LOST, NONE, type StoredOffset, TIME } from '../../delta/offset-entries.js'
+import type { TableOffset } from '../../delta/results.js'
+import { KafkaToDeltaError } from '../../errors.js'
+import type { MicroBatch, OffsetRange } from '../../kafka/micro-batch.js'
+import type { StoredOffsets } from '../../kafka/positions.js'
 
 /** A contiguous range of one partition, without its messages. */
 export interface BatchRange extends Omit<OffsetRange, 'messages'> {

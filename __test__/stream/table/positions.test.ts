@@ -1,7 +1,7 @@
 import test from 'ava'
-import { isOffset, lostEntries } from '../../src/delta/offset-entries.js'
-import type { OffsetRange } from '../../src/kafka/micro-batch.js'
-import { batchRange, Positions } from '../../src/stream/positions.js'
+import { isOffset, lostEntries } from '../../../src/delta/offset-entries.js'
+import type { OffsetRange } from '../../../src/kafka/micro-batch.js'
+import { batchRange, Positions } from '../../../src/stream/table/positions.js'
 
 const message = (offset: number, timestamp: number) => ({
   offset: String(offset),
