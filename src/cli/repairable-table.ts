@@ -2,12 +2,13 @@
 
 import type { DeltaTable } from '../delta/table.js'
 import type { ResolvedTable } from '../options/types.js'
+import { traitsOf } from '../options/write-modes.js'
 import { openDeltaTable } from '../stream/connect.js'
 import { invalid } from './flags.js'
 
 /** @throws CONFIG_INVALID for a table that holds more than the rows as they are now */
 export function mustBeComparable({ writeMode }: ResolvedTable): void {
-  if (writeMode === 'upsert') return
+  if (traitsOf(writeMode).equalsSource) return
   throw invalid(
     `a table with writeMode ${writeMode} holds what its source table was, and is not to be compared with it`,
   )
@@ -15,7 +16,7 @@ export function mustBeComparable({ writeMode }: ResolvedTable): void {
 
 /** @throws CONFIG_INVALID for a table that is more, or less, than its source table */
 export function mustBeRepairable({ writeMode, deletes, shared }: ResolvedTable): void {
-  if (writeMode === 'upsert' && deletes === 'hard' && !shared) return
+  if (traitsOf(writeMode).equalsSource && deletes === 'hard' && !shared) return
   throw invalid('a repair is for tables that equal one source table: not with writeMode, deletes or shared')
 }
 

@@ -227,9 +227,9 @@ export class TableDecoder {
     const capacity = splits ? 2 * ids.count : ids.count
     layout.reset(capacity)
     this.#messageColumns.prepare(batch.topic)
-    const { orderGuard, writeMode } = this.#options
-    const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || writeMode !== 'upsert')
-    rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, writeMode === 'scd2')
+    const { orderGuard, mode } = this.#options
+    const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || !mode.equalsSource)
+    rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, mode.hasVersions)
     this.#tombstones.begin()
     this.#unkeyed.begin()
     const badRecords: BadRecord[] = []
@@ -283,18 +283,17 @@ export class TableDecoder {
     this.#tombstones.end(rowSet.sequences)
     this.#unkeyed.end()
     const primaryKey = [...(layout.primaryKey ?? [])]
-    // In a changelog a delete is a row, too.
     // What a truncate holds back in other partitions is kept in the table.
     const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
-    const onlyRemoves = !rowSet.hasUpserts && !holdsBack && writeMode !== 'append'
+    const onlyRemoves = !rowSet.hasUpserts && !holdsBack && !mode.rowPerChange
     const notes = this.#notes.take()
     return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
   }
 
-  /** Of changes whose row stays, or is one of a changelog. */
+  /** Of changes that are rows, or whose row stays. */
   #writeMessageColumns(row: number, op: number, partition: number, message: RawMessage, operation: number): void {
-    const stays = this.#options.writeMode === 'append'
-    if (!stays && (op === Op.delete || op === Op.moved || op === Op.truncate)) return
+    const { rowPerChange } = this.#options.mode
+    if (!rowPerChange && (op === Op.delete || op === Op.moved || op === Op.truncate)) return
     this.#messageColumns.write(row, partition, message, operation, isDelete(op))
   }
 
@@ -328,7 +327,7 @@ export class TableDecoder {
         return this.#decodeEnvelope(plan, message, row)
       case 'tombstone':
         if (this.#options.deletes === 'ignore') return IGNORED
-        if (this.#options.writeMode === 'append' && this.#deletesHaveValues) return IGNORED
+        if (this.#options.mode.rowPerChange && this.#deletesHaveValues) return IGNORED
         if (plan.reason !== '') {
           this.#unkeyed.check(plan, partition, message)
           return IGNORED
@@ -364,7 +363,7 @@ export class TableDecoder {
       this.#layout.clear(row)
       return IGNORED
     }
-    if (this.#options.writeMode !== 'append') this.#leaveUnknown(plan, row)
+    if (!this.#options.mode.rowPerChange) this.#leaveUnknown(plan, row)
     this.#readKey(plan, message, row)
     return deleteOf(message, this.#options.deletes === 'soft')
   }

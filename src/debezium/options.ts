@@ -4,16 +4,10 @@ import { KafkaToDeltaError } from '../errors.js'
 import { type Writable, withoutUndefined } from '../objects.js'
 import { DECODER_DEFAULTS } from '../options/defaults.js'
 import type { ResolvedColumn, SharedTableOptions } from '../options/types.js'
+import { traitsOf, type WriteModeTraits } from '../options/write-modes.js'
 
 /** What a decoder is told by the same names as a table of a query. */
-type TableOption =
-  | 'deletedColName'
-  | 'lsnColName'
-  | 'unavailableValuePlaceholder'
-  | 'deletes'
-  | 'writeMode'
-  | 'softDeleteColName'
-  | 'orderGuard'
+type TableOption = Exclude<keyof typeof DECODER_DEFAULTS, 'onBadRecord'> | 'lsnColName'
 
 export interface DecodeOptions extends Writable<Pick<SharedTableOptions, TableOption>> {
   /** The topic: named in errors. */
@@ -43,12 +37,18 @@ export interface DecodeOptions extends Writable<Pick<SharedTableOptions, TableOp
   onBadRecord?: 'fail' | 'skip' | 'collect'
 }
 
-export type DecoderSettings = Required<Omit<DecodeOptions, 'primaryKey' | 'lsnColName' | 'includeColumns'>> &
-  Pick<DecodeOptions, 'primaryKey' | 'lsnColName' | 'includeColumns'>
+/** What has no default: it is left out, or given. */
+type Optional = 'primaryKey' | 'lsnColName' | 'includeColumns'
+
+export interface DecoderSettings extends Required<Omit<DecodeOptions, Optional>>, Pick<DecodeOptions, Optional> {
+  /** What `writeMode` asks for. */
+  mode: WriteModeTraits
+}
 
 export function decoderSettings(options: DecodeOptions): DecoderSettings {
   return {
     ...DECODER_DEFAULTS,
+    mode: traitsOf(options.writeMode ?? DECODER_DEFAULTS.writeMode),
     defaults: {},
     columns: {},
     excludeColumns: [],

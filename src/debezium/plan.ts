@@ -53,7 +53,7 @@ export class Plan {
   readKey: Reader | null = null
   readValue: Reader | null = null
   readBeforeKey: Reader | null = null
-  /** Reads all of the row before; changelogs alone. */
+  /** Reads all of the row before; where each change is a row. */
   readBefore: Reader | null = null
   /** For keys that may change without a delete of the old one: null where the connector knows the whole key. */
   movedKey: MovedKey | null = null
@@ -243,7 +243,7 @@ export class Plan {
     if (this.#compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
     if (this.kind === 'tombstone' && this.reason !== '') return
     this.#compiledVersion = layout.version
-    const keepsRow = options.deletes === 'soft' || options.writeMode === 'append'
+    const keepsRow = this.#deletesAreRows
     this.unknownToDelete = layout.columns.filter(({ name }) => {
       if (layout.isKey(name) || this.#fromKey.has(name)) return false
       return !keepsRow || !(this.#companions.has(name) || messageColumns.sources.has(name))
@@ -256,8 +256,9 @@ export class Plan {
       this.readValue = compileEnvelope(shape, this.#fromKey, layout, options, placeholder, this.state)
       const builderOf = (column: string) => layout.find(column).builder
       this.readBeforeKey = compileRowKey(shape.before, this.#fromKey, layout, builderOf)
-      this.readBefore =
-        options.writeMode === 'append' ? compileRow(shape.before, this.#fromKey, layout, options, placeholder) : null
+      this.readBefore = options.mode.rowPerChange
+        ? compileRow(shape.before, this.#fromKey, layout, options, placeholder)
+        : null
       this.movedKey = this.reason === '' && this.keyIsInValue ? this.#compileMovedKey(shape) : null
     } else {
       this.readValue = compileFlattened(shape, this.#fromKey, layout, options, placeholder, this.state)
@@ -293,13 +294,16 @@ export class Plan {
     return (this.#context.layout.primaryKey ?? []).some((name) => !this.#fromKey.has(name))
   }
 
+  /** Whether a row tells of a delete: what else its message says is stored then. */
+  get #deletesAreRows(): boolean {
+    const { deletes, mode } = this.#context.options
+    return deletes === 'soft' || mode.rowPerChange
+  }
+
   /** Reads what a delete tells, where the row's values cannot be read; flattened values only. */
   get readDelete(): Reader {
     const { layout, options, placeholder } = this.#context
-    const columns = new Set([
-      ...(layout.primaryKey ?? []),
-      ...(options.deletes === 'soft' || options.writeMode === 'append' ? this.#companions : []),
-    ])
+    const columns = new Set([...(layout.primaryKey ?? []), ...(this.#deletesAreRows ? this.#companions : [])])
     this.#stateReader ??= compileDelete(
       this.shape as FlattenedShape,
       this.#fromKey,

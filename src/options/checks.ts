@@ -3,6 +3,7 @@
 import { type OptionProblem, OptionsError } from './errors.js'
 import type { ParsedOptions, ParsedTable } from './schema.js'
 import type { ResolvedTable } from './types.js'
+import { traitsOf } from './write-modes.js'
 
 /** What tables at one path must have in common: the table has it once. */
 const COMMON = [
@@ -75,13 +76,14 @@ type Unused = readonly [
   uses: (table: ResolvedTable) => boolean,
 ]
 
-const hasIndex = ({ keyIndex, writeMode }: ResolvedTable) => keyIndex !== 'none' && writeMode !== 'append'
+const looksUp = ({ writeMode }: ResolvedTable) => traitsOf(writeMode).replacesRows
+const hasIndex = (table: ResolvedTable) => table.keyIndex !== 'none' && looksUp(table)
 
 /** Options that need another one. */
 const UNUSED: readonly Unused[] = [
   ['softDeleteColName', 'has no effect unless deletes is "soft"', ({ deletes }) => deletes === 'soft'],
-  ['scd2Columns', 'has no effect unless writeMode is "scd2"', ({ writeMode }) => writeMode === 'scd2'],
-  ['keyIndex', 'has no effect with writeMode "append", which has no key index', (t) => t.writeMode !== 'append'],
+  ['scd2Columns', 'has no effect unless writeMode is "scd2"', ({ writeMode }) => traitsOf(writeMode).hasVersions],
+  ['keyIndex', 'has no effect with writeMode "append", which has no key index', looksUp],
   ['indexMemory', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
   ['indexDir', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
 ]
@@ -135,13 +137,14 @@ export function checkWriteModes(tables: readonly ResolvedTable[], options: Parse
     const own = options.tables[topic]
     const refuse = (option: 'deletes' | 'scd2Columns' | 'mergeMode', message: string) =>
       problems.push({ path: own?.[option] ? ['tables', topic, option] : [option], message, atKey: false })
-    if (writeMode !== 'upsert' && deletes === 'soft') {
+    const { equalsSource, replacesRows, hasVersions } = traitsOf(writeMode)
+    if (!equalsSource && deletes === 'soft') {
       refuse('deletes', `"soft" marks rows of a table that is kept equal; with writeMode ${writeMode} all rows stay`)
     }
     const names = Object.values(scd2Columns).map((name) => name.toLowerCase())
-    if (writeMode === 'scd2' && new Set(names).size < names.length) refuse('scd2Columns', 'names one column twice')
-    if (writeMode === 'append' && (own?.mergeMode ?? options.mergeMode)) {
-      refuse('mergeMode', 'has no effect with writeMode "append", which replaces no rows')
+    if (hasVersions && new Set(names).size < names.length) refuse('scd2Columns', 'names one column twice')
+    if (!replacesRows && (own?.mergeMode ?? options.mergeMode)) {
+      refuse('mergeMode', `has no effect with writeMode "${writeMode}", which replaces no rows`)
     }
   }
   if (problems.length > 0) throw new OptionsError(problems)

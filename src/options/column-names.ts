@@ -3,6 +3,7 @@
 import { OptionsError } from './errors.js'
 import { computedName, type ParsedOptions } from './schema.js'
 import type { ResolvedTable } from './types.js'
+import { traitsOf } from './write-modes.js'
 
 /** What Spark and delta-rs take in no column name, unless the table maps its columns' names. */
 const REFUSED = /[ ,;{}()\n\t=]/
@@ -16,7 +17,7 @@ function namesOf(table: ResolvedTable): [NamingOption, string[]][] {
     ['additionalCols', table.additionalCols.map((expression) => computedName(expression) ?? '')],
     ['metadataColumns', named],
     ['softDeleteColName', table.deletes === 'soft' ? [table.softDeleteColName] : []],
-    ['scd2Columns', table.writeMode === 'scd2' ? Object.values(table.scd2Columns) : []],
+    ['scd2Columns', traitsOf(table.writeMode).hasVersions ? Object.values(table.scd2Columns) : []],
   ]
 }
 

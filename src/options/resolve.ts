@@ -7,14 +7,7 @@ import { pick, withoutUndefined } from '../objects.js'
 import { withCertificates } from './certificates.js'
 import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
 import { checkColumnNames } from './column-names.js'
-import {
-  CHANGELOG_COLUMNS,
-  LIMIT_DEFAULTS,
-  MAINTENANCE_DEFAULTS,
-  QUERY_DEFAULTS,
-  SCD2_COLUMNS,
-  TABLE_DEFAULTS,
-} from './defaults.js'
+import { LIMIT_DEFAULTS, MAINTENANCE_DEFAULTS, QUERY_DEFAULTS, SCD2_COLUMNS, TABLE_DEFAULTS } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
 import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
 import { tableUri } from './table-uri.js'
@@ -27,6 +20,7 @@ import type {
   Scd2Columns,
   StreamOptions,
 } from './types.js'
+import { traitsOf } from './write-modes.js'
 
 const isKafka = (value: unknown): value is Kafka =>
   typeof value === 'object' && value !== null && 'consumer' in value && typeof value.consumer === 'function'
@@ -103,8 +97,7 @@ function resolveTable(
     columns: (table.columns ?? {}) as Record<string, ResolvedColumn>,
     lsnColName: table.lsnColName ?? query.lsnColName ?? null,
     columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
-    metadataColumns:
-      table.metadataColumns ?? query.metadataColumns ?? (inherited.writeMode === 'append' ? CHANGELOG_COLUMNS : []),
+    metadataColumns: table.metadataColumns ?? query.metadataColumns ?? traitsOf(inherited.writeMode).metadataColumns,
     scd2Columns: {
       ...SCD2_COLUMNS,
       ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),

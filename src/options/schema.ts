@@ -6,6 +6,7 @@ import { choice, count, decimal, field, flag, names, optionalNames, properties, 
 import { startingOffsets } from './starting-offsets.js'
 import type { DecimalChoice, Trigger } from './types.js'
 import { parseDuration } from './units.js'
+import { WRITE_MODE_NAMES } from './write-modes.js'
 
 /** Names that every object has: KafkaJS keeps topics in plain objects, and takes what those names stand for as a topic's. */
 const topicName = z
@@ -125,7 +126,7 @@ const perTable = {
     'With soft deletes, the boolean column that is true for deleted rows (default: __deleted).',
   ).optional(),
   writeMode: choice(
-    ['upsert', 'append', 'scd2'],
+    WRITE_MODE_NAMES,
     "upsert: the table equals the source's (default). append: a changelog, each change a row. scd2: each version of a row with the time from which and to which it was the current one.",
   ).optional(),
   scd2Columns: scd2Columns.optional(),

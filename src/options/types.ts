@@ -3,6 +3,7 @@
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import type { MAINTENANCE_DEFAULTS } from './defaults.js'
 import type { ResolvedStartingOffsets, StartingOffsets } from './starting-offsets.js'
+import type { WriteMode } from './write-modes.js'
 
 /** How decimals are stored that Delta has no type for. */
 export type DecimalChoice =
@@ -100,7 +101,7 @@ export interface SharedTableOptions {
    * `upsert` (default): the table equals the source's. `append`: a changelog, each change a row with its operation and
    * position. `scd2`: each version of a row with the time from which and to which it was the current one.
    */
-  readonly writeMode?: 'upsert' | 'append' | 'scd2'
+  readonly writeMode?: WriteMode
   /** With `scd2`, the columns of a version's time. */
   readonly scd2Columns?: Scd2Columns
   /** What a new column does: `add` (default) adds it, `none` ignores it, `fail` stops the table. */
