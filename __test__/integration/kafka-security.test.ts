@@ -7,12 +7,16 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test from 'ava'
-import type { KafkaConfig } from 'kafkajs'
+import test, { type ExecutionContext } from 'ava'
+import kafkajs, { type KafkaConfig } from 'kafkajs'
 import { type StreamOptions, streamToDelta } from '../../src/index.js'
+import { KafkaSource } from '../../src/kafka/source.js'
 import { readTable } from '../helpers/read.js'
+import { drain, FakeTable, LIMITS } from '../kafka/support.js'
 import { closeAll, needs, serve } from './support/captured-sets.js'
 import { kafkaJars, NO_KAFKA, RealKafka } from './support/real-kafka.js'
+
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs
 
 const SET = 'flat'
 const TOPIC = 'postgres.public.users'
@@ -92,9 +96,12 @@ test.before(async (t) => {
       ...store('truststore', 'trusted'),
       'listener.name.ssl.ssl.client.auth=required',
       'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
-      `listener.name.sasl_ssl.plain.sasl.jaas.config=${jaas('plain.PlainLoginModule', ` user_alice="${escaped}"`)}`,
+      `listener.name.sasl_ssl.plain.sasl.jaas.config=${jaas('plain.PlainLoginModule', ` user_alice="${escaped}" user_bob="bobs"`)}`,
       `listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=${jaas('scram.ScramLoginModule')}`,
       `listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=${jaas('scram.ScramLoginModule')}`,
+      'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      'super.users=User:ANONYMOUS',
+      'allow.everyone.if.no.acl.found=true',
     ],
     users: [256, 512].map((bits) => `SCRAM-SHA-${bits}=[name=alice,password=scram-secret-${bits}]`),
   })
@@ -188,3 +195,92 @@ run(`a registry with a private authority, which wants a certificate and a token$
   t.regex(untrusted.message, /certificate/i)
   await t.throwsAsync(replay(brokers, { url, tls: { ca: tls.ca }, auth }), { code: 'REGISTRY_UNREACHABLE' })
 })
+
+const bob = () => sasl({ mechanism: 'plain', username: 'bob', password: 'bobs' })
+
+/** Takes one operation on a topic from bob. */
+async function deny(operation: number, topic: string): Promise<void> {
+  const admin = kafka.client.admin()
+  await admin.connect()
+  const acl = {
+    resourceType: AclResourceTypes.TOPIC,
+    resourceName: topic,
+    resourcePatternType: ResourcePatternTypes.LITERAL,
+    principal: 'User:bob',
+    host: '*',
+    operation,
+    permissionType: AclPermissionTypes.DENY,
+  }
+  await admin.createAcls({ acl: [acl] })
+  await admin.disconnect()
+}
+
+/** Three topics with one message each, read by bob. */
+async function bobsSource(t: ExecutionContext, name: string, stored: FakeTable) {
+  const topics = ['a', 'b', 'c'].map((topic) => `${name}-${topic}`)
+  const [a, b, c] = topics as [string, string, string]
+  const producer = kafka.client.producer()
+  await producer.connect()
+  t.teardown(() => producer.disconnect())
+  const send = async (of: string[]) => {
+    for (const topic of of) await producer.send({ topic, messages: [{ value: topic }] })
+  }
+  for (const topic of topics) await kafka.createTopic(topic, 1)
+  await send(topics)
+  const none = new FakeTable()
+  const source = new KafkaSource(
+    {
+      queryName: name,
+      kafka: bob(),
+      consumer: { metadataMaxAge: 500 },
+      workers: 'single',
+      topics,
+      startingOffsets: 'earliest',
+      failOnDataLoss: true,
+      trigger: { processingTime: 0 },
+      limits: LIMITS,
+    },
+    (topic) => (topic === b ? stored : none).stored(),
+  )
+  t.teardown(() => source.stop())
+  /** The first and the last topic deliver all that comes. */
+  const othersGoOn = async () => {
+    await send([a, c])
+    for (const topic of [a, c]) {
+      const table = new FakeTable()
+      await drain(source, table, () => table.values.length === 2, topic)
+    }
+  }
+  return { b, source, othersGoOn }
+}
+
+for (const operation of ['READ', 'DESCRIBE'] as const) {
+  run(`a topic that the user may not ${operation} any more ends alone, named; the others go on${reason}`, async (t) => {
+    t.timeout(120_000)
+    const table = new FakeTable()
+    const { b, source, othersGoOn } = await bobsSource(t, `lost-${operation}`, table)
+    await source.start()
+    await drain(source, table, () => table.values.length === 1, b)
+    const waiting = source.next(b)
+    await deny(AclOperationTypes[operation], b)
+    t.like(await t.throwsAsync(waiting), { code: 'KAFKA_AUTH', position: { topic: b } })
+    await othersGoOn()
+  })
+
+  run(
+    `a topic that the user may not ${operation} from the start ends alone where its table has commits, and is refused where not${reason}`,
+    async (t) => {
+      t.timeout(120_000)
+      const table = new FakeTable()
+      const { b, source } = await bobsSource(t, `never-${operation}`, table)
+      await deny(AclOperationTypes[operation], b)
+      t.like(await t.throwsAsync(source.start()), { code: 'KAFKA_AUTH', position: { topic: b } })
+      table.commits = 1
+      const again = await bobsSource(t, `late-${operation}`, table)
+      await deny(AclOperationTypes[operation], again.b)
+      await again.source.start()
+      t.like(await t.throwsAsync(again.source.next(again.b)), { code: 'KAFKA_AUTH', position: { topic: again.b } })
+      await again.othersGoOn()
+    },
+  )
+}

@@ -165,6 +165,12 @@ export function classify(error: unknown): ErrorCode | null {
   return unreachable ? 'KAFKA_UNREACHABLE' : null
 }
 
+/** Whether the user may not see or read some topic. kafkajs does not say which. */
+export function isTopicDenied(error: unknown): boolean {
+  for (const { type } of chain(error)) if (type === 'TOPIC_AUTHORIZATION_FAILED') return true
+  return false
+}
+
 /** Whether the same request may succeed later: the connection, a leader that moves. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof KafkaToDeltaError) return error.canRetry

@@ -3,45 +3,55 @@
 import type { Admin } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { askKafka } from './ask.js'
-import { classify } from './client.js'
+import { classify, isTopicDenied } from './client.js'
 import type { SourceOptions } from './options.js'
 
+/** Why a topic cannot be read. */
+export type Unreadable = 'missing' | 'denied'
+
 /**
- * Of the topics, those that do not exist.
+ * Of the topics, those that do not exist, or that this user may not see.
  * @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds
  */
-export async function findMissing(
+export async function findUnreadable(
   options: SourceOptions,
   topics: readonly string[],
   signal?: AbortSignal,
-): Promise<string[]> {
+): Promise<Map<string, Unreadable>> {
   const { kafka, queryName, logger } = options
   const brokers = 'brokers' in kafka && Array.isArray(kafka.brokers) ? kafka.brokers.length : 1
   const retry = { initialRetryTime: 200, maxRetryTime: 500, retries: Math.max(2, brokers - 1) }
   const asked = { kafka, queryName, retry, ...(logger ? { logger } : {}), ...(signal ? { signal } : {}) }
   return askKafka(asked, 'cannot connect to Kafka', async (admin) => {
-    if (await exist(admin, topics)) return []
-    const missing: string[] = []
-    for (const topic of topics) if (!(await exist(admin, [topic]))) missing.push(topic)
-    return missing
+    const unreadable = new Map<string, Unreadable>()
+    if (topics.length === 0 || (await whyUnreadable(admin, topics)) === null) return unreadable
+    for (const topic of topics) {
+      const why = await whyUnreadable(admin, [topic])
+      if (why) unreadable.set(topic, why)
+    }
+    return unreadable
   })
 }
 
-async function exist(admin: Admin, topics: readonly string[]): Promise<boolean> {
+async function whyUnreadable(admin: Admin, topics: readonly string[]): Promise<Unreadable | null> {
   try {
     await admin.fetchTopicMetadata({ topics: [...topics] })
-    return true
+    return null
   } catch (error) {
-    if (classify(error) !== 'TOPIC_NOT_FOUND') throw error
-    return false
+    if (isTopicDenied(error)) return 'denied'
+    if (classify(error) === 'TOPIC_NOT_FOUND') return 'missing'
+    throw error
   }
 }
 
-export function missingTopics(topics: readonly string[]): KafkaToDeltaError {
+/** The error that names the topics. */
+export function unreadableTopics(topics: readonly string[], why: Unreadable): KafkaToDeltaError {
   const names = topics.join(', ')
-  return new KafkaToDeltaError(
-    'TOPIC_NOT_FOUND',
-    `Kafka has no topic ${names}: check the name, or wait until the connector has made it`,
-    topics.length === 1 ? { topic: names } : {},
-  )
+  const position = topics.length === 1 ? { topic: names } : {}
+  if (why === 'missing') {
+    const message = `Kafka has no topic ${names}: check the name, or wait until the connector has made it`
+    return new KafkaToDeltaError('TOPIC_NOT_FOUND', message, position)
+  }
+  const message = `Kafka does not let this user read ${names}: give it the operations Read and Describe on the topic`
+  return new KafkaToDeltaError('KAFKA_AUTH', message, position)
 }

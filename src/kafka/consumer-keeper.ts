@@ -4,7 +4,7 @@ import type { Kafka } from 'kafkajs'
 import { KafkaToDeltaError, type Waiting } from '../errors.js'
 import { within } from '../waits.js'
 import { connected } from './ask.js'
-import { classify, isTransient, type KafkaClient, kafkaError } from './client.js'
+import { classify, isTopicDenied, isTransient, type KafkaClient, kafkaError } from './client.js'
 import { ConsumerSession, type SessionHost } from './consumer-session.js'
 import { consumerConfig, type SourceOptions } from './options.js'
 
@@ -24,8 +24,8 @@ const LISTEN_EVERY_MS = 5_000
 export interface KeeperHost extends Omit<SessionHost, 'crashed' | 'heard'> {
   /** What the next consumer is to read; none: there is no next one. */
   topics(): string[]
-  /** Kafka said that one of the topics does not exist: which ones are read is to be decided anew. */
-  topicMissing(): Promise<void>
+  /** Kafka said that one of the topics does not exist, or may not be read: which ones are read is to be decided anew. */
+  topicAmiss(): Promise<void>
   crashed(crash: { error: Error; restart: boolean }): void
   /** It cannot go on. */
   failed(error: KafkaToDeltaError): void
@@ -45,7 +45,7 @@ export class ConsumerKeeper {
   #restartDelay = RESTART_MS
   #firstCrash = 0
   #lastCrash = 0
-  #isTopicMissing = false
+  #isTopicAmiss = false
   #failure: Waiting | null = null
   #lastHeard = Date.now()
 
@@ -121,16 +121,17 @@ export class ConsumerKeeper {
     }
     this.#lastCrash = now
     const code = classify(error)
-    this.#isTopicMissing ||= code === 'TOPIC_NOT_FOUND'
+    this.#isTopicAmiss ||= code === 'TOPIC_NOT_FOUND' || isTopicDenied(error)
     const { message, cause } = kafkaError(error, 'the consumer stopped by itself', this.#client.redact)
-    const mayHelp = this.#isTopicMissing || (mayPass && code !== 'KAFKA_AUTH')
+    const mayHelp = this.#isTopicAmiss || (mayPass && code !== 'KAFKA_AUTH')
     const restart = mayHelp && now - this.#firstCrash <= this.#maxUnavailableMs
     const text = restart ? 'the consumer crashed and begins again' : 'the consumer crashed'
     this.#options.logger?.warn({ error: message }, text)
     this.#host.crashed({ error, restart })
     if (!restart) {
       const known = code === 'KAFKA_AUTH' ? code : 'KAFKA_CONSUMER_CRASHED'
-      this.#host.failed(new KafkaToDeltaError(known, message, { cause }))
+      const isOurs = error instanceof KafkaToDeltaError
+      this.#host.failed(isOurs ? error : new KafkaToDeltaError(known, message, { cause }))
       return
     }
     this.#session?.close().catch(() => {})
@@ -143,8 +144,8 @@ export class ConsumerKeeper {
 
   async #beginAgain(): Promise<void> {
     try {
-      if (this.#isTopicMissing) await this.#host.topicMissing()
-      this.#isTopicMissing = false
+      if (this.#isTopicAmiss) await this.#host.topicAmiss()
+      this.#isTopicAmiss = false
       if (!this.#ending.signal.aborted && this.#host.topics().length > 0) await this.#begin()
     } catch (error) {
       this.#crashed(error as Error, isTransient(error))

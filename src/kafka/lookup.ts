@@ -3,6 +3,7 @@
 import type { Admin, Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { unlessAborted, within } from '../waits.js'
+import { isTopicDenied } from './client.js'
 import { fetchWatermarks, type Watermarks } from './positions.js'
 import { PartitionProbe, type ProbeResult } from './probe.js'
 
@@ -41,6 +42,16 @@ export class TopicLookup {
 
   fetch(topic: string, partition: number, offset: bigint): Promise<ProbeResult | null> {
     return this.#ask(({ probe }) => probe.fetch(topic, partition, offset))
+  }
+
+  /** Whether the user may not read a topic that it may see: Kafka says so where it is read, before it looks at the offset. */
+  async isReadDenied(topic: string): Promise<boolean> {
+    try {
+      await this.fetch(topic, 0, 0n)
+      return false
+    } catch (error) {
+      return isTopicDenied(error)
+    }
   }
 
   /**

@@ -5,8 +5,8 @@ import type { Batch } from 'kafkajs'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
 import { pause, settled, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
-import { classify, createClient, isTransient, type KafkaClient, kafkaError } from './client.js'
-import { findMissing, missingTopics } from './cluster-check.js'
+import { classify, createClient, isTopicDenied, isTransient, type KafkaClient, kafkaError } from './client.js'
+import { findUnreadable, type Unreadable, unreadableTopics } from './cluster-check.js'
 import { ConsumerKeeper } from './consumer-keeper.js'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
 import { TopicLookup } from './lookup.js'
@@ -189,7 +189,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const { queryName, logger, topics } = this.#options
     const { signal } = this.#ending
     signal.throwIfAborted()
-    await this.#leaveOutMissing()
+    await this.#leaveOutUnreadable()
     this.#client = createClient(this.#options.kafka, queryName, logger)
     const { kafka, redact } = this.#client
     this.#lookup = new TopicLookup(kafka)
@@ -233,7 +233,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #makeKeeper(client: KafkaClient): ConsumerKeeper {
     return new ConsumerKeeper(client, this.#options, {
       topics: () => this.#openFeeds.map(({ topic }) => topic),
-      topicMissing: () => this.#leaveOutMissing(),
+      topicAmiss: () => this.#leaveOutUnreadable(),
       assigned: (assignment) => void this.#assigned(assignment),
       take: (batch) => this.#take(batch),
       skipped: (batch) => this.#skipped(batch),
@@ -251,18 +251,34 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   /**
-   * A topic that was deleted stops its own table alone. One that never was there is most likely a wrong name, which a
-   * start refuses: where the table has nothing of it.
+   * A topic that was deleted, or that may no longer be read, stops its own table alone. One that never could be read is
+   * most likely a mistake, which a start refuses: where the table has nothing of the topic.
    */
-  async #leaveOutMissing(): Promise<void> {
+  async #leaveOutUnreadable(): Promise<void> {
+    const unreadable = await this.#findUnreadable()
+    if (!this.#isRunning) await this.#refuseUnknown(unreadable)
+    for (const [topic, why] of unreadable) this.#failTopic(this.#feed(topic), unreadableTopics([topic], why))
+  }
+
+  async #findUnreadable(): Promise<Map<string, Unreadable>> {
     const topics = this.#openFeeds.map(({ topic }) => topic)
-    const missing = await findMissing(this.#options, topics, this.#ending.signal)
-    if (!this.#isRunning) {
+    const unreadable = await findUnreadable(this.#options, topics, this.#ending.signal)
+    const lookup = this.#lookup
+    if (!lookup) return unreadable
+    const seen = topics.filter((topic) => !unreadable.has(topic))
+    const denied = await Promise.all(seen.map((topic) => lookup.isReadDenied(topic)))
+    for (const [at, topic] of seen.entries()) if (denied[at]) unreadable.set(topic, 'denied')
+    return unreadable
+  }
+
+  async #refuseUnknown(unreadable: Map<string, Unreadable>): Promise<void> {
+    for (const why of ['missing', 'denied'] as const) {
       const unknown: string[] = []
-      for (const topic of missing) if (!(await this.#isInTable(topic))) unknown.push(topic)
-      if (unknown.length > 0) throw missingTopics(unknown)
+      for (const [topic, itsWhy] of unreadable) {
+        if (itsWhy === why && !(await this.#isInTable(topic))) unknown.push(topic)
+      }
+      if (unknown.length > 0) throw unreadableTopics(unknown, why)
     }
-    for (const topic of missing) this.#failTopic(this.#feed(topic), missingTopics([topic]))
   }
 
   async #isInTable(topic: string): Promise<boolean> {
@@ -348,10 +364,12 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     try {
       return (await this.#locator?.locate(feed)) ?? false
     } catch (error) {
-      if (error instanceof KafkaToDeltaError || classify(error) !== 'TOPIC_NOT_FOUND') throw error
-      // kafkajs says that of every topic, where one of those is missing that it was asked for before.
-      const missing = await findMissing(this.#options, [feed.topic], this.#ending.signal).catch(() => [])
-      if (missing.length > 0) throw missingTopics(missing)
+      if (error instanceof KafkaToDeltaError) throw error
+      if (classify(error) !== 'TOPIC_NOT_FOUND' && !isTopicDenied(error)) throw error
+      // kafkajs says that of every topic, where one of those is amiss that it was asked for before.
+      const unreadable = await findUnreadable(this.#options, [feed.topic], this.#ending.signal).catch(() => null)
+      const why = unreadable?.get(feed.topic)
+      if (why) throw unreadableTopics([feed.topic], why)
       throw Object.assign(new Error(`Kafka did not tell the offsets of ${feed.topic}`), { retriable: true })
     }
   }
