@@ -96,7 +96,8 @@ function decimalKey(precision: number, scale: number): KeyType {
     json: (value) => base64(bigBytes(at(value))),
     simple: (value) => bigDecimal(at(value), scale),
   }
-  return asKey(decimal(precision, scale), forms, () => decimalKey(precision + 4, scale))
+  // With more digits than Delta has, the column would have to become a text, which is refused.
+  return asKey(decimal(precision, scale), forms, () => decimalKey(Math.min(38, precision + 4), scale))
 }
 
 /** Java's dates: what is of the first day of 1970, or before, is written as a time of day alone. */
