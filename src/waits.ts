@@ -1,4 +1,4 @@
-/** Waits that end: after a time, or by a signal. */
+/** Waits that end: after a time, or by a signal; and many of them side by side. */
 
 /** Rejects with `timedOut()` after `ms`; what the promise does later is ignored. */
 export async function within<T>(promise: Promise<T>, ms: number, timedOut: () => Error): Promise<T> {
@@ -99,4 +99,31 @@ export async function pause(ms: number, signal?: AbortSignal, { ref = true } = {
       resolve()
     })
   })
+}
+
+/**
+ * Does `work` for each item, with at most `limit` under way at a time. After an error no more is begun; it rejects with the
+ * first one when all that was begun has ended.
+ */
+export async function sideBySide<T, R>(
+  limit: number,
+  items: readonly T[],
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = []
+  const errors: unknown[] = []
+  let next = 0
+  const worker = async () => {
+    while (next < items.length && errors.length === 0) {
+      const at = next++
+      try {
+        results[at] = await work(items[at] as T)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
+  if (errors.length > 0) throw errors[0]
+  return results
 }

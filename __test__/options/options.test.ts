@@ -196,10 +196,6 @@ test('what comes later is refused as such', (t) => {
     'workers: "many" is not available in this version (several workers in one group)',
   )
   t.is(
-    refusal((o) => (o.topics = 'a.*')),
-    'topics: not available in this version (topic patterns)',
-  )
-  t.is(
     refusal((o) => (o.catalog = {})),
     'catalog: not available in this version (registration in a metastore)',
   )

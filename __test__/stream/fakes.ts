@@ -204,6 +204,11 @@ export class FakeSource extends EventEmitter implements StreamSource {
     await this.#seek(topic)
   }
 
+  async add(topics: readonly string[]): Promise<void> {
+    for (const topic of topics) await this.#seek(topic)
+    this.#wakeAll()
+  }
+
   lag(topic: string): Map<number, PartitionLag> {
     const positions = this.#positions.get(topic) ?? []
     return new Map(

@@ -2,6 +2,7 @@
 
 import { DeltaTable, type DeltaTableOptions, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { tableByPattern } from '../options/patterns.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { loadConfig } from './config.js'
 import { invalid, type TableFlags } from './flags.js'
@@ -9,10 +10,11 @@ import { invalid, type TableFlags } from './flags.js'
 /** The configuration's options, and those of the table that is meant: by its topic, name or path. */
 export function configuredTable(path: string, config: string): { options: ResolvedOptions; table: ResolvedTable } {
   const options = loadConfig(config)
-  const table = options.tables.find(({ topic, name, uri }) => [topic, name, uri].includes(path))
-  if (table !== undefined) return { options, table }
-  const known = options.tables.map(({ topic }) => topic).join(', ')
-  throw invalid(`${config} has no table ${JSON.stringify(path)}; name one by its topic: ${known}`)
+  const named = options.tables.find(({ topic, name, uri }) => [topic, name, uri].includes(path))
+  const table = named ?? tableByPattern(options.patterns, path)
+  if (table !== null) return { options, table }
+  const known = [...options.tables.map(({ topic }) => topic), ...options.patterns.map(({ source }) => source)]
+  throw invalid(`${config} has no table ${JSON.stringify(path)}; name one by its topic: ${known.join(', ')}`)
 }
 
 /** The table that is meant, with the options that matter for maintenance. */

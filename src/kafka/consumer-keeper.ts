@@ -27,6 +27,8 @@ export interface KeeperHost extends Omit<SessionHost, 'crashed' | 'heard'> {
   /** Kafka said that one of the topics does not exist, or may not be read: which ones are read is to be decided anew. */
   topicAmiss(): Promise<void>
   crashed(crash: { error: Error; restart: boolean }): void
+  /** The consumer is let go of: another one takes its place. */
+  replaced(): void
   /** It cannot go on. */
   failed(error: KafkaToDeltaError): void
 }
@@ -41,6 +43,8 @@ export class ConsumerKeeper {
   readonly #ending = new AbortController()
   #session: ConsumerSession | null = null
   #restart: NodeJS.Timeout | undefined
+  /** The start of a consumer that is under way. */
+  #beginning: Promise<void> = Promise.resolve()
   #listening: NodeJS.Timeout | undefined
   #restartDelay = RESTART_MS
   #firstCrash = 0
@@ -73,7 +77,19 @@ export class ConsumerKeeper {
   /** Resolves when the group is joined. */
   async start(): Promise<void> {
     this.#listening = setInterval(() => this.#listen(), LISTEN_EVERY_MS).unref()
-    await this.#begin()
+    this.#beginning = this.#begin()
+    await this.#beginning
+  }
+
+  /** Has another consumer take the place of this one: kafkajs takes no topics while it runs. */
+  async renew(): Promise<void> {
+    await this.#beginning.catch(() => {})
+    // After a crash, the next consumer asks for the topics anyway.
+    if (this.#restart !== undefined || this.#ending.signal.aborted) return
+    this.#session?.close().catch(() => {})
+    this.#session = null
+    this.#host.replaced()
+    await this.#beginAgain()
   }
 
   /** Leaves the group. */
@@ -130,7 +146,7 @@ export class ConsumerKeeper {
     this.#host.crashed({ error, restart })
     if (!restart) {
       const known = code === 'KAFKA_AUTH' ? code : 'KAFKA_CONSUMER_CRASHED'
-      const isOurs = error instanceof KafkaToDeltaError
+      const isOurs = error instanceof KafkaToDeltaError && !error.canRetry
       this.#host.failed(isOurs ? error : new KafkaToDeltaError(known, message, { cause }))
       return
     }
@@ -138,11 +154,20 @@ export class ConsumerKeeper {
     this.#session = null
     const { since, attempts } = this.#failure ?? { since: new Date(now).toISOString(), attempts: 0 }
     this.#failure = { code: code ?? 'KAFKA_CONSUMER_CRASHED', message, since, attempts: attempts + 1 }
-    this.#restart = setTimeout(() => void this.#beginAgain(), this.#restartDelay)
+    this.#restart = setTimeout(() => {
+      this.#restart = undefined
+      void this.#beginAgain()
+    }, this.#restartDelay)
     this.#restartDelay = Math.min(this.#restartDelay * 2, MAX_RESTART_MS)
   }
 
-  async #beginAgain(): Promise<void> {
+  /** Never rejects. */
+  #beginAgain(): Promise<void> {
+    this.#beginning = this.#tryToBegin()
+    return this.#beginning
+  }
+
+  async #tryToBegin(): Promise<void> {
     try {
       if (this.#isTopicAmiss) await this.#host.topicAmiss()
       this.#isTopicAmiss = false

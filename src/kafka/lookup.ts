@@ -3,7 +3,8 @@
 import type { Admin, Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { unlessAborted, within } from '../waits.js'
-import { isTopicDenied } from './client.js'
+import { classify, isTopicDenied } from './client.js'
+import type { RawMessage } from './micro-batch.js'
 import { fetchWatermarks, type Watermarks } from './positions.js'
 import { PartitionProbe, type ProbeResult } from './probe.js'
 
@@ -14,6 +15,8 @@ interface Connections {
   admin: Admin
   probe: PartitionProbe
   connected: Promise<void>
+  /** Questions that wait for an answer. */
+  numAsking: number
 }
 
 /** Errors are kafkajs's. After one, the next question goes through new connections. */
@@ -31,6 +34,11 @@ export class TopicLookup {
     return this.#connect().connected
   }
 
+  /** The names of all topics, those that are Kafka's own included. */
+  topics(): Promise<string[]> {
+    return this.#ask(({ admin }) => admin.listTopics())
+  }
+
   watermarks(topic: string): Promise<Map<number, Watermarks>> {
     return this.#ask(({ admin }) => fetchWatermarks(admin, topic))
   }
@@ -42,6 +50,16 @@ export class TopicLookup {
 
   fetch(topic: string, partition: number, offset: bigint): Promise<ProbeResult | null> {
     return this.#ask(({ probe }) => probe.fetch(topic, partition, offset))
+  }
+
+  /** The first message of a topic; null where it has none. */
+  async firstMessage(topic: string): Promise<RawMessage | null> {
+    for (const [partition, { low, high }] of await this.watermarks(topic)) {
+      if (low === high) continue
+      const found = await this.#ask(({ probe }) => probe.fetch(topic, partition, low, 1))
+      if (found?.messages[0]) return found.messages[0]
+    }
+    return null
   }
 
   /** Whether the user may not read a topic that it may see: Kafka says so where it is read, before it looks at the offset. */
@@ -78,37 +96,55 @@ export class TopicLookup {
 
   async close(): Promise<void> {
     this.#closing.abort(new KafkaToDeltaError('CANCELLED', 'the source was stopped'))
-    await this.#drop()
+    const connections = this.#connections
+    this.#connections = null
+    if (connections) await disconnect(connections)
   }
 
   #connect(): Connections {
     if (this.#connections) return this.#connections
     const admin = this.#kafka.admin()
-    this.#connections = { admin, probe: new PartitionProbe(this.#kafka), connected: admin.connect() }
+    this.#connections = { admin, probe: new PartitionProbe(this.#kafka), connected: admin.connect(), numAsking: 0 }
     return this.#connections
   }
 
   /**
-   * kafkajs asks for all topics that it was ever asked for, and fails for all where one of them is gone; and it may wait
-   * for ever while it authenticates. So connections through which a question failed are given up.
+   * kafkajs asks for all topics that it was ever asked for, and fails for all where one of them is gone: a question about
+   * another topic is put again through new connections.
    */
   async #ask<T>(question: (connections: Connections) => Promise<T>): Promise<T> {
+    const isFirst = this.#connections === null
+    try {
+      return await this.#askOnce(question)
+    } catch (error) {
+      if (isFirst || (classify(error) !== 'TOPIC_NOT_FOUND' && !isTopicDenied(error))) throw error
+      return this.#askOnce(question)
+    }
+  }
+
+  /**
+   * kafkajs may wait for ever while it authenticates: connections through which a question failed get no other one, and are
+   * closed when those that still wait have their answers.
+   */
+  async #askOnce<T>(question: (connections: Connections) => Promise<T>): Promise<T> {
     this.#closing.signal.throwIfAborted()
     const connections = this.#connect()
+    connections.numAsking++
     const answer = connections.connected.then(() => question(connections))
     const error = new Error(`Kafka did not answer in ${ANSWER_MS / 1000} seconds`)
     const tooLong = () => Object.assign(error, { name: 'KafkaJSRequestTimeoutError' })
     try {
       return await within(unlessAborted(answer, this.#closing.signal), ANSWER_MS, tooLong)
     } catch (error) {
-      if (this.#connections === connections) void this.#drop()
+      if (this.#connections === connections) this.#connections = null
       throw error
+    } finally {
+      connections.numAsking--
+      if (connections !== this.#connections && connections.numAsking === 0) void disconnect(connections)
     }
   }
+}
 
-  async #drop(): Promise<void> {
-    const connections = this.#connections
-    this.#connections = null
-    if (connections) await Promise.allSettled([connections.admin.disconnect(), connections.probe.close()])
-  }
+async function disconnect({ admin, probe }: Connections): Promise<void> {
+  await Promise.allSettled([admin.disconnect(), probe.close()])
 }

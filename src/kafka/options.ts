@@ -51,6 +51,8 @@ export interface SourceOptions {
   workers: 'single'
   topics: string[]
   startingOffsets: StartingOffsets
+  /** Topics that are younger than the query: they are read from the beginning, wherever others start. */
+  newTopics?: ReadonlySet<string>
   failOnDataLoss: boolean
   trigger: SourceTrigger
   limits: SourceLimits

@@ -57,7 +57,7 @@ export class PartitionLocator {
     for (const state of pending) {
       const found = marks.get(state.partition)
       if (!found) throw Object.assign(new Error(`no offsets of partition ${state.partition}`), { retriable: true })
-      targets.push(await this.#target(state, found, stored, marks))
+      targets.push(await this.#target(feed, state, found, stored, marks))
     }
     // From here on nothing waits: what was found out still holds.
     if (generation() !== before.generation || feed.epoch !== before.epoch) return false
@@ -71,6 +71,7 @@ export class PartitionLocator {
       if (!seek(state.topic, state.partition, state.expected)) return true
       state.confirmed = true
     }
+    feed.wasDeleted = false
     for (const { loss } of targets) if (loss) onLoss(loss)
     return [...feed.partitions.values()].every(({ confirmed }) => confirmed)
   }
@@ -84,13 +85,15 @@ export class PartitionLocator {
   }
 
   async #target(
+    feed: TopicFeed,
     state: PartitionState,
     marks: Watermarks,
     stored: StoredOffsets | null,
     allMarks: Map<number, Watermarks>,
   ): Promise<Target> {
     const { options, lookup } = this.#context
-    const { topic, partition, expected, initial, isNew } = state
+    const { topic, partition, expected, initial } = state
+    const isNew = state.isNew || options.newTopics?.has(topic)
     if (expected !== null || !stored) return this.#checked(state, expected ?? marks.low, marks, null)
     const isStored = stored.last.has(partition)
     // A rewind before the table had an offset goes back to where the partition began.
@@ -100,7 +103,7 @@ export class PartitionLocator {
       const start = await startingPositions(lookup, topic, options.startingOffsets, options.topics, allMarks)
       position = start(partition)
     }
-    if (isStored && (await this.#isRemade(topic, partition, stored, marks))) {
+    if (isStored && (feed.wasDeleted || (await this.#isRemade(topic, partition, stored, marks)))) {
       if (options.failOnDataLoss) throw remadeTopicError(topic, partition, stored.last.get(partition) as bigint)
       const loss = { topic, partition, expected: position, ...marks, lost: null }
       return { state, position: marks.low, marks, isStored, loss }

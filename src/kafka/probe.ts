@@ -2,6 +2,7 @@
 
 import type { Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import type { RawMessage } from './micro-batch.js'
 
 const READ_COMMITTED = 1
 const MAX_WAIT_MS = 100
@@ -12,7 +13,7 @@ interface Fetched {
   highWatermark: string
   /** Absent from brokers before 0.11. */
   lastStableOffset?: string
-  messages: { offset: string; timestamp: string }[]
+  messages: RawMessage[]
 }
 
 interface Broker {
@@ -33,7 +34,7 @@ interface Cluster {
 export interface ProbeResult {
   /** The end of what a reader may see: the last stable offset. */
   end: bigint
-  messages: { offset: string; timestamp: string }[]
+  messages: RawMessage[]
 }
 
 export class PartitionProbe {
@@ -54,8 +55,11 @@ export class PartitionProbe {
     }) as Cluster
   }
 
-  /** One fetch. Null where the answer proves nothing (throttled, no such partition). Errors are kafkajs's. */
-  async fetch(topic: string, partition: number, offset: bigint): Promise<ProbeResult | null> {
+  /**
+   * One fetch, of at least one record batch. Null where the answer proves nothing (throttled, no such partition). Errors
+   * are kafkajs's.
+   */
+  async fetch(topic: string, partition: number, offset: bigint, maxBytes = MAX_BYTES): Promise<ProbeResult | null> {
     try {
       this.#connected ??= this.#cluster.connect()
       await this.#connected
@@ -66,9 +70,9 @@ export class PartitionProbe {
       const { responses } = await broker.fetch({
         maxWaitTime: MAX_WAIT_MS,
         minBytes: 1,
-        maxBytes: MAX_BYTES,
+        maxBytes,
         isolationLevel: READ_COMMITTED,
-        topics: [{ topic, partitions: [{ partition, fetchOffset: offset.toString(), maxBytes: MAX_BYTES }] }],
+        topics: [{ topic, partitions: [{ partition, fetchOffset: offset.toString(), maxBytes }] }],
         rackId: '',
       })
       const found = responses.find((r) => r.topicName === topic)?.partitions.find((p) => p.partition === partition)

@@ -155,6 +155,20 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#holdOrResume(feed)
   }
 
+  /**
+   * Reads further topics, from the beginning where the table has nothing of them. All topics pause while the consumer joins
+   * its group anew: some 3 seconds by a broker's default. A topic that had failed is read again.
+   */
+  async add(topics: readonly string[]): Promise<void> {
+    const { trigger, limits, pairMemberOf } = this.#options
+    for (const topic of topics) {
+      const feed = new TopicFeed(topic, trigger, limits, pairMemberOf)
+      feed.wasDeleted = this.#feeds.get(topic)?.error?.code === 'TOPIC_NOT_FOUND'
+      this.#feeds.set(topic, feed)
+    }
+    await this.#keeper?.renew()
+  }
+
   /** How far each partition of a topic is, by what was last seen: no request. */
   lag(topic: string): Map<number, PartitionLag> {
     const result = new Map<number, PartitionLag>()
@@ -240,6 +254,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       fetched: (durationMs) => this.#watchdog?.fetched(durationMs),
       delivered: () => this.#watchdog?.delivered(),
       crashed: (crash) => this.#crashed(crash),
+      replaced: () => this.#unconfirm(),
       failed: (error) => this.#fail(error),
       onCommitError: (error) => this.#log('debug', error, 'the consumer group was not told of offsets'),
     })
@@ -444,12 +459,16 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     if (resume.length > 0) this.#keeper?.session?.resume(feed.topic, resume)
   }
 
-  /** What the consumer had located does not hold for the one that takes its place. */
   #crashed(crash: { error: Error; restart: boolean }): void {
     if (this.#ending.signal.aborted) return
+    this.#unconfirm()
+    this.emit('crash', crash)
+  }
+
+  /** What a consumer had located does not hold for the one that takes its place. */
+  #unconfirm(): void {
     this.#generation++
     for (const feed of this.#feeds.values()) for (const state of feed.partitions.values()) state.confirmed = false
-    this.emit('crash', crash)
   }
 
   #hasLasted(since: number): boolean {

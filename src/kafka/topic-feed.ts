@@ -67,6 +67,8 @@ export class TopicFeed {
   hasTable = false
   /** Nothing more is read of this topic. */
   isClosed = false
+  /** The topic was deleted before: what is there now is another one. */
+  wasDeleted = false
   /** The search for positions that is under way. */
   locating: Promise<void> | null = null
   #trigger: SourceTrigger

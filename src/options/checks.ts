@@ -1,6 +1,7 @@
 /** What options of several tables, or several options of one, must not say together. */
 
 import { type OptionProblem, OptionsError } from './errors.js'
+import { hasReference, isPattern, unknownReference, wholeName } from './patterns.js'
 import type { ParsedOptions, ParsedTable } from './schema.js'
 import type { ResolvedTable } from './types.js'
 import { traitsOf } from './write-modes.js'
@@ -15,6 +16,30 @@ const COMMON = [
   'scd2Columns',
   'mergeMode',
 ] as const
+
+/** What fills the path and names of a pattern's tables comes from its groups; nothing else has topics to exclude. */
+export function checkPatterns({ tables }: ParsedOptions): void {
+  const problems: OptionProblem[] = []
+  for (const [key, table] of Object.entries(tables)) {
+    const refuse = (option: string, message: string) =>
+      problems.push({ path: ['tables', key, option], message, atKey: false })
+    if (!isPattern(key)) {
+      if (table.exclude) refuse('exclude', 'has no effect on one topic: it is of a pattern, /…/')
+      continue
+    }
+    for (const option of ['path', 'schema', 'tableName', 'description'] as const) {
+      const unknown = unknownReference(table[option] ?? '', wholeName(key))
+      if (unknown) refuse(option, `names ${unknown}, and the pattern has no such group`)
+    }
+    if (!hasReference(table.path) && !table.shared) {
+      refuse(
+        'path',
+        'is one for all topics of the pattern: use $1 or $<name> for what its groups hold, or $0 for the topic',
+      )
+    }
+  }
+  if (problems.length > 0) throw new OptionsError(problems)
+}
 
 /** Two topics with one path are a mistake, unless both say `shared`. */
 export function checkSharedPaths(tables: readonly ResolvedTable[]): void {

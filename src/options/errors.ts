@@ -5,10 +5,7 @@ import { KafkaToDeltaError } from '../errors.js'
 import { suggest } from './suggest.js'
 
 /** Options and values that are known but come in a later version. */
-const NOT_AVAILABLE = new Map([
-  ['topics', 'topic patterns'],
-  ['catalog', 'registration in a metastore'],
-])
+const NOT_AVAILABLE = new Map([['catalog', 'registration in a metastore']])
 
 /** One thing that is wrong. `path` are the keys and indexes to it. */
 export interface OptionProblem {

@@ -5,10 +5,11 @@ import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { pick, withoutUndefined } from '../objects.js'
 import { withCertificates } from './certificates.js'
-import { checkDeadLetters, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
+import { checkDeadLetters, checkPatterns, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
 import { checkColumnNames } from './column-names.js'
 import { LIMIT_DEFAULTS, MAINTENANCE_DEFAULTS, QUERY_DEFAULTS, SCD2_COLUMNS, TABLE_DEFAULTS } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
+import { isPattern, wholeName } from './patterns.js'
 import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
 import { tableUri } from './table-uri.js'
 import type {
@@ -19,6 +20,7 @@ import type {
   ResolvedTable,
   Scd2Columns,
   StreamOptions,
+  TablePattern,
 } from './types.js'
 import { traitsOf } from './write-modes.js'
 
@@ -88,6 +90,7 @@ function resolveTable(
   return {
     ...inherited,
     topic,
+    pattern: isPattern(topic) ? topic : null,
     uri: tableUri(table.path, baseDir),
     name: [table.schema, table.tableName].filter(Boolean).join('.') || null,
     description: table.description ?? null,
@@ -115,6 +118,13 @@ function resolveTable(
   }
 }
 
+const literal = (topic: string): RegExp => new RegExp(`^${topic.replace(/[.]/g, '\\.')}$`)
+
+function resolvePattern(source: string, table: ParsedTable, resolved: ResolvedTable): TablePattern {
+  const exclude = (table.exclude ?? []).map((topic) => (isPattern(topic) ? wholeName(topic) : literal(topic)))
+  return { source, include: wholeName(source), exclude, table: resolved }
+}
+
 /**
  * Checks options and fills in the defaults.
  *
@@ -135,18 +145,23 @@ export function resolveOptions(input: unknown, baseDir?: string): ResolvedOption
   const result = optionsSchema.safeParse(checked)
   if (!result.success) throw new OptionsError(optionProblems(result.error, optionsSchema, checked))
   const options = result.data
-  const tables = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
-  checkSharedPaths(tables)
-  checkDeadLetters(tables, options)
-  checkWriteModes(tables, options)
-  checkUnused(tables, options)
-  checkColumnNames(tables, options)
+  checkPatterns(options)
+  const all = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
+  checkSharedPaths(all)
+  checkDeadLetters(all, options)
+  checkWriteModes(all, options)
+  checkUnused(all, options)
+  checkColumnNames(all, options)
+  const patterns = all
+    .filter(({ topic }) => isPattern(topic))
+    .map((table) => resolvePattern(table.topic, options.tables[table.topic] as ParsedTable, table))
   return {
     queryName: options.queryName,
     kafka: instance ?? resolveKafka(options, baseDir),
     consumer: withoutUndefined(options.consumer ?? {}) as Partial<ConsumerConfig>,
     schemaRegistry: resolveRegistry(options, baseDir),
-    tables,
+    tables: all.filter(({ topic }) => !isPattern(topic)),
+    patterns,
     startingOffsets: resolveStart(options, baseDir),
     failOnDataLoss: options.failOnDataLoss ?? QUERY_DEFAULTS.failOnDataLoss,
     trigger: options.trigger ?? QUERY_DEFAULTS.trigger,

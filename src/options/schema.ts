@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { consumer, kafka, schemaRegistry } from './connection-schema.js'
 import { choice, count, decimal, field, flag, names, optionalNames, properties, size, text } from './fields.js'
+import { isPattern, wholeName } from './patterns.js'
 import { startingOffsets } from './starting-offsets.js'
 import type { DecimalChoice, Trigger } from './types.js'
 import { parseDuration } from './units.js'
@@ -15,6 +16,20 @@ const topicName = z
   .refine((name) => !(name in {}), {
     error: 'is a name that every JavaScript object has, and KafkaJS cannot read such a topic: give it another name',
   })
+
+/** A topic, or a regular expression between slashes. */
+const topicOrPattern = z.string().superRefine((key, context) => {
+  if (isPattern(key)) {
+    try {
+      wholeName(key)
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `is no regular expression: ${(error as Error).message}` })
+    }
+    return
+  }
+  const { error } = topicName.safeParse(key)
+  for (const { message } of error?.issues ?? []) context.addIssue({ code: 'custom', message })
+})
 
 function readDecimal(value: unknown): 'string' | 'double' | { precision: number; scale: number } | null {
   if (value === 'string' || value === 'double') return value
@@ -218,6 +233,13 @@ const table = z
     excludeColumns: names('Fields to leave out.').optional(),
     renameColumns: properties('New names, by field name.').optional(),
     shared: flag('Several topics are written to this path; no key may be in two of them (default: false).').optional(),
+    exclude: z
+      .union([topicOrPattern, z.array(topicOrPattern)], {
+        error: 'expected names of topics, or patterns as "/tmp_.*/"',
+      })
+      .transform((value) => (typeof value === 'string' ? [value] : value))
+      .meta({ description: 'Of a pattern: topics that it does not take, by name or by pattern.' })
+      .optional(),
     ...perTable,
   })
   .meta({ description: 'One table.' })
@@ -241,9 +263,12 @@ export const optionsSchema = z
     consumer: consumer.optional(),
     schemaRegistry,
     tables: z
-      .record(topicName, table)
+      .record(topicOrPattern, table)
       .refine((tables) => Object.keys(tables).length > 0, { error: 'name at least one topic' })
-      .meta({ description: 'Topic to table.' }),
+      .meta({
+        description:
+          'Topic to table. A key between slashes is a regular expression for topics that are not named: /shop\\.public\\.(.*)/, with $1 or $<name> in path, schema, tableName and description.',
+      }),
     startingOffsets: startingOffsets.optional(),
     failOnDataLoss: flag('Stop where the topic no longer has offsets that were not applied (default true).').optional(),
     trigger: field<Trigger, { processingTime: number } | { availableNow: true }>(

@@ -181,6 +181,8 @@ export interface TableOptions extends SharedTableOptions {
    * Each of them says so. A truncate, which is of one topic alone, is a bad record then. Default: false.
    */
   readonly shared?: boolean
+  /** Of a pattern: topics that it does not take, by name or by pattern. */
+  readonly exclude?: string | readonly string[]
 }
 
 /** How to reach the Confluent Schema Registry. */
@@ -211,7 +213,11 @@ export interface StreamOptions extends SharedTableOptions {
   /** KafkaJS's consumer options, without those that exactly-once decides. */
   readonly consumer?: Partial<Omit<ConsumerConfig, 'partitionAssigners' | 'allowAutoTopicCreation'>>
   readonly schemaRegistry: SchemaRegistryOptions
-  /** Topic to table. */
+  /**
+   * Topic to table. A key between slashes, as `/shop\\.public\\.(.*)/`, is a regular expression: it takes the topics whose
+   * whole name it matches and that are not named themselves, also those that appear while the query runs. What its groups
+   * hold is `$1` or `$<name>` in `path`, `schema`, `tableName` and `description`. Of several patterns the first one counts.
+   */
   readonly tables: Readonly<Record<string, TableOptions>>
   /** Where partitions start that the table holds no offset of. Default: `earliest`. */
   readonly startingOffsets?: StartingOffsets
@@ -248,6 +254,8 @@ type ReadOption =
 /** A table's options, complete. */
 export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOption>> {
   readonly topic: string
+  /** The pattern that has taken the topic; null where the topic is named. */
+  readonly pattern: string | null
   /** Absolute path or URL. */
   readonly uri: string
   /** `schema.tableName`, as far as given. */
@@ -281,6 +289,17 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly deadLetter: ResolvedDeadLetter | null
 }
 
+/** Topics by pattern. */
+export interface TablePattern {
+  /** As the configuration has it, between slashes. */
+  readonly source: string
+  /** For the whole name of a topic. */
+  readonly include: RegExp
+  readonly exclude: readonly RegExp[]
+  /** The table of each such topic, with references to the pattern's groups in its path and names; `topic` is the source. */
+  readonly table: ResolvedTable
+}
+
 /** Compaction beside the stream, complete. Sizes in bytes. */
 export type ResolvedMaintenance = { readonly [K in keyof typeof MAINTENANCE_DEFAULTS]: number }
 
@@ -292,7 +311,10 @@ export interface ResolvedOptions {
   readonly schemaRegistry: Omit<SchemaRegistryOptions, 'unknownSchemaTimeout'> & {
     readonly unknownSchemaTimeout?: number
   }
+  /** Of the topics that are named. */
   readonly tables: readonly ResolvedTable[]
+  /** Of the topics that are not, in the order in which they count. */
+  readonly patterns: readonly TablePattern[]
   readonly startingOffsets:
     | Exclude<ResolvedStartingOffsets, { sparkCheckpoint: string }>
     /** To be read before the source starts. */

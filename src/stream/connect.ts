@@ -7,6 +7,7 @@ import type { DecodeOptions } from '../debezium/options.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { KafkaSource } from '../kafka/source.js'
+import { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
 import { pick } from '../objects.js'
 import { DECODER_DEFAULTS, DELTA_DEFAULTS, MAX_UNAVAILABLE_MS } from '../options/defaults.js'
@@ -15,12 +16,17 @@ import { RegistrySchemaSource } from '../registry/registry.js'
 import { onAbort } from '../waits.js'
 import type { Systems } from './dependencies.js'
 import { readSparkCheckpoint } from './spark-checkpoint.js'
+import { TopicFinder } from './topic-finder.js'
 
-/** Starting offsets as the source has them. */
-function sourceOffsets(starting: ResolvedOptions['startingOffsets']) {
+/** Starting offsets as the source has them. Topics of patterns that they do not name start at the earliest. */
+function sourceOffsets({ startingOffsets: starting, tables }: ResolvedOptions) {
   if (typeof starting === 'string' || 'timestamp' in starting) return starting
   if ('sparkCheckpoint' in starting) throw new KafkaToDeltaError('INTERNAL', 'the checkpoint was not read')
-  return Object.fromEntries([...starting.offsets].map(([topic, offsets]) => [topic, Object.fromEntries(offsets)]))
+  const byPattern = tables.filter(({ pattern }) => pattern !== null)
+  return Object.fromEntries([
+    ...byPattern.map(({ topic }) => [topic, { '*': -2n }] as const),
+    ...[...starting.offsets].map(([topic, offsets]) => [topic, Object.fromEntries(offsets)] as const),
+  ])
 }
 
 /** A table's options as the decoder has them. */
@@ -60,8 +66,10 @@ async function fromCheckpoint({ startingOffsets: starting, tables }: ResolvedOpt
   if (typeof starting === 'string' || !('sparkCheckpoint' in starting)) return starting
   const found = await readSparkCheckpoint(starting.sparkCheckpoint, starting.storageOptions)
   const offsets = new Map<string, Map<number | '*', bigint>>()
-  for (const { topic } of tables) {
+  for (const { topic, pattern } of tables) {
     const of = found.get(topic)
+    // A pattern's topic that the job did not know is younger than the checkpoint.
+    if (of === undefined && pattern !== null) continue
     if (of === undefined) {
       const known = [...found.keys()].join(', ')
       throw new KafkaToDeltaError(
@@ -107,9 +115,13 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     logger: logger.child({ part: 'dead-letter' }),
   })
   const keyUpdates = new KeyUpdates(schemas)
+  const { kafka, queryName } = options
+  const catalog = new TopicCatalog({ kafka, queryName, logger: logger.child({ part: 'topics' }) })
+  const finder = new TopicFinder(catalog, schemas, logger)
   return {
     startingOffsets: fromCheckpoint,
-    source: (given, storedOffsets) =>
+    topics: (isWanted, signal) => finder.find(isWanted, signal),
+    source: (given, storedOffsets, newTopics) =>
       new KafkaSource(
         {
           queryName: given.queryName,
@@ -117,7 +129,8 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           consumer: given.consumer,
           workers: 'single',
           topics: given.tables.map(({ topic }) => topic),
-          startingOffsets: sourceOffsets(given.startingOffsets),
+          startingOffsets: sourceOffsets(given),
+          ...(newTopics ? { newTopics } : {}),
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
           limits: given.limits,

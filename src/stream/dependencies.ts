@@ -27,6 +27,8 @@ export interface StreamSource {
   lag(topic: string): Map<number, PartitionLag>
   /** The end of each partition as it is now. */
   fetchEnds(topic: string): Promise<Map<number, bigint>>
+  /** Reads further topics. */
+  add(topics: readonly string[]): Promise<void>
   /** Reads nothing more of a topic whose table failed. */
   close(topic: string): void
   stop(): Promise<void>
@@ -54,7 +56,14 @@ export interface StreamTable {
 export interface Systems {
   /** Where new tables start, where that has to be looked up (`sparkCheckpoint`). Left out: as the options say. */
   startingOffsets?(options: ResolvedOptions): Promise<ResolvedOptions['startingOffsets']>
-  source(options: ResolvedOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>): StreamSource
+  /** Topics of the cluster that are wanted and may hold rows; for patterns. */
+  topics?(isWanted: (topic: string) => boolean, signal?: AbortSignal): Promise<string[]>
+  /** `newTopics` are younger than the query, and read from the beginning. */
+  source(
+    options: ResolvedOptions,
+    storedOffsets: (topic: string) => Promise<StoredOffsets>,
+    newTopics?: ReadonlySet<string>,
+  ): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   /** `signal` ends the opening. */
   table(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable>

@@ -7,6 +7,9 @@ import { resolveOptions } from '../options/resolve.js'
 import type { StreamOptions } from '../options/types.js'
 import { realSystems } from './connect.js'
 import type { StreamingQuery } from './query.js'
+
+export type { TableFailure } from './table-failure.js'
+
 import { startQuery } from './start.js'
 
 export type { CompactionStep, OffsetProgress, StreamingQueryProgress } from './progress.js'
@@ -15,7 +18,6 @@ export {
   type StreamingQueryEvents,
   type StreamingQueryStatus,
   type StreamingQueryTermination,
-  type TableFailure,
   type TableStatus,
 } from './query.js'
 

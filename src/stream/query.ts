@@ -7,13 +7,16 @@ import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import { settled } from '../waits.js'
 import type { StreamSource, StreamTable, Systems } from './dependencies.js'
+import type { NewTables } from './new-tables.js'
 import type { CompactionStep, StreamingQueryProgress } from './progress.js'
 import type { TableLoop } from './table/loop.js'
+import type { TableFailure } from './table-failure.js'
 
 /** What one table does at the moment. */
 export interface TableStatus {
   table: string
-  state: 'starting' | 'waiting' | 'merging' | 'ended'
+  /** `resting`: the topic, which a pattern had taken, was deleted. */
+  state: 'starting' | 'waiting' | 'merging' | 'resting' | 'ended'
   /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
   lag: number | null
   /** Messages since the start that could not be applied: skipped, or written as dead letters (`onBadRecord`). */
@@ -37,12 +40,16 @@ export interface StreamingQueryStatus {
   tables: Record<string, TableStatus>
 }
 
-/** A table that stopped, while the others go on. */
-export interface TableFailure {
-  topic: string
-  table: string
-  error: KafkaToDeltaError
-}
+const statusOfFailure = ({ topic, table, error }: TableFailure): TableStatus & { topic: string } => ({
+  topic,
+  table,
+  state: 'ended',
+  lag: null,
+  numBadRecords: 0,
+  needsResync: false,
+  waitingFor: null,
+  error: { code: error.code, message: error.message },
+})
 
 /** How a query ended: `exception` is null after a clean end. */
 export interface StreamingQueryTermination {
@@ -73,9 +80,14 @@ const POLL_MS = 20
 
 export interface QueryParts {
   name: string
-  loops: readonly TableLoop[]
+  /** Further ones are added. */
+  loops: TableLoop[]
+  /** Topics that patterns match and that could have no table. */
+  failures: TableFailure[]
   source: StreamSource
-  tables: readonly StreamTable[]
+  tables: ReadonlySet<StreamTable>
+  /** What takes the tables of topics that appear; null where all are known. */
+  newTables: NewTables | null
   systems: Systems
   logger: Logger
 }
@@ -89,6 +101,10 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   readonly name: string
   readonly #parts: QueryParts
   readonly #recent: StreamingQueryProgress[] = []
+  /** Tables that run. */
+  readonly #running = new Set<Promise<void>>()
+  /** Topics that were deleted. */
+  readonly #resting = new Set<string>()
   readonly #terminated: Promise<void>
   #isActive = true
   #stopping = false
@@ -118,17 +134,8 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   get status(): StreamingQueryStatus {
-    const { loops } = this.#parts
-    const tables = loops.map((loop) => ({
-      topic: loop.topic,
-      table: loop.name,
-      state: loop.state,
-      lag: loop.lag(),
-      numBadRecords: loop.numBadRecords,
-      needsResync: loop.needsResync,
-      waitingFor: loop.waitingFor,
-      error: loop.error && { code: loop.error.code, message: loop.error.message },
-    }))
+    const { loops, failures } = this.#parts
+    const tables = [...loops.map((loop) => this.#statusOf(loop)), ...failures.map(statusOfFailure)]
     const waiting = tables.find(({ waitingFor }) => waitingFor !== null)
     const isTriggerActive = tables.some(({ state }) => state === 'merging')
     return {
@@ -144,6 +151,20 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       isDataAvailable: loops.some((loop) => !loop.isIdle) || tables.some(({ lag }) => lag !== null && lag > 0),
       isTriggerActive,
       tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),
+    }
+  }
+
+  #statusOf(loop: TableLoop): TableStatus & { topic: string } {
+    const isResting = this.#resting.has(loop.topic)
+    return {
+      topic: loop.topic,
+      table: loop.name,
+      state: isResting ? 'resting' : loop.state,
+      lag: isResting ? null : loop.lag(),
+      numBadRecords: loop.numBadRecords,
+      needsResync: loop.needsResync,
+      waitingFor: loop.waitingFor,
+      error: loop.error && !isResting ? { code: loop.error.code, message: loop.error.message } : null,
     }
   }
 
@@ -213,7 +234,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   /** Finishes the batches in hand, commits them and leaves the consumer group. Does not throw what stopped the query. */
   async stop(): Promise<void> {
     this.#stopping = true
-    for (const loop of this.#parts.loops) loop.stop()
+    this.#stopAll()
     await this.#terminated
   }
 
@@ -231,6 +252,11 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   #failAll(error: KafkaToDeltaError): void {
     this.#fail(error)
+    this.#stopAll()
+  }
+
+  #stopAll(): void {
+    this.#parts.newTables?.stop()
     for (const loop of this.#parts.loops) loop.stop()
   }
 
@@ -241,29 +267,76 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** Whether the source is let go of, or will be without anyone's doing. */
   get #isEnding(): boolean {
-    return this.#stopping || !this.#isActive || this.#parts.loops.every(({ state }) => state === 'ended')
+    return this.#stopping || !this.#isActive || this.#hasNoTable
+  }
+
+  /** No table is left, and none is waited for. */
+  get #hasNoTable(): boolean {
+    const { loops, newTables } = this.#parts
+    if (loops.some(({ state }) => state !== 'ended')) return false
+    return newTables === null || loops.some(({ topic }) => !this.#resting.has(topic))
   }
 
   async #run(): Promise<void> {
-    const { loops, source, logger } = this.#parts
+    const { loops, failures, newTables } = this.#parts
     // A topic may have failed during the start: who started the query is to hear of it.
     await nextTurn()
-    await Promise.all(
-      loops.map(async (loop) => {
-        try {
-          await loop.run(source)
-        } catch (thrown) {
-          const error = asKafkaToDeltaError(thrown)
-          this.#fail(error)
-          logger.error({ err: error, topic: loop.topic, table: loop.name }, 'a table stopped')
-          source.close(loop.topic)
-          this.#emit('tableFailed', { topic: loop.topic, table: loop.name, error })
-        }
-      }),
-    )
+    for (const failure of failures) this.#failTable(failure)
+    for (const loop of loops) this.#begin(loop)
+    if (newTables) this.#track(newTables.run((found, failed) => this.#add(found, failed)))
+    while (this.#running.size > 0) await Promise.all(this.#running)
     await this.#letGo()
     this.#isActive = false
     this.#emit('terminated', { name: this.name, exception: this.#exception })
+  }
+
+  #track(running: Promise<void>): void {
+    const ended = running.finally(() => this.#running.delete(ended))
+    this.#running.add(ended)
+  }
+
+  #begin(loop: TableLoop): void {
+    this.#track(this.#runTable(loop))
+  }
+
+  async #runTable(loop: TableLoop): Promise<void> {
+    const { source, newTables } = this.#parts
+    const { topic, name: table } = loop
+    try {
+      await loop.run(source)
+    } catch (thrown) {
+      const error = asKafkaToDeltaError(thrown)
+      source.close(topic)
+      if (newTables?.rests(topic, error)) this.#resting.add(topic)
+      else this.#failTable({ topic, table, error })
+    }
+    if (this.#hasNoTable) newTables?.stop()
+  }
+
+  /** Takes tables of topics that have appeared, in place of those that rested. */
+  async #add(loops: TableLoop[], failures: TableFailure[]): Promise<void> {
+    const { source, ...parts } = this.#parts
+    for (const failure of failures) {
+      parts.failures.push(failure)
+      this.#failTable(failure)
+    }
+    if (loops.length === 0) return
+    for (const loop of loops) {
+      this.#resting.delete(loop.topic)
+      const before = parts.loops.findIndex(({ topic }) => topic === loop.topic)
+      if (before < 0) parts.loops.push(loop)
+      else parts.loops[before] = loop
+    }
+    const added = source.add(loops.map(({ topic }) => topic))
+    for (const loop of loops) this.#begin(loop)
+    await added
+  }
+
+  #failTable(failure: TableFailure): void {
+    const { topic, table, error } = failure
+    this.#fail(error)
+    this.#parts.logger.error({ err: error, topic, table }, 'a table stopped')
+    this.#emit('tableFailed', failure)
   }
 
   /** Nothing of this may hide why the query ended. */
@@ -272,7 +345,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
     const warn = (error: unknown) => logger.warn({ err: error }, 'could not let go of a system at the end')
     const letGo = [
       source.stop().catch(warn),
-      ...tables.map((table) => table.close().catch(warn)),
+      ...[...tables].map((table) => table.close().catch(warn)),
       Promise.resolve(systems.close?.()).catch(warn),
     ]
     // A table that is closed waits for the calls that are under way.

@@ -1,90 +1,94 @@
 /** Starts a query over given systems. */
 
-import { asKafkaToDeltaError } from '../errors.js'
-import type { Logger } from '../log.js'
+import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import type { ResolvedOptions } from '../options/types.js'
-import { type RetryOptions, withRetries } from '../retry.js'
-import { onAbort, settled, unlessAborted } from '../waits.js'
-import type { StreamSource, StreamTable, Systems } from './dependencies.js'
+import { onAbort, sideBySide, unlessAborted } from '../waits.js'
+import type { StreamSource, Systems } from './dependencies.js'
+import { TableDiscovery } from './discovery.js'
+import { NewTables } from './new-tables.js'
+import { type OpeningOptions, OpenTables } from './open-tables.js'
 import { StreamingQuery } from './query.js'
-import { TableLoop } from './table/loop.js'
-import type { StreamPolicies } from './table/retries.js'
+import type { TableLoop } from './table/loop.js'
 
-export interface StartOptions {
+export interface StartOptions extends OpeningOptions {
   options: ResolvedOptions
-  systems: Systems
-  logger: Logger
-  /** Ends a start that is under way. */
-  signal?: AbortSignal
-  /** Replaces the policies, for tests. */
-  retryPolicies?: StreamPolicies
+  /** Milliseconds between two looks for topics that patterns take, for tests. */
+  lookEveryMs?: number
 }
 
-/** Milliseconds in which a start that failed lets go of what it had opened. */
-const LET_GO_MS = 2_000
+/** Tables that are asked for their offsets at a time. */
+const MAX_ASKED = 16
 
 /** Opens all tables and the source. What was opened is closed where a later step fails. */
-export async function startQuery({
-  options: given,
-  systems,
-  logger,
-  signal,
-  retryPolicies,
-}: StartOptions): Promise<StreamingQuery> {
-  let options = given
-  const opened: StreamTable[] = []
-  const retry: RetryOptions = {
-    ...(signal ? { signal } : {}),
-    ...(retryPolicies ? { policies: retryPolicies.bounded } : {}),
-    onRetry: (error, attempt, delayMs) => logger.warn({ code: error.code, attempt, delayMs }, error.message),
-  }
-  const until = <T>(promise: Promise<T>) => unlessAborted(promise, signal)
-  let query: StreamingQuery | null = null
-  let loops: TableLoop[] = []
+export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
+  const { systems, logger, signal } = start
+  const opened = new OpenTables(start)
   try {
-    const startingOffsets = await withRetries(() => until(startingOffsetsOf(systems, given)), retry)
-    if (startingOffsets) options = { ...given, startingOffsets }
-    const results = await Promise.allSettled(
-      options.tables.map(async (table) => {
-        const open = async () => {
-          const delta = await systems.table(table, signal)
-          opened.push(delta)
-          return delta
-        }
-        const delta = await withRetries(() => until(open()), retry)
-        return new TableLoop({
-          query: options,
-          table,
-          delta,
-          decoder: systems.decoder(table, options),
-          deadLetters: systems.deadLetters?.(table) ?? null,
-          logger,
-          onProgress: (progress) => query?.noteProgress(progress),
-          onCompaction: (step) => query?.noteCompaction(step),
-          ...(retryPolicies ? { retryPolicies } : {}),
-        })
-      }),
-    )
-    loops = results.map((result) => {
-      if (result.status === 'rejected') throw result.reason
-      return result.value
-    })
+    const discovery = discoveryOf(start)
+    const found = await opened.retried(async () => discovery?.begin(signal))
+    const known = { ...start.options, tables: [...start.options.tables, ...(found?.tables ?? [])] }
+    const startingOffsets = await opened.retried(async () => systems.startingOffsets?.(known))
+    const options = startingOffsets ? { ...known, startingOffsets } : known
+    const { loops, failures } = await opened.open(options.tables, options)
     signal?.throwIfAborted()
-    const byTopic = new Map(loops.map((loop) => [loop.topic, loop]))
-    const source = systems.source(options, async (topic) => (byTopic.get(topic) as TableLoop).storedOffsets())
+    failures.push(...(found?.failures ?? []))
+    if (loops.length === 0) throw failures[0]?.error
+    const read = { ...options, tables: options.tables.filter(({ topic }) => opened.loopOf(topic)) }
+    const source = systems.source(
+      read,
+      (topic) => loopOf(opened, topic).storedOffsets(),
+      await newTopicsOf(read, opened),
+    )
     await startSource(source, systems, signal)
-    query = new StreamingQuery({ name: options.queryName, loops, source, tables: opened, systems, logger })
+    const newTables = discovery && newTablesOf(start, options, discovery, opened)
+    const { tables } = opened
+    const parts = { name: options.queryName, loops, failures, source, tables, newTables, systems, logger }
+    const query = new StreamingQuery(parts)
+    opened.listener = query
     return query
   } catch (error) {
-    for (const loop of loops) loop.stop(0)
-    const letGo = Promise.allSettled([...opened.map((table) => table.close()), systems.close?.()])
-    if (!(await settled(letGo, LET_GO_MS))) logger.warn({}, 'a system did not answer at the end of the start')
+    await opened.letGo()
     throw signal?.aborted ? signal.reason : asKafkaToDeltaError(error)
   }
 }
 
-async function startingOffsetsOf(systems: Systems, options: ResolvedOptions) {
-  return systems.startingOffsets?.(options)
+/** Null where all topics are named. */
+function discoveryOf({ options, systems, logger }: StartOptions): TableDiscovery | null {
+  if (options.patterns.length === 0) return null
+  const find = systems.topics?.bind(systems)
+  if (!find) throw new KafkaToDeltaError('INTERNAL', 'the topics of the cluster cannot be listed')
+  return new TableDiscovery(options, find, logger)
+}
+
+/** Null for a run over what is there now. */
+function newTablesOf(
+  { logger, lookEveryMs }: StartOptions,
+  options: ResolvedOptions,
+  discovery: TableDiscovery,
+  opened: OpenTables,
+): NewTables | null {
+  if ('availableNow' in options.trigger) return null
+  return new NewTables({ options, discovery, opened, logger, ...(lookEveryMs === undefined ? {} : { lookEveryMs }) })
+}
+
+function loopOf(opened: OpenTables, topic: string): TableLoop {
+  const loop = opened.loopOf(topic)
+  if (loop === null) throw new KafkaToDeltaError('INTERNAL', `no table is open for the topic ${topic}`, { topic })
+  return loop
+}
+
+/**
+ * Topics of patterns whose tables have nothing of this query, where others have: they are younger than the query, and
+ * `latest` is not meant for them, since changes that came while no worker ran would be lost.
+ */
+async function newTopicsOf({ startingOffsets, tables }: ResolvedOptions, opened: OpenTables): Promise<Set<string>> {
+  const topics = tables.filter(({ pattern }) => pattern !== null).map(({ topic }) => topic)
+  if (startingOffsets !== 'latest') return new Set()
+  const stored = await sideBySide(MAX_ASKED, topics, (topic) =>
+    opened.retried(() => loopOf(opened, topic).storedOffsets()),
+  )
+  if (!stored.some(({ exists }) => exists)) return new Set()
+  return new Set(topics.filter((_, at) => !stored[at]?.exists))
 }
 
 /** Stopped by the signal wherever it is. */

@@ -30,9 +30,19 @@ export class QuerySummary {
   readonly #started = Date.now()
 
   constructor(query: StreamingQuery) {
-    for (const [topic, { table }] of Object.entries(query.status.tables)) {
-      this.#tables.set(topic, {
-        name: table,
+    for (const [topic, { table }] of Object.entries(query.status.tables)) this.#view(topic, table)
+    query.on('progress', (progress) => this.add(progress))
+    query.on('tableFailed', ({ topic, table }) => {
+      this.#view(topic, table).failed = true
+    })
+  }
+
+  /** Of a table that appeared while the query ran, a new one. */
+  #view(topic: string, name: string): TableView {
+    let view = this.#tables.get(topic)
+    if (!view) {
+      view = {
+        name,
         version: null,
         upserts: 0,
         deletes: 0,
@@ -41,13 +51,10 @@ export class QuerySummary {
         lastCommitMs: null,
         failed: false,
         recent: [],
-      })
+      }
+      this.#tables.set(topic, view)
     }
-    query.on('progress', (progress) => this.add(progress))
-    query.on('tableFailed', ({ topic }) => {
-      const view = this.#tables.get(topic)
-      if (view) view.failed = true
-    })
+    return view
   }
 
   /** Messages applied, of all tables. */
@@ -60,8 +67,7 @@ export class QuerySummary {
   }
 
   add(progress: StreamingQueryProgress): void {
-    const view = this.#tables.get(progress.topic)
-    if (!view) return
+    const view = this.#view(progress.topic, progress.table)
     view.version = progress.version
     view.upserts += progress.numRowsUpserted
     view.deletes += progress.numRowsDeleted

@@ -1,0 +1,60 @@
+/** Lists the topics of a cluster and looks into them, through connections of its own that are closed behind it. */
+
+import type { Kafka, KafkaConfig } from 'kafkajs'
+import { sideBySide, unlessAborted } from '../waits.js'
+import { connected } from './ask.js'
+import { createClient, kafkaError } from './client.js'
+import { TopicLookup } from './lookup.js'
+import type { RawMessage } from './micro-batch.js'
+import type { SourceLogger } from './options.js'
+
+/** Milliseconds for closing the connections. */
+const CLOSE_MS = 500
+
+/** Topics that are read at a time. */
+const MAX_READS = 16
+
+/** Topics of Kafka itself and of what runs on it begin so: offsets, transactions, heartbeats. */
+const INTERNAL = /^__/
+
+/** @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds */
+export class TopicCatalog {
+  readonly #of: { kafka: KafkaConfig | Kafka; queryName: string; logger?: SourceLogger }
+
+  constructor(of: { kafka: KafkaConfig | Kafka; queryName: string; logger?: SourceLogger }) {
+    this.#of = of
+  }
+
+  /** The names of all topics that this user may see, but for {@link INTERNAL} ones, sorted. */
+  async list(signal?: AbortSignal): Promise<string[]> {
+    const topics = await this.#ask('cannot list the topics', signal, (lookup) => lookup.topics())
+    return topics.filter((topic) => !INTERNAL.test(topic)).sort()
+  }
+
+  /** The first message of each of the topics; null where it has none. */
+  async firstMessages(topics: readonly string[], signal?: AbortSignal): Promise<Map<string, RawMessage | null>> {
+    if (topics.length === 0) return new Map()
+    const messages = await this.#ask('cannot read the topics', signal, (lookup) =>
+      sideBySide(MAX_READS, topics, (topic) => lookup.firstMessage(topic)),
+    )
+    return new Map(topics.map((topic, at) => [topic, messages[at] ?? null]))
+  }
+
+  async #ask<T>(
+    doing: string,
+    signal: AbortSignal | undefined,
+    question: (lookup: TopicLookup) => Promise<T>,
+  ): Promise<T> {
+    const { kafka, queryName, logger } = this.#of
+    const client = createClient(kafka, queryName, logger)
+    const lookup = new TopicLookup(client.kafka)
+    try {
+      await connected(lookup.connect(), doing, client.redact, signal)
+      return await unlessAborted(question(lookup), signal)
+    } catch (error) {
+      throw signal?.aborted ? signal.reason : kafkaError(error, doing, client.redact)
+    } finally {
+      await client.close([lookup.close()], CLOSE_MS)
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** Takes the tables of topics that appear while a query runs. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
+import type { Logger } from '../log.js'
+import type { ResolvedOptions } from '../options/types.js'
+import type { TableDiscovery } from './discovery.js'
+import type { OpenTables } from './open-tables.js'
+import type { TableLoop } from './table/loop.js'
+import type { TableFailure } from './table-failure.js'
+
+/** Milliseconds between two looks: a topic is taken within a minute. */
+const LOOK_EVERY_MS = 20_000
+
+export interface NewTablesOptions {
+  options: ResolvedOptions
+  discovery: TableDiscovery
+  opened: OpenTables
+  logger: Logger
+  /** Default: {@link LOOK_EVERY_MS}. */
+  lookEveryMs?: number
+}
+
+type Add = (loops: TableLoop[], failures: TableFailure[]) => Promise<void>
+
+export class NewTables {
+  readonly #of: NewTablesOptions
+  readonly #stopping = new AbortController()
+
+  constructor(of: NewTablesOptions) {
+    this.#of = of
+  }
+
+  /** Looks now and then, and hands over what is new, until {@link stop}. Never rejects. */
+  async run(add: Add): Promise<void> {
+    const { logger, lookEveryMs = LOOK_EVERY_MS } = this.#of
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      try {
+        await sleep(lookEveryMs, undefined, { signal })
+        await this.#look(add)
+      } catch (error) {
+        if (!signal.aborted) logger.warn({ err: error }, 'new topics could not be looked for; it is tried again')
+      }
+    }
+  }
+
+  stop(): void {
+    this.#stopping.abort()
+  }
+
+  /** Whether a table that was stopped only rests: its topic was deleted, and may be made again. */
+  rests(topic: string, error: KafkaToDeltaError): boolean {
+    const { discovery, opened, logger } = this.#of
+    if (error.code !== 'TOPIC_NOT_FOUND' || !discovery.hasTaken(topic)) return false
+    logger.warn({ topic }, 'the topic was deleted: its table rests')
+    discovery.forget(topic)
+    opened.close(topic).catch((cause) => logger.warn({ err: cause, topic }, 'the table could not be closed'))
+    return true
+  }
+
+  async #look(add: Add): Promise<void> {
+    const { discovery, opened, options } = this.#of
+    const { signal } = this.#stopping
+    const { tables, failures } = await discovery.look(signal)
+    try {
+      const found = await opened.open(tables, options, signal)
+      if (signal.aborted) return
+      await add(found.loops, [...failures, ...found.failures])
+    } catch (error) {
+      // An outage: all of them are found again.
+      for (const { topic } of tables) {
+        discovery.forget(topic)
+        await opened.close(topic)
+      }
+      throw asKafkaToDeltaError(error)
+    }
+  }
+}

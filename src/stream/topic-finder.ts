@@ -1,0 +1,60 @@
+/** Finds topics that may hold the rows of a table, for patterns. */
+
+import { isOwnMessage, kindByName } from '../debezium/own-topics.js'
+import type { TopicCatalog } from '../kafka/topic-catalog.js'
+import type { Logger } from '../log.js'
+import type { SchemaSource } from '../registry/schema-source.js'
+
+export class TopicFinder {
+  readonly #catalog: Pick<TopicCatalog, 'list' | 'firstMessages'>
+  readonly #schemas: SchemaSource
+  readonly #logger: Logger
+  /** By topic, whether it holds rows, where its name does not tell. */
+  readonly #holdsRows = new Map<string, boolean>()
+  /** What was said already. */
+  readonly #told = new Set<string>()
+
+  constructor(catalog: Pick<TopicCatalog, 'list' | 'firstMessages'>, schemas: SchemaSource, logger: Logger) {
+    this.#catalog = catalog
+    this.#schemas = schemas
+    this.#logger = logger
+  }
+
+  /**
+   * The topics of the cluster that are wanted and not Debezium's own. One whose name may be Debezium's own waits until a
+   * message tells what it holds.
+   */
+  async find(isWanted: (topic: string) => boolean, signal?: AbortSignal): Promise<string[]> {
+    const wanted = (await this.#catalog.list(signal)).filter(isWanted)
+    await this.#lookInto(
+      wanted.filter((topic) => kindByName(topic) === 'unknown' && !this.#holdsRows.has(topic)),
+      signal,
+    )
+    return wanted.filter((topic) => {
+      const kind = kindByName(topic)
+      if (kind === 'rows') return true
+      const holdsRows = this.#holdsRows.get(topic)
+      if (kind === 'unknown' && holdsRows) return true
+      const why =
+        kind === 'signals' ? 'signals to a connector' : holdsRows === false ? "Debezium's own messages" : 'nothing yet'
+      this.#tell(topic, `passed over by patterns, for it holds ${why}: name it in tables to take it`)
+      return false
+    })
+  }
+
+  async #lookInto(topics: readonly string[], signal?: AbortSignal): Promise<void> {
+    for (const [topic, message] of await this.#catalog.firstMessages(topics, signal)) {
+      if (message === null) continue
+      // What cannot be read as Avro is for the table to say.
+      const isOwn = await isOwnMessage(message, this.#schemas).catch(() => false)
+      this.#holdsRows.set(topic, !isOwn)
+    }
+  }
+
+  #tell(topic: string, message: string): void {
+    const what = `${topic}: ${message}`
+    if (this.#told.has(what)) return
+    this.#told.add(what)
+    this.#logger.info({ topic }, message)
+  }
+}
