@@ -18,6 +18,8 @@ export const ERROR_CODES = {
   CONFIG_UNREADABLE: { exit: 2, retry: false },
   /** No broker answers, or it refuses us. */
   KAFKA_UNREACHABLE: { exit: 3, retry: 'outage' },
+  /** No worker answers at the address that was given. */
+  WORKER_UNREACHABLE: { exit: 3, retry: 'caller' },
   /** The broker refuses our credentials. */
   KAFKA_AUTH: { exit: 3, retry: false },
   /** A topic that is configured does not exist. */

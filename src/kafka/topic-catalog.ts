@@ -3,7 +3,7 @@
 import type { Kafka, KafkaConfig } from 'kafkajs'
 import { sideBySide, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
-import { createClient, kafkaError } from './client.js'
+import { classify, createClient, isTopicDenied, kafkaError } from './client.js'
 import { TopicLookup } from './lookup.js'
 import type { RawMessage } from './micro-batch.js'
 import type { SourceLogger } from './options.js'
@@ -38,6 +38,22 @@ export class TopicCatalog {
       sideBySide(MAX_READS, topics, (topic) => lookup.firstMessage(topic)),
     )
     return new Map(topics.map((topic, at) => [topic, messages[at] ?? null]))
+  }
+
+  /** The end of each partition of the topics, without topics that do not exist or may not be seen. */
+  ends(topics: readonly string[], signal?: AbortSignal): Promise<Map<string, Map<number, bigint>>> {
+    return this.#ask('cannot read the offsets of the topics', signal, async (lookup) => {
+      const ends = new Map<string, Map<number, bigint>>()
+      await sideBySide(MAX_READS, topics, async (topic) => {
+        try {
+          const marks = await lookup.watermarks(topic)
+          ends.set(topic, new Map([...marks].map(([partition, { high }]) => [partition, high])))
+        } catch (error) {
+          if (classify(error) !== 'TOPIC_NOT_FOUND' && !isTopicDenied(error)) throw error
+        }
+      })
+      return ends
+    })
   }
 
   async #ask<T>(

@@ -19,6 +19,8 @@ export interface TableStatus {
   state: 'starting' | 'waiting' | 'merging' | 'resting' | 'ended'
   /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
   lag: number | null
+  /** The last commit since the start: the table's version, and when its batch was begun, ISO 8601. Null before it. */
+  lastCommit: { version: number; timestamp: string } | null
   /** Messages since the start that could not be applied: skipped, or written as dead letters (`onBadRecord`). */
   numBadRecords: number
   /** Messages were lost (`failOnDataLoss: false`) that `verify --repair` has not made good since. */
@@ -45,6 +47,7 @@ const statusOfFailure = ({ topic, table, error }: TableFailure): TableStatus & {
   table,
   state: 'ended',
   lag: null,
+  lastCommit: null,
   numBadRecords: 0,
   needsResync: false,
   waitingFor: null,
@@ -101,6 +104,8 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   readonly name: string
   readonly #parts: QueryParts
   readonly #recent: StreamingQueryProgress[] = []
+  /** By topic. */
+  readonly #lastCommits = new Map<string, { version: number; timestamp: string }>()
   /** Tables that run. */
   readonly #running = new Set<Promise<void>>()
   /** Topics that were deleted. */
@@ -161,6 +166,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       table: loop.name,
       state: isResting ? 'resting' : loop.state,
       lag: isResting ? null : loop.lag(),
+      lastCommit: this.#lastCommits.get(loop.topic) ?? null,
       numBadRecords: loop.numBadRecords,
       needsResync: loop.needsResync,
       waitingFor: loop.waitingFor,
@@ -240,6 +246,8 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** @internal */
   noteProgress(progress: StreamingQueryProgress): void {
+    const { topic, version, timestamp } = progress
+    this.#lastCommits.set(topic, { version, timestamp })
     this.#recent.push(progress)
     if (this.#recent.length > RECENT_PROGRESS) this.#recent.shift()
     this.#emit('progress', progress)

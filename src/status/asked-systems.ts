@@ -1,0 +1,22 @@
+/** The systems that a status by the tables asks. Nothing of them writes. */
+
+import { DeltaTable } from '../delta/table.js'
+import { TopicCatalog } from '../kafka/topic-catalog.js'
+import type { Logger } from '../log.js'
+import type { ResolvedOptions } from '../options/types.js'
+import { realSystems } from '../stream/connect.js'
+import { TableDiscovery } from '../stream/discovery.js'
+import type { AskedSystems } from './from-tables.js'
+
+export function askedSystems(options: ResolvedOptions, logger: Logger): AskedSystems & { close(): Promise<void> } {
+  const systems = realSystems(options, logger)
+  const catalog = new TopicCatalog({ kafka: options.kafka, queryName: options.queryName, logger })
+  const find = systems.topics?.bind(systems)
+  return {
+    findTables: async () => (find ? new TableDiscovery(options, find, logger).look() : { tables: [], failures: [] }),
+    ends: (topics) => catalog.ends(topics),
+    // Without the options of the stream: nothing is checked against them, and no index is built.
+    open: ({ uri, storageOptions }) => DeltaTable.open({ path: uri, storageOptions }),
+    close: async () => systems.close?.(),
+  }
+}
