@@ -2,6 +2,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod order_columns;
+pub(crate) mod output;
 pub(crate) mod parquet_properties;
 pub(crate) mod partition_values;
 pub(crate) mod paths;

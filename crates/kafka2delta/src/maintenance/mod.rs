@@ -12,7 +12,6 @@ mod checkpoint;
 mod cleanup;
 mod cluster;
 mod commit;
-mod output;
 mod plan;
 mod rewrite;
 mod task;

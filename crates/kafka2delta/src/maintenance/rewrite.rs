@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster;
 use super::cluster::Position;
-use super::output::{GroupWriter, Output, OutputLayout};
 use super::plan::{CompactionPlan, Group};
 use crate::datafile::order_columns;
+use crate::datafile::output::{GroupWriter, Output, OutputLayout};
 use crate::datafile::read::FileReader;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::deletion_vectors;

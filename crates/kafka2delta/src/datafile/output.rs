@@ -9,10 +9,10 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 
-use crate::datafile::order_columns;
-use crate::datafile::parquet_properties::writer_properties;
-use crate::datafile::paths::file_path;
-use crate::datafile::stats::{StatsColumns, Summary};
+use super::order_columns;
+use super::parquet_properties::writer_properties;
+use super::paths::file_path;
+use super::stats::{StatsColumns, Summary};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
@@ -29,31 +29,31 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// Of what kind the files of a group are.
 #[derive(Debug, Clone)]
-pub(super) struct OutputLayout {
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) partition_columns: Vec<String>,
-    pub(super) compression: Compression,
-    pub(super) stats: StatsColumns,
-    pub(super) target_file_size: u64,
-    pub(super) key: Option<KeyColumns>,
-    pub(super) partition_values: StringMap,
-    pub(super) kafka_partition: Option<i32>,
+pub(crate) struct OutputLayout {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) partition_columns: Vec<String>,
+    pub(crate) compression: Compression,
+    pub(crate) stats: StatsColumns,
+    pub(crate) target_file_size: u64,
+    pub(crate) key: Option<KeyColumns>,
+    pub(crate) partition_values: StringMap,
+    pub(crate) kafka_partition: Option<i32>,
 }
 
 /// A stored file, not committed.
 #[derive(Debug)]
-pub(super) struct Output {
-    pub(super) path: Path,
-    pub(super) add: Add,
+pub(crate) struct Output {
+    pub(crate) path: Path,
+    pub(crate) add: Add,
     /// Number of its first row among the rows of its group.
-    pub(super) start: u64,
-    pub(super) rows: u64,
+    pub(crate) start: u64,
+    pub(crate) rows: u64,
     /// Of its rows; none where the table had no index.
-    pub(super) keys: Option<Vec<Fingerprint>>,
+    pub(crate) keys: Option<Vec<Fingerprint>>,
 }
 
 /// Writes the rows of a group into files of the target size.
-pub(super) struct GroupWriter {
+pub(crate) struct GroupWriter {
     layout: OutputLayout,
     outputs: Vec<Output>,
     current: Option<OpenFile>,
@@ -214,12 +214,12 @@ fn broken() -> Error {
 }
 
 impl GroupWriter {
-    pub(super) fn new(layout: OutputLayout) -> Self {
+    pub(crate) fn new(layout: OutputLayout) -> Self {
         Self { layout, outputs: Vec::new(), current: None, rows: 0 }
     }
 
     /// Adds rows at the end. All batches have one schema.
-    pub(super) async fn write(&mut self, rows: RecordBatch) -> Result<()> {
+    pub(crate) async fn write(&mut self, rows: RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -245,13 +245,13 @@ impl GroupWriter {
     }
 
     /// Closes the last file and gives all.
-    pub(super) async fn finish(&mut self) -> Result<Vec<Output>> {
+    pub(crate) async fn finish(&mut self) -> Result<Vec<Output>> {
         self.close().await?;
         Ok(std::mem::take(&mut self.outputs))
     }
 
     /// Removes what was stored.
-    pub(super) async fn abort(self) {
+    pub(crate) async fn abort(self) {
         let mut paths: Vec<Path> = self.outputs.into_iter().map(|output| output.path).collect();
         if let Some(file) = self.current {
             match file.upload {
