@@ -378,7 +378,16 @@ pub fn conform(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 }
 
 fn cast_exactly(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
+    use DataType as T;
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    match (column.data_type(), to) {
+        (T::Utf8View, T::Utf8 | T::LargeUtf8) | (T::BinaryView, T::Binary | T::LargeBinary) => {}
+        // Views become other types as what they show does.
+        (T::Utf8View, _) => return cast_exactly(&cast_with_options(column, &T::Utf8, &options)?, to),
+        (T::BinaryView, _) => return cast_exactly(&cast_with_options(column, &T::Binary, &options)?, to),
+        _ => {}
+    }
+    cast_with_options(column, to, &options)
 }
 
 /// The batch in the layout of `schema`: columns by name, missing ones null.

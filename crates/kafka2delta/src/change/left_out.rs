@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use hashbrown::{HashMap, HashSet};
@@ -13,7 +13,8 @@ use object_store::ObjectStore;
 
 use super::collapse::{Found, Previous, resolve};
 use super::deleted_rows::{History, deleted_rows};
-use crate::datafile::read::read_rows;
+use crate::datafile::pieces::with_views;
+use crate::datafile::read::read_rows_in_views;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::KeyIndex;
 use crate::key::hasher::Fingerprint;
@@ -146,6 +147,8 @@ pub struct Stored<'a> {
 }
 
 /// The chosen rows of the batch with their left-out values filled in, and how many values were nowhere to be found.
+/// Columns with filled-in texts and bytes have views of them: stored rows may share a value that is too large to be
+/// copied for each.
 ///
 /// `left_out`: for columns by name, where a change leaves the value out. `previous`: of the collapse.
 pub async fn fill(
@@ -193,15 +196,16 @@ pub async fn fill(
     let deleted = stored.deleted(&schema, &names, wanted).await?;
     let kept = Kept { moved: stored.moved, deleted: &deleted };
     let mut missing = 0;
-    let mut taken: Result<Vec<ArrayRef>> = batch.columns().iter().map(pick).collect();
-    if let Ok(taken) = &mut taken {
-        for (column, sources) in &columns {
-            let (array, lost) = gather(batch, *column, sources, &values, kept)?;
-            taken[*column] = array;
-            missing += lost;
-        }
+    let mut taken = batch.columns().iter().map(pick).collect::<Result<Vec<ArrayRef>>>()?;
+    let mut fields: Vec<FieldRef> = schema.fields().to_vec();
+    let views = with_views(&schema);
+    for (column, sources) in &columns {
+        fields[*column] = views.fields()[*column].clone();
+        let (array, lost) = gather(batch, *column, &fields[*column], sources, &values, kept)?;
+        taken[*column] = array;
+        missing += lost;
     }
-    Ok((with_rows(&schema, taken?, rows.len())?, missing))
+    Ok((with_rows(&Arc::new(Schema::new(fields)), taken, rows.len())?, missing))
 }
 
 fn deleted_keys(columns: &[(usize, Vec<Source>)]) -> HashSet<Fingerprint> {
@@ -334,7 +338,7 @@ async fn read_values(
 ) -> Result<FileValues> {
     rows.sort_unstable();
     rows.dedup();
-    let batch = read_rows(&store, &add, &schema, &names, &rows).await?;
+    let batch = read_rows_in_views(&store, &add, &schema, &names, &rows).await?;
     let rows = rows.into_iter().enumerate().map(|(i, row)| (row, i)).collect();
     Ok(FileValues { batch, rows })
 }
@@ -346,18 +350,18 @@ struct Kept<'a> {
     deleted: &'a MovedRows,
 }
 
-/// Builds one column from its sources; nulls and their number where there is none.
+/// Builds one column from its sources, in the type of `field`; nulls and their number where there is none.
 fn gather(
     batch: &RecordBatch,
     column: usize,
+    field: &FieldRef,
     sources: &[Source],
     values: &HashMap<FileId, FileValues>,
     kept: Kept<'_>,
 ) -> Result<(ArrayRef, u64)> {
-    let schema = batch.schema();
-    let name = schema.field(column).name();
-    let null = new_null_array(schema.field(column).data_type(), 1);
-    let mut arrays: Vec<ArrayRef> = vec![batch.column(column).clone(), null];
+    let name = field.name();
+    let null = new_null_array(field.data_type(), 1);
+    let mut arrays: Vec<ArrayRef> = vec![conform(batch.column(column), field.data_type())?, null];
     let mut files: HashMap<FileId, usize> = HashMap::new();
     let mut missing = 0;
     let mut indices = Vec::with_capacity(sources.len());
@@ -366,7 +370,7 @@ fn gather(
             let (batch, row) = rows.find(key)?;
             // The row may have been kept before the column grew.
             let value = batch.column_by_name(name)?.slice(row, 1);
-            arrays.push(conform(&value, schema.field(column).data_type()).ok()?);
+            arrays.push(conform(&value, field.data_type()).ok()?);
             Some((arrays.len() - 1, 0))
         };
         let (kept, place) = match source {

@@ -6,6 +6,7 @@ pub(crate) mod output;
 pub(crate) mod parquet_properties;
 pub(crate) mod partition_values;
 pub(crate) mod paths;
+pub(crate) mod pieces;
 pub mod read;
 pub(crate) mod remove_rows;
 pub(crate) mod split;

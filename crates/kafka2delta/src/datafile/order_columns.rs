@@ -52,17 +52,6 @@ pub fn append(rows: &RecordBatch, orders: &[Order]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new_with_options(with_columns(rows.schema_ref()), columns, &options)?)
 }
 
-/// The rows without our columns where no row has an order.
-pub fn without_empty(rows: RecordBatch) -> Result<RecordBatch> {
-    let is_empty = |name| rows.column_by_name(name).is_some_and(|column| column.null_count() == column.len());
-    if !COLUMNS.iter().all(|name| is_empty(name)) {
-        return Ok(rows);
-    }
-    let kept: Vec<usize> =
-        (0..rows.num_columns()).filter(|i| !is_order_column(rows.schema_ref().field(*i).name())).collect();
-    Ok(rows.project(&kept)?)
-}
-
 /// The order of each row of a batch, by our columns; unknown where it lacks them.
 pub fn orders_of(rows: &RecordBatch) -> Vec<Order> {
     let columns: Option<Vec<ArrayRef>> = COLUMNS.iter().map(|name| rows.column_by_name(name).cloned()).collect();
@@ -120,8 +109,6 @@ mod tests {
         ];
         let with = append(&rows, &orders).unwrap();
         assert_eq!(orders_of(&with), orders);
-        assert_eq!(without_empty(with.slice(1, 1)).unwrap().num_columns(), 1);
-        assert_eq!(without_empty(with.slice(3, 1)).unwrap().num_columns(), 6);
         assert_eq!(append(&rows, &[Order::default(); 4]).unwrap().num_columns(), 1);
         assert_eq!(sequence_tag(orders.iter().map(|order| order.sequence)), None);
         let text = sequence_tag([orders[2].sequence, orders[0].sequence].into_iter()).unwrap();

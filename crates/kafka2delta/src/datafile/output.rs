@@ -325,7 +325,7 @@ mod tests {
             let reader = FileReader::open(&store, &output.add).await.unwrap();
             assert!(!reader.has_column(order_columns::COLUMNS[0]));
             let read: Vec<RecordBatch> =
-                reader.batches(rows(0, 1).schema()).await.unwrap().try_collect().await.unwrap();
+                reader.batches(rows(0, 1).schema(), None).unwrap().try_collect().await.unwrap();
             for batch in read {
                 let ids = arrow::compute::cast(batch.column(0), &DataType::Int64).unwrap();
                 let expected: ArrayRef = Arc::new(Int64Array::from_iter_values(next..next + ids.len() as i64));

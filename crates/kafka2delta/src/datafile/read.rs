@@ -15,17 +15,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::paths::store_path;
+use super::pieces::{batch_rows, compact, pieces, with_views};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::schema::conform;
-
-/// Rows that a batch of a file read holds at most.
-const BATCH_ROWS: usize = 64 * 1024;
-/// Target size of a batch, in bytes as they are encoded in the file.
-const BATCH_BYTES: i64 = 16 << 20;
 
 /// A data file in an object store, as Parquet's reader wants it.
 #[derive(Debug, Clone)]
@@ -93,28 +89,34 @@ pub async fn read_columns(
     rows: Option<&[u32]>,
     mut each: impl FnMut(Vec<ArrayRef>) -> Result<()>,
 ) -> Result<()> {
-    let mut stream = open_columns(StoredFile::new(store, add)?, None, columns, rows).await?;
+    let mut file = StoredFile::new(store, add)?;
+    let metadata = open(&mut file).await?;
+    let mut stream = in_pieces(open_columns(file, metadata, columns, rows)?);
     while let Some(batch) = stream.try_next().await? {
         each(in_table_types(&batch, add, schema, columns)?)?;
     }
     Ok(())
 }
 
-async fn open_columns(
+/// Reads a file's footer. Texts and bytes will be read as views, of which [`pieces`] can be made.
+async fn open(file: &mut StoredFile) -> Result<ArrowReaderMetadata> {
+    let metadata = ArrowReaderMetadata::load_async(file, Default::default()).await?;
+    let options = ArrowReaderOptions::new().with_schema(with_views(metadata.schema()));
+    Ok(ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?)
+}
+
+fn open_columns(
     file: StoredFile,
-    metadata: Option<ArrowReaderMetadata>,
+    metadata: ArrowReaderMetadata,
     columns: &[String],
     rows: Option<&[u32]>,
 ) -> Result<ParquetRecordBatchStream<StoredFile>> {
-    let builder = match metadata {
-        Some(metadata) => ParquetRecordBatchStreamBuilder::new_with_metadata(file, metadata),
-        None => ParquetRecordBatchStreamBuilder::new(file).await?,
-    };
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file, metadata);
     let file_schema = builder.schema().clone();
     let wanted: Vec<usize> = columns.iter().filter_map(|name| file_schema.index_of(name).ok()).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let batch_rows = batch_rows(builder.metadata());
+    let batch_rows = batch_rows(builder.metadata(), &mask);
     let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
     if let Some(rows) = rows {
         builder = builder.with_row_selection(selection(rows, total)?);
@@ -122,11 +124,10 @@ async fn open_columns(
     Ok(builder.build()?)
 }
 
-/// Rows of a batch: fewer where they are large.
-pub(crate) fn batch_rows(metadata: &ParquetMetaData) -> usize {
-    let sum = |of: fn(&RowGroupMetaData) -> i64| metadata.row_groups().iter().map(of).sum::<i64>().max(1);
-    let row_bytes = sum(RowGroupMetaData::total_byte_size) / sum(RowGroupMetaData::num_rows) + 1;
-    usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS).clamp(256, BATCH_ROWS)
+/// The rows of a stream in batches of bounded size. One at a time is without views.
+pub(crate) fn in_pieces(stream: ParquetRecordBatchStream<StoredFile>) -> BoxStream<'static, Result<RecordBatch>> {
+    let cut = |batch| futures::stream::iter(pieces(&batch).into_iter().map(Ok));
+    stream.map_err(Error::from).map_ok(cut).try_flatten().boxed()
 }
 
 /// All columns of a file, batch after batch, for those who must wait between the batches.
@@ -141,7 +142,7 @@ impl FileReader {
     /// Reads the file's footer.
     pub async fn open(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
         let mut file = StoredFile::new(store, add)?;
-        let metadata = ArrowReaderMetadata::load_async(&mut file, Default::default()).await?;
+        let metadata = open(&mut file).await?;
         Ok(Self { file, metadata, add: add.clone() })
     }
 
@@ -155,20 +156,38 @@ impl FileReader {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Its rows, with the columns and types of `schema`.
-    pub async fn batches(self, schema: SchemaRef) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        let stream = open_columns(self.file, Some(self.metadata), &columns, None).await?;
-        let add = self.add;
-        let batches = stream.map_err(Error::from).and_then(move |batch| {
-            let typed = in_table_types(&batch, &add, &schema, &columns).and_then(|arrays| {
-                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
-            });
-            futures::future::ready(typed)
-        });
-        Ok(batches.boxed())
+    /// Its rows, with the columns and types of `schema`, in batches of bounded size, in order.
+    /// `rows` selects some, ascending.
+    pub fn batches(self, schema: SchemaRef, rows: Option<&[u32]>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let columns = names_of(&schema);
+        let stream = in_pieces(open_columns(self.file, self.metadata, &columns, rows)?);
+        Ok(typed(stream, self.add, schema, columns))
     }
+
+    /// The same with texts and bytes as views, so that rows that are held together share the file's dictionaries.
+    pub fn views(self, schema: &Schema) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let columns = names_of(schema);
+        let stream = open_columns(self.file, self.metadata, &columns, None)?.map_err(Error::from);
+        Ok(typed(stream.boxed(), self.add, with_views(schema), columns))
+    }
+}
+
+fn names_of(schema: &Schema) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
+}
+
+fn typed(
+    stream: BoxStream<'static, Result<RecordBatch>>,
+    add: Add,
+    schema: SchemaRef,
+    columns: Vec<String>,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let typed = move |batch: RecordBatch| {
+        let arrays = in_table_types(&batch, &add, &schema, &columns)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
+    };
+    stream.map(move |batch| batch.and_then(&typed)).boxed()
 }
 
 fn in_table_types(batch: &RecordBatch, add: &Add, schema: &Schema, columns: &[String]) -> Result<Vec<ArrayRef>> {
@@ -184,7 +203,11 @@ fn in_table_types(batch: &RecordBatch, add: &Add, schema: &Schema, columns: &[St
         .collect()
 }
 
-fn partition_column(values: &StringMap, field: &arrow::datatypes::Field, num_rows: usize) -> Result<ArrayRef> {
+pub(super) fn partition_column(
+    values: &StringMap,
+    field: &arrow::datatypes::Field,
+    num_rows: usize,
+) -> Result<ArrayRef> {
     // Delta has no empty partition value: an empty text is null, and some writers put it for null.
     let Some(text) = values.get(field.name()).and_then(Option::as_ref).filter(|text| !text.is_empty()) else {
         return Ok(new_null_array(field.data_type(), num_rows));
@@ -236,8 +259,33 @@ pub async fn read_rows(
     })
     .await?;
     let batch = arrow::compute::concat_batches(&projected, &batches)?;
+    check_count(&batch, rows, add)?;
+    Ok(batch)
+}
+
+/// The same with texts and bytes as views: values that several rows share are held once.
+pub async fn read_rows_in_views(
+    store: &Arc<dyn ObjectStore>,
+    add: &Add,
+    schema: &Schema,
+    columns: &[String],
+    rows: &[u32],
+) -> Result<RecordBatch> {
+    let fields = columns.iter().map(|name| schema.field_with_name(name).cloned());
+    let projected = with_views(&Schema::new(fields.collect::<Result<Vec<_>, _>>()?));
+    let mut file = StoredFile::new(store, add)?;
+    let metadata = open(&mut file).await?;
+    let stream = open_columns(file, metadata, columns, Some(rows))?.map_err(Error::from).boxed();
+    let stream = typed(stream, add.clone(), projected.clone(), columns.to_vec());
+    let batches: Vec<RecordBatch> = stream.map(|batch| compact(&batch?)).try_collect().await?;
+    let batch = arrow::compute::concat_batches(&projected, &batches)?;
+    check_count(&batch, rows, add)?;
+    Ok(batch)
+}
+
+fn check_count(batch: &RecordBatch, rows: &[u32], add: &Add) -> Result<()> {
     if batch.num_rows() != rows.len() {
         return Err(Error::new(ErrorCode::TableCorrupt, format!("{} has fewer rows than the index knows", add.path)));
     }
-    Ok(batch)
+    Ok(())
 }

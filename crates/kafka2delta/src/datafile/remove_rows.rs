@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
 
-use super::encode::{DataFile, encode};
+use super::encode::DataFile;
 use super::order_columns;
-use super::parquet_properties::writer_properties;
+use super::output::{GroupWriter, Output, OutputLayout};
 use super::partition_values::partition_text;
-use super::read::{StoredFile, read_columns};
-use super::split::FileRows;
+use super::read::{FileReader, StoredFile, partition_column};
 use super::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
@@ -28,7 +30,11 @@ use crate::log::deletion_vectors;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
+use crate::log::store::delete_unused;
 use crate::options::Compression;
+
+/// Files that are written anew at the same time.
+const PARALLEL_COPIES: usize = 4;
 
 /// Rows to be taken out, by file.
 pub type Deletions = BTreeMap<FileId, RoaringBitmap>;
@@ -44,28 +50,43 @@ pub struct Taken {
     pub vector_file: Option<Path>,
     /// The new vectors by file.
     pub vectors: Vec<(FileId, Arc<RoaringBitmap>)>,
-    /// Files that were written instead, with the keys of their rows.
-    pub rewritten: Vec<(DataFile, Vec<Fingerprint>)>,
+    /// Files that were written instead.
+    pub rewritten: Vec<FileCopy>,
     /// Files of the change data feed.
     pub cdcs: Vec<Cdc>,
     /// Bytes written.
     pub bytes: u64,
 }
 
+/// A stored file that takes the place of another one, or of a part of it.
+#[derive(Debug, Clone)]
+pub struct FileCopy {
+    /// Path relative to the table.
+    pub path: Path,
+    /// Its action.
+    pub add: Add,
+    /// Of its rows, where the table's have keys.
+    pub keys: Vec<Fingerprint>,
+}
+
 impl Taken {
-    /// Stores a file that was written instead of another one. It is no longer held: a rewrite of the whole table must
-    /// not stay in memory.
+    /// Stores a file that takes the place of a part of another one.
     pub(crate) async fn store_copy(
         &mut self,
         store: &Arc<dyn ObjectStore>,
-        mut copy: DataFile,
+        file: DataFile,
         keys: Vec<Fingerprint>,
     ) -> Result<()> {
-        self.bytes += copy.bytes.len() as u64;
-        store.put(&copy.path, std::mem::take(&mut copy.bytes).into()).await?;
-        self.adds.push(copy.add.clone());
-        self.rewritten.push((copy, keys));
+        let DataFile { path, bytes, add } = file;
+        store.put(&path, bytes.into()).await?;
+        self.push(FileCopy { path, add, keys });
         Ok(())
+    }
+
+    fn push(&mut self, copy: FileCopy) {
+        self.bytes += u64::try_from(copy.add.size).unwrap_or(0);
+        self.adds.push(copy.add.clone());
+        self.rewritten.push(copy);
     }
 }
 
@@ -139,7 +160,8 @@ pub struct Layout {
     pub stats: StatsColumns,
 }
 
-/// Writes the files anew without the rows.
+/// Writes the files anew without the rows, some at a time: of each, memory holds a batch, the row group being written and
+/// the keys.
 pub async fn by_copies(
     store: &Arc<dyn ObjectStore>,
     state: &TableState,
@@ -148,68 +170,92 @@ pub async fn by_copies(
 ) -> Result<Taken> {
     let mut taken = Taken::default();
     let now = now_millis();
+    let mut copies: Vec<BoxFuture<'static, Result<_>>> = Vec::with_capacity(deletions.len());
     for (id, rows) in deletions {
         let file = &state.files[*id as usize];
         // A file that is only written in other types changes no rows.
         let data_change = !rows.is_empty();
         taken.removes.push(Remove { data_change, ..file.add.to_remove(now) });
         let deleted = vector_of(state, *id)? | rows;
-        if let Some((mut copy, keys)) = copy_without(store, file, &deleted, layout).await? {
-            copy.add.data_change = data_change;
-            taken.store_copy(store, copy, keys).await?;
+        let (store, layout, add, partition) = (store.clone(), layout.clone(), file.add.clone(), file.partition);
+        let copy = async move { copy_without(&store, &add, partition, &deleted, &layout).await };
+        copies.push(async move { Ok(tokio::spawn(copy).await??.map(|copy| (copy, data_change))) }.boxed());
+    }
+    let mut copies = futures::stream::iter(copies).buffered(PARALLEL_COPIES);
+    while let Some(copy) = copies.next().await {
+        match copy {
+            Ok(None) => {}
+            Ok(Some((mut copy, data_change))) => {
+                copy.add.data_change = data_change;
+                taken.push(copy);
+            }
+            Err(error) => {
+                // Those under way are left to vacuum.
+                delete_unused(store, taken.rewritten.into_iter().map(|copy| copy.path).collect()).await;
+                return Err(error);
+            }
         }
     }
     Ok(taken)
 }
 
+/// Stores a file's rows but for the deleted ones as another file, batch by batch; none where no row is left.
 async fn copy_without(
     store: &Arc<dyn ObjectStore>,
-    file: &FileEntry,
+    add: &Add,
+    kafka_partition: Option<i32>,
     deleted: &RoaringBitmap,
     layout: &Layout,
-) -> Result<Option<(DataFile, Vec<Fingerprint>)>> {
-    let schema = order_columns::with_columns(&layout.schema);
-    let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-    let mut kept: Vec<RecordBatch> = Vec::new();
+) -> Result<Option<FileCopy>> {
+    let reader = FileReader::open(store, add).await?;
+    let ordered = reader.has_column(order_columns::COLUMNS[0]);
+    let schema = if ordered { order_columns::with_columns(&layout.schema) } else { layout.schema.clone() };
+    let mut writer = GroupWriter::new(OutputLayout {
+        store: store.clone(),
+        partition_columns: layout.partition_columns.clone(),
+        compression: layout.compression,
+        stats: layout.stats.clone(),
+        target_file_size: u64::MAX,
+        key: layout.key.clone(),
+        partition_values: restated(&add.partition_values, &layout.schema)?,
+        kafka_partition,
+    });
+    match write_without(reader.batches(schema, None)?, deleted, &mut writer).await {
+        Ok(copy) => Ok(copy),
+        Err(error) => {
+            writer.abort().await;
+            Err(error)
+        }
+    }
+}
+
+async fn write_without(
+    mut batches: BoxStream<'static, Result<RecordBatch>>,
+    deleted: &RoaringBitmap,
+    writer: &mut GroupWriter,
+) -> Result<Option<FileCopy>> {
     let mut first = 0u32;
-    read_columns(store, &file.add, &schema, &columns, None, |arrays| {
-        let batch = RecordBatch::try_new(schema.clone(), arrays)?;
+    while let Some(batch) = batches.try_next().await? {
         let end = first + batch.num_rows() as u32;
         let mask: BooleanArray = (first..end).map(|row| Some(!deleted.contains(row))).collect();
         first = end;
-        if mask.true_count() > 0 {
-            kept.push(filter_record_batch(&batch, &mask)?);
-        }
-        Ok(())
-    })
-    .await?;
-    if kept.is_empty() {
-        return Ok(None);
+        writer.write(filter_record_batch(&batch, &mask)?).await?;
     }
-    let rows = arrow::compute::concat_batches(&schema, &kept)?;
-    let rows = order_columns::without_empty(rows)?;
-    let layout = layout.clone();
-    let partition_values = restated(&file.add.partition_values, &rows)?;
-    let kafka_partition = file.partition;
-    tokio::task::spawn_blocking(move || {
-        let group = FileRows { partition_values, rows: (0..rows.num_rows() as u32).collect(), kafka_partition };
-        let properties = writer_properties(layout.compression);
-        let copy = encode(&rows, &group, &layout.partition_columns, properties, layout.compression, &layout.stats)?;
-        let keys = layout.key.map(|key| key.fingerprints(&rows)).transpose()?.unwrap_or_default();
-        Ok(Some((copy, keys)))
-    })
-    .await?
+    let copy = writer.finish().await?.pop();
+    Ok(copy.map(|Output { path, add, keys, .. }| FileCopy { path, add, keys: keys.unwrap_or_default() }))
 }
 
 /// Partition values as texts of the columns' types as they are now: a decimal that has grown has more digits, and readers
 /// take no other number of them. Texts of other types, which their writers may form as they like, stay.
-fn restated(values: &StringMap, rows: &RecordBatch) -> Result<StringMap> {
+fn restated(values: &StringMap, schema: &Schema) -> Result<StringMap> {
     let mut values = values.clone();
-    for (name, value) in values.iter_mut().filter(|(_, value)| value.is_some()) {
-        if let Some(column) = rows.column_by_name(name)
-            && matches!(column.data_type(), DataType::Decimal128(_, _))
+    let names: Vec<String> = values.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.clone()).collect();
+    for name in names {
+        if let Ok(field) = schema.field_with_name(&name)
+            && matches!(field.data_type(), DataType::Decimal128(_, _))
         {
-            *value = partition_text(column, 0)?;
+            let text = partition_text(&partition_column(&values, field, 1)?, 0)?;
+            values.insert(name, text);
         }
     }
     Ok(values)
@@ -217,7 +263,7 @@ fn restated(values: &StringMap, rows: &RecordBatch) -> Result<StringMap> {
 
 /// The new paths of rewritten files to their rows' keys.
 pub fn rewritten_keys(taken: &Taken) -> HashMap<&str, &[Fingerprint]> {
-    taken.rewritten.iter().map(|(file, keys)| (file.add.path.as_str(), keys.as_slice())).collect()
+    taken.rewritten.iter().map(|copy| (copy.add.path.as_str(), copy.keys.as_slice())).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The order of rows in rewritten files where the option `clusterBy` names columns: by one column its values, nulls
 //! first; by several the Z-order of the rows' ranks in each, so that each column's values lie close together.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
+use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 
 use crate::error::{Error, ErrorCode, Result};
@@ -34,14 +37,33 @@ pub(super) fn order(batches: &[RecordBatch], columns: &[String]) -> Result<Vec<P
     Ok(numbers.into_iter().map(|number| positions[number]).collect())
 }
 
-/// A column's values as bytes that compare as the values do.
+/// Bytes of a text that decide where its row comes.
+const TEXT_BYTES: usize = 64;
+
+/// A column's values as bytes that compare as the values do; of texts their beginnings.
 fn encoded(batches: &[RecordBatch], column: &str) -> Result<Vec<Rows>> {
     let columns: Option<Vec<ArrayRef>> = batches.iter().map(|b| b.column_by_name(column).cloned()).collect();
     let columns =
         columns.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the column '{column}' to sort by is gone")))?;
+    let columns: Vec<ArrayRef> = columns.into_iter().map(beginnings).collect();
     let Some(first) = columns.first() else { return Ok(Vec::new()) };
     let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())])?;
     columns.into_iter().map(|column| Ok(converter.convert_columns(&[column])?)).collect()
+}
+
+/// The first bytes of each text of a column: whole texts would be copied once for each row that has them.
+fn beginnings(column: ArrayRef) -> ArrayRef {
+    fn cut(bytes: Option<&[u8]>) -> Option<&[u8]> {
+        bytes.map(|bytes| &bytes[..bytes.len().min(TEXT_BYTES)])
+    }
+    match column.data_type() {
+        DataType::Utf8View => {
+            let texts = column.as_string_view().iter().map(|text| cut(text.map(str::as_bytes)));
+            Arc::new(texts.collect::<BinaryArray>())
+        }
+        DataType::BinaryView => Arc::new(column.as_binary_view().iter().map(cut).collect::<BinaryArray>()),
+        _ => column,
+    }
 }
 
 fn row<'a>(rows: &'a [Rows], position: Position) -> arrow::row::Row<'a> {
@@ -78,9 +100,8 @@ fn spread(rank: u32, number: usize, count: usize, bits: u32) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{AsArray, Int32Array};
-    use arrow::datatypes::{DataType, Field, Int32Type, Schema};
-    use std::sync::Arc;
+    use arrow::array::Int32Array;
+    use arrow::datatypes::{Field, Int32Type, Schema};
 
     fn batches() -> Vec<RecordBatch> {
         let schema = Schema::new(vec![Field::new("x", DataType::Int32, true), Field::new("y", DataType::Int32, true)]);

@@ -20,15 +20,17 @@ use super::cluster::Position;
 use super::plan::{CompactionPlan, Group};
 use crate::datafile::order_columns;
 use crate::datafile::output::{GroupWriter, Output, OutputLayout};
+use crate::datafile::pieces::pieces;
 use crate::datafile::read::FileReader;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::deletion_vectors;
 use crate::log::store::delete_unused;
+use crate::schema::conform_batch;
 
 /// Footers and vectors read at the same time.
 const PARALLEL_OPENS: usize = 16;
-/// Bytes of sorted rows that are encoded at once.
-const CHUNK_BYTES: usize = 32 << 20;
+/// Sorted rows that are picked at once, as views.
+const SORTED_ROWS: usize = 1 << 16;
 
 /// A file that was rewritten.
 #[derive(Debug)]
@@ -110,8 +112,8 @@ impl Rewritten {
 
 impl CompactionPlan {
     /// Writes the live rows of the chosen files into new ones. Memory holds a batch, the row group being written, and the
-    /// keys; of a sorted table all rows of a partition value's files. Where it is cancelled, or fails, what it wrote is
-    /// removed.
+    /// keys; of a sorted table all rows of a partition value's files, as they are encoded in these. Where it is cancelled,
+    /// or fails, what it wrote is removed.
     pub async fn rewrite(self, cancel: &CancellationToken) -> Result<Rewritten> {
         let mut done = Rewritten {
             store: self.store.clone(),
@@ -162,7 +164,10 @@ impl CompactionPlan {
         let mut base = 0;
         for ((reader, then), source) in opened.into_iter().zip(&group.sources) {
             let rows = reader.num_rows();
-            let mut batches = reader.batches(schema.clone()).await?;
+            let mut batches = match self.cluster_by.is_empty() {
+                true => reader.batches(schema.clone(), None)?,
+                false => reader.views(&schema)?,
+            };
             let mut first = 0u64;
             while let Some(batch) = batches.try_next().await? {
                 check_cancelled(cancel)?;
@@ -184,7 +189,7 @@ impl CompactionPlan {
         }
         let permutation = match self.cluster_by.is_empty() {
             true => None,
-            false => Some(self.write_sorted(held, writer, cancel).await?),
+            false => Some(self.write_sorted(held, &schema, writer, cancel).await?),
         };
         Ok(RewrittenGroup { sources, outputs: writer.finish().await?, permutation })
     }
@@ -215,14 +220,17 @@ impl CompactionPlan {
         futures::stream::iter(opens).buffered(PARALLEL_OPENS).try_collect().await
     }
 
+    /// `batches` have views in place of the schema's texts and bytes.
     async fn write_sorted(
         &self,
         batches: Vec<RecordBatch>,
+        schema: &SchemaRef,
         writer: &mut GroupWriter,
         cancel: &CancellationToken,
     ) -> Result<Vec<u32>> {
-        let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(Vec::new()) };
-        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        if batches.is_empty() {
+            return Ok(Vec::new());
+        }
         let batches = Arc::new(batches);
         let (columns, all) = (self.cluster_by.clone(), batches.clone());
         let (positions, permutation) = tokio::task::spawn_blocking(move || {
@@ -231,12 +239,14 @@ impl CompactionPlan {
             Ok::<_, Error>((positions, permutation))
         })
         .await??;
-        let chunk = (positions.len() / (bytes / CHUNK_BYTES + 1)).clamp(1, 1 << 16);
-        for chunk in positions.chunks(chunk) {
-            check_cancelled(cancel)?;
-            let (all, schema, chunk) = (batches.clone(), schema.clone(), chunk.to_vec());
-            let rows = tokio::task::spawn_blocking(move || pick(&all, &schema, &chunk)).await??;
-            writer.write(rows).await?;
+        for chunk in positions.chunks(SORTED_ROWS) {
+            let (all, chunk) = (batches.clone(), chunk.to_vec());
+            let picked = tokio::task::spawn_blocking(move || pick(&all, &chunk)).await??;
+            for piece in pieces(&picked) {
+                check_cancelled(cancel)?;
+                let schema = schema.clone();
+                writer.write(tokio::task::spawn_blocking(move || conform_batch(&piece, &schema)).await??).await?;
+            }
         }
         Ok(permutation)
     }
@@ -259,11 +269,10 @@ fn live_rows(batch: RecordBatch, deleted: &RoaringBitmap, first: u64) -> Result<
     Ok(filter_record_batch(&batch, &mask)?)
 }
 
-fn pick(batches: &[RecordBatch], schema: &SchemaRef, positions: &[Position]) -> Result<RecordBatch> {
+fn pick(batches: &[RecordBatch], positions: &[Position]) -> Result<RecordBatch> {
     let batches: Vec<&RecordBatch> = batches.iter().collect();
     let indices: Vec<(usize, usize)> = positions.iter().map(|(b, row)| (*b as usize, *row as usize)).collect();
-    let rows = interleave_record_batch(&batches, &indices)?;
-    Ok(rows.with_schema(schema.clone())?)
+    Ok(interleave_record_batch(&batches, &indices)?)
 }
 
 /// The new number of each row.

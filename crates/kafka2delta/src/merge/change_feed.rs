@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
@@ -19,7 +20,7 @@ use super::files::Written;
 use super::locate::Located;
 use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::paths::partition_folder;
-use crate::datafile::read::read_rows;
+use crate::datafile::read::FileReader;
 use crate::datafile::remove_rows::Deletions;
 use crate::datafile::split::{FileRows, split};
 use crate::error::{Error, ErrorCode, Result};
@@ -33,8 +34,6 @@ use crate::table::KeyedTable;
 const COLUMNS: [&str; 3] = ["_change_type", "_commit_version", "_commit_timestamp"];
 /// Bytes of rows held before they are stored.
 const MAX_HELD: usize = 64 << 20;
-/// Rows read from a file at once.
-const MAX_READ: usize = 1 << 17;
 
 /// What happened to a row of the feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,12 +150,23 @@ impl ChangeFeed {
     }
 
     async fn push_stored(&mut self, add: &Add, rows: &[u32], change: impl Fn(u32) -> ChangeType) -> Result<()> {
-        let names: Vec<String> = self.schema.fields().iter().map(|f| f.name().clone()).collect();
-        for rows in rows.chunks(MAX_READ) {
-            let found = read_rows(&self.store, add, &self.schema, &names, rows).await?;
-            self.push(&found, rows.iter().map(|row| change(*row)).collect()).await?;
+        if rows.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let reader = FileReader::open(&self.store, add).await?;
+        let mut batches = reader.batches(self.schema.clone(), Some(rows))?;
+        let mut rest = rows;
+        while let Some(found) = batches.try_next().await? {
+            let (these, others) = rest.split_at(found.num_rows().min(rest.len()));
+            self.push(&found, these.iter().map(|row| change(*row)).collect()).await?;
+            rest = others;
+        }
+        match rest.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(Error::new(ErrorCode::TableCorrupt, format!("{} has fewer rows than the index knows", add.path)))
+            }
+        }
     }
 
     /// Rows in the table's schema, and what happened to each.

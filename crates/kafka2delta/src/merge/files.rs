@@ -1,5 +1,6 @@
 //! Data files of a batch: stored before the commit that names them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,12 +18,18 @@ use crate::datafile::encode::{DataFile, encode};
 use crate::datafile::order_columns;
 use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::partition_values::empty_to_null;
+use crate::datafile::pieces::cut;
 use crate::datafile::remove_rows::Taken;
 use crate::datafile::split::{FileRows, split, split_by_size};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::store::delete_unused;
 use crate::options::OnMissingValue;
+use crate::schema::conform_batch;
 use crate::table::KeyedTable;
+
+/// Bytes of rows that are completed and encoded at a time: more than a batch brings, unless its changes leave out large
+/// values.
+const PART_BYTES: usize = 256 << 20;
 
 /// Data files of the batch, stored but not committed.
 pub(super) struct Written {
@@ -61,6 +68,22 @@ impl Storing {
     }
 }
 
+impl Storing {
+    /// Removes what was stored so far.
+    async fn discard(self, store: &Arc<dyn ObjectStore>) {
+        for put in self.puts {
+            // Those that failed have left nothing.
+            let _ = put.await;
+        }
+        discard(store, self.written).await;
+    }
+
+    fn note_empty(&mut self, columns: Vec<String>) {
+        let known = &mut self.written.empty_partition_values;
+        known.extend(columns.into_iter().filter(|name| !known.contains(name)).collect::<Vec<_>>());
+    }
+}
+
 impl KeyedTable {
     /// Fills in left-out values, computes additional columns, encodes the new rows, and begins to store them.
     pub(super) async fn write_rows(
@@ -81,43 +104,76 @@ impl KeyedTable {
                 format!("{missing} values that changes leave out are not stored either, and onMissingValue is 'fail'"),
             ));
         }
-        let upserts = filled.slice(0, collapsed.upserts.len());
-        let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
-        let moved_file = self.store_moved(&moved, prepared).await?;
-        if upserts.num_rows() == 0 {
-            timings.fetch += millis(clock);
-            return Ok(Storing {
-                puts: Vec::new(),
-                written: Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_file },
-            });
-        }
-        let upserts = match &self.options.soft_delete_column {
-            Some(column) => {
-                with_flags(&upserts, column, collapsed.upserts.iter().map(|row| collapsed.flagged[*row as usize]))?
-            }
-            None => upserts,
-        };
-        let partition_columns = self.partition_columns();
-        let complete = complete(&upserts, &prepared.schema, &prepared.compiled)?;
-        let (complete, empty_partition_values) = empty_to_null(&complete, &partition_columns)?;
-        self.snapshot.check_not_null(&complete)?;
-        let complete = match collapsed.upsert_orders.is_empty() {
-            true => complete,
-            false => order_columns::append(&complete, &collapsed.upsert_orders)?,
-        };
         timings.fetch += millis(clock);
+        let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
+        let moved = conform_batch(&moved, &prepared.base.schema())?;
+        let moved_file = self.store_moved(&moved, prepared).await?;
+        let written = Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_file };
+        let mut storing = Storing { puts: Vec::new(), written };
+        let mut first = 0;
+        for part in cut(&filled.slice(0, collapsed.upserts.len()), PART_BYTES) {
+            let rows = first..first + part.num_rows();
+            first = rows.end;
+            if let Err(error) = self.write_part(prepared, &part, rows, &mut storing).await {
+                storing.discard(self.storage.files()).await;
+                return Err(error);
+            }
+        }
+        Ok(storing)
+    }
+
+    /// Completes, encodes and begins to store a part of the rows that are written: those with these numbers among them.
+    async fn write_part(
+        &self,
+        prepared: &Prepared,
+        part: &RecordBatch,
+        rows: Range<usize>,
+        storing: &mut Storing,
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let collapsed = &prepared.collapsed;
+        let upserts = &collapsed.upserts[rows.clone()];
+        let mut part = conform_batch(part, &prepared.base.schema())?;
+        if let Some(column) = &self.options.soft_delete_column {
+            part = with_flags(&part, column, upserts.iter().map(|row| collapsed.flagged[*row as usize]))?;
+        }
+        let partition_columns = self.partition_columns();
+        let complete = complete(&part, &prepared.schema, &prepared.compiled)?;
+        let (mut complete, empty) = empty_to_null(&complete, &partition_columns)?;
+        storing.note_empty(empty);
+        self.snapshot.check_not_null(&complete)?;
+        if !collapsed.upsert_orders.is_empty() {
+            complete = order_columns::append(&complete, &collapsed.upsert_orders[rows.clone()])?;
+        }
         let kafka: Option<Vec<i32>> =
-            prepared.partitions.as_ref().map(|p| collapsed.upserts.iter().map(|row| p[*row as usize]).collect());
-        let compression = self.options.compression;
+            prepared.partitions.as_ref().map(|p| upserts.iter().map(|row| p[*row as usize]).collect());
         let groups = split(&complete, &partition_columns, kafka.as_deref())?;
         let groups = split_by_size(groups, &complete, self.options.target_file_size);
-        let stats = self.stats_columns();
+        for (file, mut group) in self.encode_groups(&complete, groups, partition_columns).await? {
+            let put = put(self.storage.files().clone(), file.path.clone(), file.bytes.clone());
+            storing.puts.push(tokio::spawn(put));
+            group.rows.iter_mut().for_each(|row| *row += rows.start as u32);
+            storing.written.files.push((file, group));
+        }
+        Ok(())
+    }
+
+    /// Encodes files side by side.
+    async fn encode_groups(
+        &self,
+        rows: &RecordBatch,
+        groups: Vec<FileRows>,
+        partition_columns: Vec<String>,
+    ) -> Result<Vec<(DataFile, FileRows)>> {
+        let (compression, stats) = (self.options.compression, self.stats_columns());
         let mut tasks = Vec::with_capacity(groups.len());
         for group in groups {
-            let (complete, partition_columns, stats) = (complete.clone(), partition_columns.clone(), stats.clone());
+            let (rows, partition_columns, stats) = (rows.clone(), partition_columns.clone(), stats.clone());
             tasks.push(tokio::task::spawn_blocking(move || {
                 let properties = writer_properties(compression);
-                let file = encode(&complete, &group, &partition_columns, properties, compression, &stats)?;
+                let file = encode(&rows, &group, &partition_columns, properties, compression, &stats)?;
                 Ok::<_, Error>((file, group))
             }));
         }
@@ -125,10 +181,7 @@ impl KeyedTable {
         for task in tasks {
             files.push(task.await??);
         }
-        let store =
-            |file: &DataFile| tokio::spawn(put(self.storage.files().clone(), file.path.clone(), file.bytes.clone()));
-        let puts = files.iter().map(|(file, _)| store(file)).collect();
-        Ok(Storing { puts, written: Written { files, missing, empty_partition_values, moved, moved_file } })
+        Ok(files)
     }
 
     /// What left-out values are filled from.
@@ -195,7 +248,7 @@ pub(super) async fn discard(store: &Arc<dyn ObjectStore>, written: Written) {
 
 /// Removes copies, vectors and files of the change data feed that no commit names.
 pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
-    let copies = taken.rewritten.iter().map(|(file, _)| file.path.clone()).chain(taken.vector_file.clone());
+    let copies = taken.rewritten.iter().map(|copy| copy.path.clone()).chain(taken.vector_file.clone());
     let files = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
     delete_unused(table.storage.files(), files).await;
 }

@@ -14,6 +14,7 @@ use delta_kernel::scan::state::transform_to_logical;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::basic::Type as PhysicalType;
@@ -24,7 +25,8 @@ use tokio::sync::mpsc::Sender;
 use super::columns::in_columns;
 use super::plan::{File, Part, Plan};
 use super::predicate::Filter;
-use crate::datafile::read::{StoredFile, batch_rows};
+use crate::datafile::pieces::{batch_rows, with_views};
+use crate::datafile::read::{StoredFile, in_pieces};
 use crate::error::{Error, ErrorCode, Result};
 
 type Batches = BoxStream<'static, Result<RecordBatch>>;
@@ -97,10 +99,9 @@ impl<'a> Opened<'a> {
         let pages = if plan.filter.is_some() { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(pages);
         let mut metadata = ArrowReaderMetadata::load_async(&mut stored, options.clone()).await?;
-        if let Some(schema) = in_microseconds(metadata.schema(), metadata.parquet_schema()) {
-            let options = options.with_schema(Arc::new(schema));
-            metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?;
-        }
+        let schema = in_microseconds(metadata.schema(), metadata.parquet_schema());
+        let options = options.with_schema(with_views(schema.as_ref().unwrap_or(metadata.schema())));
+        metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?;
         let num_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
         Ok(Self { plan, stored, metadata, num_rows, location: url.to_string() })
     }
@@ -144,14 +145,12 @@ impl<'a> Opened<'a> {
     fn batches(&self, part: &Part, transform: Option<ExpressionRef>, rows: RowSelection) -> Result<Batches> {
         let (order, mask) = parquet_read_plan(&part.physical, &self.metadata)?;
         debug_assert!(!ordering_needs_row_indexes(&order), "a scan asks for no row numbers");
-        let batch_rows = batch_rows(self.metadata.metadata());
-        let mut builder =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(self.stored.clone(), self.metadata.clone())
-                .with_row_selection(rows)
-                .with_batch_size(batch_rows);
-        if let Some(mask) = mask {
-            builder = builder.with_projection(mask);
-        }
+        let mask = mask.unwrap_or_else(ProjectionMask::all);
+        let batch_rows = batch_rows(self.metadata.metadata(), &mask);
+        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.stored.clone(), self.metadata.clone())
+            .with_row_selection(rows)
+            .with_batch_size(batch_rows)
+            .with_projection(mask);
         let engine = self.plan.engine.clone();
         let (physical, logical, schema) = (part.physical.clone(), part.logical.clone(), part.schema.clone());
         let location = self.location.clone();
@@ -164,8 +163,7 @@ impl<'a> Opened<'a> {
             let made = transform_to_logical(engine.as_ref(), Box::new(read), &physical, &logical, transform.clone())?;
             in_columns(&made.try_into_record_batch()?, &schema)
         };
-        let batches = builder.build()?.map_err(Error::from);
-        Ok(batches.map(move |batch| batch.and_then(&to_table)).boxed())
+        Ok(in_pieces(builder.build()?).map(move |batch| batch.and_then(&to_table)).boxed())
     }
 }
 

@@ -9,6 +9,7 @@ mod features;
 mod foreign;
 mod forms;
 mod handles;
+mod long_texts;
 mod maintenance;
 mod missing_columns;
 mod model;

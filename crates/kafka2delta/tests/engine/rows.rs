@@ -41,7 +41,8 @@ pub fn map(value: DataType) -> DataType {
 pub fn batch(fields: &[Field], rows: &[Value]) -> Bytes {
     let schema = Arc::new(Schema::new(fields.to_vec()));
     let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    let mut reader = arrow::json::ReaderBuilder::new(schema.clone()).build(text.as_bytes()).unwrap();
+    let reader = arrow::json::ReaderBuilder::new(schema.clone()).with_batch_size(rows.len().max(1));
+    let mut reader = reader.build(text.as_bytes()).unwrap();
     let data = reader.next().unwrap().unwrap();
     let ops: UInt8Array = rows.iter().map(|row| Some(row["_op"].as_u64().unwrap_or(0) as u8)).collect();
     let mut fields = schema.fields().to_vec();

@@ -31,6 +31,7 @@ use crate::merge::repeats::{Candidate, Changes, Sameness};
 use crate::options::VersionColumns;
 use crate::order::sequence::Order;
 use crate::order::truncate::Truncate;
+use crate::schema::conform_batch;
 use crate::table::KeyedTable;
 
 fn time_type() -> DataType {
@@ -149,6 +150,7 @@ impl KeyedTable {
         let upserts: Vec<u32> = collapsed.history.iter().copied().filter(is_upsert).collect();
         let (filled, missing) =
             fill(&prepared.base, &upserts, &prepared.left_out, &collapsed.previous, self.stored()).await?;
+        let filled = conform_batch(&filled, &prepared.base.schema())?;
         let filled_row: HashMap<u32, usize> = upserts.iter().enumerate().map(|(n, row)| (*row, n)).collect();
         let touched = collapsed.history.iter().filter(|row| batch.ops[**row as usize] != Op::Truncate);
         let touched = touched.map(|row| keys[*row as usize]);
