@@ -1,5 +1,6 @@
 //! Data files: reading them, writing them, and taking rows out of them.
 
+pub(crate) mod copies;
 pub(crate) mod encode;
 pub(crate) mod order_columns;
 pub(crate) mod output;

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use futures::future::BoxFuture;
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_reader::AsyncFileReader;
 use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
+use tokio::task::JoinSet;
 
+use super::copies::{Copies, FileCopy};
 use super::encode::DataFile;
 use super::order_columns;
 use super::output::{GroupWriter, Output, OutputLayout};
@@ -30,7 +31,6 @@ use crate::log::deletion_vectors;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
-use crate::log::store::delete_unused;
 use crate::options::Compression;
 
 /// Files that are written anew at the same time.
@@ -58,17 +58,6 @@ pub struct Taken {
     pub bytes: u64,
 }
 
-/// A stored file that takes the place of another one, or of a part of it.
-#[derive(Debug, Clone)]
-pub struct FileCopy {
-    /// Path relative to the table.
-    pub path: Path,
-    /// Its action.
-    pub add: Add,
-    /// Of its rows, where the table's have keys.
-    pub keys: Vec<Fingerprint>,
-}
-
 impl Taken {
     /// Stores a file that takes the place of a part of another one.
     pub(crate) async fn store_copy(
@@ -79,7 +68,7 @@ impl Taken {
     ) -> Result<()> {
         let DataFile { path, bytes, add } = file;
         store.put(&path, bytes.into()).await?;
-        self.push(FileCopy { path, add, keys });
+        self.push(FileCopy { path, add, keys: Arc::new(keys) });
         Ok(())
     }
 
@@ -160,43 +149,74 @@ pub struct Layout {
     pub stats: StatsColumns,
 }
 
-/// Writes the files anew without the rows, some at a time: of each, memory holds a batch, the row group being written and
-/// the keys.
+/// Writes the files anew without the rows, unless there are copies from an earlier attempt. Some are written at a time: of
+/// each, memory holds a batch, the row group being written and the keys.
+///
+/// What was written stays in `copies`, after an error too.
 pub async fn by_copies(
     store: &Arc<dyn ObjectStore>,
     state: &TableState,
     deletions: &Deletions,
     layout: &Layout,
+    copies: &mut Copies,
 ) -> Result<Taken> {
+    copies.begin(&layout.schema);
+    write_copies(store, state, deletions, layout, copies).await?;
     let mut taken = Taken::default();
     let now = now_millis();
-    let mut copies: Vec<BoxFuture<'static, Result<_>>> = Vec::with_capacity(deletions.len());
     for (id, rows) in deletions {
-        let file = &state.files[*id as usize];
+        let add = &state.files[*id as usize].add;
         // A file that is only written in other types changes no rows.
         let data_change = !rows.is_empty();
-        taken.removes.push(Remove { data_change, ..file.add.to_remove(now) });
-        let deleted = vector_of(state, *id)? | rows;
-        let (store, layout, add, partition) = (store.clone(), layout.clone(), file.add.clone(), file.partition);
-        let copy = async move { copy_without(&store, &add, partition, &deleted, &layout).await };
-        copies.push(async move { Ok(tokio::spawn(copy).await??.map(|copy| (copy, data_change))) }.boxed());
-    }
-    let mut copies = futures::stream::iter(copies).buffered(PARALLEL_COPIES);
-    while let Some(copy) = copies.next().await {
-        match copy {
-            Ok(None) => {}
-            Ok(Some((mut copy, data_change))) => {
-                copy.add.data_change = data_change;
-                taken.push(copy);
-            }
-            Err(error) => {
-                // Those under way are left to vacuum.
-                delete_unused(store, taken.rewritten.into_iter().map(|copy| copy.path).collect()).await;
-                return Err(error);
-            }
+        taken.removes.push(Remove { data_change, ..add.to_remove(now) });
+        let copy = copies
+            .find(&add.path, &(vector_of(state, *id)? | rows))
+            .ok_or_else(|| Error::new(ErrorCode::Internal, "a file was not written anew"))?;
+        if let Some(mut copy) = copy {
+            copy.add.data_change = data_change;
+            taken.push(copy);
         }
     }
     Ok(taken)
+}
+
+/// Writes the copies that are not there yet.
+async fn write_copies(
+    store: &Arc<dyn ObjectStore>,
+    state: &TableState,
+    deletions: &Deletions,
+    layout: &Layout,
+    copies: &mut Copies,
+) -> Result<()> {
+    let mut missing = Vec::new();
+    for (id, rows) in deletions {
+        let file = &state.files[*id as usize];
+        let without = vector_of(state, *id)? | rows;
+        if copies.find(&file.add.path, &without).is_none() {
+            missing.push((file, without));
+        }
+    }
+    let mut missing = missing.into_iter();
+    let mut under_way = JoinSet::new();
+    let mut failed = None;
+    loop {
+        while failed.is_none()
+            && under_way.len() < PARALLEL_COPIES
+            && let Some((file, without)) = missing.next()
+        {
+            let (store, layout, add, partition) = (store.clone(), layout.clone(), file.add.clone(), file.partition);
+            under_way.spawn(async move {
+                let copy = copy_without(&store, &add, partition, &without, &layout).await?;
+                Ok::<_, Error>((add.path, without, copy))
+            });
+        }
+        match under_way.join_next().await.map(|done| done.map_err(Error::from).flatten()) {
+            None => return failed.map_or(Ok(()), Err),
+            Some(Ok((path, without, copy))) => copies.keep(path, without, copy),
+            // Those under way are waited for, so that what they store is known.
+            Some(Err(error)) => _ = failed.get_or_insert(error),
+        }
+    }
 }
 
 /// Stores a file's rows but for the deleted ones as another file, batch by batch; none where no row is left.
@@ -242,7 +262,7 @@ async fn write_without(
         writer.write(filter_record_batch(&batch, &mask)?).await?;
     }
     let copy = writer.finish().await?.pop();
-    Ok(copy.map(|Output { path, add, keys, .. }| FileCopy { path, add, keys: keys.unwrap_or_default() }))
+    Ok(copy.map(|Output { path, add, keys, .. }| FileCopy { path, add, keys: Arc::new(keys.unwrap_or_default()) }))
 }
 
 /// Partition values as texts of the columns' types as they are now: a decimal that has grown has more digits, and readers

@@ -12,9 +12,11 @@ use super::locate::Located;
 use super::prepared::Prepared;
 use super::result::{MAX_ATTEMPTS, MergeResult, Offset, check_cancelled, millis};
 use crate::change::batch::ChangeBatch;
+use crate::datafile::copies::Copies;
 use crate::datafile::remove_rows::Taken;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
+use crate::log::store::delete_unused;
 use crate::table::{KeyedTable, Landed};
 
 /// How far a batch has come.
@@ -49,6 +51,8 @@ struct Merge<'a> {
     batch: Option<ChangeBatch>,
     primary_key: &'a [String],
     stage: Stage,
+    /// Files that were written anew: they stand whatever becomes of the batch.
+    copies: Copies,
     result: MergeResult,
     /// Whether a commit that names its files may be in the log.
     in_doubt: bool,
@@ -64,6 +68,7 @@ impl<'a> Merge<'a> {
             batch,
             primary_key,
             stage: Stage::Parsed,
+            copies: Copies::default(),
             result: MergeResult::default(),
             in_doubt: false,
             start,
@@ -92,6 +97,7 @@ impl KeyedTable {
         let result = self.attempts(&mut merge, offsets, cancel).await;
         if result.is_err() && !merge.in_doubt {
             merge.start_over(self).await;
+            delete_unused(self.storage.files(), merge.copies.unused(&[])).await;
         }
         result
     }
@@ -112,13 +118,14 @@ impl KeyedTable {
             self.bring_to_prepared(merge).await?;
             let vectors = self.bring_to_stored(merge).await?;
             if let (Some(vectors), true) = (&vectors, cancel.is_cancelled()) {
-                delete_taken(self, vectors).await;
+                delete_taken(self, vectors, &merge.copies).await;
             }
             check_cancelled(cancel)?;
             let id = Uuid::new_v4();
             let basis = merge.stage.prepared().map_or_else(|| self.snapshot.basis(), |prepared| prepared.basis);
-            let (commit, taken) =
-                self.build_commit(merge.stage.stored(), vectors, offsets, id, &mut merge.result).await?;
+            let (commit, taken) = self
+                .build_commit(merge.stage.stored(), (vectors, &mut merge.copies), offsets, id, &mut merge.result)
+                .await?;
             merge.result.timings.write += millis(&mut merge.clock);
             merge.in_doubt = true;
             let landed = self.attempt(basis, &commit, id, &mut same_log).await?;
@@ -127,7 +134,7 @@ impl KeyedTable {
             match landed {
                 Some(landed) => return self.won(merge, landed, &commit, &taken).await,
                 None => {
-                    delete_taken(self, &taken).await;
+                    delete_taken(self, &taken, &merge.copies).await;
                     if !self.bears_out(merge) {
                         merge.start_over(self).await;
                     }
@@ -186,6 +193,8 @@ impl KeyedTable {
         commit: &Commit,
         taken: &Taken,
     ) -> Result<MergeResult> {
+        // First: whatever fails from here on, files that the log names stay.
+        let unused = mem::take(&mut merge.copies).unused(&taken.rewritten);
         let mut result = mem::take(&mut merge.result);
         let (prepared, stored) = match mem::replace(&mut merge.stage, Stage::Parsed) {
             Stage::Stored(prepared, stored) => (Some(*prepared), Some(*stored)),
@@ -196,6 +205,7 @@ impl KeyedTable {
         }
         result.notes = self.notes.take();
         self.committed(landed, commit, taken, prepared, stored)?;
+        delete_unused(self.storage.files(), unused).await;
         self.keys.make_room().await;
         result.version = landed.version;
         self.checkpoint_if_due(landed.version, commit);

@@ -11,6 +11,7 @@ use super::locate::Located;
 use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
 use crate::change::{deleted_rows, forms};
+use crate::datafile::copies::Copies;
 use crate::datafile::remove_rows;
 use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
@@ -47,7 +48,7 @@ impl KeyedTable {
     pub(super) async fn build_commit(
         &self,
         work: Option<(&Prepared, &(Located, Written))>,
-        already: Option<Taken>,
+        (already, copies): (Option<Taken>, &mut Copies),
         offsets: &[Offset],
         id: Uuid,
         result: &mut MergeResult,
@@ -63,7 +64,7 @@ impl KeyedTable {
             commit.info = Some(self.note(id, &[]));
             return Ok((commit, Taken::default()));
         };
-        let taken = self.take_rows(prepared, located, written, already, result).await?;
+        let taken = self.take_rows(prepared, (located, written), (already, copies), result).await?;
         count_written(prepared, written, &taken, result);
         // First, since they are newer than the same keys' rows in the table: see `deleted_rows`.
         commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
@@ -85,9 +86,8 @@ impl KeyedTable {
     async fn take_rows(
         &self,
         prepared: &Prepared,
-        located: &Located,
-        written: &Written,
-        already: Option<Taken>,
+        (located, written): (&Located, &Written),
+        (already, copies): (Option<Taken>, &mut Copies),
         result: &mut MergeResult,
     ) -> Result<Taken> {
         // Of files that are added alone, readers of the feed take the rows as inserted.
@@ -102,8 +102,8 @@ impl KeyedTable {
                 (false, Some(already)) => already,
                 (false, None) => remove_rows::by_vectors(self.storage.files(), state, &deletions).await?,
                 (true, _) => {
-                    remove_rows::by_copies(self.storage.files(), state, &deletions, &self.layout(&prepared.schema))
-                        .await?
+                    let layout = self.layout(&prepared.schema);
+                    remove_rows::by_copies(self.storage.files(), state, &deletions, &layout, copies).await?
                 }
             };
             let kept = self.keeps_deleted_rows().then_some(&truncated);

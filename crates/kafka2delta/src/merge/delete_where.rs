@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::files::delete_taken;
 use super::locate::Located;
 use super::result::{MAX_ATTEMPTS, MergeResult, check_cancelled};
+use crate::datafile::copies::Copies;
 use crate::datafile::read::read_columns;
 use crate::datafile::remove_rows;
 use crate::datafile::remove_rows::{Deletions, Taken};
@@ -19,6 +20,7 @@ use crate::log::actions::Commit;
 use crate::log::features;
 use crate::log::files::FileId;
 use crate::log::liveness::{row_number, vector_of};
+use crate::log::store::delete_unused;
 use crate::scan::{Filter, files_that_may_hold};
 use crate::table::KeyedTable;
 
@@ -41,6 +43,7 @@ impl KeyedTable {
     async fn try_delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
         // Asked beside the work.
         let mut same_log = self.ask_for_same_log();
+        let mut copies = Copies::default();
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
             let basis = self.snapshot.basis();
@@ -50,12 +53,14 @@ impl KeyedTable {
                 return Ok(result);
             }
             let id = Uuid::new_v4();
-            let (commit, taken) = self.commit_of_deletions(condition, &deletions, id, &mut result).await?;
+            let (commit, taken) =
+                self.commit_of_deletions(condition, &deletions, id, (&mut result, &mut copies)).await?;
             check_cancelled(cancel)?;
             let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await? else {
-                delete_taken(self, &taken).await;
+                delete_taken(self, &taken, &copies).await;
                 continue;
             };
+            delete_unused(self.storage.files(), copies.unused(&taken.rewritten)).await;
             result.version = landed.version;
             self.committed(landed, &commit, &taken, None, None)?;
             self.checkpoint_if_due(result.version, &commit);
@@ -116,14 +121,14 @@ impl KeyedTable {
         condition: &str,
         deletions: &Deletions,
         id: Uuid,
-        result: &mut MergeResult,
+        (result, copies): (&mut MergeResult, &mut Copies),
     ) -> Result<(Commit, Taken)> {
         let state = self.snapshot.state().ok_or_else(|| Error::new(ErrorCode::Internal, "the table is gone"))?;
         let mut taken = match self.copy_on_write() {
             false => remove_rows::by_vectors(self.storage.files(), state, deletions).await?,
             true => {
-                remove_rows::by_copies(self.storage.files(), state, deletions, &self.layout(self.snapshot.schema()))
-                    .await?
+                let layout = self.layout(self.snapshot.schema());
+                remove_rows::by_copies(self.storage.files(), state, deletions, &layout, copies).await?
             }
         };
         if let Some(mut feed) = self.change_feed(self.snapshot.schema())? {

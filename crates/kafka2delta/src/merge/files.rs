@@ -14,6 +14,7 @@ use super::prepared::{Prepared, complete};
 use super::result::{Timings, millis};
 use crate::change::deleted_rows::History;
 use crate::change::left_out::{Stored, fill};
+use crate::datafile::copies::Copies;
 use crate::datafile::encode::{DataFile, encode};
 use crate::datafile::order_columns;
 use crate::datafile::parquet_properties::writer_properties;
@@ -246,9 +247,11 @@ pub(super) async fn discard(store: &Arc<dyn ObjectStore>, written: Written) {
     delete_unused(store, files).await;
 }
 
-/// Removes copies, vectors and files of the change data feed that no commit names.
-pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken) {
-    let copies = taken.rewritten.iter().map(|copy| copy.path.clone()).chain(taken.vector_file.clone());
-    let files = copies.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
+/// Removes copies, vectors and files of the change data feed that no commit names, but for the copies that are kept.
+pub(super) async fn delete_taken(table: &KeyedTable, taken: &Taken, kept: &Copies) {
+    let kept = kept.paths();
+    let copies = taken.rewritten.iter().map(|copy| copy.path.clone()).filter(|path| !kept.contains(path));
+    let files = copies.chain(taken.vector_file.clone());
+    let files = files.chain(taken.cdcs.iter().map(|cdc| Path::from(cdc.path.as_str()))).collect();
     delete_unused(table.storage.files(), files).await;
 }

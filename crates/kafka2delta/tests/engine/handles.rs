@@ -201,7 +201,7 @@ async fn merges_that_are_cancelled_or_lose_leave_no_files() {
 }
 
 /// Data files and vectors in the table's folder.
-fn files_of(folder: &std::path::Path) -> BTreeSet<String> {
+pub fn files_of(folder: &std::path::Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -219,7 +219,7 @@ fn files_of(folder: &std::path::Path) -> BTreeSet<String> {
 }
 
 /// Those that the log names, or named.
-fn named_files(folder: &std::path::Path) -> BTreeSet<String> {
+pub fn named_files(folder: &std::path::Path) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     for entry in std::fs::read_dir(folder.join("_delta_log")).unwrap() {
         let path = entry.unwrap().path();

@@ -35,6 +35,7 @@ fn add_file(folder: &std::path::Path, version: u64) {
     let stats = json!({ "numRecords": ROWS }).to_string();
     let add = json!({ "add": {
         "path": "big.parquet", "partitionValues": {}, "size": bytes.len(), "modificationTime": 1, "dataChange": true,
+        "tags": { "kafka2delta.partition": "0" },
         "stats": stats,
     }});
     std::fs::write(folder.join(format!("_delta_log/{version:020}.json")), format!("{add}\n")).unwrap();

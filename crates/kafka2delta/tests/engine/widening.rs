@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array, Int32Array, RecordBatch, UInt8Array};
+use arrow::array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::DataType;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use kafka2delta::options::MergeMode;
 use kafka2delta::{KeyedTable, TableOptions};
+use parquet::arrow::ArrowWriter;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::counted::{Counted, Kind, sum};
 use crate::delta_rs;
+use crate::handles::{files_of, named_files};
 use crate::support::options;
 use crate::temporary;
 
@@ -64,4 +68,71 @@ async fn a_partition_column_grows() {
         assert_eq!((moved.inserted, moved.updated), (0, 1));
         assert_eq!(read(&uri).await[0].1, expected[3].1);
     }
+}
+
+/// Stores a file of one row, by another writer who knows the narrow type alone.
+fn foreign_add(folder: &std::path::Path, id: i32) -> serde_json::Value {
+    let columns: [(&str, ArrayRef); 2] =
+        [("id", Arc::new(Int32Array::from(vec![id]))), ("v", Arc::new(Int32Array::from(vec![id])))];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    let bytes = writer.into_inner().unwrap();
+    let path = format!("foreign-{id}.parquet");
+    std::fs::write(folder.join(&path), &bytes).unwrap();
+    json!({ "add": {
+        "path": path, "partitionValues": {}, "size": bytes.len(), "modificationTime": 1, "dataChange": true,
+        "stats": r#"{"numRecords":1}"#,
+    }})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_rewritten_is_kept_where_another_writer_commits_first() {
+    const FILES: i32 = 6;
+    const LOST: i32 = 20;
+    let store = Counted::new();
+    let table_options = TableOptions {
+        additional_columns: vec![],
+        partition_columns: vec![],
+        ..options(&store.uri, MergeMode::MergeOnRead)
+    };
+    let mut table = KeyedTable::open(table_options).await.unwrap();
+    let (key, never) = (["id".to_owned()], CancellationToken::new());
+    let ints = |id: i32| -> ArrayRef { Arc::new(Int32Array::from(vec![id])) };
+    for id in 0..FILES {
+        table.merge(Some(ipc(&[id], ints(id))), &key, &[], &never).await.unwrap();
+    }
+    store.take();
+    // Before each of the first attempts another writer adds a file; one of its commits removes a file, too.
+    let (folder, mut lost) = (store.folder.path().to_owned(), 0);
+    let first = std::fs::read_to_string(folder.join(format!("_delta_log/{:020}.json", 1))).unwrap();
+    let first: Vec<serde_json::Value> = first.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let removed = first.iter().find_map(|action| action["add"]["path"].as_str()).unwrap().to_owned();
+    store.before_put(move |name| {
+        if !name.ends_with(".json") || lost == LOST {
+            return;
+        }
+        let mut actions = vec![foreign_add(&folder, 100 + lost)];
+        if lost == 2 {
+            actions.push(json!({ "remove": { "path": removed, "deletionTimestamp": 1, "dataChange": true } }));
+        }
+        lost += 1;
+        let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        std::fs::write(folder.join("_delta_log").join(name), text).unwrap();
+    });
+    let long: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
+    let grown = table.merge(Some(ipc(&[0], long)), &key, &[], &never).await.unwrap();
+    assert_eq!(grown.widened_columns, ["v"]);
+    // Each file once; that of the row that is replaced has none left. And the new row, once for each time that it is decided
+    // anew.
+    let (copies, _) = sum(&store.take(), Kind::Put);
+    let most = (FILES - 1) + LOST + (LOST + 1);
+    assert!(copies <= most as usize, "{copies} files written, {most} at most");
+    let folder = store.folder.path().to_str().unwrap();
+    let mut expected: Vec<(i32, String)> = (2..FILES).chain(100..100 + LOST).map(|id| (id, id.to_string())).collect();
+    expected.insert(0, (0, i64::MAX.to_string()));
+    assert_eq!(read(folder).await, expected);
+    // What was not needed is gone.
+    let (stored, named) = (files_of(store.folder.path()), named_files(store.folder.path()));
+    assert_eq!(stored.difference(&named).collect::<Vec<_>>(), Vec::<&String>::new());
 }

@@ -1,0 +1,187 @@
+//! A store that counts what is asked of it, and lets a test act before a file is stored.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, Once};
+
+use async_trait::async_trait;
+use deltalake::DeltaResult;
+use deltalake::logstore::{LogStore, LogStoreFactory};
+use deltalake::logstore::{
+    ObjectStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories, object_store_factories,
+};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use url::Url;
+
+use crate::temporary::{Folder, folder};
+
+const SCHEME: &str = "counted://";
+
+/// What is done before a file of this name is stored.
+type BeforePut = Box<dyn FnMut(&str) + Send>;
+
+/// A folder behind a store that counts.
+pub struct Counted {
+    pub uri: String,
+    pub folder: Folder,
+    requests: Arc<Requests>,
+}
+
+#[derive(Default)]
+struct Requests {
+    log: Mutex<Vec<Request>>,
+    before_put: Mutex<Option<BeforePut>>,
+}
+
+/// A request to the store.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub kind: Kind,
+    pub path: String,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Get,
+    Put,
+    Delete,
+}
+
+static STORES: LazyLock<Mutex<HashMap<String, Arc<Requests>>>> = LazyLock::new(Mutex::default);
+static NEXT: AtomicU64 = AtomicU64::new(0);
+static REGISTERED: Once = Once::new();
+
+impl Counted {
+    /// A new folder.
+    pub fn new() -> Self {
+        REGISTERED.call_once(|| {
+            let scheme = Url::parse(SCHEME).unwrap();
+            object_store_factories().insert(scheme.clone(), Arc::new(Factory));
+            logstore_factories().insert(scheme, Arc::new(Factory));
+        });
+        let (folder, requests) = (folder(), Arc::<Requests>::default());
+        let name = format!("store{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        STORES.lock().unwrap().insert(name.clone(), requests.clone());
+        Self { uri: format!("{SCHEME}{name}{}", folder.path().display()), folder, requests }
+    }
+
+    /// The requests for data files since the last call.
+    pub fn take(&self) -> Vec<Request> {
+        let requests = std::mem::take(&mut *self.requests.log.lock().unwrap());
+        requests.into_iter().filter(|request| request.path.ends_with(".parquet")).collect()
+    }
+
+    /// Acts before each file is stored, by its name.
+    pub fn before_put(&self, act: impl FnMut(&str) + Send + 'static) {
+        *self.requests.before_put.lock().unwrap() = Some(Box::new(act));
+    }
+}
+
+/// Of requests, how many are of a kind, and their bytes.
+pub fn sum(requests: &[Request], kind: Kind) -> (usize, u64) {
+    let of_kind = requests.iter().filter(|request| request.kind == kind);
+    of_kind.fold((0, 0), |(count, bytes), request| (count + 1, bytes + request.bytes))
+}
+
+struct Factory;
+
+impl ObjectStoreFactory for Factory {
+    fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
+        let requests = STORES.lock().unwrap()[url.host_str().unwrap()].clone();
+        Ok((Arc::new(Store { inner: LocalFileSystem::new(), requests }), Path::from_url_path(url.path())?))
+    }
+}
+
+impl LogStoreFactory for Factory {
+    fn with_options(
+        &self,
+        store: ObjectStoreRef,
+        root: ObjectStoreRef,
+        location: &Url,
+        options: &StorageConfig,
+    ) -> DeltaResult<Arc<dyn LogStore>> {
+        Ok(default_logstore(store, root, location, options))
+    }
+}
+
+struct Store {
+    inner: LocalFileSystem,
+    requests: Arc<Requests>,
+}
+
+impl Store {
+    fn count(&self, kind: Kind, path: &Path, bytes: u64) {
+        self.requests.log.lock().unwrap().push(Request { kind, path: path.to_string(), bytes });
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("counted")
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("counted")
+    }
+}
+
+/// Ranges are asked for as of a remote store: near ones with one request.
+#[async_trait]
+impl ObjectStore for Store {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if let Some(act) = &mut *self.requests.before_put.lock().unwrap() {
+            act(path.filename().unwrap_or_default());
+        }
+        self.count(Kind::Put, path, payload.content_length() as u64);
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.count(Kind::Put, path, 0);
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let range = options.range.clone();
+        let result = self.inner.get_opts(path, options).await?;
+        let Range { start, end } = result.range.clone();
+        self.count(Kind::Get, path, if matches!(range, Some(GetRange::Bounded(_)) | None) { end - start } else { 0 });
+        Ok(result)
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        // Remote stores list by name.
+        let listed = self.inner.list(prefix);
+        let sorted = async move {
+            let mut files: Vec<ObjectMeta> = listed.try_collect().await?;
+            files.sort_by(|a, b| a.location.cmp(&b.location));
+            Ok(futures::stream::iter(files.into_iter().map(Ok)))
+        };
+        sorted.try_flatten_stream().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
