@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 
-use super::read::read_columns;
+use super::read::FileReader;
 use crate::error::Result;
 use crate::log::actions::Add;
 use crate::log::tags::sequence_tag;
@@ -24,10 +25,6 @@ pub const COLUMNS: [&str; 5] =
 /// Whether a column of a data file is one of ours.
 pub fn is_order_column(name: &str) -> bool {
     COLUMNS.contains(&name)
-}
-
-fn names() -> Vec<String> {
-    COLUMNS.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The schema with our columns at its end.
@@ -73,15 +70,23 @@ fn parse(columns: &[ArrayRef]) -> Vec<Order> {
         .collect()
 }
 
-/// The order of a file's rows; of `rows` alone (ascending, distinct) where given.
-pub async fn read(store: &Arc<dyn ObjectStore>, add: &Add, rows: Option<&[u32]>) -> Result<Vec<Order>> {
+/// The order of a file's rows; of `rows` alone (ascending, distinct) where given. And whether the file has our columns:
+/// otherwise no order is known of any row.
+pub async fn read(store: &Arc<dyn ObjectStore>, add: &Add, rows: Option<&[u32]>) -> Result<(Vec<Order>, bool)> {
+    let reader = match rows {
+        Some(_) => FileReader::open_for_rows(store, add).await?,
+        None => FileReader::open(store, add).await?,
+    };
+    if !reader.has_column(COLUMNS[0]) {
+        let count = rows.map_or(usize::try_from(reader.num_rows()).unwrap_or(0), <[u32]>::len);
+        return Ok((vec![Order::default(); count], false));
+    }
+    let mut batches = reader.batches(with_columns(&Schema::empty()), rows)?;
     let mut orders = Vec::new();
-    read_columns(store, add, &with_columns(&Schema::empty()), &names(), rows, |columns| {
-        orders.extend(parse(&columns));
-        Ok(())
-    })
-    .await?;
-    Ok(orders)
+    while let Some(batch) = batches.try_next().await? {
+        orders.extend(orders_of(&batch));
+    }
+    Ok((orders, true))
 }
 
 /// The text of [`SEQUENCE_TAG`] for rows with our columns; none where they lack them or have no common epoch.

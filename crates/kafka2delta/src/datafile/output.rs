@@ -275,6 +275,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field};
     use futures::TryStreamExt;
     use object_store::memory::InMemory;
+    use parquet::file::metadata::ParquetMetaDataReader;
 
     /// Rows whose second column cannot be compressed.
     fn rows(first: i64, count: i64) -> RecordBatch {
@@ -322,6 +323,11 @@ mod tests {
             let stats = output.add.stats.as_deref().unwrap();
             assert!(stats.contains(&format!(r#""minValues":{{"id":{next}}}"#)), "{stats}");
             assert_eq!(output.add.tags.as_ref().unwrap()[PARTITION_TAG].as_deref(), Some("3"));
+            let bytes = store.get(&output.path).await.unwrap().bytes().await.unwrap();
+            let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+            let chunks = footer.row_groups().iter().flat_map(|group| group.columns());
+            let places: i32 = chunks.map(|chunk| chunk.offset_index_length().expect("places of pages")).sum();
+            assert!((places as u64) < meta.size / 2000, "the places of the pages take {places} bytes");
             let reader = FileReader::open(&store, &output.add).await.unwrap();
             assert!(!reader.has_column(order_columns::COLUMNS[0]));
             let read: Vec<RecordBatch> =

@@ -8,14 +8,14 @@ use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use super::paths::store_path;
 use super::pieces::{batch_rows, compact, pieces, with_views};
@@ -23,12 +23,20 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::schema::conform;
 
+/// Bytes at a file's end that are read first: so many for each byte of the file, and within these bounds. Mostly they hold
+/// the footer and the places of the pages, and of a small file all of it, which one request then reads.
+const TAIL_SHARE: u64 = 512;
+const MIN_TAIL: u64 = 32 << 10;
+const MAX_TAIL: u64 = 512 << 10;
+
 /// A data file in an object store, as Parquet's reader wants it.
 #[derive(Debug, Clone)]
 pub struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size: u64,
+    /// Its last bytes, once they were read.
+    tail: Bytes,
 }
 
 impl StoredFile {
@@ -41,17 +49,50 @@ impl StoredFile {
 
     /// The file at a path, of so many bytes.
     pub fn at(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
-        Self { store, path, size }
+        Self { store, path, size, tail: Bytes::new() }
+    }
+
+    /// Reads the file's end.
+    async fn read_tail(&mut self) -> parquet::errors::Result<()> {
+        let bytes = (self.size / TAIL_SHARE).clamp(MIN_TAIL, MAX_TAIL).min(self.size);
+        let tail = self.fetch(self.size - bytes..self.size).await?;
+        // A file that is shorter than the log says is told of where its footer is looked for.
+        if tail.len() as u64 == bytes {
+            self.tail = tail;
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, range: Range<u64>) -> parquet::errors::Result<Bytes> {
+        self.store.get_range(&self.path, range).await.map_err(|e| ParquetError::External(Box::new(e)))
+    }
+
+    /// The bytes, if they were read with the file's end.
+    fn of_tail(&self, range: &Range<u64>) -> Option<Bytes> {
+        let start = self.size - self.tail.len() as u64;
+        if range.start < start || range.end > self.size {
+            return None;
+        }
+        Some(self.tail.slice((range.start - start) as usize..(range.end - start) as usize))
     }
 }
 
 impl AsyncFileReader for StoredFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        self.store.get_range(&self.path, range).map_err(|e| ParquetError::External(Box::new(e))).boxed()
+        async move {
+            match self.of_tail(&range) {
+                Some(bytes) => Ok(bytes),
+                None => self.fetch(range).await,
+            }
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
         async move {
+            if let Some(bytes) = ranges.iter().map(|range| self.of_tail(range)).collect() {
+                return Ok(bytes);
+            }
             let bytes = self.store.get_ranges(&self.path, &ranges).await;
             bytes.map_err(|e| ParquetError::External(Box::new(e)))
         }
@@ -71,8 +112,13 @@ impl AsyncFileReader for StoredFile {
                     .with_offset_index_policy(options.offset_index_policy()),
                 None => reader,
             };
+            self.read_tail().await?;
             let size = self.size;
-            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+            let metadata = reader.load_and_finish(&mut *self, size).await?;
+            if (self.tail.len() as u64) < size {
+                self.tail = Bytes::new();
+            }
+            Ok(Arc::new(metadata))
         }
         .boxed()
     }
@@ -90,7 +136,7 @@ pub async fn read_columns(
     mut each: impl FnMut(Vec<ArrayRef>) -> Result<()>,
 ) -> Result<()> {
     let mut file = StoredFile::new(store, add)?;
-    let metadata = open(&mut file).await?;
+    let metadata = open(&mut file, rows.is_some()).await?;
     let mut stream = in_pieces(open_columns(file, metadata, columns, rows)?);
     while let Some(batch) = stream.try_next().await? {
         each(in_table_types(&batch, add, schema, columns)?)?;
@@ -98,10 +144,13 @@ pub async fn read_columns(
     Ok(())
 }
 
-/// Reads a file's footer. Texts and bytes will be read as views, of which [`pieces`] can be made.
-async fn open(file: &mut StoredFile) -> Result<ArrowReaderMetadata> {
-    let metadata = ArrowReaderMetadata::load_async(file, Default::default()).await?;
-    let options = ArrowReaderOptions::new().with_schema(with_views(metadata.schema()));
+/// Reads a file's footer; where rows will be selected, also where its pages are, so that those without such rows are not
+/// read. Texts and bytes will be read as views, of which [`pieces`] can be made.
+async fn open(file: &mut StoredFile, selects: bool) -> Result<ArrowReaderMetadata> {
+    let pages = if selects { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
+    let options = ArrowReaderOptions::new().with_offset_index_policy(pages);
+    let metadata = ArrowReaderMetadata::load_async(file, options.clone()).await?;
+    let options = options.with_schema(with_views(metadata.schema()));
     Ok(ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?)
 }
 
@@ -139,10 +188,19 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    /// Reads the file's footer.
+    /// Reads the file's footer, for all of its rows.
     pub async fn open(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
+        Self::new(store, add, false).await
+    }
+
+    /// Reads the file's footer, for some of its rows.
+    pub async fn open_for_rows(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
+        Self::new(store, add, true).await
+    }
+
+    async fn new(store: &Arc<dyn ObjectStore>, add: &Add, selects: bool) -> Result<Self> {
         let mut file = StoredFile::new(store, add)?;
-        let metadata = open(&mut file).await?;
+        let metadata = open(&mut file, selects).await?;
         Ok(Self { file, metadata, add: add.clone() })
     }
 
@@ -274,7 +332,7 @@ pub async fn read_rows_in_views(
     let fields = columns.iter().map(|name| schema.field_with_name(name).cloned());
     let projected = with_views(&Schema::new(fields.collect::<Result<Vec<_>, _>>()?));
     let mut file = StoredFile::new(store, add)?;
-    let metadata = open(&mut file).await?;
+    let metadata = open(&mut file, true).await?;
     let stream = open_columns(file, metadata, columns, Some(rows))?.map_err(Error::from).boxed();
     let stream = typed(stream, add.clone(), projected.clone(), columns.to_vec());
     let batches: Vec<RecordBatch> = stream.map(|batch| compact(&batch?)).try_collect().await?;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use futures::StreamExt;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, ErrorCode, Result};
 
@@ -35,11 +36,16 @@ pub(crate) fn root_url(log_store: &LogStoreRef) -> url::Url {
     url
 }
 
-/// Removes files that no commit names; what cannot be removed is left to vacuum.
+/// Removes files that no commit names, many at once; what cannot be removed is left to vacuum.
 pub(crate) async fn delete_unused(store: &Arc<dyn ObjectStore>, files: Vec<Path>) {
-    for path in files {
-        if let Err(error) = store.delete(&path).await {
-            tracing::debug!(%error, %path, "an unused file is left to vacuum");
+    if files.is_empty() {
+        return;
+    }
+    let files = futures::stream::iter(files.into_iter().map(Ok)).boxed();
+    let mut deleted = store.delete_stream(files);
+    while let Some(file) = deleted.next().await {
+        if let Err(error) = file {
+            tracing::debug!(%error, "an unused file is left to vacuum");
         }
     }
 }

@@ -153,7 +153,7 @@ impl ChangeFeed {
         if rows.is_empty() {
             return Ok(());
         }
-        let reader = FileReader::open(&self.store, add).await?;
+        let reader = FileReader::open_for_rows(&self.store, add).await?;
         let mut batches = reader.batches(self.schema.clone(), Some(rows))?;
         let mut rest = rows;
         while let Some(found) = batches.try_next().await? {

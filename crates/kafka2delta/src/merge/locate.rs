@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 use roaring::RoaringBitmap;
 
 use crate::change::collapse::Collapsed;
-use crate::datafile::order_columns;
 use crate::datafile::remove_rows::{Deletions, num_records};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
@@ -87,7 +86,7 @@ impl KeyedTable {
     async fn truncated_rows(&self, truncate: &Truncate, file: &FileEntry) -> Result<RoaringBitmap> {
         let partition = file.partition.unwrap_or(truncate.partition);
         let mut rows = RoaringBitmap::new();
-        for (row, order) in order_columns::read(self.storage.files(), &file.add, None).await?.into_iter().enumerate() {
+        for (row, order) in self.orders.read(&self.storage, file, None).await?.into_iter().enumerate() {
             if truncate.removes(order, partition) {
                 rows.insert(row_number(row)?);
             }

@@ -8,7 +8,6 @@ use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::{HashMap, HashSet};
 
 use crate::change::batch::ChangeBatch;
-use crate::datafile::order_columns;
 use crate::datafile::read::read_rows;
 use crate::error::Result;
 use crate::log::files::{FileEntry, FileId};
@@ -59,7 +58,7 @@ impl KeyedTable {
             let Some(partition) = entry.partition else { continue };
             let gone = vector_of(state, id)?;
             let mut found: BTreeMap<u32, &Vec<usize>> = BTreeMap::new();
-            for (number, order) in (0u32..).zip(order_columns::read(self.storage.files(), &entry.add, None).await?) {
+            for (number, order) in (0u32..).zip(self.orders.read(&self.storage, entry, None).await?) {
                 let Some(sequence) = order.sequence.filter(|_| !gone.contains(number)) else { continue };
                 if let Some(rows) = by_sequence.get(&(partition, sequence.epoch, sequence.value)) {
                     found.insert(number, rows);

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 
 use crate::change::batch::{ChangeBatch, Op};
-use crate::datafile::order_columns;
 use crate::error::Result;
 use crate::key::hasher::Fingerprint;
-use crate::log::files::FileId;
+use crate::log::files::{FileEntry, FileId};
 use crate::order::memory::Remembered;
 use crate::table::KeyedTable;
+
+/// Files that are read at the same time.
+const PARALLEL_READS: usize = 16;
 
 impl KeyedTable {
     /// Reads the order of the rows that the batch's changes must be compared with: those that came through another
@@ -43,21 +46,28 @@ impl KeyedTable {
                 wanted.entry(place.file).or_default().push((place.row, *key));
             }
         }
-        for (file, mut rows) in wanted {
-            rows.sort_unstable();
-            rows.dedup();
-            let entry = &state.files[file as usize];
-            let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-            let orders = order_columns::read(self.storage.files(), &entry.add, Some(&numbers)).await?;
-            // A file that another writer made anew has no order.
-            let partition = entry.partition.unwrap_or(-1);
-            recalled.extend(
-                rows.into_iter()
-                    .zip(orders)
-                    .map(|((_, key), order)| (key, Remembered { order, placed: false, partition })),
-            );
+        let reads = wanted.into_iter().map(|(file, rows)| self.recall_rows(&state.files[file as usize], rows).boxed());
+        let mut reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(PARALLEL_READS);
+        while let Some(rows) = reads.try_next().await? {
+            recalled.extend(rows);
         }
         Ok(recalled)
+    }
+
+    /// The order of rows of one file.
+    async fn recall_rows(
+        &self,
+        file: &FileEntry,
+        mut rows: Vec<(u32, Fingerprint)>,
+    ) -> Result<Vec<(Fingerprint, Remembered)>> {
+        rows.sort_unstable();
+        rows.dedup();
+        let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+        let orders = self.orders.read(&self.storage, file, Some(&numbers)).await?;
+        // A file that another writer made anew has no order.
+        let partition = file.partition.unwrap_or(-1);
+        let remembered = |order| Remembered { order, placed: false, partition };
+        Ok(rows.into_iter().zip(orders).map(|((_, key), order)| (key, remembered(order))).collect())
     }
 
     /// Whether changes of the batch may meet a change that came through another partition.

@@ -9,6 +9,7 @@ mod replaced;
 mod snapshot;
 mod standing;
 mod storage;
+mod stored_orders;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +23,7 @@ pub use self::snapshot::FLOOR_PROPERTY;
 pub(crate) use self::snapshot::{Basis, Landed, Snapshot};
 pub(crate) use self::standing::{Notes, Standing};
 pub(crate) use self::storage::Storage;
+use self::stored_orders::StoredOrders;
 use crate::computed::ComputedColumns;
 use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
@@ -42,6 +44,7 @@ pub struct KeyedTable {
     pub(crate) storage: Storage,
     pub(crate) snapshot: Snapshot,
     pub(crate) keys: Keys,
+    pub(crate) orders: StoredOrders,
     pub(crate) computed: ComputedColumns,
     pub(crate) standing: Standing,
     /// When a checkpoint is due.
@@ -90,6 +93,7 @@ impl KeyedTable {
             storage: Storage::open(&options)?,
             snapshot: Snapshot::none(),
             keys: Keys::new(&options),
+            orders: StoredOrders::default(),
             options,
             standing: Standing::default(),
             checkpoints: Arc::default(),

@@ -55,6 +55,7 @@ pub struct Request {
 pub enum Kind {
     Get,
     Put,
+    /// Of many files, or of one.
     Delete,
 }
 
@@ -163,6 +164,7 @@ impl ObjectStore for Store {
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.requests.log.lock().unwrap().push(Request { kind: Kind::Delete, path: ".parquet".into(), bytes: 0 });
         self.inner.delete_stream(paths)
     }
 

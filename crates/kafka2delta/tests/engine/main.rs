@@ -16,6 +16,7 @@ mod missing_columns;
 mod model;
 mod nested;
 mod partitions;
+mod requests;
 mod retention;
 mod rows;
 mod saved_index;

@@ -1,12 +1,14 @@
 //! Rows that a truncate removes and that stay all the same: marked as deleted, or as versions of the past.
 
 use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use futures::TryStreamExt;
 
 use super::scd2::{closed, truncated_at};
 use crate::datafile::encode::encode;
 use crate::datafile::order_columns;
 use crate::datafile::parquet_properties::writer_properties;
-use crate::datafile::read::read_rows;
+use crate::datafile::read::FileReader;
 use crate::datafile::remove_rows::{Deletions, Taken};
 use crate::datafile::split::split;
 use crate::error::Result;
@@ -15,6 +17,9 @@ use crate::merge::change_feed::{ChangeFeed, ChangeType};
 use crate::merge::files::with_flags;
 use crate::merge::prepared::{Prepared, complete};
 use crate::table::KeyedTable;
+
+/// Bytes of rows that are marked at once.
+const MAX_HELD: usize = 64 << 20;
 
 impl KeyedTable {
     /// Writes truncated rows anew, marked: one file of the table after the other.
@@ -26,38 +31,59 @@ impl KeyedTable {
         taken: &mut Taken,
         mut feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
-        let key = self.keys.required()?;
-        let base = prepared.base.schema();
-        let stored = order_columns::with_columns(&base);
-        let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
-        let base_columns: Vec<usize> = (0..base.fields().len()).collect();
-        let partition_columns = self.partition_columns();
-        let stats = self.stats_columns();
+        let stored = order_columns::with_columns(&prepared.base.schema());
         for (id, rows) in truncated.iter().filter(|(_, rows)| !rows.is_empty()) {
             let file = &state.files[*id as usize];
             let numbers: Vec<u32> = rows.iter().collect();
-            let found: RecordBatch = read_rows(self.storage.files(), &file.add, &stored, &names, &numbers).await?;
-            let rows = found.project(&base_columns)?;
-            let marked = match (self.options.write_mode.version_columns(), &self.options.soft_delete_column) {
-                (Some(columns), _) => closed(&rows, columns, truncated_at(&prepared.collapsed.truncates))?,
-                (None, Some(column)) => with_flags(&rows, column, std::iter::repeat_n(true, numbers.len()))?,
-                (None, None) => return Ok(()),
-            };
-            let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
-            self.snapshot.check_not_null(&complete)?;
-            if let Some(feed) = &mut feed {
-                feed.push(&complete, vec![ChangeType::UpdatePostimage; numbers.len()]).await?;
+            let reader = FileReader::open_for_rows(self.storage.files(), &file.add).await?;
+            let mut batches = reader.batches(stored.clone(), Some(&numbers))?;
+            let (mut held, mut bytes) = (Vec::new(), 0);
+            while let Some(found) = batches.try_next().await? {
+                bytes += found.get_array_memory_size();
+                held.push(found);
+                if bytes > MAX_HELD {
+                    let found = concat_batches(&stored, &std::mem::take(&mut held))?;
+                    self.keep_rows(found, file.partition, prepared, taken, feed.as_deref_mut()).await?;
+                    bytes = 0;
+                }
             }
-            let complete = order_columns::append(&complete, &order_columns::orders_of(&found))?;
-            let kafka = vec![file.partition.unwrap_or(0); numbers.len()];
-            for mut group in split(&complete, &partition_columns, Some(&kafka))? {
-                group.kafka_partition = file.partition;
-                let compression = self.options.compression;
-                let copy =
-                    encode(&complete, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
-                let picked = arrow::compute::take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
-                taken.store_copy(self.storage.files(), copy, key.fingerprints(&picked)?).await?;
-            }
+            self.keep_rows(concat_batches(&stored, &held)?, file.partition, prepared, taken, feed.as_deref_mut())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes rows of one file anew, marked. `found` has their order, too.
+    async fn keep_rows(
+        &self,
+        found: RecordBatch,
+        partition: Option<i32>,
+        prepared: &Prepared,
+        taken: &mut Taken,
+        feed: Option<&mut ChangeFeed>,
+    ) -> Result<()> {
+        let count = found.num_rows();
+        let base_columns: Vec<usize> = (0..prepared.base.num_columns()).collect();
+        let rows = found.project(&base_columns)?;
+        let marked = match (self.options.write_mode.version_columns(), &self.options.soft_delete_column) {
+            (Some(columns), _) => closed(&rows, columns, truncated_at(&prepared.collapsed.truncates))?,
+            (None, Some(column)) => with_flags(&rows, column, std::iter::repeat_n(true, count))?,
+            (None, None) => return Ok(()),
+        };
+        let complete = complete(&marked, &prepared.schema, &prepared.compiled)?;
+        self.snapshot.check_not_null(&complete)?;
+        if let Some(feed) = feed {
+            feed.push(&complete, vec![ChangeType::UpdatePostimage; count]).await?;
+        }
+        let complete = order_columns::append(&complete, &order_columns::orders_of(&found))?;
+        let (key, partition_columns) = (self.keys.required()?, self.partition_columns());
+        let (compression, stats) = (self.options.compression, self.stats_columns());
+        for mut group in split(&complete, &partition_columns, Some(&vec![partition.unwrap_or(0); count]))? {
+            group.kafka_partition = partition;
+            let properties = writer_properties(compression);
+            let copy = encode(&complete, &group, &partition_columns, properties, compression, &stats)?;
+            let picked = take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
+            taken.store_copy(self.storage.files(), copy, key.fingerprints(&picked)?).await?;
         }
         Ok(())
     }

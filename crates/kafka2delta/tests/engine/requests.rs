@@ -1,0 +1,128 @@
+//! What is asked of the store: how often, and how many bytes.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray, UInt8Array};
+use arrow::datatypes::{DataType, Field};
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use kafka2delta::options::MergeMode;
+use kafka2delta::{KeyedTable, Offset};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::counted::{Counted, Kind, Request, sum};
+use crate::rows::{field, plain_options, put};
+use crate::support::{Change, Key, Row, ipc, options, primary_key};
+
+/// Rows `id`, `text`; those without texts leave them out.
+fn rows(ids: &[i64], texts: Vec<Option<String>>) -> Bytes {
+    let left: ArrayRef = Arc::new(texts.iter().map(|text| Some(text.is_none())).collect::<BooleanArray>());
+    let left = StructArray::from(vec![(Arc::new(Field::new("text", DataType::Boolean, false)), left)]);
+    let columns: [(&str, ArrayRef); 4] = [
+        ("id", Arc::new(Int64Array::from(ids.to_vec()))),
+        ("text", Arc::new(StringArray::from(texts))),
+        ("_op", Arc::new(UInt8Array::from(vec![0; ids.len()]))),
+        ("_left_out", Arc::new(left)),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap().into()
+}
+
+async fn open(store: &Counted) -> KeyedTable {
+    KeyedTable::open(plain_options(&store.uri, MergeMode::MergeOnRead)).await.unwrap()
+}
+
+fn gets(requests: &[Request]) -> (usize, u64) {
+    sum(requests, Kind::Get)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_left_out_value_is_read_with_its_page_alone() {
+    let store = Counted::new();
+    let mut table = open(&store).await;
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut noise = || (0..20_000).map(|_| rng.random_range('!'..='~')).collect::<String>();
+    let ids: Vec<i64> = (0..1500).collect();
+    let texts = ids.iter().map(|_| Some(noise())).collect();
+    let key = ["id".to_owned()];
+    table.merge(Some(rows(&ids, texts)), &key, &[], &CancellationToken::new()).await.unwrap();
+    let (_, stored) = sum(&store.take(), Kind::Put);
+    assert!(stored > 20 << 20, "{stored}");
+    let merged = table.merge(Some(rows(&[1200], vec![None])), &key, &[], &CancellationToken::new()).await.unwrap();
+    assert_eq!((merged.updated, merged.missing_values), (1, 0));
+    let (count, bytes) = gets(&store.take());
+    println!("{count} requests, {bytes} bytes of {stored}");
+    // The end of the file, the dictionary, and the page.
+    assert!(count <= 3 && bytes < 3 << 20, "{count} requests, {bytes} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_reads_small_files_with_one_request_each() {
+    let store = Counted::new();
+    let mut table = open(&store).await;
+    let fields = [field("id", DataType::Int64), field("text", DataType::Utf8)];
+    for id in 0..12 {
+        put(&mut table, &["id"], &fields, &[json!({ "id": id, "text": "a" })]).await.unwrap();
+    }
+    drop(table);
+    store.take();
+    let mut table = open(&store).await;
+    put(&mut table, &["id"], &fields, &[json!({ "id": 3, "_left": ["text"] })]).await.unwrap();
+    // All for the index, one for the value that is left out.
+    assert_eq!(gets(&store.take()).0, 12 + 1);
+}
+
+fn upsert(id: i64, sequence: Option<u64>) -> Change {
+    let row = Row { name: Some("a".into()), part: Some(id as i32 % 3), ..Row::default() };
+    Change::Upsert { key: (0, id), row, leaves_big: false, old: None, sequence }
+}
+
+async fn merge(table: &mut KeyedTable, changes: &[Change], partition: i32) {
+    let app_id = format!("q:t:{partition}");
+    let expected = table.info().offsets.into_iter().find(|(app, _)| *app == app_id).map(|(_, last)| last);
+    let offset = Offset { may_fall: false, app_id, expected, last: expected.unwrap_or(-1) + 1 };
+    let batch = ipc(changes, &vec![partition; changes.len()], false, false);
+    table.merge(Some(batch), &primary_key(), &[offset], &CancellationToken::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_looked_for_once_in_files_that_have_none() {
+    let store = Counted::new();
+    let mut table = KeyedTable::open(options(&store.uri, MergeMode::MergeOnRead)).await.unwrap();
+    let first: Vec<Change> = (0..30).map(|id| upsert(id, None)).collect();
+    merge(&mut table, &first, 0).await;
+    store.take();
+    // Changes through another partition: they must be compared with the three files' rows.
+    for id in 0..9 {
+        merge(&mut table, &[upsert(id, Some(id as u64))], 1).await;
+    }
+    assert_eq!(gets(&store.take()).0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_a_lost_version_are_deleted_with_one_request() {
+    let store = Counted::new();
+    let mut table = KeyedTable::open(options(&store.uri, MergeMode::MergeOnRead)).await.unwrap();
+    let keys: Vec<Key> = (0..9).map(|id| (0, id)).collect();
+    let changes: Vec<Change> = keys.iter().map(|key| upsert(key.1, None)).collect();
+    merge(&mut table, &changes, 0).await;
+    store.take();
+    let (folder, mut lost) = (store.folder.path().to_owned(), false);
+    let first = std::fs::read_to_string(folder.join(format!("_delta_log/{:020}.json", 0))).unwrap();
+    let actions = first.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let removed = actions.into_iter().find_map(|action| action["add"]["path"].as_str().map(str::to_owned)).unwrap();
+    store.before_put(move |name| {
+        if name.ends_with(".json") && !std::mem::replace(&mut lost, true) {
+            let remove = json!({ "remove": { "path": removed, "deletionTimestamp": 1, "dataChange": true } });
+            std::fs::write(folder.join("_delta_log").join(name), format!("{remove}\n")).unwrap();
+        }
+    });
+    merge(&mut table, &changes, 0).await;
+    let requests = store.take();
+    assert_eq!((sum(&requests, Kind::Put).0, sum(&requests, Kind::Delete).0), (6, 1));
+}
