@@ -1,5 +1,6 @@
 /** `kafka2delta compact`: rewrites files, step by step, until nothing is due. */
 
+import type { CompactResult } from '../../delta/table.js'
 import { parseSize } from '../../options/units.js'
 import { formatBytes, formatMs } from '../../terminal/format.js'
 import type { Output } from '../../terminal/output.js'
@@ -28,7 +29,7 @@ async function compact(path: string, flags: CompactFlags, output: Output): Promi
   if (maxBytes === null) throw invalid(`--max-bytes: expected a size such as "1 GB", got ${flags.maxBytes}`)
   const more = flags.clusterBy === undefined ? {} : { clusterBy: flags.clusterBy.split(',').map((name) => name.trim()) }
   const total = { steps: 0, filesRemoved: 0, filesAdded: 0, bytesRead: 0, bytesWritten: 0, duration: 0 }
-  return withTable(path, flags, more, async (table, { schemaJson }) => {
+  return withTable(path, flags, more, async (table, { schemaJson, sizeBytes }) => {
     mustHaveColumns(more.clusterBy ?? [], schemaJson)
     for (;;) {
       const result = await table.compact({
@@ -42,18 +43,17 @@ async function compact(path: string, flags: CompactFlags, output: Output): Promi
       for (const name of ['filesRemoved', 'filesAdded', 'bytesRead', 'bytesWritten', 'duration'] as const) {
         total[name] += result[name]
       }
-      if (flags.json) continue
-      const { version, filesRemoved, filesAdded, bytesRead, bytesWritten, duration } = result
-      output.stdout.write(
-        `version ${version}: ${filesRemoved} files (${formatBytes(bytesRead)}) became ${filesAdded} (${formatBytes(bytesWritten)}) in ${formatMs(duration)}\n`,
-      )
-      // What stays is as small as it can be: a full step would find it again.
-      if (flags.full && filesRemoved <= filesAdded) break
+      if (!flags.json) output.stdout.write(line(result))
+      // Beside a busy stream there are new files and deleted rows after each step.
+      if (flags.full && total.bytesRead > 2 * sizeBytes) break
     }
     if (flags.json) output.stdout.write(json(total))
     else if (total.steps === 0) output.stdout.write('nothing is due\n')
   })
 }
+
+const line = ({ version, filesRemoved, filesAdded, bytesRead, bytesWritten, duration }: CompactResult): string =>
+  `version ${version}: ${filesRemoved} files (${formatBytes(bytesRead)}) became ${filesAdded} (${formatBytes(bytesWritten)}) in ${formatMs(duration)}\n`
 
 const share = (text: string) => {
   const value = Number(text)

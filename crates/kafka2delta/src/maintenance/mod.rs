@@ -9,6 +9,7 @@
 //! [`Maintenance`] writes checkpoints and vacuums, and needs nothing of the open table.
 
 mod checkpoint;
+mod choose;
 mod cleanup;
 mod cluster;
 mod commit;
@@ -18,8 +19,9 @@ mod task;
 mod vacuum;
 
 pub use crate::table::checkpoint_clock::CheckpointResult;
+pub use choose::CompactOptions;
 pub use commit::CompactResult;
-pub use plan::{CompactOptions, CompactionPlan};
+pub use plan::CompactionPlan;
 pub use rewrite::Rewritten;
 pub use task::Maintenance;
 pub use vacuum::{VacuumOptions, VacuumResult};

@@ -15,9 +15,10 @@ use object_store::path::Path;
 use roaring::RoaringBitmap;
 use tokio_util::sync::CancellationToken;
 
+use super::choose::Group;
 use super::cluster;
 use super::cluster::Position;
-use super::plan::{CompactionPlan, Group};
+use super::plan::CompactionPlan;
 use crate::datafile::order_columns;
 use crate::datafile::output::{GroupWriter, Output, OutputLayout};
 use crate::datafile::pieces::pieces;
@@ -131,7 +132,7 @@ impl CompactionPlan {
                 partition_columns: self.partition_columns.clone(),
                 compression: self.compression,
                 stats: self.stats.clone(),
-                target_file_size: self.target_file_size,
+                target_file_size: if group.one_file { u64::MAX } else { self.target_file_size },
                 key: self.key.clone(),
                 partition_values: group.partition_values.clone(),
                 kafka_partition: group.kafka_partition,
