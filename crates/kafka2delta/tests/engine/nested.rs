@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType as T, Field};
 use kafka2delta::options::{MergeMode, VersionColumns, WriteMode};
+use kafka2delta::scan::{AsOf, ScanOptions, scan};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, TableOptions};
 use serde_json::{Value, json};
@@ -284,5 +285,39 @@ async fn additional_columns_use_nested_fields_as_soon_as_they_come() {
             found,
             [json!({"id": 1, "twice": 10}), json!({"id": 2, "twice": 4, "loud": "X", "plain": "2024-02-03"})]
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scans_give_nested_texts_and_fields_that_came_later() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = KeyedTable::open(plain_options(uri, MergeMode::MergeOnRead)).await.unwrap();
+    let before = columns(&[("a", T::Utf8), ("raw", T::Binary)]);
+    put(&mut table, &["id"], &before, &[row(1, json!({"a": "one", "raw": "ab"}))]).await.unwrap();
+    let after = columns(&[("b", T::Utf8), ("a", T::Utf8)]);
+    put(&mut table, &["id"], &after, &[row(2, json!({"b": "new", "a": "two"}))]).await.unwrap();
+    for (condition, ids) in [(None, vec![1, 2]), (Some("one.a = 'two' AND size(many) = 2"), vec![2])] {
+        let options = ScanOptions {
+            uri: uri.to_owned(),
+            storage_options: Default::default(),
+            columns: None,
+            condition: condition.map(str::to_owned),
+            as_of: AsOf::Newest,
+        };
+        let mut batches = scan(options).await.unwrap();
+        let schema = batches.schema().clone();
+        let mut found = Vec::new();
+        while let Some(batch) = batches.next().await.unwrap() {
+            assert_eq!(batch.schema(), schema);
+            let mut writer = arrow::json::ArrayWriter::new(Vec::new());
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap();
+            found.extend(serde_json::from_slice::<Vec<Value>>(&writer.into_inner()).unwrap());
+        }
+        found.sort_by_key(|row| row["id"].as_i64());
+        let parts = [json!({"a": "one", "raw": "ab"}), json!({"a": "two", "b": "new"})];
+        let expected: Vec<Value> = ids.iter().map(|id| stored(*id, parts[*id as usize - 1].clone())).collect();
+        assert_eq!(found, expected, "{condition:?}");
     }
 }
