@@ -23,66 +23,23 @@ export declare class NativeBatches {
 
 /** One open table. Calls wait for each other, but for the long part of maintenance. */
 export declare class NativeTable {
-  /** The table is locked while the step is planned and committed, not while it is written. */
-  compact(options: NativeCompactOptions, signal?: AbortSignal | undefined | null): Promise<NativeCompactResult | null>
+  /** The table is locked while the step is planned and committed, not while it is written. Null where nothing is due. */
+  compact(options: string, signal?: AbortSignal | undefined | null): Promise<string>
   /** Beside the merges. */
-  checkpoint(signal?: AbortSignal | undefined | null): Promise<NativeCheckpointResult>
+  checkpoint(signal?: AbortSignal | undefined | null): Promise<string>
   /** Beside the merges. */
-  vacuum(options: NativeVacuumOptions, signal?: AbortSignal | undefined | null): Promise<NativeVacuumResult>
-  info(): Promise<NativeTableInfo>
-  refresh(): Promise<NativeTableInfo>
+  vacuum(options: string, signal?: AbortSignal | undefined | null): Promise<string>
+  info(): Promise<string>
+  refresh(signal?: AbortSignal | undefined | null): Promise<string>
   /** The buffer is held until the promise settles: it is read, not copied. */
-  merge(ipc: Uint8Array | undefined | null, primaryKey: Array<string>, offsets: Array<NativeOffset>, signal?: AbortSignal | undefined | null): Promise<NativeMergeResult>
+  merge(ipc: Uint8Array | undefined | null, primaryKey: Array<string>, offsets: Array<NativeOffset>, signal?: AbortSignal | undefined | null): Promise<string>
   /** Deletes the rows that meet a condition in Spark SQL. */
-  deleteWhere(condition: string, signal?: AbortSignal | undefined | null): Promise<NativeMergeResult>
+  deleteWhere(condition: string, signal?: AbortSignal | undefined | null): Promise<string>
   /** Waits for the calls before it, compaction too. */
   close(): Promise<void>
 }
 
-export declare function listObjects(uri: string, storageOptions: Record<string, string>, folder: string): Promise<string[]>
-
-export interface NativeCheckpointResult {
-  version: number
-  bytes: number
-  logFilesRemoved: number
-  duration: number
-}
-
-export interface NativeCompactOptions {
-  minFiles: number
-  maxBytes: number
-  deletedShare: number
-  full: boolean
-}
-
-export interface NativeCompactResult {
-  version: number
-  filesRemoved: number
-  filesAdded: number
-  rows: number
-  rowsCarriedOver: number
-  bytesRead: number
-  bytesWritten: number
-  duration: number
-}
-
-export interface NativeMergeResult {
-  version: number
-  numRowsUpserted: number
-  numRowsInserted: number
-  numRowsUpdated: number
-  numRowsDeleted: number
-  numDroppedStale: number
-  numMissingValues: number
-  numFilesAdded: number
-  numFilesRemoved: number
-  numFilesTouched: number
-  bytesWritten: number
-  addedColumns: Array<string>
-  widenedColumns: Array<string>
-  notes: Array<string>
-  timings: NativeTimings
-}
+export declare function listObjects(uri: string, storageOptions: Record<string, string>, folder: string, signal?: AbortSignal | undefined | null): Promise<string[]>
 
 export interface NativeOffset {
   appId: string
@@ -91,92 +48,13 @@ export interface NativeOffset {
   mayFall?: boolean
 }
 
-export interface NativeScanOptions {
-  uri: string
-  storageOptions: Record<string, string>
-  /** All columns where it is missing. */
-  columns?: Array<string>
-  /** Spark SQL. */
-  condition?: string
-  version?: number
-  /** Milliseconds since 1970. */
-  timestamp?: number
-}
+export declare function openTable(options: string, signal?: AbortSignal | undefined | null): Promise<NativeTable>
 
-export interface NativeStoredOffset {
-  appId: string
-  version: bigint
-}
+export declare function readObject(uri: string, storageOptions: Record<string, string>, path: string, signal?: AbortSignal | undefined | null): Promise<Uint8Array>
 
-export interface NativeTableInfo {
-  exists: boolean
-  version: number | null
-  uri: string
-  name: string | null
-  schemaJson: string | null
-  partitionColumns: Array<string>
-  numFiles: number
-  numRows: number
-  sizeBytes: number
-  mergeMode: string
-  properties: Record<string, string>
-  offsets: Array<NativeStoredOffset>
-  indexKeys: number
-  indexBytes: number
-}
-
-export interface NativeTableOptions {
-  uri: string
-  storageOptions: Record<string, string>
-  primaryKey?: Array<string>
-  additionalColumns: Array<string>
-  partitionColumns: Array<string>
-  name?: string
-  description?: string
-  properties: Record<string, string>
-  writeMode: string
-  /** Valid from, valid to, is current. */
-  versionColumns?: Array<string>
-  mergeMode: string
-  schemaEvolution: string
-  softDeleteColumn?: string
-  onMissingValue: string
-  targetFileSize: number
-  maxRewriteBytes: number
-  rememberedKeys: number
-  compression: string
-  keyIndex: string
-  indexMemory: number
-  indexDir?: string
-  clusterBy?: Array<string>
-}
-
-export interface NativeTimings {
-  collapse: number
-  locate: number
-  fetch: number
-  write: number
-  commit: number
-  total: number
-}
-
-export interface NativeVacuumOptions {
-  retention?: number
-  dryRun: boolean
-}
-
-export interface NativeVacuumResult {
-  files: Array<string>
-  numFiles: number
-  bytes: number
-}
-
-export declare function openTable(options: NativeTableOptions, signal?: AbortSignal | undefined | null): Promise<NativeTable>
-
-export declare function readObject(uri: string, storageOptions: Record<string, string>, path: string): Promise<Uint8Array>
-
-export declare function scanTable(options: NativeScanOptions, signal?: AbortSignal | undefined | null): Promise<NativeBatches>
+export declare function scanTable(options: string, signal?: AbortSignal | undefined | null): Promise<NativeBatches>
 
 export declare function tableChanges(uri: string, storageOptions: Record<string, string>, from: number, to?: number | undefined | null, signal?: AbortSignal | undefined | null): Promise<NativeBatches>
 
-export declare function tableHistory(uri: string, storageOptions: Record<string, string>, limit: number): Promise<string[]>
+/** The commits' notes, each as JSON. */
+export declare function tableHistory(uri: string, storageOptions: Record<string, string>, limit: number, signal?: AbortSignal | undefined | null): Promise<string[]>

@@ -1,8 +1,5 @@
 /** Small helpers for plain objects. */
 
-/** A type whose properties may be assigned. */
-export type Writable<T> = { -readonly [K in keyof T]: T[K] }
-
 /** A type without `undefined`: what could be that is optional. */
 type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>

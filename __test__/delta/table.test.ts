@@ -10,43 +10,38 @@ import {
 } from 'apache-arrow'
 import test from 'ava'
 import { causes, fromNative } from '../../src/delta/addon.js'
-import type { NativeModule, NativeTable, NativeTableOptions } from '../../src/delta/native-api.js'
+import type { NativeModule, NativeTable } from '../../src/delta/native-api.js'
 import { DeltaTable, type MergeResult } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { NO_FIGURES } from '../helpers/figures.js'
 
 const result: MergeResult = {
+  ...NO_FIGURES,
   version: 0,
   numRowsUpserted: 1,
-  numRowsInserted: 1,
-  numRowsUpdated: 0,
-  numRowsDeleted: 0,
-  numDroppedStale: 0,
-  numMissingValues: 0,
-  numFilesAdded: 1,
-  numFilesRemoved: 0,
-  numFilesTouched: 0,
-  bytesWritten: 1,
   addedColumns: [],
   widenedColumns: [],
   notes: [],
   timings: { collapse: 0, locate: 0, fetch: 0, write: 0, commit: 0, total: 0 },
 }
 
+/** As the addon gives it. */
+const resultText = JSON.stringify(result)
+
 /** The addon's shape, with the given parts of a table. */
-function addon(parts: Partial<NativeTable>, opened: NativeTableOptions[] = []): NativeModule {
-  const offsets = [{ appId: 'q:t:0', version: 9007199254740993n }]
-  const info = async () => ({ exists: true, properties: {}, offsets }) as never
+function addon(parts: Partial<NativeTable>, opened: unknown[] = []): NativeModule {
+  const info = async () => JSON.stringify({ version: 3, properties: {}, offsets: { 'q:t:0': '9007199254740993' } })
   return {
     openTable: async (options) => {
-      opened.push(options)
+      opened.push(JSON.parse(options))
       return {
         info,
         refresh: info,
-        merge: async () => result,
-        deleteWhere: async () => result,
-        compact: async () => null,
-        checkpoint: async () => ({ version: 0n, bytes: 0, duration: 0, logFilesRemoved: 0 }) as never,
-        vacuum: async () => ({ files: [], numFiles: 0, bytes: 0 }) as never,
+        merge: async () => resultText,
+        deleteWhere: async () => resultText,
+        compact: async () => 'null',
+        checkpoint: unused,
+        vacuum: unused,
         close: async () => {},
         ...parts,
       }
@@ -67,15 +62,15 @@ const nativeError = (code: string, message: string, extra: object = {}) =>
   Object.assign(new Error(message), { code, ...extra })
 
 test('the addon gets complete options', async (t) => {
-  const opened: NativeTableOptions[] = []
+  const opened: unknown[] = []
   await DeltaTable.open({ path: 's3://b/t', primaryKey: ['id'] }, addon({}, opened))
   t.deepEqual(opened[0], {
     uri: 's3://b/t',
     storageOptions: {},
     primaryKey: ['id'],
-    additionalColumns: [],
-    partitionColumns: [],
-    properties: {},
+    additionalCols: [],
+    partitionCols: [],
+    tableProperties: {},
     writeMode: 'upsert',
     mergeMode: 'auto',
     schemaEvolution: 'add',
@@ -97,7 +92,7 @@ test('an Arrow table becomes one record batch with _op', async (t) => {
     addon({
       merge: async (ipc) => {
         sent = ipc
-        return result
+        return resultText
       },
     }),
   )
@@ -129,7 +124,7 @@ test('bytes are copied unless they are handed over', async (t) => {
     addon({
       merge: async (ipc) => {
         seen.push(ipc)
-        return result
+        return resultText
       },
     }),
   )
@@ -169,7 +164,7 @@ test('a signal that is aborted already never reaches the addon', async (t) => {
     addon({
       merge: async () => {
         calls++
-        return result
+        return resultText
       },
     }),
   )

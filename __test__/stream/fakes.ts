@@ -15,6 +15,7 @@ import type { ResolvedOptions, StreamOptions } from '../../src/options/types.js'
 import type { RetryPolicies, RetryPolicy } from '../../src/retry.js'
 import type { StreamDecoder, StreamSource, StreamTable, Systems } from '../../src/stream/dependencies.js'
 import { startQuery } from '../../src/stream/start.js'
+import { NO_FIGURES } from '../helpers/figures.js'
 
 /** What storage holds: it outlives the tables that are opened on it. */
 export class FakeStorage {
@@ -87,16 +88,11 @@ export class FakeTable implements StreamTable {
     this.merges.push({ rows: rows.length, offsets: [...offsets] })
     this.afterCommit?.()
     return {
+      ...NO_FIGURES,
       version: storage.version,
       numRowsUpserted: rows.length,
       numRowsInserted: rows.length,
-      numRowsUpdated: 0,
-      numRowsDeleted: 0,
-      numDroppedStale: 0,
-      numMissingValues: 0,
       numFilesAdded: 1,
-      numFilesRemoved: 0,
-      numFilesTouched: 0,
       bytesWritten: 10,
       addedColumns: [],
       widenedColumns: [],

@@ -1,15 +1,15 @@
 /** What a table's decoder is told. */
 
 import { KafkaToDeltaError } from '../errors.js'
-import { type Writable, withoutUndefined } from '../objects.js'
+import { withoutUndefined } from '../objects.js'
 import { DECODER_DEFAULTS } from '../options/defaults.js'
-import type { ResolvedColumn, SharedTableOptions } from '../options/types.js'
+import type { Plain, ResolvedColumn, SharedTableOptions } from '../options/types.js'
 import { traitsOf, type WriteModeTraits } from '../options/write-modes.js'
 
 /** What a decoder is told by the same names as a table of a query. */
 type TableOption = Exclude<keyof typeof DECODER_DEFAULTS, 'onBadRecord'> | 'lsnColName'
 
-export interface DecodeOptions extends Writable<Pick<SharedTableOptions, TableOption>> {
+export interface DecodeOptions extends Plain<Pick<SharedTableOptions, TableOption>> {
   /** The topic: named in errors. */
   topic: string
   /** Key columns, for topics whose messages have no key, or another one. Default: the fields of the key's schema. */

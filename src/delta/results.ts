@@ -1,4 +1,4 @@
-/** What the calls of a Delta table take and return beside rows. */
+/** What the calls of a Delta table take and return beside rows: by the names that the engine's structs have. */
 
 /** A position that is committed with the rows, exactly once. */
 export interface TableOffset {
@@ -12,22 +12,45 @@ export interface TableOffset {
   mayFall?: boolean
 }
 
+/** The counter of src/http/metrics.ts that adds a figure up. */
+export interface MergeCounter {
+  /** Its name, without `kafka2delta_`. */
+  readonly counter: string
+  readonly help: string
+  /** Labels that tell it from other figures of the same counter. */
+  readonly labels?: Readonly<Record<string, string>>
+}
+
+const ROWS = { counter: 'rows_total', help: 'Rows by what became of them.' } as const
+
+/** The figures of a merge, by the names that the engine gives them, each with the counter that adds it up. */
+export const MERGE_FIGURES = {
+  /** Rows written. */
+  numRowsUpserted: null,
+  /** Of them, with keys that the table did not have. */
+  numRowsInserted: { ...ROWS, labels: { operation: 'insert' } },
+  /** Of them, with keys that it had. */
+  numRowsUpdated: { ...ROWS, labels: { operation: 'update' } },
+  numRowsDeleted: { ...ROWS, labels: { operation: 'delete' } },
+  /** Changes dropped since a newer one is known. */
+  numDroppedStale: {
+    counter: 'dropped_stale_total',
+    help: 'Changes that were dropped, since a newer one is known.',
+  },
+  /** Left-out values of which nothing was stored. */
+  numMissingValues: { counter: 'missing_values_total', help: 'Left-out values of which nothing was stored.' },
+  numFilesAdded: null,
+  numFilesRemoved: null,
+  numFilesTouched: null,
+  bytesWritten: { counter: 'written_bytes_total', help: 'Bytes of data files and deletion vectors.' },
+} as const satisfies Record<string, MergeCounter | null>
+
+export type MergeFigure = keyof typeof MERGE_FIGURES
+
 /** What a merge did. */
-export interface MergeResult {
+export interface MergeResult extends Record<MergeFigure, number> {
   /** The table's version after the commit. */
   version: number
-  numRowsUpserted: number
-  numRowsInserted: number
-  numRowsUpdated: number
-  numRowsDeleted: number
-  /** Changes dropped since a newer one is known. */
-  numDroppedStale: number
-  /** Left-out values of which nothing was stored. */
-  numMissingValues: number
-  numFilesAdded: number
-  numFilesRemoved: number
-  numFilesTouched: number
-  bytesWritten: number
   /** Columns, and nested fields by their paths (`address.zip`, `tags.element.name`), that are new. */
   addedColumns: string[]
   /** Those whose type grew: the table was rewritten. */

@@ -124,15 +124,10 @@ export function scanTable(path: string, options: ScanOptions & StoreOptions = {}
       table: uri,
     })
   }
-  const native = {
-    uri,
-    storageOptions: { ...storageOptions },
-    ...(columns && { columns: [...columns] }),
-    ...(where !== undefined && { condition: where }),
-    ...(version !== undefined && { version }),
-    ...(timestamp !== undefined && { timestamp: timestamp.getTime() }),
-  }
-  return new Scan(uri, signal, (own) => (addon ?? loadAddon()).scanTable(native, own))
+  const asOf =
+    version !== undefined ? { version } : timestamp !== undefined ? { timestamp: timestamp.getTime() } : 'newest'
+  const complete = JSON.stringify({ uri, storageOptions: { ...storageOptions }, columns, where, asOf })
+  return new Scan(uri, signal, (own) => (addon ?? loadAddon()).scanTable(complete, own))
 }
 
 /**

@@ -2,68 +2,42 @@
 
 import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
-import { pick, type Writable, withoutUndefined } from '../objects.js'
+import { withoutUndefined } from '../objects.js'
 import { COMPACT_DEFAULTS, DELTA_DEFAULTS, SCD2_COLUMNS } from '../options/defaults.js'
 import { tableUri } from '../options/table-uri.js'
-import type { Scd2Columns, SharedTableOptions, TableOptions } from '../options/types.js'
-import { unlessAborted } from '../waits.js'
+import type { MaintenanceOptions, Plain, SharedTableOptions, TableOptions } from '../options/types.js'
 import { withSignal } from './abort.js'
 import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
-import type { NativeModule, NativeTable, NativeTableOptions } from './native-api.js'
+import type { NativeModule, NativeTable } from './native-api.js'
 import type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult } from './results.js'
 import { type ChangesOptions, type Scan, type ScanOptions, scanTable, tableChanges } from './scan.js'
 
 export type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult }
 
 /** What a table is told by the same names as a table of a query. */
-type TableOption =
-  | 'storageOptions'
-  | 'tableProperties'
-  | 'writeMode'
-  | 'mergeMode'
-  | 'schemaEvolution'
-  | 'onMissingValue'
-  | 'rememberedKeys'
-  | 'compression'
-  | 'keyIndex'
+type SharedOption = keyof typeof DELTA_DEFAULTS | 'storageOptions' | 'tableProperties' | 'scd2Columns'
 
-/** How to open a table. What is not given has the defaults of the stream's options. */
+/** How to open a table. What is not given has the defaults of the stream's options. Sizes are in bytes. */
 export interface DeltaTableOptions
-  extends Writable<Pick<SharedTableOptions, TableOption> & Pick<TableOptions, 'additionalCols' | 'description'>> {
+  extends Plain<
+    Pick<SharedTableOptions, SharedOption> & Pick<TableOptions, 'additionalCols' | 'description' | 'partitionCols'>
+  > {
   /** A folder, or an `s3://`, `gs://`, `az://` URL. The table is created by its first merge. */
   path: string
   /** The key columns. Default: those that each merge names. */
   primaryKey?: readonly string[]
-  /** The columns that the table is partitioned by. */
-  partitionCols?: readonly string[]
   /** At creation. */
   name?: string
-  /** With `scd2`, names of a version's columns; a change's time is the column `_time` of the batch. */
-  scd2Columns?: Scd2Columns
   /** Boolean column that marks deleted rows (`_op` 5), which stay. Default: none, and deleted rows go. */
   softDeleteColumn?: string
-  /** Size of a data file in bytes. Default: 128 MiB. */
-  targetFileSize?: number
-  /** Bytes of data files up to which the table is rewritten for a wider column. Default: 10 GiB. */
-  maxRewriteBytes?: number
-  /** Columns by which compaction sorts rows, as a Z-order where there are several. Default: rows keep their order. */
-  clusterBy?: readonly string[]
-  /** Bytes of memory for the key index, some 21 a key; above, it works from a file. Default: 1 GiB. */
-  indexMemory?: number
   /** Local folder that keeps the key index between runs. Default: none, and each start builds it anew. */
   indexDir?: string | null
   signal?: AbortSignal
 }
 
-/** When {@link DeltaTable.compact} rewrites files. */
-export interface CompactOptions {
-  /** Small files of one size class, Kafka partition and partition value from which on they become one. Default: 8. */
-  minFiles?: number
-  /** Bytes that one step reads. Default: 1 GiB. */
-  maxBytes?: number
-  /** Share of deleted rows from which on a file is rewritten, 0 to 1. Default: 0.3. */
-  deletedShare?: number
+/** When {@link DeltaTable.compact} rewrites files. Sizes are in bytes. */
+export interface CompactOptions extends Plain<Pick<MaintenanceOptions, keyof typeof COMPACT_DEFAULTS>> {
   /** Rewrites every small file and every deleted row, whether it pays or not. Default: false. */
   full?: boolean
   /** Stops the step; nothing has happened then. */
@@ -107,32 +81,23 @@ export function storedForms({ properties }: Pick<TableInfo, 'properties'>): Reco
   return stored === undefined ? {} : (JSON.parse(stored) as Record<string, string>)
 }
 
-/** Native options with every default filled in; what has no default is left out. */
-export function nativeTableOptions(options: DeltaTableOptions): NativeTableOptions {
-  const { path, signal: _signal, ...given } = withoutUndefined(options)
-  return withoutUndefined({
+/** Complete options, as the engine has them (`TableOptions` in crates/kafka2delta/src/options.rs). */
+export function engineOptions({ path, signal: _signal, writeMode, scd2Columns, ...given }: DeltaTableOptions) {
+  const mode = writeMode ?? DELTA_DEFAULTS.writeMode
+  const columns = { ...SCD2_COLUMNS, ...withoutUndefined(scd2Columns ?? {}) }
+  return {
     ...DELTA_DEFAULTS,
-    ...pick(given, DELTA_DEFAULTS),
+    storageOptions: {},
+    additionalCols: [],
+    partitionCols: [],
+    tableProperties: {},
+    ...withoutUndefined(given),
+    writeMode: mode === 'scd2' ? { scd2: columns } : mode,
     uri: tableUri(path),
-    storageOptions: { ...given.storageOptions },
-    primaryKey: given.primaryKey && [...given.primaryKey],
-    additionalColumns: [...(given.additionalCols ?? [])],
-    partitionColumns: [...(given.partitionCols ?? [])],
-    name: given.name,
-    description: given.description,
-    properties: { ...given.tableProperties },
-    versionColumns: given.writeMode === 'scd2' ? versionColumns(given.scd2Columns) : undefined,
-    softDeleteColumn: given.softDeleteColumn,
-    clusterBy: [...(given.clusterBy ?? [])],
-    indexDir: given.indexDir ?? undefined,
-  })
+  }
 }
 
-/** In the addon's order. */
-function versionColumns(given: Scd2Columns = {}): string[] {
-  const { validFrom, validTo, isCurrent } = { ...SCD2_COLUMNS, ...withoutUndefined(given) }
-  return [validFrom, validTo, isCurrent]
-}
+type EngineOptions = ReturnType<typeof engineOptions>
 
 /**
  * A Delta table with a primary key. A merge applies a batch of changes, the last one of each key, and commits rows
@@ -148,10 +113,10 @@ export class DeltaTable {
   readonly uri: string
   readonly #native: NativeTable
   readonly #addon: NativeModule
-  readonly #options: NativeTableOptions
+  readonly #options: EngineOptions
   #closed: Promise<void> | null = null
 
-  private constructor(native: NativeTable, addon: NativeModule, options: NativeTableOptions) {
+  private constructor(native: NativeTable, addon: NativeModule, options: EngineOptions) {
     this.#native = native
     this.#addon = addon
     this.#options = options
@@ -163,10 +128,12 @@ export class DeltaTable {
    * @throws STORAGE, STORAGE_DENIED, TABLE_UNSUPPORTED, TABLE_CORRUPT, EXPRESSION_INVALID, ADDON_UNAVAILABLE
    */
   static async open(options: DeltaTableOptions, addon?: NativeModule): Promise<DeltaTable> {
-    const native = nativeTableOptions(options)
+    const complete = engineOptions(options)
     const module = addon ?? loadAddon()
-    const table = await withSignal(options.signal, { table: native.uri }, (signal) => module.openTable(native, signal))
-    return new DeltaTable(table, module, native)
+    const table = await withSignal(options.signal, { table: complete.uri }, (signal) =>
+      module.openTable(JSON.stringify(complete), signal),
+    )
+    return new DeltaTable(table, module, complete)
   }
 
   /**
@@ -188,9 +155,7 @@ export class DeltaTable {
     options.signal?.throwIfAborted()
     const offsets = (options.offsets ?? []).map(nativeOffset)
     const ipc = toIpc(changes, options.transfer === true)
-    return await withSignal(options.signal, { table: this.uri }, (signal) =>
-      this.#native.merge(ipc, primaryKey, offsets, signal),
-    )
+    return this.#result(options.signal, (signal) => this.#native.merge(ipc, primaryKey, offsets, signal))
   }
 
   /**
@@ -199,8 +164,9 @@ export class DeltaTable {
    * @throws CONFIG_INVALID in other write modes; what {@link merge} throws
    */
   async append(rows: Table, options: Omit<MergeOptions, 'primaryKey'> = {}): Promise<MergeResult> {
-    if (this.#options.writeMode !== 'append') {
-      const mode = this.#options.writeMode
+    const { writeMode } = this.#options
+    if (writeMode !== 'append') {
+      const mode = typeof writeMode === 'string' ? writeMode : Object.keys(writeMode)[0]
       const message = `append() is for tables opened with writeMode 'append', and this one has '${mode}': use merge()`
       throw new KafkaToDeltaError('CONFIG_INVALID', message, { table: this.uri })
     }
@@ -213,7 +179,7 @@ export class DeltaTable {
    * @throws EXPRESSION_INVALID, TABLE_UNSUPPORTED (rows may only be appended), STORAGE_DENIED (no table is there)
    */
   async deleteWhere(condition: string, options: { signal?: AbortSignal } = {}): Promise<MergeResult> {
-    return this.#stoppable(options.signal, (signal) => this.#native.deleteWhere(condition, signal))
+    return this.#result(options.signal, (signal) => this.#native.deleteWhere(condition, signal))
   }
 
   /** Reads rows of a version, batch by batch: see {@link scanTable}. */
@@ -232,15 +198,14 @@ export class DeltaTable {
    * @returns null where nothing is due, or where another writer changed the same files meanwhile
    */
   async compact(options: CompactOptions = {}): Promise<CompactResult | null> {
-    const { minFiles, maxBytes, deletedShare } = { ...COMPACT_DEFAULTS, ...withoutUndefined(options) }
-    return this.#stoppable(options.signal, (signal) =>
-      this.#native.compact({ minFiles, maxBytes, deletedShare, full: options.full ?? false }, signal),
-    )
+    const { signal, ...given } = options
+    const complete = JSON.stringify({ ...COMPACT_DEFAULTS, full: false, ...withoutUndefined(given) })
+    return this.#result(signal, (own) => this.#native.compact(complete, own))
   }
 
   /** Writes a checkpoint of the newest version, and removes log files by the table's `delta.logRetentionDuration`. */
   async checkpoint(options: { signal?: AbortSignal } = {}): Promise<CheckpointResult> {
-    return this.#stoppable(options.signal, (signal) => this.#native.checkpoint(signal))
+    return this.#result(options.signal, (signal) => this.#native.checkpoint(signal))
   }
 
   /**
@@ -248,21 +213,19 @@ export class DeltaTable {
    * that count on it; below the time that a commit takes, nothing else may work on the table.
    */
   async vacuum(options: VacuumOptions = {}): Promise<VacuumResult> {
-    const native = withoutUndefined({ retention: options.retention, dryRun: options.dryRun ?? false })
-    return this.#stoppable(options.signal, (signal) => this.#native.vacuum(native, signal))
+    const { signal, ...given } = options
+    const complete = JSON.stringify({ dryRun: false, ...withoutUndefined(given) })
+    return this.#result(signal, (own) => this.#native.vacuum(complete, own))
   }
 
   /** What is known of the table, without asking the storage. */
   async info(): Promise<TableInfo> {
-    return this.#call(() => this.#native.info() as Promise<TableInfo>)
+    return tableInfo(await this.#result(undefined, () => this.#native.info()))
   }
 
-  /** Looks for commits of others, then {@link info}. `signal` ends the waiting. */
+  /** Looks for commits of others, then {@link info}. Stopped by its `signal`, the table is read anew by the next call. */
   async refresh(options: { signal?: AbortSignal } = {}): Promise<TableInfo> {
-    return unlessAborted(
-      this.#call(() => this.#native.refresh() as Promise<TableInfo>),
-      options.signal,
-    )
+    return tableInfo(await this.#result(options.signal, (signal) => this.#native.refresh(signal)))
   }
 
   /** The offsets that the table holds: app id to the last offset applied. */
@@ -287,20 +250,19 @@ export class DeltaTable {
     if (this.#closed) throw new KafkaToDeltaError('INTERNAL', 'the table was closed', { table: this.uri })
   }
 
-  async #stoppable<T>(signal: AbortSignal | undefined, call: (signal?: AbortSignal) => Promise<T>): Promise<T> {
+  /** The result of a call, which the addon gives as JSON. */
+  async #result<T>(signal: AbortSignal | undefined, call: (signal?: AbortSignal) => Promise<string>): Promise<T> {
     this.#mustBeOpen()
-    signal?.throwIfAborted()
-    return await withSignal(signal, { table: this.uri }, call)
+    return JSON.parse(await withSignal(signal, { table: this.uri }, call)) as T
   }
+}
 
-  async #call<T>(call: () => Promise<T>): Promise<T> {
-    this.#mustBeOpen()
-    try {
-      return await call()
-    } catch (error) {
-      throw fromNative(error, { table: this.uri })
-    }
-  }
+/** As the engine gives it: its offsets are texts, since JSON's numbers are not exact beyond 2^53. */
+type EngineInfo = Omit<TableInfo, 'exists' | 'offsets'> & { offsets: Record<string, string> }
+
+function tableInfo(info: EngineInfo): TableInfo {
+  const offsets = Object.entries(info.offsets).map(([appId, last]) => ({ appId, version: BigInt(last) }))
+  return { ...info, exists: info.version !== null, offsets }
 }
 
 /** napi-rs reads a missing field of an object as none, and refuses null there. */
@@ -331,13 +293,13 @@ export interface HistoryEntry {
  */
 export async function tableHistory(
   path: string,
-  options: { limit?: number; storageOptions?: Readonly<Record<string, string>> } = {},
+  options: { limit?: number; storageOptions?: Readonly<Record<string, string>>; signal?: AbortSignal } = {},
 ): Promise<HistoryEntry[]> {
   const uri = tableUri(path)
-  try {
-    const entries = await loadAddon().tableHistory(uri, { ...options.storageOptions }, options.limit ?? 20)
-    return entries.map((entry) => JSON.parse(entry) as HistoryEntry)
-  } catch (error) {
-    throw fromNative(error, { table: uri })
-  }
+  const { limit = 20, storageOptions, signal } = options
+  const addon = loadAddon()
+  const entries = await withSignal(signal, { table: uri }, (own) =>
+    addon.tableHistory(uri, { ...storageOptions }, limit, own),
+  )
+  return entries.map((entry) => JSON.parse(entry) as HistoryEntry)
 }

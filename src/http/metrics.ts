@@ -1,6 +1,7 @@
 /** A query's figures for Prometheus. Labels are `topic` and `table`, as many as the configuration has. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { MERGE_FIGURES, type MergeCounter, type MergeFigure } from '../delta/results.js'
 import type { StreamingQuery } from '../stream/index.js'
 
 const LABELS = ['topic', 'table'] as const
@@ -51,12 +52,9 @@ export class Metrics {
       new Gauge({ name: `kafka2delta_${name}`, help, labelNames: LABELS, registers })
     const messages = counter('messages_total', 'Messages that were committed.')
     const bytes = counter('message_bytes_total', 'Bytes of their keys and values.')
-    const rows = counter('rows_total', 'Rows by what became of them.', ['operation'])
     const commits = counter('commits_total', 'Commits with changes.')
-    const written = counter('written_bytes_total', 'Bytes of data files and deletion vectors.')
     const bad = counter('bad_records_total', 'Messages that could not be applied.')
-    const stale = counter('dropped_stale_total', 'Changes that were dropped, since a newer one is known.')
-    const missing = counter('missing_values_total', 'Left-out values of which nothing was stored.')
+    const addFigures = this.#mergeFigures()
     const compactions = counter('compactions_total', 'Steps of compaction.')
     const lost = counter('lost_offsets_total', 'Offsets that were gone before they were applied.')
     const failed = counter('table_failures_total', 'Errors that stopped a table.', ['code'])
@@ -73,14 +71,9 @@ export class Metrics {
       const labels = { topic: progress.topic, table: progress.table }
       messages.inc(labels, progress.numInputRows)
       bytes.inc(labels, progress.numInputBytes)
-      rows.inc({ ...labels, operation: 'insert' }, progress.numRowsInserted)
-      rows.inc({ ...labels, operation: 'update' }, progress.numRowsUpdated)
-      rows.inc({ ...labels, operation: 'delete' }, progress.numRowsDeleted)
       commits.inc(labels)
-      written.inc(labels, progress.bytesWritten)
       bad.inc(labels, progress.numBadRecords)
-      stale.inc(labels, progress.numDroppedStale)
-      missing.inc(labels, progress.numMissingValues)
+      addFigures(labels, progress)
       version.set(labels, progress.version)
       time.set(labels, Date.parse(progress.timestamp) / 1000)
       duration.observe(labels, progress.durationMs.total / 1000)
@@ -89,6 +82,24 @@ export class Metrics {
     const tableOf = (topic: string) => query.status.tables[topic]?.table ?? topic
     query.on('dataLoss', ({ topic, lost: count }) => lost.inc({ topic, table: tableOf(topic) }, Number(count ?? 1n)))
     query.on('tableFailed', ({ topic, table, error }) => failed.inc({ topic, table, code: error.code }))
+  }
+
+  /** Makes the counters of {@link MERGE_FIGURES}, and gives what adds the figures of a merge to them. */
+  #mergeFigures() {
+    const figures = (Object.entries(MERGE_FIGURES) as [MergeFigure, MergeCounter | null][]).flatMap(([figure, of]) =>
+      of === null ? [] : [{ figure, labels: {}, ...of }],
+    )
+    const counters = new Map<string, Counter>()
+    for (const { counter, help, labels } of figures) {
+      if (counters.has(counter)) continue
+      const labelNames = [...LABELS, ...Object.keys(labels)]
+      const registers = [this.#registry]
+      counters.set(counter, new Counter({ name: `kafka2delta_${counter}`, help, labelNames, registers }))
+    }
+    return (of: Record<string, string>, result: Record<MergeFigure, number>) => {
+      for (const { figure, counter, labels } of figures)
+        counters.get(counter)?.inc({ ...of, ...labels }, result[figure])
+    }
   }
 
   get contentType(): string {

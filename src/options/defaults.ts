@@ -12,7 +12,7 @@ export const DECODER_DEFAULTS = {
   unavailableValuePlaceholder: '__debezium_unavailable_value',
 } as const
 
-/** How a Delta table is written. The addon takes these options by the same names. */
+/** How a Delta table is written. The engine takes these options by the same names. */
 export const DELTA_DEFAULTS = {
   writeMode: 'upsert',
   mergeMode: 'auto',
@@ -24,6 +24,7 @@ export const DELTA_DEFAULTS = {
   rememberedKeys: 1_000_000,
   keyIndex: 'auto',
   indexMemory: 1024 ** 3,
+  clusterBy: [],
 } as const
 
 /** Options that a table takes from the query where it does not set them itself. */

@@ -105,7 +105,6 @@ function resolveTable(
       ...SCD2_COLUMNS,
       ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),
     } as Required<Scd2Columns>,
-    clusterBy: table.clusterBy ?? query.clusterBy ?? [],
     indexDir: indexDir === undefined ? null : resolve(baseDir ?? process.cwd(), indexDir),
     maintenance: resolveMaintenance(table, query),
     includeColumns: table.includeColumns ?? null,

@@ -237,6 +237,15 @@ export interface StreamOptions extends SharedTableOptions {
   readonly workers?: 'single'
 }
 
+/** Options as programs give them to a class: sizes in bytes and lists as such, without the texts that people write. */
+export type Plain<T> = {
+  -readonly [K in keyof T]: [number] extends [T[K]]
+    ? Exclude<T[K], string>
+    : [readonly string[]] extends [T[K]]
+      ? Exclude<T[K], string>
+      : T[K]
+}
+
 /** Options whose form or default differs once they are read. */
 type ReadOption =
   | 'targetFileSize'

@@ -48,10 +48,10 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
 }
 
 export function openDeltaTable(table: ResolvedTable, signal?: AbortSignal): Promise<DeltaTable> {
-  const { storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, clusterBy, indexDir } = table
+  const { storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, indexDir } = table
   return DeltaTable.open({
     ...pick(table, DELTA_DEFAULTS),
-    ...{ storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, clusterBy, indexDir },
+    ...{ storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, indexDir },
     path: table.uri,
     ...(table.primaryKey ? { primaryKey: table.primaryKey } : {}),
     ...(table.deletes === 'soft' ? { softDeleteColumn: table.softDeleteColName } : {}),
@@ -62,9 +62,9 @@ export function openDeltaTable(table: ResolvedTable, signal?: AbortSignal): Prom
 }
 
 /** The offsets of a Spark checkpoint, for the topics of the query; partitions that it does not know are newer. */
-async function fromCheckpoint({ startingOffsets: starting, tables }: ResolvedOptions) {
+async function fromCheckpoint({ startingOffsets: starting, tables }: ResolvedOptions, signal?: AbortSignal) {
   if (typeof starting === 'string' || !('sparkCheckpoint' in starting)) return starting
-  const found = await readSparkCheckpoint(starting.sparkCheckpoint, starting.storageOptions)
+  const found = await readSparkCheckpoint(starting.sparkCheckpoint, starting.storageOptions, signal)
   const offsets = new Map<string, Map<number | '*', bigint>>()
   for (const { topic, pattern } of tables) {
     const of = found.get(topic)

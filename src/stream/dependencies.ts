@@ -55,7 +55,7 @@ export interface StreamTable {
 /** Makes the systems of a query. */
 export interface Systems {
   /** Where new tables start, where that has to be looked up (`sparkCheckpoint`). Left out: as the options say. */
-  startingOffsets?(options: ResolvedOptions): Promise<ResolvedOptions['startingOffsets']>
+  startingOffsets?(options: ResolvedOptions, signal?: AbortSignal): Promise<ResolvedOptions['startingOffsets']>
   /** Topics of the cluster that are wanted and may hold rows; for patterns. */
   topics?(isWanted: (topic: string) => boolean, signal?: AbortSignal): Promise<string[]>
   /** `newTopics` are younger than the query, and read from the beginning. */

@@ -5,7 +5,8 @@
  * (Spark's OffsetSeqLog and KafkaSourceOffset).
  */
 
-import { fromNative, loadAddon } from '../delta/addon.js'
+import { withSignal } from '../delta/abort.js'
+import { loadAddon } from '../delta/addon.js'
 import type { NativeModule } from '../delta/native-api.js'
 import { KafkaToDeltaError } from '../errors.js'
 
@@ -14,27 +15,25 @@ export type CheckpointOffsets = Map<string, Map<number, bigint>>
 
 /**
  * @param uri folder or URL of the checkpoint
+ * @param signal ends the reading
  * @throws CONFIG_INVALID where it is no checkpoint of a query that reads Kafka; STORAGE, STORAGE_DENIED
  */
 export async function readSparkCheckpoint(
   uri: string,
   storageOptions: Readonly<Record<string, string>>,
+  signal?: AbortSignal,
   addon: Pick<NativeModule, 'listObjects' | 'readObject'> = loadAddon(),
 ): Promise<CheckpointOffsets> {
   const invalid = (what: string, cause?: unknown) =>
     new KafkaToDeltaError('CONFIG_INVALID', `startingOffsets.sparkCheckpoint ${uri}: ${what}`, { cause })
   const storage = { ...storageOptions }
-  let text: string
-  let batch: bigint
-  try {
-    const commits = (await addon.listObjects(uri, storage, 'commits')).filter((name) => /^\d+$/.test(name)).map(BigInt)
-    if (commits.length === 0) throw invalid('there is no committed batch in its folder "commits"')
-    batch = commits.reduce((a, b) => (a > b ? a : b))
-    text = Buffer.from(await addon.readObject(uri, storage, `offsets/${batch}`)).toString('utf8')
-  } catch (error) {
-    if (error instanceof KafkaToDeltaError) throw error
-    throw fromNative(error, { table: uri })
-  }
+  const ask = <T>(call: (own?: AbortSignal) => Promise<T>) => withSignal(signal, { table: uri }, call)
+  const names = await ask((own) => addon.listObjects(uri, storage, 'commits', own))
+  const commits = names.filter((name) => /^\d+$/.test(name)).map(BigInt)
+  if (commits.length === 0) throw invalid('there is no committed batch in its folder "commits"')
+  const batch = commits.reduce((a, b) => (a > b ? a : b))
+  const bytes = await ask((own) => addon.readObject(uri, storage, `offsets/${batch}`, own))
+  const text = Buffer.from(bytes).toString('utf8')
   const [version, , ...sources] = text.split('\n')
   if (version !== 'v1') throw invalid(`offsets/${batch} has the format ${version?.slice(0, 20)}, and v1 is known`)
   const offsets: CheckpointOffsets = new Map()

@@ -27,7 +27,7 @@ export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
     const discovery = discoveryOf(start)
     const found = await opened.retried(async () => discovery?.begin(signal))
     const known = { ...start.options, tables: [...start.options.tables, ...(found?.tables ?? [])] }
-    const startingOffsets = await opened.retried(async () => systems.startingOffsets?.(known))
+    const startingOffsets = await opened.retried(async () => systems.startingOffsets?.(known, signal))
     const options = startingOffsets ? { ...known, startingOffsets } : known
     const { loops, failures } = await opened.open(options.tables, options)
     signal?.throwIfAborted()

@@ -1,9 +1,10 @@
-//! The Node binding of the engine: data objects across the border, errors with codes, cancellation. No logic.
-#![allow(missing_docs, reason = "documented in src/delta/native-api.ts and src/delta/table.ts")]
+//! The Node binding of the engine: options and results across the border, errors with codes, cancellation. No logic.
+#![allow(missing_docs, reason = "documented in src/delta/table.ts")]
 
-mod dto;
 mod error;
+mod json;
 mod maintenance;
+mod offset;
 mod outcome;
 pub mod reads;
 
@@ -16,11 +17,11 @@ use kafka2delta::KeyedTable;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio_util::sync::CancellationToken;
 
-use crate::dto::{NativeMergeResult, NativeOffset, NativeTableInfo, NativeTableOptions};
-use crate::error::closed;
-use crate::outcome::{Outcome, call};
+use crate::error::{cancelled, closed};
+use crate::json::Json;
+use crate::offset::NativeOffset;
+use crate::outcome::{Outcome, call, stoppable, token};
 
 /// One open table. Calls wait for each other, but for the long part of maintenance.
 #[napi]
@@ -54,30 +55,15 @@ fn turn<T: Send + 'static>(lock: Arc<Mutex<T>>) -> impl Future<Output = OwnedMut
     }
 }
 
-fn token(signal: Option<AbortSignal>) -> CancellationToken {
-    let token = CancellationToken::new();
-    if let Some(signal) = signal {
-        let cancel = token.clone();
-        signal.on_abort(move || cancel.cancel());
-    }
-    token
-}
-
 #[napi(ts_return_type = "Promise<NativeTable>", catch_unwind)]
 pub fn open_table<'env>(
     env: &'env Env,
-    options: NativeTableOptions,
+    options: String,
     signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<NativeTable>>> {
-    let cancel = token(signal);
-    call(env, async move {
-        let options = options.into_engine()?;
-        tokio::select! {
-            table = KeyedTable::open(options) => {
-                Ok(NativeTable { table: Arc::new(Mutex::new(Some(table?))), compacting: Arc::default() })
-            }
-            () = cancel.cancelled() => Err(error::cancelled()),
-        }
+    stoppable(env, signal, async move {
+        let table = KeyedTable::open(json::read(&options)?).await?;
+        Ok(NativeTable { table: Arc::new(Mutex::new(Some(table))), compacting: Arc::default() })
     })
 }
 
@@ -87,8 +73,9 @@ pub fn list_objects<'env>(
     uri: String,
     storage_options: HashMap<String, String>,
     folder: String,
+    signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<Vec<String>>>> {
-    call(env, async move { kafka2delta::objects::list(&uri, storage_options, &folder).await })
+    stoppable(env, signal, async move { kafka2delta::objects::list(&uri, storage_options, &folder).await })
 }
 
 #[napi(ts_return_type = "Promise<Uint8Array>", catch_unwind)]
@@ -97,50 +84,57 @@ pub fn read_object<'env>(
     uri: String,
     storage_options: HashMap<String, String>,
     path: String,
+    signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<Uint8Array>>> {
-    call(env, async move {
+    stoppable(env, signal, async move {
         let bytes = kafka2delta::objects::read(&uri, storage_options, &path).await?;
         Ok(Uint8Array::from(bytes.to_vec()))
     })
 }
 
+/// The commits' notes, each as JSON.
 #[napi(ts_return_type = "Promise<string[]>", catch_unwind)]
 pub fn table_history<'env>(
     env: &'env Env,
     uri: String,
     storage_options: HashMap<String, String>,
     limit: f64,
+    signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<Vec<String>>>> {
-    call(env, async move {
-        let limit = usize::try_from(dto::count("limit", limit)?).unwrap_or(usize::MAX);
+    stoppable(env, signal, async move {
+        let limit = usize::try_from(reads::whole("limit", limit)?).unwrap_or(usize::MAX);
         kafka2delta::log::history::history(&uri, storage_options, limit).await
     })
 }
 
 #[napi]
 impl NativeTable {
-    #[napi(ts_return_type = "Promise<NativeTableInfo>", catch_unwind)]
-    pub fn info<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<NativeTableInfo>>> {
+    #[napi(ts_return_type = "Promise<string>", catch_unwind)]
+    pub fn info<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<Json>>> {
         let turn = self.turn();
-        call(env, async move {
-            let table = turn.await;
-            Ok(table.as_ref().ok_or_else(closed)?.info().into())
-        })
+        call(env, async move { Json::of(&turn.await.as_ref().ok_or_else(closed)?.info()) })
     }
 
-    #[napi(ts_return_type = "Promise<NativeTableInfo>", catch_unwind)]
-    pub fn refresh<'env>(&self, env: &'env Env) -> Result<PromiseRaw<'env, Outcome<NativeTableInfo>>> {
-        let turn = self.turn();
+    #[napi(ts_return_type = "Promise<string>", catch_unwind)]
+    pub fn refresh<'env>(
+        &self,
+        env: &'env Env,
+        signal: Option<AbortSignal>,
+    ) -> Result<PromiseRaw<'env, Outcome<Json>>> {
+        let (turn, cancel) = (self.turn(), token(signal));
         call(env, async move {
-            let mut table = turn.await;
+            let mut table = tokio::select! {
+                table = turn => table,
+                () = cancel.cancelled() => return Err(cancelled()),
+            };
             let table = table.as_mut().ok_or_else(closed)?;
-            table.follow().await?;
-            Ok(table.info().into())
+            table.refresh(&cancel).await?;
+            Json::of(&table.info())
         })
     }
 
     /// The buffer is held until the promise settles: it is read, not copied.
-    #[napi(ts_return_type = "Promise<NativeMergeResult>", catch_unwind)]
+    #[napi(ts_return_type = "Promise<string>", catch_unwind)]
     pub fn merge<'env>(
         &self,
         env: &'env Env,
@@ -148,7 +142,7 @@ impl NativeTable {
         primary_key: Vec<String>,
         offsets: Vec<NativeOffset>,
         signal: Option<AbortSignal>,
-    ) -> Result<PromiseRaw<'env, Outcome<NativeMergeResult>>> {
+    ) -> Result<PromiseRaw<'env, Outcome<Json>>> {
         let turn = self.turn();
         let cancel = token(signal);
         let batch = ipc.map(Bytes::from_owner);
@@ -157,24 +151,24 @@ impl NativeTable {
                 offsets.into_iter().map(NativeOffset::into_engine).collect::<kafka2delta::Result<Vec<_>>>()?;
             let mut table = turn.await;
             let table = table.as_mut().ok_or_else(closed)?;
-            Ok(table.merge(batch, &primary_key, &offsets, &cancel).await?.into())
+            Json::of(&table.merge(batch, &primary_key, &offsets, &cancel).await?)
         })
     }
 
     /// Deletes the rows that meet a condition in Spark SQL.
-    #[napi(ts_return_type = "Promise<NativeMergeResult>", catch_unwind)]
+    #[napi(ts_return_type = "Promise<string>", catch_unwind)]
     pub fn delete_where<'env>(
         &self,
         env: &'env Env,
         condition: String,
         signal: Option<AbortSignal>,
-    ) -> Result<PromiseRaw<'env, Outcome<NativeMergeResult>>> {
+    ) -> Result<PromiseRaw<'env, Outcome<Json>>> {
         let turn = self.turn();
         let cancel = token(signal);
         call(env, async move {
             let mut table = turn.await;
             let table = table.as_mut().ok_or_else(closed)?;
-            Ok(table.delete_where(&condition, &cancel).await?.into())
+            Json::of(&table.delete_where(&condition, &cancel).await?)
         })
     }
 

@@ -9,6 +9,9 @@ use futures::FutureExt;
 use kafka2delta::{Error, ErrorCode};
 use napi::bindgen_prelude::*;
 use napi::sys;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::cancelled;
 
 /// A result that rejects with a real `Error`: `code`, `message`, and the chain of causes as `cause`.
 pub struct Outcome<T>(pub kafka2delta::Result<T>);
@@ -19,6 +22,31 @@ pub fn call<'env, T: ToNapiValue + Send + 'static>(
     call: impl Future<Output = kafka2delta::Result<T>> + Send + 'static,
 ) -> Result<PromiseRaw<'env, Outcome<T>>> {
     env.spawn_future(async move { Ok(Outcome(guarded(call).await)) })
+}
+
+/// Starts a call that ends when its signal is aborted, wherever it is then.
+pub fn stoppable<'env, T: ToNapiValue + Send + 'static>(
+    env: &'env Env,
+    signal: Option<AbortSignal>,
+    work: impl Future<Output = kafka2delta::Result<T>> + Send + 'static,
+) -> Result<PromiseRaw<'env, Outcome<T>>> {
+    let cancel = token(signal);
+    call(env, async move {
+        tokio::select! {
+            result = work => result,
+            () = cancel.cancelled() => Err(cancelled()),
+        }
+    })
+}
+
+/// What is cancelled when the signal is aborted.
+pub fn token(signal: Option<AbortSignal>) -> CancellationToken {
+    let token = CancellationToken::new();
+    if let Some(signal) = signal {
+        let cancel = token.clone();
+        signal.on_abort(move || cancel.cancel());
+    }
+    token
 }
 
 /// Runs a call; a panic becomes an error.

@@ -6,44 +6,20 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
-use kafka2delta::scan::{AsOf, Batches, ScanOptions, changes, scan};
+use kafka2delta::scan::{Batches, changes, scan};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use tokio::sync::Mutex;
 
-use crate::error;
-use crate::outcome::{Outcome, call};
-use crate::token;
+use crate::error::invalid;
+use crate::json;
+use crate::outcome::{Outcome, call, stoppable};
 
-#[napi(object)]
-pub struct NativeScanOptions {
-    pub uri: String,
-    pub storage_options: HashMap<String, String>,
-    /// All columns where it is missing.
-    pub columns: Option<Vec<String>>,
-    /// Spark SQL.
-    pub condition: Option<String>,
-    pub version: Option<f64>,
-    /// Milliseconds since 1970.
-    pub timestamp: Option<f64>,
-}
-
-fn version_number(value: f64) -> kafka2delta::Result<u64> {
+/// A whole number.
+pub(crate) fn whole(option: &str, value: f64) -> kafka2delta::Result<u64> {
     match (0.0..=9_007_199_254_740_991.0).contains(&value) && value.fract() == 0.0 {
         true => Ok(value as u64),
-        false => Err(error::invalid(format!("{value} is no version of a table: versions are whole numbers from 0 on"))),
-    }
-}
-
-impl NativeScanOptions {
-    fn into_engine(self) -> kafka2delta::Result<ScanOptions> {
-        let as_of = match (self.version, self.timestamp) {
-            (Some(version), _) => AsOf::Version(version_number(version)?),
-            (None, Some(timestamp)) => AsOf::Timestamp(timestamp as i64),
-            (None, None) => AsOf::Newest,
-        };
-        let Self { uri, storage_options, columns, condition, .. } = self;
-        Ok(ScanOptions { uri, storage_options, columns, condition, as_of })
+        false => Err(invalid(format!("{option} is {value}, and must be a whole number from 0 on"))),
     }
 }
 
@@ -79,17 +55,10 @@ fn to_ipc(schema: &SchemaRef, batch: Option<&RecordBatch>) -> kafka2delta::Resul
 #[napi(ts_return_type = "Promise<NativeBatches>", catch_unwind)]
 pub fn scan_table<'env>(
     env: &'env Env,
-    options: NativeScanOptions,
+    options: String,
     signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<NativeBatches>>> {
-    let cancel = token(signal);
-    call(env, async move {
-        let options = options.into_engine()?;
-        tokio::select! {
-            batches = scan(options) => Ok(batches?.into()),
-            () = cancel.cancelled() => Err(error::cancelled()),
-        }
-    })
+    stoppable(env, signal, async move { Ok(scan(json::read(&options)?).await?.into()) })
 }
 
 #[napi(ts_return_type = "Promise<NativeBatches>", catch_unwind)]
@@ -101,14 +70,9 @@ pub fn table_changes<'env>(
     to: Option<f64>,
     signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<NativeBatches>>> {
-    let cancel = token(signal);
-    call(env, async move {
-        let from = version_number(from)?;
-        let to = to.map(version_number).transpose()?;
-        tokio::select! {
-            batches = changes::changes(&uri, &storage_options, from, to) => Ok(batches?.into()),
-            () = cancel.cancelled() => Err(error::cancelled()),
-        }
+    stoppable(env, signal, async move {
+        let (from, to) = (whole("from", from)?, to.map(|to| whole("to", to)).transpose()?);
+        Ok(changes::changes(&uri, &storage_options, from, to).await?.into())
     })
 }
 

@@ -1,12 +1,16 @@
-//! Options of a table. Complete: defaults are the caller's.
+//! Options of a table, as its caller names them. Complete: defaults are the caller's.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
 use crate::schema::SchemaEvolution;
 
 /// How changes are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MergeMode {
     /// Merge on read for tables that we create and those with deletion vectors enabled, otherwise copy on write.
     Auto,
@@ -17,7 +21,8 @@ pub enum MergeMode {
 }
 
 /// What becomes of changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WriteMode {
     /// The table equals the source's.
     Upsert,
@@ -33,9 +38,20 @@ impl WriteMode {
         if let Self::Scd2(columns) = self { Some(columns) } else { None }
     }
 
-    /// Whether rows are only added: none is replaced, and no key is looked up.
-    pub fn only_appends(&self) -> bool {
-        *self == Self::Append
+    /// Whether rows that the table has are replaced or removed. Otherwise rows are only added.
+    pub fn replaces_rows(&self) -> bool {
+        match self {
+            Self::Upsert | Self::Scd2(_) => true,
+            Self::Append => false,
+        }
+    }
+
+    /// Whether the rows of a change's key are looked up.
+    pub fn looks_up_keys(&self) -> bool {
+        match self {
+            Self::Upsert | Self::Scd2(_) => true,
+            Self::Append => false,
+        }
     }
 
     /// The name that tables keep of it; none for upserts.
@@ -49,7 +65,8 @@ impl WriteMode {
 }
 
 /// Names of the columns that tell a version's time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VersionColumns {
     /// Timestamp: since when it was the current one.
     pub valid_from: String,
@@ -60,7 +77,8 @@ pub struct VersionColumns {
 }
 
 /// What to do where a left-out value is nowhere to be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnMissingValue {
     /// It becomes null, and is counted.
     Null,
@@ -69,7 +87,8 @@ pub enum OnMissingValue {
 }
 
 /// How keys' rows are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeyIndexMode {
     /// By an index of all keys, in memory or on local disk.
     Auto,
@@ -78,7 +97,8 @@ pub enum KeyIndexMode {
 }
 
 /// Parquet compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Compression {
     /// Fast, what Spark writes.
     Snappy,
@@ -87,7 +107,8 @@ pub enum Compression {
 }
 
 /// All that the engine needs to know of a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TableOptions {
     /// Absolute path or URL.
     pub uri: String,
@@ -96,14 +117,17 @@ pub struct TableOptions {
     /// Columns of the key; none where the batches tell.
     pub primary_key: Option<Vec<String>>,
     /// `expr AS name`
+    #[serde(rename = "additionalCols")]
     pub additional_columns: Vec<String>,
     /// At creation.
+    #[serde(rename = "partitionCols")]
     pub partition_columns: Vec<String>,
     /// Table name at creation.
     pub name: Option<String>,
     /// Description at creation.
     pub description: Option<String>,
     /// Table properties at creation.
+    #[serde(rename = "tableProperties")]
     pub properties: HashMap<String, String>,
     /// See [`WriteMode`].
     pub write_mode: WriteMode,
@@ -116,6 +140,7 @@ pub struct TableOptions {
     /// See [`OnMissingValue`].
     pub on_missing_value: OnMissingValue,
     /// Bytes that a data file aims at.
+    #[serde(deserialize_with = "positive")]
     pub target_file_size: u64,
     /// Bytes of data files up to which the table is rewritten for a wider column.
     pub max_rewrite_bytes: u64,
@@ -126,10 +151,31 @@ pub struct TableOptions {
     /// See [`KeyIndexMode`].
     pub key_index: KeyIndexMode,
     /// Bytes of memory that the key index takes; above, it lies on local disk.
+    #[serde(deserialize_with = "positive")]
     pub index_memory: u64,
     /// Local folder where the index is kept between runs; none for nowhere.
+    #[serde(rename = "indexDir")]
     pub index_folder: Option<PathBuf>,
     /// Columns by which compaction sorts the rows of rewritten files: one by its values, several in Z-order. Empty: rows
     /// keep their order.
     pub cluster_by: Vec<String>,
+}
+
+/// A number above 0.
+pub(crate) fn positive<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default + PartialEq,
+{
+    let number = T::deserialize(deserializer)?;
+    if number == T::default() { Err(D::Error::custom("must be above 0")) } else { Ok(number) }
+}
+
+/// A number from 0 to 1.
+pub(crate) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(D::Error::custom(format!("is {share}, and must be from 0 to 1")))
 }

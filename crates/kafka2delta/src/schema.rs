@@ -10,12 +10,14 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use delta_kernel::engine::arrow_conversion::{TryFromArrow, TryIntoArrow};
 use delta_kernel::schema::StructType;
+use serde::Deserialize;
 use spark_expr::type_name;
 
 use crate::error::{Error, ErrorCode, Result};
 
 /// What to do with columns that the table does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SchemaEvolution {
     /// They are added, nullable.
     Add,

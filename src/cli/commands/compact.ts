@@ -1,6 +1,8 @@
 /** `kafka2delta compact`: rewrites files, step by step, until nothing is due. */
 
-import type { CompactResult } from '../../delta/table.js'
+import type { CompactOptions, CompactResult } from '../../delta/table.js'
+import { pick } from '../../objects.js'
+import { COMPACT_DEFAULTS } from '../../options/defaults.js'
 import { parseSize } from '../../options/units.js'
 import { formatBytes, formatMs } from '../../terminal/format.js'
 import type { Output } from '../../terminal/output.js'
@@ -9,11 +11,7 @@ import { withTable } from '../configured-table.js'
 import { invalid, number, onTable, type TableFlags, wrongFlag } from '../flags.js'
 import { json } from '../print.js'
 
-interface CompactFlags extends TableFlags {
-  full?: boolean
-  minFiles?: number
-  maxBytes?: string
-  deletedShare?: number
+interface CompactFlags extends TableFlags, Omit<CompactOptions, 'signal'> {
   clusterBy?: string
 }
 
@@ -25,19 +23,12 @@ function mustHaveColumns(names: readonly string[], schemaJson: string | null): v
 }
 
 async function compact(path: string, flags: CompactFlags, output: Output): Promise<number> {
-  const maxBytes = flags.maxBytes === undefined ? undefined : parseSize(flags.maxBytes)
-  if (maxBytes === null) throw invalid(`--max-bytes: expected a size such as "1 GB", got ${flags.maxBytes}`)
   const more = flags.clusterBy === undefined ? {} : { clusterBy: flags.clusterBy.split(',').map((name) => name.trim()) }
   const total = { steps: 0, filesRemoved: 0, filesAdded: 0, bytesRead: 0, bytesWritten: 0, duration: 0 }
   return withTable(path, flags, more, async (table, { schemaJson, sizeBytes }) => {
     mustHaveColumns(more.clusterBy ?? [], schemaJson)
     for (;;) {
-      const result = await table.compact({
-        full: flags.full ?? false,
-        ...(flags.minFiles === undefined ? {} : { minFiles: flags.minFiles }),
-        ...(maxBytes === undefined ? {} : { maxBytes }),
-        ...(flags.deletedShare === undefined ? {} : { deletedShare: flags.deletedShare }),
-      })
+      const result = await table.compact({ ...pick(flags, COMPACT_DEFAULTS), full: flags.full ?? false })
       if (result === null) break
       total.steps++
       for (const name of ['filesRemoved', 'filesAdded', 'bytesRead', 'bytesWritten', 'duration'] as const) {
@@ -55,6 +46,12 @@ async function compact(path: string, flags: CompactFlags, output: Output): Promi
 const line = ({ version, filesRemoved, filesAdded, bytesRead, bytesWritten, duration }: CompactResult): string =>
   `version ${version}: ${filesRemoved} files (${formatBytes(bytesRead)}) became ${filesAdded} (${formatBytes(bytesWritten)}) in ${formatMs(duration)}\n`
 
+const size = (text: string) => {
+  const bytes = parseSize(text)
+  if (bytes === null) throw wrongFlag(`--max-bytes: expected a size such as "1 GB", got ${text}`)
+  return bytes
+}
+
 const share = (text: string) => {
   const value = Number(text)
   if (!(value > 0 && value <= 1)) throw wrongFlag('--deleted-share must be above 0 and at most 1')
@@ -65,7 +62,7 @@ export const register: Register = (program, act) =>
   void onTable(program, 'compact', 'rewrite small files and files with many deleted rows, also beside a running stream')
     .option('--full', 'every small file and every deleted row, whether it pays or not')
     .option('--min-files <n>', 'small files from which on they become one (default: 8)', number('--min-files', 2))
-    .option('--max-bytes <size>', 'that one step reads (default: 1 GB)')
+    .option('--max-bytes <size>', 'that one step reads (default: 1 GB)', size)
     .option('--deleted-share <share>', 'of rows from which on a file is rewritten (default: 0.3)', share)
     .option('--cluster-by <columns>', 'sort rows by these, with commas between')
     .action(act(compact))

@@ -3,6 +3,8 @@
 import type { CompactOptions, CompactResult } from '../../delta/table.js'
 import { asKafkaToDeltaError } from '../../errors.js'
 import type { Logger } from '../../log.js'
+import { pick } from '../../objects.js'
+import { COMPACT_DEFAULTS } from '../../options/defaults.js'
 import type { ResolvedMaintenance } from '../../options/types.js'
 import { pause } from '../../waits.js'
 
@@ -64,12 +66,11 @@ export class Compaction {
   /** Never rejects: a table is whole without compaction. */
   async #steps(sparing: boolean): Promise<void> {
     const { compact, options, logger, onStep } = this.#parts
-    const { minFiles, maxBytes, deletedShare } = options
     const { signal } = this.#stopping
     try {
       while (!signal.aborted) {
         const begun = Date.now()
-        const result = await compact({ minFiles, maxBytes, deletedShare, signal })
+        const result = await compact({ ...pick(options, COMPACT_DEFAULTS), signal })
         this.#failures = 0
         if (result === null) {
           this.#notBefore = Date.now() + PAUSE_MS

@@ -19,10 +19,12 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
+use serde::Deserialize;
 
 use crate::log::actions::{Add, StringMap};
 use crate::log::files::{FileEntry, FileId};
 use crate::log::state::TableState;
+use crate::options::{positive, share};
 
 /// Bytes of a file in one class against the class below.
 const CLASS_FACTOR: u64 = 4;
@@ -40,13 +42,17 @@ const MAX_FILES: usize = 1000;
 const MAX_ROWS: u64 = 32 << 20;
 
 /// When files are rewritten.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CompactOptions {
     /// Small files of one size class, Kafka partition and partition value from which on they become one.
+    #[serde(deserialize_with = "positive")]
     pub min_files: usize,
     /// Bytes of the files that one step reads; it takes two small files, or one with deletions, in any case.
+    #[serde(deserialize_with = "positive")]
     pub max_bytes: u64,
     /// Share of deleted rows from which on a file is rewritten, 0 to 1.
+    #[serde(deserialize_with = "share")]
     pub deleted_share: f64,
     /// Every file that is small or has deleted rows, whether it pays or not.
     pub full: bool,

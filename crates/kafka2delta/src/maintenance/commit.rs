@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use roaring::RoaringBitmap;
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -26,7 +27,8 @@ use crate::table::{KeyedTable, Landed};
 const MAX_ATTEMPTS: usize = 10;
 
 /// A committed step of compaction.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CompactResult {
     /// The commit's version.
     pub version: u64,

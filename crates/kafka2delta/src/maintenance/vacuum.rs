@@ -11,6 +11,8 @@ use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashSet;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
 
 use super::task::{Maintenance, properties};
 use crate::datafile::paths::path_in_store;
@@ -29,18 +31,27 @@ const NAMED_FILES: usize = 1000;
 const CHANGE_DATA: &str = "_change_data";
 
 /// What is removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VacuumOptions {
     /// How long files are kept after they left the table; none for the table's `delta.deletedFileRetentionDuration`. A
     /// shorter one than the property's takes files from readers that count on it, and one shorter than a commit takes to
     /// be written may take files of commits under way: nothing else may work on the table then.
+    #[serde(default, deserialize_with = "from_millis")]
     pub retention: Option<Duration>,
     /// Nothing is removed; the result says what would be.
     pub dry_run: bool,
 }
 
+fn from_millis<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
+    let millis = f64::deserialize(deserializer)?;
+    let time = Duration::try_from_secs_f64(millis / 1e3);
+    time.map(Some).map_err(|_| D::Error::custom(format!("is {millis}, and must be a number of milliseconds")))
+}
+
 /// What was removed, or would be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct VacuumResult {
     /// Paths relative to the table; the first 1,000.
     pub files: Vec<String>,

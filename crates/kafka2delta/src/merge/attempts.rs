@@ -216,7 +216,7 @@ impl KeyedTable {
     /// Whether what the batch was made into still stands after the log was followed. Where others only moved rows, their new
     /// places are found again, unless these lie on disk or in files that would have to be read.
     fn bears_out(&self, merge: &Merge<'_>) -> bool {
-        let finds_places = self.options.write_mode.only_appends() || self.keys.knows_all();
+        let finds_places = !self.options.write_mode.looks_up_keys() || self.keys.knows_all();
         merge.stage.prepared().is_none_or(|prepared| prepared.basis == self.snapshot.basis() && finds_places)
     }
 }

@@ -91,9 +91,9 @@ impl KeyedTable {
         result: &mut MergeResult,
     ) -> Result<Taken> {
         // Of files that are added alone, readers of the feed take the rows as inserted.
-        let mut feed = match self.options.write_mode.only_appends() {
-            true => None,
-            false => self.change_feed(&prepared.schema)?,
+        let mut feed = match self.options.write_mode.replaces_rows() {
+            true => self.change_feed(&prepared.schema)?,
+            false => None,
         };
         let mut taken = Taken::default();
         if let Some(state) = self.snapshot.state() {
@@ -208,7 +208,7 @@ impl KeyedTable {
             };
             let state = TableState::new(0, metadata.clone(), protocol.clone());
             features::check_writable(&state)?;
-            features::check_append_only(&state, self.options.write_mode.only_appends())?;
+            features::check_append_only(&state, !self.options.write_mode.replaces_rows())?;
             (commit.metadata, commit.protocol) = (Some(metadata), Some(protocol));
             return Ok(());
         };

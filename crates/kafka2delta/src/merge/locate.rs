@@ -25,7 +25,7 @@ pub(super) struct Located {
 
 impl KeyedTable {
     pub(super) fn locate(&self, collapsed: &Collapsed) -> Result<Located> {
-        if self.options.write_mode.only_appends() {
+        if !self.options.write_mode.looks_up_keys() {
             return Ok(Located { upserts: vec![None; collapsed.upserts.len()], ..Located::default() });
         }
         let Some(state) = self.snapshot.state() else {

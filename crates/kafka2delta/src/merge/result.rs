@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorCode, Result};
@@ -23,7 +24,8 @@ pub struct Offset {
 }
 
 /// Milliseconds of each step.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Timings {
     /// Parsing and keeping the last change per key.
     pub collapse: f64,
@@ -40,27 +42,37 @@ pub struct Timings {
 }
 
 /// What a merge did.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MergeResult {
     /// The commit's version.
     pub version: u64,
     /// Rows written.
+    #[serde(rename = "numRowsUpserted")]
     pub upserted: u64,
     /// Of them, with keys that the table did not have.
+    #[serde(rename = "numRowsInserted")]
     pub inserted: u64,
     /// Of them, with keys that it had.
+    #[serde(rename = "numRowsUpdated")]
     pub updated: u64,
     /// Rows deleted.
+    #[serde(rename = "numRowsDeleted")]
     pub deleted: u64,
     /// Changes dropped since a newer one, of another partition, is known, and of histories those that they hold already.
+    #[serde(rename = "numDroppedStale")]
     pub dropped_stale: u64,
     /// Left-out values that were nowhere to be found.
+    #[serde(rename = "numMissingValues")]
     pub missing_values: u64,
     /// Files written.
+    #[serde(rename = "numFilesAdded")]
     pub files_added: u64,
     /// Files that left the table.
+    #[serde(rename = "numFilesRemoved")]
     pub files_removed: u64,
     /// Files of which rows were taken.
+    #[serde(rename = "numFilesTouched")]
     pub files_touched: u64,
     /// Bytes of files and vectors.
     pub bytes_written: u64,

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+
 /// Which version of a table is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AsOf {
     /// The newest one.
     Newest,
@@ -14,7 +17,8 @@ pub enum AsOf {
 }
 
 /// What is read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScanOptions {
     /// Path or URL of the table.
     pub uri: String,
@@ -23,6 +27,7 @@ pub struct ScanOptions {
     /// Names of columns, in the order of the result; none for all of them.
     pub columns: Option<Vec<String>>,
     /// A condition on the rows, in Spark SQL.
+    #[serde(rename = "where")]
     pub condition: Option<String>,
     /// The version that is read.
     pub as_of: AsOf,

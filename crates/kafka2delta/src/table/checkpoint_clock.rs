@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 /// A checkpoint waits until so many times the last one's duration has gone by: at most a 20th of the time is theirs.
 const PAUSE: u32 = 20;
@@ -15,7 +16,8 @@ const LOG_FRACTION: u64 = 4;
 const MAX_INTERVALS: u64 = 10;
 
 /// A checkpoint that was written, or was there already.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CheckpointResult {
     /// Version that it holds.
     pub version: u64,

@@ -1,8 +1,10 @@
 //! Following the commits of others: what they did is read from the log, and what cannot be followed is built anew.
 
+use tokio_util::sync::CancellationToken;
+
 use super::KeyedTable;
-use super::keys::Touched;
-use crate::error::Result;
+use super::keys::{Keys, Touched};
+use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::replacement::replacement;
 use crate::log::state::TableState;
@@ -28,6 +30,22 @@ impl KeyedTable {
         }
     }
 
+    /// [`follow`](Self::follow), which ends when it is cancelled: the next call looks again at what it did not come to.
+    ///
+    /// # Errors
+    /// `CANCELLED`, and those of `follow`.
+    pub async fn refresh(&mut self, cancel: &CancellationToken) -> Result<bool> {
+        tokio::select! {
+            followed = self.follow() => followed,
+            () = cancel.cancelled() => {
+                // The state may be ahead of what rests on it: all is read as if the table were opened again.
+                self.keys = Keys::new(&self.options);
+                self.standing.interrupted();
+                Err(Error::new(ErrorCode::Cancelled, "the table was not looked at to the end: the call was cancelled"))
+            }
+        }
+    }
+
     /// Brings the state and the index forward by others' commits. Gives back whether there were any.
     pub async fn follow(&mut self) -> Result<bool> {
         // After an error the next call looks again.
@@ -36,6 +54,10 @@ impl KeyedTable {
             self.reload().await?;
             return Ok(self.snapshot.state().is_some());
         };
+        if self.standing.is_interrupted() {
+            self.reload_same().await?;
+            return Ok(true);
+        }
         let start = state.version;
         if let Some(check) = self.anchor_check()
             && !check.await?

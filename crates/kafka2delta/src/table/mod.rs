@@ -4,6 +4,7 @@ pub(crate) mod checkpoint_clock;
 mod commit;
 mod follow;
 mod index_store;
+mod info;
 mod keys;
 mod replaced;
 mod snapshot;
@@ -18,6 +19,7 @@ use arrow::datatypes::SchemaRef;
 use tokio::sync::Mutex;
 
 use self::checkpoint_clock::CheckpointClock;
+pub use self::info::TableInfo;
 pub(crate) use self::keys::Keys;
 pub use self::snapshot::FLOOR_PROPERTY;
 pub(crate) use self::snapshot::{Basis, Landed, Snapshot};
@@ -52,37 +54,6 @@ pub struct KeyedTable {
     /// When the log was cleaned up; held while a checkpoint is written.
     pub(crate) log_cleaned: Arc<Mutex<Option<Instant>>>,
     pub(crate) notes: Notes,
-}
-
-/// What is known of a table without reading its data.
-#[derive(Debug, Clone)]
-pub struct TableInfo {
-    /// Version, none where there is no table.
-    pub version: Option<u64>,
-    /// The table's URL.
-    pub uri: String,
-    /// The table's name.
-    pub name: Option<String>,
-    /// JSON of the Delta schema.
-    pub schema_json: Option<String>,
-    /// In order.
-    pub partition_columns: Vec<String>,
-    /// Live files.
-    pub num_files: u64,
-    /// Live rows, by the statistics.
-    pub num_rows: u64,
-    /// Bytes of the live files.
-    pub size_bytes: u64,
-    /// How the table is written.
-    pub copy_on_write: bool,
-    /// Table properties.
-    pub properties: Vec<(String, String)>,
-    /// App id to last offset scanned.
-    pub offsets: Vec<(String, i64)>,
-    /// Keys in the index.
-    pub index_keys: u64,
-    /// Bytes of the index.
-    pub index_bytes: u64,
 }
 
 impl KeyedTable {
@@ -211,7 +182,7 @@ impl KeyedTable {
     /// Whether files with replaced rows are rewritten.
     pub(crate) fn copy_on_write(&self) -> bool {
         match self.options.merge_mode {
-            _ if self.options.write_mode.only_appends() => true,
+            _ if !self.options.write_mode.replaces_rows() => true,
             MergeMode::MergeOnRead => false,
             MergeMode::CopyOnWrite => true,
             MergeMode::Auto => self.snapshot.state().is_some_and(|s| !s.deletion_vectors_enabled()),
@@ -222,10 +193,10 @@ impl KeyedTable {
     pub(crate) fn check_write_mode(&self) -> Result<()> {
         let Some(state) = self.snapshot.state() else { return Ok(()) };
         let mode = &self.options.write_mode;
-        features::check_append_only(state, mode.only_appends())?;
+        features::check_append_only(state, !mode.replaces_rows())?;
         let stored = state.property(WRITE_MODE_PROPERTY);
         // A changelog may be appended to what others made.
-        let others = mode.only_appends() && stored.is_none() && state.property(KEY_PROPERTY).is_none();
+        let others = !mode.replaces_rows() && stored.is_none() && state.property(KEY_PROPERTY).is_none();
         if stored != mode.name() && !others {
             return Err(Error::new(
                 ErrorCode::SchemaIncompatible,

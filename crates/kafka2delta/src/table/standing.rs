@@ -9,6 +9,8 @@ use crate::error::{Error, ErrorCode, Result};
 pub(crate) struct Standing {
     /// After an error: others' commits, or our own, may stand in the log.
     uncertain: bool,
+    /// Others' commits were followed, and not to the end: what is known may be of several versions.
+    interrupted: bool,
     /// Why the table is not to be written to any more.
     stopped: Option<String>,
     /// Queries whose offsets were held against the log: none where they fit the rows, otherwise what is wrong.
@@ -55,7 +57,16 @@ impl Standing {
 
     /// Whether the log is to be read before the table is used.
     pub(crate) fn is_uncertain(&self) -> bool {
-        self.uncertain
+        self.uncertain || self.interrupted
+    }
+
+    /// Whether the table is to be read anew.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    pub(super) fn interrupted(&mut self) {
+        self.interrupted = true;
     }
 
     /// Until the end of a call is known, the log may be ahead of us.
@@ -64,7 +75,7 @@ impl Standing {
     }
 
     pub(crate) fn trust(&mut self) {
-        self.uncertain = false;
+        (self.uncertain, self.interrupted) = (false, false);
     }
 
     /// The end of a call is known.

@@ -380,6 +380,27 @@ async fn merge_batch(
     table.merge(Some(batch), &primary_key(), &offsets, &CancellationToken::new()).await
 }
 
+/// Looks for others' commits, and is given up at some moment: what it did not come to, the next call does.
+async fn refresh_in_part(rng: &mut StdRng, table: &mut KeyedTable) -> bool {
+    let cancel = CancellationToken::new();
+    let (token, turns) = (cancel.clone(), rng.random_range(0..80));
+    let canceller = tokio::spawn(async move {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        token.cancel();
+    });
+    let result = table.refresh(&cancel).await;
+    canceller.await.unwrap();
+    match result {
+        Ok(_) => false,
+        Err(error) => {
+            assert_eq!(error.code, ErrorCode::Cancelled, "{:?}", error.chain());
+            true
+        }
+    }
+}
+
 /// What another engine does, to the table and to the model. Files that it makes anew have no order.
 async fn foreign(history: &mut History, uri: &str) {
     history.positions.clear();
@@ -453,6 +474,9 @@ async fn run(seed: u64) {
                 before.close().await;
             }
         }
+        if history.rng.random_bool(0.2) {
+            refresh_in_part(&mut history.rng, &mut handles[at]).await;
+        }
         step(&mut history, &mut handles[at], seed).await;
         if history.rng.random_bool(0.1) {
             history.model.assert_equals(&scanned(uri).await, &format!("seed {seed}"));
@@ -486,4 +510,56 @@ async fn step(history: &mut History, table: &mut KeyedTable, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_handles_equal_the_map() {
     run_seeds(5000, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_that_is_given_up_leaves_nothing_unseen() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut rng = StdRng::seed_from_u64(11);
+    let plain = |id, name: &str, leaves_big| Change::Upsert {
+        key: (0, id),
+        row: row(name),
+        leaves_big,
+        old: None,
+        sequence: None,
+    };
+    let mut other = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    merge_from(&mut other, 0, None, &[plain(1, "first", false)]).await.unwrap();
+    let (mut given_up, mut theirs, mut ours) = (0, 0, None);
+    for round in 0..60 {
+        for _ in 0..5 {
+            merge_from(&mut other, 0, Some(theirs), &[plain(1, &format!("theirs {theirs}"), false)]).await.unwrap();
+            theirs += 1;
+        }
+        given_up += usize::from(refresh_in_part(&mut rng, &mut table).await);
+        // The value that is left out is the other writer's last one.
+        merge_from(&mut table, 1, ours, &[plain(1, "ours", true)]).await.unwrap();
+        ours = Some(ours.map_or(0, |last: i64| last + 1));
+        let rows = rows(uri).await;
+        assert_eq!(rows[&(0, 1)].big, Some(format!("big theirs {}", theirs - 1)), "round {round}");
+        assert_eq!(rows.len(), 1);
+        other.follow().await.unwrap();
+    }
+    assert!(given_up > 10, "{given_up}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_that_is_given_up_hides_no_restore() {
+    let mut rng = StdRng::seed_from_u64(12);
+    let mut given_up = 0;
+    for round in 0..20 {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+        for id in 0..3 {
+            merge_from(&mut table, 0, (id > 0).then(|| id - 1), &[upsert(id, "a", 1)]).await.unwrap();
+        }
+        delta_rs::restore(uri, 1).await;
+        given_up += usize::from(refresh_in_part(&mut rng, &mut table).await);
+        let error = merge_from(&mut table, 0, Some(2), &[upsert(9, "b", 1)]).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::TableReplaced, "round {round}: {error}");
+    }
+    assert!(given_up > 2, "{given_up}");
 }
