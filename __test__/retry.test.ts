@@ -18,5 +18,5 @@ test('what heals is tried again, with delays that have an upper limit; what does
 
 test('a caller may try again what the program does not', (t) => {
   const canRetry = (Object.keys(ERROR_CODES) as ErrorCode[]).filter((code) => new KafkaToDeltaError(code, '').canRetry)
-  t.deepEqual(canRetry.sort(), [...HEALS, 'KAFKA_CONSUMER_CRASHED', 'SOURCE_UNREACHABLE'].sort())
+  t.deepEqual(canRetry.sort(), [...HEALS, 'KAFKA_CONSUMER_CRASHED', 'SOURCE_UNREACHABLE', 'WORKER_UNREACHABLE'].sort())
 })
