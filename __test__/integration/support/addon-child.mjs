@@ -10,15 +10,15 @@ import { isMainThread, Worker, workerData } from 'node:worker_threads'
 
 async function look(who, uri) {
   const { openTable } = createRequire(import.meta.url)('../../../src/native.cjs')
-  const table = await openTable({
+  const options = {
     uri,
     storageOptions: {},
     primaryKey: ['id'],
-    additionalColumns: [],
-    partitionColumns: [],
+    additionalCols: [],
+    partitionCols: [],
     name: 'exit',
     description: 'exit',
-    properties: {},
+    tableProperties: {},
     writeMode: 'upsert',
     mergeMode: 'auto',
     schemaEvolution: 'add',
@@ -30,8 +30,9 @@ async function look(who, uri) {
     clusterBy: [],
     keyIndex: 'auto',
     indexMemory: 2 ** 30,
-  })
-  const { exists } = await table.info()
+  }
+  const table = await openTable(JSON.stringify(options))
+  const exists = JSON.parse(await table.info()).version !== null
   console.log(`${who}: exists ${exists}`)
   await table.close()
 }
