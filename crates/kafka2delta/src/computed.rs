@@ -64,11 +64,6 @@ impl ComputedColumns {
             }
         }
     }
-
-    /// The table's schema changed.
-    pub(crate) fn forget(&mut self) {
-        self.compiled = None;
-    }
 }
 
 /// Additional columns compiled for one schema.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use deltalake::logstore::LogStoreRef;
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -74,6 +75,19 @@ pub async fn newest_version(log_store: &LogStoreRef) -> Result<Option<u64>> {
     let store = log_store.object_store(None);
     let files = list(&store).await?;
     Ok(files.iter().filter(|file| file.kind != LogFileKind::Extra).map(|file| file.version).max())
+}
+
+/// Whether there is a version after this one: an entry, or a checkpoint of entries that are gone.
+pub async fn has_newer(store: &Arc<dyn ObjectStore>, version: u64) -> Result<bool> {
+    // The names of the next version's files begin with this.
+    let next = folder().join(format!("{:020}", version + 1));
+    let mut listed = store.list_with_offset(Some(&folder()), &next);
+    while let Some(meta) = listed.try_next().await? {
+        if parse(meta).is_some_and(|file| file.kind != LogFileKind::Extra && file.version > version) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::replacement::replacement;
 use crate::log::state::TableState;
-use crate::log::{entry_fingerprint, features};
+use crate::log::{entry_fingerprint, features, listing};
 
 impl KeyedTable {
     /// Looks whether the log still has the version that the state stands for; none where that cannot be told.
@@ -46,6 +46,13 @@ impl KeyedTable {
         }
     }
 
+    /// Whether the log has newer versions and lacks the entry of the next one: it was cleaned up. A commit must not take its
+    /// place.
+    async fn lacks_next(&self, version: u64) -> Result<bool> {
+        Ok(listing::has_newer(self.storage.files(), version).await?
+            && self.storage.log().read_commit_entry(version + 1).await?.is_none())
+    }
+
     /// Brings the state and the index forward by others' commits. Gives back whether there were any.
     pub async fn follow(&mut self) -> Result<bool> {
         // After an error the next call looks again.
@@ -71,19 +78,19 @@ impl KeyedTable {
             self.keys.distrust();
         }
         let version = followed?;
+        if self.lacks_next(version).await? {
+            self.reload_same().await?;
+            return Ok(true);
+        }
+        // What cannot be written to may not be readable either: the index waits for a version that is.
+        if let Some(state) = self.snapshot.state()
+            && let Err(error) = features::check_writable(state)
+        {
+            self.keys.distrust();
+            return Err(error);
+        }
         // Files that came and went again may be gone: those that stay are read.
         self.keys.follow(&self.storage, &mut self.snapshot, touched).await?;
-        if version == start {
-            // The entry may be gone to log clean-up while newer ones stand.
-            let newest = self.storage.log().get_latest_version(start).await?;
-            if newest > start && self.storage.log().read_commit_entry(start + 1).await?.is_none() {
-                self.reload_same().await?;
-                return Ok(true);
-            }
-        }
-        if let Some(state) = self.snapshot.state() {
-            features::check_writable(state)?;
-        }
         self.standing.trust();
         Ok(version > start)
     }
@@ -108,13 +115,6 @@ impl KeyedTable {
                 self.refuse_queries(version, &how).await;
             }
             touched.add(applied);
-            if commit.metadata.is_some() || commit.protocol.is_some() {
-                // What we cannot write to, we may not be able to read: the index waits for a version that we can.
-                if self.snapshot.state().is_some_and(|state| features::check_writable(state).is_err()) {
-                    self.keys.distrust();
-                }
-                self.computed.forget();
-            }
         }
     }
 }

@@ -81,7 +81,6 @@ impl KeyedTable {
         self.keys.reset();
         self.standing.forget_queries();
         self.snapshot.load(&self.storage).await?;
-        self.computed.forget();
         if let Some(state) = self.snapshot.state() {
             self.checkpoints.found(state.checkpointed);
             self.check_partitioning(&state.metadata.partition_columns)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::{Change, Key, Model, Row, merge, options, rows};
 use crate::temporary;
-use kafka2delta::options::MergeMode;
+use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::{ErrorCode, KeyedTable, TableOptions};
 use serde_json::{Value, json};
 
@@ -167,6 +167,33 @@ async fn what_we_do_not_keep_is_refused_before_anything_is_written() {
         merge(&mut table, "q:t:0", &[upsert((0, 1), Some("c"))], false).await.unwrap();
         let found = rows(folder.path().to_str().unwrap()).await;
         assert_eq!(found.values().map(|r| r.name.as_deref()).collect::<Vec<_>>(), [Some("c")], "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_a_table_that_we_cannot_write_to_are_not_read() {
+    for key_index in [KeyIndexMode::Auto, KeyIndexMode::None] {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        write_log(folder.path(), 0, &[legacy(1, 2), metadata(&fields(), &json!({}))]);
+        let mut table = KeyedTable::open(TableOptions { key_index, ..options(uri, MergeMode::Auto) }).await.unwrap();
+        merge(&mut table, "q:t:0", &[upsert((0, 1), Some("a"))], false).await.unwrap();
+        // Another writer's feature, and a file as only this feature's readers understand it.
+        let path = "part=1/of-the-feature.parquet";
+        std::fs::write(folder.path().join(path), "no Parquet as we know it").unwrap();
+        let file = json!({"path": path, "partitionValues": {"part": "1"}, "size": 24, "modificationTime": 1,
+            "dataChange": true});
+        let feature = features(&["collations"], &["collations"]);
+        write_log(folder.path(), 2, &[feature, json!({"add": file})]);
+        for _ in 0..2 {
+            let error = merge(&mut table, "q:t:0", &[upsert((0, 1), Some("b"))], false).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::TableUnsupported, "{:?}", error.chain());
+            assert!(error.message.contains("collations"), "{error}");
+        }
+        let remove = json!({"remove": {"path": path, "dataChange": true, "deletionTimestamp": 1}});
+        write_log(folder.path(), 3, &[legacy(1, 2), remove]);
+        merge(&mut table, "q:t:0", &[upsert((0, 1), Some("c"))], false).await.unwrap();
+        assert_eq!(rows(uri).await[&(0, 1)].name.as_deref(), Some("c"));
     }
 }
 

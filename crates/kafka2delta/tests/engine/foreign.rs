@@ -64,6 +64,38 @@ async fn clean_log(uri: &str) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_are_gone_are_not_written_again() {
+    // Versions from ours on, which is 1: those that are cleaned up before ours is read, and after it.
+    let cases: [(&[u64], &[u64]); 5] = [(&[], &[2]), (&[], &[3]), (&[], &[1, 2, 3]), (&[1], &[2]), (&[1], &[])];
+    for (before, after) in cases {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let clean = |versions: &[u64]| {
+            for version in versions {
+                std::fs::remove_file(folder.path().join(format!("_delta_log/{version:020}.json"))).unwrap();
+            }
+        };
+        let mut other = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+        for id in 0..2 {
+            merge(&mut other, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
+        }
+        other.maintenance().checkpoint().await.unwrap();
+        clean(before);
+        let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+        for id in 2..5 {
+            merge(&mut other, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
+        }
+        other.maintenance().checkpoint().await.unwrap();
+        clean(after);
+        let note = format!("{before:?}, {after:?}");
+        table.follow().await.unwrap_or_else(|error| panic!("{note}: {:?}", error.chain()));
+        let result = merge(&mut table, "q:t:0", &[upsert((0, 4), "b"), upsert((0, 5), "b")], false).await.unwrap();
+        assert_eq!((result.version, result.inserted, result.updated), (5, 1, 1), "{note}");
+        assert_eq!(rows(uri).await.len(), 6, "{note}");
+    }
+}
+
 struct Others<'a> {
     uri: &'a str,
     next_key: i64,
