@@ -135,13 +135,41 @@ pub async fn read_columns(
     rows: Option<&[u32]>,
     mut each: impl FnMut(Vec<ArrayRef>) -> Result<()>,
 ) -> Result<()> {
-    let mut file = StoredFile::new(store, add)?;
-    let metadata = open(&mut file, rows.is_some()).await?;
-    let mut stream = in_pieces(open_columns(file, metadata, columns, rows)?);
-    while let Some(batch) = stream.try_next().await? {
-        each(in_table_types(&batch, add, schema, columns)?)?;
+    let mut read = ColumnReader::open(store, add, schema, columns, rows).await?;
+    while let Some(columns) = read.next().await? {
+        each(columns)?;
     }
     Ok(())
+}
+
+/// The same, for those who must wait between the batches.
+pub struct ColumnReader<'a> {
+    stream: BoxStream<'static, Result<RecordBatch>>,
+    add: &'a Add,
+    schema: &'a Schema,
+    columns: &'a [String],
+}
+
+impl<'a> ColumnReader<'a> {
+    /// Opens the file: see [`read_columns`].
+    pub async fn open(
+        store: &Arc<dyn ObjectStore>,
+        add: &'a Add,
+        schema: &'a Schema,
+        columns: &'a [String],
+        rows: Option<&[u32]>,
+    ) -> Result<Self> {
+        let mut file = StoredFile::new(store, add)?;
+        let metadata = open(&mut file, rows.is_some()).await?;
+        let stream = in_pieces(open_columns(file, metadata, columns, rows)?);
+        Ok(Self { stream, add, schema, columns })
+    }
+
+    /// The next batch; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<ArrayRef>>> {
+        let batch = self.stream.try_next().await?;
+        batch.map(|batch| in_table_types(&batch, self.add, self.schema, self.columns)).transpose()
+    }
 }
 
 /// Reads a file's footer; where rows will be selected, also where its pages are, so that those without such rows are not

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -10,7 +11,7 @@ use object_store::ObjectStore;
 use serde::Deserialize;
 
 use super::KeyIndex;
-use crate::datafile::read::read_columns;
+use crate::datafile::read::{ColumnReader, read_columns};
 use crate::error::Result;
 use crate::key::columns::{KeyColumns, of_current};
 use crate::key::hasher::{Fingerprint, is_exact};
@@ -30,14 +31,22 @@ pub(crate) async fn read_keys(
     key: KeyColumns,
 ) -> Result<Vec<Fingerprint>> {
     let mut keys = Vec::with_capacity(usize::try_from(add.num_records().unwrap_or(0)).unwrap_or(0).min(1 << 24));
-    let names: Vec<String> = key.names.iter().chain(&key.current).cloned().collect();
-    read_columns(&store, &add, &schema, &names, None, |columns| {
-        let (columns, current) = columns.split_at(key.names.len());
-        keys.extend(of_current(key.hasher.fingerprints(columns)?, current.first()));
+    read_columns(&store, &add, &schema, &key_columns(&key), None, |columns| {
+        keys.extend(of_columns(&columns, &key)?);
         Ok(())
     })
     .await?;
     Ok(keys)
+}
+
+/// The columns that tell the keys of rows.
+pub fn key_columns(key: &KeyColumns) -> Vec<String> {
+    key.names.iter().chain(&key.current).cloned().collect()
+}
+
+fn of_columns(columns: &[ArrayRef], key: &KeyColumns) -> Result<Vec<Fingerprint>> {
+    let (columns, current) = columns.split_at(key.names.len());
+    Ok(of_current(key.hasher.fingerprints(columns)?, current.first()))
 }
 
 /// What to index.
@@ -64,6 +73,24 @@ pub struct Indexed {
     pub deleted_again: Vec<Fingerprint>,
 }
 
+/// Files in parts, each of up to `most` rows: one that has more, or of which that is not known, is a part of its own.
+pub fn parts<'a>(state: &TableState, files: &'a [FileId], most: usize) -> Vec<&'a [FileId]> {
+    let mut parts = Vec::new();
+    let (mut first, mut sum) = (0, 0);
+    for (n, id) in files.iter().enumerate() {
+        let rows = state.files[*id as usize].num_records.unwrap_or(u64::MAX);
+        sum = rows.saturating_add(sum);
+        if sum > most as u64 && n > first {
+            parts.push(&files[first..n]);
+            (first, sum) = (n, rows);
+        }
+    }
+    if first < files.len() {
+        parts.push(&files[first..]);
+    }
+    parts
+}
+
 /// Enters the rows of `files` into the index. Live rows win over deleted ones, whose places are kept as long as their
 /// key has no other and all is in memory: a key update may still ask for their values.
 pub async fn index_files(
@@ -74,11 +101,6 @@ pub async fn index_files(
     index: &mut KeyIndex,
 ) -> Result<Indexed> {
     let mut indexed = Indexed::default();
-    if scope.wanted.is_none() {
-        let rows: u64 = files.iter().filter_map(|id| state.files[*id as usize].num_live_rows()).sum();
-        index.reserve(usize::try_from(rows).unwrap_or(0));
-    }
-    let keeps_deleted = index.is_in_memory();
     let reads: Vec<BoxFuture<'static, Result<_>>> = files
         .iter()
         .copied()
@@ -91,30 +113,73 @@ pub async fn index_files(
         .collect();
     let mut reads = futures::stream::iter(reads).buffered(PARALLEL_FILES);
     while let Some(read) = reads.next().await {
-        let (file, mut keys) = read?;
-        let deleted = vector_of(state, file)?;
-        row_number(keys.len())?;
-        let mut rows: Option<Vec<u32>> = None;
-        if let Some(wanted) = scope.wanted {
-            let found: Vec<u32> =
-                (0u32..).zip(&keys).filter(|(_, key)| wanted.contains(*key)).map(|(n, _)| n).collect();
-            keys = found.iter().map(|row| keys[*row as usize]).collect();
-            rows = Some(found);
-        }
-        index.insert_all(&keys, |n, known| {
-            let place = Place { file, row: rows.as_ref().map_or(n as u32, |rows| rows[n]) };
-            let known = known.filter(|known| is_live(state, *known));
-            let is_met = scope.deleted.is_some_and(|is_deleted| is_deleted(&keys[n]));
-            if deleted.contains(place.row) {
-                indexed.deleted_again.extend(is_met.then_some(keys[n]));
-                return (known.is_none() && keeps_deleted).then_some(place);
-            }
-            indexed.duplicates += u64::from(known.is_some_and(|known| known != place));
-            indexed.live_again.extend(is_met.then_some(keys[n]));
-            Some(place)
-        });
+        let (file, keys) = read?;
+        enter_keys(state, scope, Place { file, row: 0 }, keys, index, &mut indexed)?;
     }
     Ok(indexed)
+}
+
+/// Enters rows of one file. `first`: the place of the first key.
+pub fn enter_keys(
+    state: &TableState,
+    scope: Scope<'_>,
+    first: Place,
+    mut keys: Vec<Fingerprint>,
+    index: &mut KeyIndex,
+    indexed: &mut Indexed,
+) -> Result<()> {
+    let deleted = vector_of(state, first.file)?;
+    row_number(first.row as usize + keys.len())?;
+    let keeps_deleted = index.is_in_memory();
+    let mut rows: Option<Vec<u32>> = None;
+    if let Some(wanted) = scope.wanted {
+        let found: Vec<u32> = (0u32..).zip(&keys).filter(|(_, key)| wanted.contains(*key)).map(|(n, _)| n).collect();
+        keys = found.iter().map(|row| keys[*row as usize]).collect();
+        rows = Some(found);
+    }
+    index.insert_all(&keys, |n, known| {
+        let place = Place { file: first.file, row: first.row + rows.as_ref().map_or(n as u32, |rows| rows[n]) };
+        let known = known.filter(|known| is_live(state, *known));
+        let is_met = scope.deleted.is_some_and(|is_deleted| is_deleted(&keys[n]));
+        if deleted.contains(place.row) {
+            indexed.deleted_again.extend(is_met.then_some(keys[n]));
+            return (known.is_none() && keeps_deleted).then_some(place);
+        }
+        indexed.duplicates += u64::from(known.is_some_and(|known| known != place));
+        indexed.live_again.extend(is_met.then_some(keys[n]));
+        Some(place)
+    });
+    Ok(())
+}
+
+/// Reads the keys of a large file in portions.
+pub struct KeyReader<'a> {
+    read: ColumnReader<'a>,
+    key: &'a KeyColumns,
+}
+
+impl<'a> KeyReader<'a> {
+    /// Opens the file. `names`: of [`key_columns`].
+    pub async fn open(
+        store: &Arc<dyn ObjectStore>,
+        add: &'a Add,
+        schema: &'a SchemaRef,
+        key: &'a KeyColumns,
+        names: &'a [String],
+    ) -> Result<Self> {
+        Ok(Self { read: ColumnReader::open(store, add, schema, names, None).await?, key })
+    }
+
+    /// The keys of the next rows, deleted ones included: those of some batches, until there are `most`. None at the end.
+    pub async fn next(&mut self, most: usize) -> Result<Vec<Fingerprint>> {
+        let mut keys = Vec::new();
+        while keys.len() < most
+            && let Some(columns) = self.read.next().await?
+        {
+            keys.extend(of_columns(&columns, self.key)?);
+        }
+        Ok(keys)
+    }
 }
 
 /// Whether a file may hold one of the keys, by its statistics. Keys that fingerprints do not hold may be anywhere.

@@ -7,7 +7,9 @@ pub(crate) mod build;
 pub(crate) mod duplicate_keys;
 pub(crate) mod run;
 pub(crate) mod saved;
+pub(crate) mod saving;
 mod slots;
+pub(crate) mod survivors;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +18,9 @@ use hashbrown::HashMap;
 use uuid::Uuid;
 
 use self::run::{Entry, Run, RunWriter, Width, merge};
+use self::saving::Saving;
 use self::slots::{FORGOTTEN, Slots, VACANT};
+use self::survivors::Survivors;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY, index_hash, is_exact};
 use crate::log::files::{FileId, Place};
@@ -67,6 +71,11 @@ impl Keys {
         }
     }
 
+    /// The keys of a shard, in no order.
+    fn copied(&self, shard: usize) -> Vec<Entry> {
+        either!(self, slots => slots.entries(shard))
+    }
+
     fn sorted(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_> {
         match self {
             Self::Exact(slots) => Box::new(slots.sorted().flatten().map(Ok)),
@@ -102,6 +111,8 @@ pub struct KeyIndex {
     pub(crate) limits: Limits,
     /// Whether the disk refused: then memory has to do.
     disk_failed: bool,
+    /// Ends with the keys or the runs that it copies: where they are replaced, it begins anew.
+    saving: Option<Saving>,
 }
 
 impl KeyIndex {
@@ -116,6 +127,7 @@ impl KeyIndex {
             staged: HashMap::new(),
             limits,
             disk_failed: false,
+            saving: None,
         }
     }
 
@@ -226,7 +238,7 @@ impl KeyIndex {
     /// Makes room for so many more keys, within the budget.
     pub fn reserve(&mut self, additional: usize) {
         let width: u64 = if self.width == Width::Exact { 16 } else { 24 };
-        let room = self.limits.memory.saturating_sub(self.allocated_bytes() as u64) / width * 3 / 5;
+        let room = self.limits.memory.saturating_sub(self.allocated_bytes() as u64) / width / 2;
         let additional = additional.min(usize::try_from(room).unwrap_or(usize::MAX));
         either!(&mut self.keys, slots => slots.reserve(additional));
     }
@@ -251,7 +263,8 @@ impl KeyIndex {
 
     /// Looks keys up in the files on disk, so that [`Self::get`] knows them; those of the time before are forgotten.
     pub async fn stage(&mut self, keys: impl Iterator<Item = Fingerprint>) -> Result<()> {
-        self.staged.clear();
+        // What was staged before may have been far more.
+        self.staged = HashMap::new();
         if self.runs.is_empty() {
             return Ok(());
         }
@@ -284,47 +297,47 @@ impl KeyIndex {
         Ok(())
     }
 
-    /// Moves what is in memory to disk where it exceeds the budget. An index that the disk refuses stays in memory, and
-    /// that is logged.
-    pub async fn make_room(&mut self) {
+    /// Keeps the index within its budget: forgets places that nobody needs, and moves the rest to disk where it is still too
+    /// much. Gives the number of live rows that it found beyond the first one of a key. An index that the disk refuses stays
+    /// in memory, and that is logged.
+    pub async fn make_room(&mut self, survivors: impl FnOnce() -> Survivors) -> u64 {
+        self.staged = HashMap::new();
         // A quarter is for the runs' directories and for what is staged.
-        let over = self.allocated_bytes() as u64 > self.limits.memory / 4 * 3;
-        if over
-            && !self.disk_failed
-            && let Err(error) = self.spill(|newer, _| newer).await
-        {
+        if self.disk_failed || self.allocated_bytes() as u64 <= self.limits.memory / 4 * 3 {
+            return 0;
+        }
+        let survivors = survivors();
+        if self.runs.is_empty() {
+            either!(&mut self.keys, slots => slots.retain(|key, place| survivors.keep(key, place)));
+            if self.allocated_bytes() as u64 <= self.limits.memory / 2 {
+                return 0;
+            }
+        }
+        self.spill(survivors).await.unwrap_or_else(|error| {
             tracing::warn!(error = ?error.chain(), "the key index exceeds its memory, and the disk refuses it");
             self.disk_failed = true;
-        }
-    }
-
-    /// Ends the building of an index: of several places of one key the live one stays. Gives the number of places that
-    /// are live and not the only one of their key.
-    pub async fn settle(&mut self, is_live: impl Fn(Place) -> bool + Send + 'static) -> Result<u64> {
-        if self.runs.is_empty() {
-            return Ok(0);
-        }
-        let duplicates = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let count = duplicates.clone();
-        let live = move |bits: u64| Place::of_bits(bits).is_some_and(&is_live);
-        self.join(move |newer, older| match (live(newer), live(older)) {
-            (true, true) if newer != older => {
-                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                newer
-            }
-            (false, true) => older,
-            _ => newer,
+            0
         })
-        .await?;
-        Ok(duplicates.load(std::sync::atomic::Ordering::Relaxed))
     }
 
-    async fn spill(&mut self, choose: impl FnMut(u64, u64) -> u64 + Send + 'static) -> Result<()> {
+    /// Ends the entering of many files: of several places of one key the live one stays. Gives the number of live rows beyond
+    /// the first one of a key.
+    pub async fn settle(&mut self, survivors: Survivors) -> Result<u64> {
+        self.staged = HashMap::new();
+        match self.runs.is_empty() {
+            true => Ok(0),
+            false => self.join(survivors).await,
+        }
+    }
+
+    /// Moves what is in memory to disk, in a run of its own or with those that are there.
+    async fn spill(&mut self, survivors: Survivors) -> Result<u64> {
         let newest =
             self.runs.iter().rev().take_while(|run| Some(run.len()) != self.largest()).map(|r| r.len()).sum::<u64>();
         if self.runs.len() >= MAX_RUNS || newest * 3 > self.largest().unwrap_or(u64::MAX) {
-            return self.join(choose).await;
+            return self.join(survivors).await;
         }
+        self.saving = None;
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, path, parts) = (self.width, self.new_path(), keys.clone());
         let written = tokio::task::spawn_blocking(move || {
@@ -337,24 +350,37 @@ impl KeyIndex {
             Ok(run)
         })
         .await?;
-        self.replace(keys, written.map(|run| (run, false)))
+        self.replace(keys, written.map(|run| (run, false)))?;
+        Ok(0)
     }
 
-    /// Joins all runs and what is in memory into one run.
-    async fn join(&mut self, choose: impl FnMut(u64, u64) -> u64 + Send + 'static) -> Result<()> {
+    /// Joins all runs and what is in memory into one run, without the places that nobody needs.
+    async fn join(&mut self, survivors: Survivors) -> Result<u64> {
+        self.saving = None;
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, path, parts, runs) = (self.width, self.new_path(), keys.clone(), self.runs.clone());
         let written = tokio::task::spawn_blocking(move || {
+            let mut duplicates = 0;
             let mut writer = RunWriter::create(path, width)?;
-            merge(sources(&parts, &runs), choose, |entry| {
-                if Place::of_bits(entry.2).is_some() { writer.push(entry) } else { Ok(()) }
-            })?;
+            merge(
+                sources(&parts, &runs),
+                |newer, older| survivors.choose(newer, older, &mut duplicates),
+                |(hash, key, place)| match survivors.keep(&key, place) {
+                    true => writer.push((hash, key, place)),
+                    false => Ok(()),
+                },
+            )?;
             let run = writer.finish(&[])?;
             run.unlink();
-            Ok(run)
+            Ok((run, duplicates))
         })
         .await?;
-        self.replace(keys, written.map(|run| (run, true)))
+        let (run, duplicates) = match written {
+            Ok((run, duplicates)) => (Ok((run, true)), duplicates),
+            Err(error) => (Err(error), 0),
+        };
+        self.replace(keys, run)?;
+        Ok(duplicates)
     }
 
     fn replace(&mut self, keys: Arc<Keys>, written: Result<(Run, bool)>) -> Result<()> {

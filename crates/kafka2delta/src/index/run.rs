@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 
 const MAGIC: &[u8; 8] = b"k2dindex";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: u64 = 32;
 /// Entries of a block: what a look-up reads at least.
 const BLOCK: usize = 256;

@@ -3,12 +3,14 @@
 //! It stands for one version of the table. On the way to a newer one only files are read that came since; where the log
 //! cannot tell what happened in between, the index is built anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::run::{Run, RunWriter, Width, merge};
+use super::saving::Saving;
 use super::{KeyIndex, Limits, sources};
 use crate::error::Result;
 use crate::key::hasher::Fingerprint;
@@ -28,10 +30,29 @@ pub(crate) struct Note {
     pub(crate) anchor: Option<u64>,
     pub(crate) key: Vec<String>,
     pub(crate) types: Vec<String>,
-    /// Paths as the log has them: the places' files by number.
-    pub(crate) files: Vec<String>,
-    /// Whether each of them was in the table.
-    pub(crate) live: Vec<bool>,
+    pub(crate) files: Vec<SavedFile>,
+}
+
+/// A file that places name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedFile {
+    /// Its number in the places.
+    pub(crate) id: FileId,
+    /// As the log has it.
+    pub(crate) path: String,
+    /// Whether it was in the table at the note's version: then all its keys are there.
+    pub(crate) live: bool,
+}
+
+/// How a saving stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SavingStands {
+    /// There is none, or the keys that it copied were replaced.
+    None,
+    UnderWay,
+    Ended,
+    /// The disk refused it.
+    Failed,
 }
 
 impl Note {
@@ -73,26 +94,65 @@ impl Note {
 }
 
 impl KeyIndex {
-    /// Writes the index as a file, in place of the one before. `number` gives the number under which the note has a file.
-    pub(crate) fn save(&self, path: &Path, note: &[u8], number: &[Option<u32>]) -> Result<()> {
+    /// Writes the index as a file, in place of the one before.
+    pub(crate) fn save(&self, path: &Path, note: &[u8]) -> Result<()> {
         let temporary = path.with_extension(format!("{}.tmp", Uuid::new_v4()));
         let mut writer = RunWriter::create(temporary, self.width)?;
         merge(
             sources(&self.keys, &self.runs),
             |newer, _| newer,
-            |(hash, key, bits)| {
-                let place = Place::of_bits(bits);
-                let file = place.and_then(|p| *number.get(p.file as usize)?);
-                match place.zip(file) {
-                    Some((place, file)) => writer.push((hash, key, Place { file, row: place.row }.to_bits())),
-                    None => Ok(()),
-                }
+            |entry| match Place::of_bits(entry.2) {
+                Some(_) => writer.push(entry),
+                None => Ok(()),
             },
         )?;
         writer.finish(note)?.rename(path)
     }
 
-    /// Reads a saved index. `file` is asked for the file of a number; places in other files are left out.
+    /// Goes on with saving the index beside the merges, or begins to, as the file `path`. Once all keys are copied, `note` is
+    /// asked what they stand for; then the answer is true.
+    pub(crate) fn save_some(
+        &mut self,
+        path: impl FnOnce() -> PathBuf,
+        note: impl FnOnce() -> (Note, Arc<Memory>),
+    ) -> bool {
+        let Self { saving, keys, width, runs, .. } = self;
+        let saving = saving.get_or_insert_with(|| Saving::begin(path(), *width, runs.clone()));
+        saving.step(|shard| keys.copied(shard))
+            && saving.end(|| {
+                let (note, memory) = note();
+                Box::new(move || note.encode(&memory))
+            })
+    }
+
+    /// How a saving stands.
+    pub(crate) fn saving(&self) -> SavingStands {
+        match &self.saving {
+            None => SavingStands::None,
+            Some(saving) if !saving.is_finished() => SavingStands::UnderWay,
+            Some(saving) if saving.is_ended() => SavingStands::Ended,
+            Some(_) => SavingStands::Failed,
+        }
+    }
+
+    /// Forgets a saving that is over.
+    pub(crate) fn forget_saving(&mut self) {
+        self.saving = None;
+    }
+
+    /// Gives a saving up, or waits for its end where all was copied.
+    pub(crate) async fn stop_saving(&mut self) {
+        if let Some(saving) = self.saving.take() {
+            saving.stop().await;
+        }
+    }
+
+    /// Whether the index can be saved: a file has no place for null keys among exact ones.
+    pub(crate) fn can_be_saved(&self) -> bool {
+        self.null_keys.is_empty()
+    }
+
+    /// Reads a saved index. `file` gives the file of a number; places in other files are left out.
     pub(crate) fn load(run: &Run, width: Width, limits: Limits, file: &[Option<FileId>]) -> Result<Self> {
         let mut index = Self::new(width == Width::Exact, limits);
         let slot: u64 = if width == Width::Exact { 16 } else { 24 };
@@ -114,7 +174,7 @@ impl KeyIndex {
                 .try_for_each(|entry| entry.and_then(|(hash, key, place)| writer.push((hash, key, place.to_bits()))))?;
             let run = writer.finish(&[])?;
             run.unlink();
-            index.runs.push(std::sync::Arc::new(run));
+            index.runs.push(Arc::new(run));
         }
         Ok(index)
     }
@@ -132,8 +192,10 @@ mod tests {
             anchor: Some(1),
             key: vec!["id".into()],
             types: vec!["Int64".into()],
-            files: vec!["a".into(), "b".into()],
-            live: vec![true, false],
+            files: vec![
+                SavedFile { id: 3, path: "a".into(), live: true },
+                SavedFile { id: 9, path: "b".into(), live: false },
+            ],
         };
         let mut memory = Memory::new(10);
         let sequence = Some(Sequence { epoch: u64::MAX, value: [1, 2, u64::MAX] });
@@ -144,7 +206,7 @@ mod tests {
         let bytes = note.encode(&memory).unwrap();
         let (found, mut remembered) = Note::decode(&bytes).unwrap();
         remembered.sort_by_key(|(key, _)| *key);
-        assert_eq!((found.version, found.files, found.live), (7, note.files, note.live));
+        assert_eq!((found.version, found.files), (7, note.files));
         assert_eq!(remembered, [([1, 2], first), ([3, 4], second)]);
         assert!(Note::decode(&bytes[..20]).is_none());
     }

@@ -7,7 +7,8 @@
 use crate::key::hasher::{Fingerprint, mixed};
 
 const SHARD_BITS: u32 = 8;
-const SHARDS: usize = 1 << SHARD_BITS;
+/// Parts that the table is cut into.
+pub const SHARDS: usize = 1 << SHARD_BITS;
 /// A free slot.
 const FREE: u64 = u64::MAX;
 /// The place of a key that is forgotten here, though a run on disk still has it.
@@ -283,14 +284,36 @@ impl<K: SlotKey> Slots<K> {
         self.shards.iter().map(|shard| shard.slots.capacity() * size_of::<Slot<K>>()).sum()
     }
 
+    /// The hashes, keys and places of a shard, in no order. All keys of a shard come before those of the next one.
+    pub fn entries(&self, shard: usize) -> Vec<(u64, Fingerprint, u64)> {
+        let used = self.shards[shard].slots.iter().filter(|slot| slot.place != FREE);
+        used.map(|slot| (slot.key.hash(), slot.key.fingerprint(), slot.place)).collect()
+    }
+
     /// All keys and places, in the order of hashes and then keys; equal parts of the table at a time.
     pub fn sorted(&self) -> impl Iterator<Item = Vec<(u64, Fingerprint, u64)>> + '_ {
-        self.shards.iter().map(|shard| {
-            let used = shard.slots.iter().filter(|slot| slot.place != FREE);
-            let mut entries: Vec<_> = used.map(|s| (s.key.hash(), s.key.fingerprint(), s.place)).collect();
+        (0..SHARDS).map(|shard| {
+            let mut entries = self.entries(shard);
             entries.sort_unstable();
             entries
         })
+    }
+
+    /// Forgets keys, and gives back the memory that they took.
+    pub fn retain(&mut self, keep: impl Fn(&Fingerprint, u64) -> bool) {
+        for shard in &mut self.shards {
+            let mut slots = std::mem::take(&mut shard.slots);
+            slots.retain(|slot| slot.place != FREE && keep(&slot.key.fingerprint(), slot.place));
+            shard.len = slots.len();
+            if slots.is_empty() {
+                continue;
+            }
+            shard.grow(slots.len());
+            for slot in slots {
+                let at = shard.free_slot(slot.key.hash());
+                shard.slots[at] = slot;
+            }
+        }
     }
 }
 
@@ -364,6 +387,10 @@ mod tests {
                 }
             }
             assert_eq!(slots.len(), map.len());
+            if round % 20_000 == 0 {
+                slots.retain(|_, place| place % 3 != 0);
+                map.retain(|_, place| *place % 3 != 0);
+            }
         }
         let keys: Vec<Fingerprint> = (0..9_500).map(&key).collect();
         slots.get_all(&keys, |n, place| assert_eq!(place, map.get(&keys[n]).copied()));
@@ -392,5 +419,7 @@ mod tests {
             reserved.insert(n, n);
         }
         assert_eq!(before, reserved.allocated_bytes());
+        reserved.retain(|_, place| place < 1000);
+        assert!(reserved.allocated_bytes() < 100_000 && reserved.len() == 1000, "{}", reserved.allocated_bytes());
     }
 }

@@ -107,7 +107,7 @@ impl KeyedTable {
                 continue;
             };
             self.compacted(landed, &commit, rewritten, &step.gone)?;
-            self.keys.make_room().await;
+            self.keys.tend(self.snapshot.state()).await;
             self.checkpoint_if_due(landed.version, &commit);
             result.version = landed.version;
             result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;

@@ -206,7 +206,7 @@ impl KeyedTable {
         result.notes = self.notes.take();
         self.committed(landed, commit, taken, prepared, stored)?;
         delete_unused(self.storage.files(), unused).await;
-        self.keys.make_room().await;
+        self.keys.tend(self.snapshot.state()).await;
         result.version = landed.version;
         self.checkpoint_if_due(landed.version, commit);
         result.timings.total = merge.start.elapsed().as_secs_f64() * 1e3;

@@ -19,7 +19,7 @@ pub struct Remembered {
 }
 
 /// Remembers the keys deleted last, bounded by their number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Memory {
     keys: HashMap<Fingerprint, (Remembered, u64)>,
     /// Keys by the time of their change; a key's older entries are skipped.

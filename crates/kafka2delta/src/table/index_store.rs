@@ -1,17 +1,19 @@
-//! The key index on local disk between runs: saving it when a table is closed, and bringing a saved one forward.
+//! The key index on local disk between runs: saving it, and bringing a saved one forward.
 
 use std::mem;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::index_saves::{Begun, most_commits};
 use super::{KeyedTable, Keys, Storage};
 use crate::error::Result;
 use crate::index::KeyIndex;
 use crate::index::run::{Run, Width};
-use crate::index::saved::Note;
+use crate::index::saved::{Note, SavedFile, SavingStands};
 use crate::key::columns::KeyColumns;
 use crate::log::actions::Commit;
 use crate::log::entry_fingerprint;
@@ -20,10 +22,6 @@ use crate::log::replacement::replacement;
 use crate::log::state::TableState;
 use crate::order::memory::Remembered;
 
-/// Commits that a saved index may be behind in any case, and for each of the table's files: reading one costs a request,
-/// and building the index anew some requests a file.
-const MOST_COMMITS: u64 = 256;
-const COMMITS_A_FILE: u64 = 16;
 /// Log entries read at the same time.
 const PARALLEL_READS: usize = 32;
 
@@ -35,39 +33,52 @@ impl Keys {
         Some(folder.join(format!("{}-{scope:016x}.index", plain(&state.metadata.id))))
     }
 
-    /// Saves the index, where it is to be saved and stands for the state. What cannot be saved is built anew at the
-    /// next start: that is logged, and no error.
-    pub(super) async fn save(&mut self, state: &TableState) {
+    /// The file, where the index stands and there is something to save.
+    fn path_to_save(&self, state: &TableState) -> Option<PathBuf> {
         // Deleted keys are remembered also where no row is left.
-        let is_empty = self.index.is_empty() && self.memory.iter().next().is_none();
-        let Some(key) = self.columns.as_ref().filter(|_| self.stands && !is_empty) else { return };
-        let Some(path) = self.path(state, key) else { return };
-        let (mut files, mut live, mut number) = (Vec::new(), Vec::new(), Vec::with_capacity(state.files.len()));
-        for file in state.files.iter() {
-            if file.is_forgotten() {
-                number.push(None);
-                continue;
-            }
-            number.push(Some(files.len() as u32));
-            files.push(file.add.path.clone());
-            live.push(file.live);
+        let is_empty = self.index.is_empty() && self.memory.is_empty();
+        let key = self.columns.as_ref().filter(|_| self.is_kept() && !is_empty && self.index.can_be_saved())?;
+        self.path(state, key)
+    }
+
+    /// Goes on saving the index beside the merges, or begins to where that is due: a few keys in each call.
+    pub(super) fn save_some(&mut self, state: &TableState) {
+        if self.folder.is_none() || !self.goes_on_saving(state) {
+            return;
         }
-        let note = Note {
-            table: state.metadata.id.clone(),
-            version: state.version,
-            anchor: state.anchor,
-            key: key.names.clone(),
-            types: key.hasher.types().iter().map(ToString::to_string).collect(),
-            files,
-            live,
-        };
-        let saved = match note.encode(&self.memory) {
+        let Some(path) = self.path_to_save(state) else { return };
+        if self.index.saving() == SavingStands::None {
+            self.saves.begin(state, self.index.len());
+        }
+        let Self { index, saves, columns: Some(key), memory, .. } = self else { return };
+        if index.save_some(|| path, || (note(key, state, saves.begun()), memory.clone())) {
+            saves.end();
+        }
+    }
+
+    /// Whether there is something to save: where the disk refused it, not before it is due once more.
+    fn goes_on_saving(&mut self, state: &TableState) -> bool {
+        match self.index.saving() {
+            SavingStands::UnderWay => return true,
+            SavingStands::None => {}
+            SavingStands::Ended | SavingStands::Failed => {
+                self.saves.end();
+                self.index.forget_saving();
+            }
+        }
+        self.saves.is_due(state, self.index.len())
+    }
+
+    /// Saves the index as it is. What cannot be saved is built anew at the next start: that is logged, and no error.
+    pub(super) async fn save(&mut self, state: &TableState) {
+        let (Some(path), Some(key)) = (self.path_to_save(state), &self.columns) else { return };
+        let saved = match note(key, state, &Begun::of(state)).encode(&self.memory) {
             Err(error) => Err(error),
             Ok(note) => {
                 let empty = KeyIndex::new(true, self.index.limits.clone());
                 let index = std::mem::replace(&mut self.index, empty);
                 let task = tokio::task::spawn_blocking(move || {
-                    let saved = index.save(&path, &note, &number);
+                    let saved = index.save(&path, &note);
                     (index, saved)
                 });
                 match task.await {
@@ -106,20 +117,25 @@ impl Keys {
         if note.version > state.version || !led_here(storage, state, &note).await? {
             return Ok(None);
         }
-        let files: Vec<Option<FileId>> = note.files.iter().map(|path| state.file_by_path(path)).collect();
+        let mut files = vec![None; note.files.iter().map(|file| file.id as usize + 1).max().unwrap_or(0)];
         let mut known = vec![false; state.files.len()];
-        for (file, live) in files.iter().zip(&note.live) {
-            if let (Some(file), true) = (file, live) {
-                known[*file as usize] = true;
+        for SavedFile { id, path, live } in &note.files {
+            files[*id as usize] = state.file_by_path(path);
+            if let (Some(file), true) = (files[*id as usize], live) {
+                known[file as usize] = true;
             }
         }
         let unknown = state.live_files().map(|(id, _)| id).filter(|id| !known[*id as usize]).collect();
         let limits = self.index.limits.clone();
         self.index = tokio::task::spawn_blocking(move || KeyIndex::load(&run, width, limits, &files)).await??;
+        self.saves.found(note.version, self.index.len());
+        let memory = Arc::make_mut(&mut self.memory);
         for (key, known) in remembered {
-            // Of a deleted row whose place is gone, the place is no longer the last one.
-            let placed = known.placed && (!self.index.is_in_memory() || self.index.get(&key).is_some());
-            self.memory.set(key, Remembered { placed, ..known });
+            // Of a deleted row whose place is gone, or which may have come and gone again since, the place is no longer the
+            // last one.
+            let is_last = note.version == state.version;
+            let placed = known.placed && is_last && (!self.index.is_in_memory() || self.index.get(&key).is_some());
+            memory.set(key, Remembered { placed, ..known });
         }
         Ok(Some(unknown))
     }
@@ -129,7 +145,7 @@ impl Keys {
 /// follow. Where so much has happened that building is cheaper, the answer is no.
 async fn led_here(storage: &Storage, state: &TableState, note: &Note) -> Result<bool> {
     let commits = state.version - note.version;
-    if note.anchor.is_none() || commits > MOST_COMMITS + COMMITS_A_FILE * state.live_files().count() as u64 {
+    if note.anchor.is_none() || commits > most_commits(state.live_files().count() as u64) {
         return Ok(false);
     }
     let read = |version: u64| {
@@ -156,9 +172,23 @@ async fn led_here(storage: &Storage, state: &TableState, note: &Note) -> Result<
     Ok(true)
 }
 
+/// What an index stands for that was copied from the version on at which its saving began.
+fn note(key: &KeyColumns, state: &TableState, begun: &Begun) -> Note {
+    let files = (0..).zip(state.files.iter()).filter(|(_, file)| !file.is_forgotten());
+    Note {
+        table: state.metadata.id.clone(),
+        version: begun.version,
+        anchor: begun.anchor,
+        key: key.names.clone(),
+        types: key.hasher.types().iter().map(ToString::to_string).collect(),
+        files: files.map(|(id, file)| SavedFile { id, path: file.add.path.clone(), live: begun.has(id) }).collect(),
+    }
+}
+
 impl KeyedTable {
     /// Ends the use of the table: the index is saved.
     pub async fn close(mut self) {
+        self.keys.index.stop_saving().await;
         if let (Some(state), false) = (self.snapshot.state(), self.standing.is_uncertain()) {
             self.keys.save(state).await;
         }

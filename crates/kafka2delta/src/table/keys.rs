@@ -9,22 +9,30 @@ use arrow::array::RecordBatch;
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
+use super::index_saves::Saves;
 use super::snapshot::Snapshot;
 use super::storage::Storage;
 use crate::change::left_out::MovedRows;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::{Indexed, Scope, index_files, may_hold, read_keys};
+use crate::index::build::{
+    Indexed, KeyReader, Scope, enter_keys, index_files, key_columns, may_hold, parts, read_keys,
+};
+use crate::index::survivors::Survivors;
 use crate::index::{KeyIndex, Limits, duplicate_keys};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::files::{FileId, Place};
-use crate::log::liveness::{Liveness, is_live};
+use crate::log::liveness::{is_live, row_number};
 use crate::log::state::{Applied, TableState};
 use crate::options::{KeyIndexMode, TableOptions};
 use crate::order::memory::{Memory, Remembered};
 
-/// Files read between two looks at the index's memory.
-const FILES_AT_ONCE: usize = 16;
+/// Bytes of the index's memory for each row that is entered between two looks at it: what the row takes there, and while it is
+/// looked up and written.
+const ROW_BYTES: u64 = 256;
+/// Rows that are entered between two looks, whatever the memory: about a batch of a file.
+const FEWEST_ROWS: usize = 16 * 1024;
+const MOST_ROWS: usize = 16 * 1024 * 1024;
 
 /// What others' commits touched.
 #[derive(Debug, Default)]
@@ -67,8 +75,10 @@ pub(crate) struct Keys {
     pub(super) index: KeyIndex,
     /// Whether the index stands for the snapshot.
     pub(super) stands: bool,
-    pub(super) memory: Memory,
+    /// Shared with those who write the index: they see it as it was.
+    pub(super) memory: Arc<Memory>,
     moved: MovedRows,
+    pub(super) saves: Saves,
 }
 
 impl Keys {
@@ -82,8 +92,9 @@ impl Keys {
             folder: options.index_folder.clone(),
             columns: None,
             stands: false,
-            memory: Memory::new(options.remembered_keys),
+            memory: Arc::new(Memory::new(options.remembered_keys)),
             moved: MovedRows::default(),
+            saves: Saves::default(),
         }
     }
 
@@ -174,6 +185,7 @@ impl Keys {
 
     async fn build(&mut self, key: &KeyColumns, storage: &Storage, snapshot: &mut Snapshot) -> Result<()> {
         self.index = KeyIndex::new(key.hasher.is_exact(), self.limits.clone());
+        self.saves = Saves::default();
         let files = snapshot.load_all_vectors(storage).await?;
         let Some(state) = snapshot.state() else { return Ok(()) };
         if self.mode == KeyIndexMode::None {
@@ -185,12 +197,8 @@ impl Keys {
         });
         let scope = Scope { schema: snapshot.schema(), key, wanted: None, deleted: None };
         let duplicates = match saved {
-            Some(unknown) => self.index_in_parts(scope, storage, state, unknown, true).await?,
-            None => {
-                let found = self.index_in_parts(scope, storage, state, files, false).await?;
-                let live = Liveness::of(state);
-                found + self.index.settle(move |place| live.is_live(place)).await?
-            }
+            Some(unknown) => self.enter_changes(scope, storage, state, unknown).await?,
+            None => self.enter_in_parts(scope, storage, state, files, false).await? + self.settle(state).await?,
         };
         match duplicates {
             0 => Ok(()),
@@ -198,9 +206,29 @@ impl Keys {
         }
     }
 
+    /// Enters files that are newer than what the index holds. Gives the number of live rows beyond the first one of a key.
+    async fn enter_changes(
+        &mut self,
+        scope: Scope<'_>,
+        storage: &Storage,
+        state: &TableState,
+        files: Vec<FileId>,
+    ) -> Result<u64> {
+        // Our own writers never give a key a second row, others may. Few keys are looked up first; many meet the others where
+        // the runs are joined.
+        let are_others = files.iter().any(|id| state.files[*id as usize].partition.is_none());
+        let rows = files.iter().try_fold(0u64, |sum, id| sum.checked_add(state.files[*id as usize].num_records?));
+        let are_few = rows.is_some_and(|rows| rows <= self.rows_at_once() as u64);
+        if are_others && are_few && !self.index.is_in_memory() {
+            self.stage_files(scope, storage, state, &files).await?;
+        }
+        let found = self.enter_in_parts(scope, storage, state, files, true).await?;
+        Ok(if are_others && !are_few { found + self.settle(state).await? } else { found })
+    }
+
     /// Enters files one part after the other: between two of them the index may move to disk. Gives the number of live
-    /// rows beyond the first one of a key. `are_changes`: the files are newer than what the index holds.
-    async fn index_in_parts(
+    /// rows beyond the first one of a key, as far as those were in memory.
+    async fn enter_in_parts(
         &mut self,
         scope: Scope<'_>,
         storage: &Storage,
@@ -210,24 +238,68 @@ impl Keys {
     ) -> Result<u64> {
         // If a key has several deleted rows, the most recently written file wins.
         files.sort_by_key(|id| (state.files[*id as usize].add.modification_time, *id));
+        let rows: u64 = files.iter().filter_map(|id| state.files[*id as usize].num_live_rows()).sum();
+        self.index.reserve(usize::try_from(rows).unwrap_or(0));
+        let most = self.rows_at_once();
         let mut duplicates = 0;
-        for files in files.chunks(FILES_AT_ONCE) {
-            if are_changes {
-                self.stage_foreign(scope, storage, state, files).await?;
-            }
-            let found = self.enter_files(scope, storage, state, files).await?;
-            duplicates += found.duplicates;
-            if are_changes {
-                // Keys that were written and deleted once more: the last row may be elsewhere.
-                found.deleted_again.iter().for_each(|key| self.memory.displace(key));
-                self.moved.forget(found.deleted_again.iter());
-            }
-            self.index.make_room().await;
+        for part in parts(state, &files, most) {
+            duplicates += match part {
+                [file] if state.files[*file as usize].num_records.is_none_or(|rows| rows > most as u64) => {
+                    self.enter_large_file(scope, storage, state, *file, are_changes).await?
+                }
+                files => {
+                    let found = self.enter_files(scope, storage, state, files).await?;
+                    self.entered(found, are_changes)
+                }
+            };
+            duplicates += self.make_room(state).await;
         }
         Ok(duplicates)
     }
 
-    /// Enters files, and forgets what is remembered of deleted keys that have rows again.
+    /// Rows that are entered between two looks at the index's memory.
+    fn rows_at_once(&self) -> usize {
+        usize::try_from(self.limits.memory / ROW_BYTES).unwrap_or(MOST_ROWS).clamp(FEWEST_ROWS, MOST_ROWS)
+    }
+
+    async fn enter_large_file(
+        &mut self,
+        scope: Scope<'_>,
+        storage: &Storage,
+        state: &TableState,
+        file: FileId,
+        are_changes: bool,
+    ) -> Result<u64> {
+        let (add, names) = (&state.files[file as usize].add, key_columns(scope.key));
+        let mut reader = KeyReader::open(storage.files(), add, scope.schema, scope.key, &names).await?;
+        let (mut first, mut duplicates) = (0, 0);
+        loop {
+            let keys = reader.next(self.rows_at_once()).await?;
+            if keys.is_empty() {
+                return Ok(duplicates);
+            }
+            let place = Place { file, row: row_number(first)? };
+            first += keys.len();
+            let mut found = Indexed::default();
+            {
+                let is_deleted = deleted_key(&self.memory, &self.moved);
+                let scope = Scope { deleted: is_deleted.as_ref().map(|f| f as _), ..scope };
+                enter_keys(state, scope, place, keys, &mut self.index, &mut found)?;
+            }
+            duplicates += self.entered(found, are_changes) + self.make_room(state).await;
+        }
+    }
+
+    async fn settle(&mut self, state: &TableState) -> Result<u64> {
+        self.index.settle(Survivors::of(state, self.memory.clone())).await
+    }
+
+    /// Keeps the index within its memory. Gives the number of live rows beyond the first one of a key that it met.
+    async fn make_room(&mut self, state: &TableState) -> u64 {
+        let Self { index, memory, .. } = self;
+        index.make_room(|| Survivors::of(state, memory.clone())).await
+    }
+
     async fn enter_files(
         &mut self,
         scope: Scope<'_>,
@@ -235,14 +307,26 @@ impl Keys {
         state: &TableState,
         files: &[FileId],
     ) -> Result<Indexed> {
-        let (memory, moved) = (&self.memory, &self.moved);
-        let is_deleted = |key: &Fingerprint| memory.get(key).is_some() || moved.has(key);
-        let knows_some = !memory.is_empty() || !moved.is_empty();
-        let scope = Scope { deleted: knows_some.then_some(&is_deleted), ..scope };
-        let found = index_files(storage.files(), state, scope, files, &mut self.index).await?;
-        found.live_again.iter().for_each(|key| self.memory.forget(key));
-        self.moved.forget(found.live_again.iter());
-        Ok(found)
+        let is_deleted = deleted_key(&self.memory, &self.moved);
+        let scope = Scope { deleted: is_deleted.as_ref().map(|f| f as _), ..scope };
+        index_files(storage.files(), state, scope, files, &mut self.index).await
+    }
+
+    /// Forgets what is remembered of deleted keys that have rows again. Gives the number of live rows beyond the first one of
+    /// a key. `are_changes`: the rows are newer than what the index held.
+    fn entered(&mut self, found: Indexed, are_changes: bool) -> u64 {
+        let Indexed { duplicates, live_again, mut deleted_again } = found;
+        if !are_changes {
+            deleted_again.clear();
+        }
+        if !live_again.is_empty() || !deleted_again.is_empty() {
+            let memory = Arc::make_mut(&mut self.memory);
+            live_again.iter().for_each(|key| memory.forget(key));
+            // Keys that were written and deleted once more: the last row may be elsewhere.
+            deleted_again.iter().for_each(|key| memory.displace(key));
+            self.moved.forget(live_again.iter().chain(&deleted_again));
+        }
+        duplicates
     }
 
     /// Makes the places of a batch's keys known, where not all are in memory.
@@ -264,7 +348,8 @@ impl Keys {
             state.live_files().filter(|(_, file)| may_hold(file, &key, &wanted)).map(|(id, _)| id).collect();
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
         let scope = Scope { schema: snapshot.schema(), key: &key, wanted: Some(&wanted), deleted: None };
-        match self.enter_files(scope, storage, state, &files).await?.duplicates {
+        let found = self.enter_files(scope, storage, state, &files).await?;
+        match self.entered(found, false) {
             0 => Ok(()),
             count => Err(duplicate_keys::error(storage.files(), state, snapshot.schema(), &key, count).await),
         }
@@ -286,23 +371,18 @@ impl Keys {
             return Ok(());
         }
         let scope = Scope { schema: snapshot.schema(), key: &key, wanted: None, deleted: None };
-        let duplicates = self.index_in_parts(scope, storage, state, files, true).await?;
-        self.stands = duplicates == 0;
+        self.stands = self.enter_changes(scope, storage, state, files).await? == 0;
         Ok(())
     }
 
-    /// Makes the places of keys known that others wrote, where the index is on disk: our own writers never give a key a
-    /// second row, others may.
-    async fn stage_foreign(
+    /// Makes the places of the keys known that others wrote.
+    async fn stage_files(
         &mut self,
         scope: Scope<'_>,
         storage: &Storage,
         state: &TableState,
         files: &[FileId],
     ) -> Result<()> {
-        if self.index.is_in_memory() {
-            return Ok(());
-        }
         let mut keys = Vec::new();
         for id in files.iter().filter(|id| state.files[**id as usize].partition.is_none()) {
             let add = state.files[*id as usize].add.clone();
@@ -341,12 +421,16 @@ impl Keys {
         deleted: Vec<(Fingerprint, Remembered)>,
         had_rows: &HashSet<Fingerprint>,
     ) {
-        upserted.iter().for_each(|key| self.memory.forget(key));
+        if self.memory.is_empty() && deleted.is_empty() {
+            return;
+        }
+        let memory = Arc::make_mut(&mut self.memory);
+        upserted.iter().for_each(|key| memory.forget(key));
         for (key, mut remembered) in deleted {
             // A row that was never stored is newer than the one in the index's place.
-            let had_row = had_rows.contains(&key) || self.memory.get(&key).is_some_and(|known| known.placed);
+            let had_row = had_rows.contains(&key) || memory.get(&key).is_some_and(|known| known.placed);
             remembered.placed = had_row && !self.moved.has(&key);
-            for forgotten in self.memory.set(key, remembered) {
+            for forgotten in memory.set(key, remembered) {
                 // A deleted key that is no longer remembered leaves the index too.
                 if self.index.get(&forgotten).is_some_and(|place| !is_live(state, place)) {
                     self.index.remove(&forgotten);
@@ -355,8 +439,18 @@ impl Keys {
         }
     }
 
-    /// Moves the index to disk where it has outgrown its memory.
-    pub(crate) async fn make_room(&mut self) {
-        self.index.make_room().await;
+    /// Keeps the index within its memory after a commit, and saves it now and then.
+    pub(crate) async fn tend(&mut self, state: Option<&TableState>) {
+        let Some(state) = state else { return };
+        if self.make_room(state).await > 0 {
+            self.stands = false;
+        }
+        self.save_some(state);
     }
+}
+
+/// Whether a key is deleted, as far as is known; none where nothing is known of any.
+fn deleted_key<'a>(memory: &'a Memory, moved: &'a MovedRows) -> Option<impl Fn(&Fingerprint) -> bool + Sync + 'a> {
+    let knows_some = !memory.is_empty() || !moved.is_empty();
+    knows_some.then_some(|key: &Fingerprint| memory.get(key).is_some() || moved.has(key))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint_clock;
 mod commit;
 mod follow;
+mod index_saves;
 mod index_store;
 mod info;
 mod keys;

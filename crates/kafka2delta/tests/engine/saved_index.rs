@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kafka2delta::options::MergeMode;
+use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::{KeyedTable, TableOptions};
 
 use crate::support::{Change, Row, merge, options, rows};
@@ -13,7 +13,7 @@ fn upsert(id: i64, name: &str) -> Change {
     Change::Upsert { key: (0, id), row, leaves_big: false, old: None, sequence: None }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -49,6 +49,23 @@ async fn a_table_that_was_put_back_from_a_backup_and_written_on_has_each_key_onc
     let result = merge(&mut table, "q:t:0", &[upsert(1, "new")], false).await.unwrap();
     assert_eq!((result.inserted, result.updated), (0, 1));
     assert_eq!(rows(uri).await.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_an_index_saves_none() {
+    let (folder, index) = (temporary::folder(), temporary::folder());
+    let uri = folder.path().to_str().unwrap();
+    let indexed = TableOptions { index_folder: Some(index.path().to_owned()), ..options(uri, MergeMode::MergeOnRead) };
+    let mut table = KeyedTable::open(indexed.clone()).await.unwrap();
+    merge(&mut table, "q:t:0", &(0..5).map(|id| upsert(id, "first")).collect::<Vec<_>>(), false).await.unwrap();
+    drop(table);
+    let none = TableOptions { key_index: KeyIndexMode::None, ..indexed.clone() };
+    let mut table = KeyedTable::open(none).await.unwrap();
+    merge(&mut table, "q:t:0", &[upsert(1, "second")], false).await.unwrap();
+    table.close().await;
+    let mut table = KeyedTable::open(indexed).await.unwrap();
+    let result = merge(&mut table, "q:t:0", &[upsert(1, "third"), upsert(2, "third")], false).await.unwrap();
+    assert_eq!((result.inserted, result.updated), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
