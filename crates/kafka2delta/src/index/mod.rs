@@ -5,6 +5,7 @@
 
 pub(crate) mod build;
 pub(crate) mod duplicate_keys;
+pub(crate) mod relocation;
 pub(crate) mod run;
 pub(crate) mod saved;
 pub(crate) mod saving;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use uuid::Uuid;
 
+use self::relocation::{Relocated, Relocations, Translation};
 use self::run::{Entry, Run, RunWriter, Width, merge};
 use self::saving::Saving;
 use self::slots::{FORGOTTEN, Slots, VACANT};
@@ -27,6 +29,10 @@ use crate::log::files::{FileId, Place};
 
 /// Runs from which on all are joined into one.
 const MAX_RUNS: usize = 6;
+/// Rewrites from which on the places in runs are written anew.
+const MAX_REWRITES: usize = 64;
+/// Keys whose places are written anew at once after a rewrite, or one part of the index where that has more.
+const RENEWED_KEYS: usize = 32 * 1024;
 /// Keys from which on a second thread pays.
 const TWO_THREADS: usize = 10_000;
 
@@ -72,8 +78,10 @@ impl Keys {
     }
 
     /// The keys of a shard, in no order.
-    fn copied(&self, shard: usize) -> Vec<Entry> {
-        either!(self, slots => slots.entries(shard))
+    fn copied(&self, shard: usize, translation: &Translation) -> Vec<Entry> {
+        let mut entries = either!(self, slots => slots.entries(shard));
+        entries.iter_mut().for_each(|entry| entry.2 = translation.bits(entry.2));
+        entries
     }
 
     fn sorted(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_> {
@@ -113,6 +121,7 @@ pub struct KeyIndex {
     disk_failed: bool,
     /// Ends with the keys or the runs that it copies: where they are replaced, it begins anew.
     saving: Option<Saving>,
+    relocations: Relocations,
 }
 
 impl KeyIndex {
@@ -128,6 +137,7 @@ impl KeyIndex {
             limits,
             disk_failed: false,
             saving: None,
+            relocations: Relocations::default(),
         }
     }
 
@@ -146,15 +156,16 @@ impl KeyIndex {
             return self.null_keys.get(key).copied();
         }
         let bits = self.keys.get(key).or_else(|| self.staged.get(key).copied());
-        bits.and_then(Place::of_bits)
+        bits.and_then(|bits| Place::of_bits(self.relocations.translation().bits(bits)))
     }
 
     /// The last places known of keys.
     pub fn get_all(&self, keys: &[Fingerprint]) -> Vec<Option<Place>> {
         let mut places = Vec::with_capacity(keys.len());
+        let translation = self.relocations.translation();
         either!(&self.keys, slots => slots.get_all(keys, |n, bits| {
             places.push(match bits {
-                Some(bits) if !self.is_null_key(&keys[n]) => Place::of_bits(bits),
+                Some(bits) if !self.is_null_key(&keys[n]) => Place::of_bits(translation.bits(bits)),
                 _ => self.get(&keys[n]),
             });
         }));
@@ -176,7 +187,8 @@ impl KeyIndex {
     /// Sets the places of keys. `choose` is given the number of a key and the place known of it, and says which it is
     /// to have; none leaves it as it is.
     pub fn insert_all(&mut self, keys: &[Fingerprint], mut choose: impl FnMut(usize, Option<Place>) -> Option<Place>) {
-        let Self { width, keys: known, null_keys, staged, .. } = self;
+        let Self { width, keys: known, null_keys, staged, relocations, .. } = self;
+        let translation = relocations.translation();
         let mut odd_keys = Vec::new();
         let mut vacant = Vec::new();
         either!(known, slots => slots.upsert_all(keys, |n, bits, new| {
@@ -190,7 +202,7 @@ impl KeyIndex {
                 return;
             }
             let before = if new { staged.get(&keys[n]).copied() } else { Some(*bits) };
-            match choose(n, before.and_then(Place::of_bits)) {
+            match choose(n, before.and_then(|bits| Place::of_bits(translation.bits(bits)))) {
                 Some(place) => *bits = place.to_bits(),
                 None if new => vacant.push(n),
                 None => {}
@@ -259,6 +271,7 @@ impl KeyIndex {
         either!(&self.keys, slots => slots.allocated_bytes())
             + self.runs.iter().map(|run| run.allocated_bytes()).sum::<usize>()
             + self.staged.allocation_size()
+            + self.relocations.allocated_bytes()
     }
 
     /// Looks keys up in the files on disk, so that [`Self::get`] knows them; those of the time before are forgotten.
@@ -297,18 +310,43 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// Enters files whose rows went to others.
+    pub(crate) fn relocate(&mut self, files: Vec<(FileId, Relocated)>) {
+        self.relocations.add(files);
+        let translation = self.relocations.translation();
+        self.null_keys.values_mut().for_each(|place| *place = translation.place(*place));
+    }
+
+    /// Whether the index may have places in a file whose rows went to others.
+    pub(crate) fn is_relocated(&self, file: FileId) -> bool {
+        self.relocations.has(file)
+    }
+
+    /// Writes some places anew that are those of before a rewrite.
+    pub(crate) fn renew_some(&mut self) {
+        let mut count = 0;
+        while let Some(shard) = self.relocations.next_shard().filter(|_| count < RENEWED_KEYS) {
+            let translation = self.relocations.translation();
+            count += either!(&mut self.keys, slots => slots.update(shard, |place| translation.bits(place)));
+            self.relocations.renewed(self.runs.is_empty());
+        }
+    }
+
     /// Keeps the index within its budget: forgets places that nobody needs, and moves the rest to disk where it is still too
     /// much. Gives the number of live rows that it found beyond the first one of a key. An index that the disk refuses stays
     /// in memory, and that is logged.
     pub async fn make_room(&mut self, survivors: impl FnOnce() -> Survivors) -> u64 {
         self.staged = HashMap::new();
-        // A quarter is for the runs' directories and for what is staged.
-        if self.disk_failed || self.allocated_bytes() as u64 <= self.limits.memory / 4 * 3 {
+        // A quarter is for the runs' directories and for what is staged. Old places in memory are soon gone by themselves.
+        let bytes = self.allocated_bytes() - self.relocations.allocated_bytes();
+        let is_over = bytes as u64 > self.limits.memory / 4 * 3;
+        if self.disk_failed || !is_over && !self.has_old_runs() {
             return 0;
         }
         let survivors = survivors();
         if self.runs.is_empty() {
-            either!(&mut self.keys, slots => slots.retain(|key, place| survivors.keep(key, place)));
+            let translation = self.relocations.translation();
+            either!(&mut self.keys, slots => slots.retain(|key, place| survivors.keep(key, translation.bits(place))));
             if self.allocated_bytes() as u64 <= self.limits.memory / 2 {
                 return 0;
             }
@@ -330,19 +368,26 @@ impl KeyIndex {
         }
     }
 
+    /// Whether what is known of rewrites, for the places in runs, is too much to be kept.
+    fn has_old_runs(&self) -> bool {
+        let bytes = self.relocations.allocated_bytes() as u64;
+        !self.runs.is_empty() && (self.relocations.len() >= MAX_REWRITES || bytes > self.limits.memory / 8)
+    }
+
     /// Moves what is in memory to disk, in a run of its own or with those that are there.
     async fn spill(&mut self, survivors: Survivors) -> Result<u64> {
         let newest =
             self.runs.iter().rev().take_while(|run| Some(run.len()) != self.largest()).map(|r| r.len()).sum::<u64>();
-        if self.runs.len() >= MAX_RUNS || newest * 3 > self.largest().unwrap_or(u64::MAX) {
+        if self.runs.len() >= MAX_RUNS || self.has_old_runs() || newest * 3 > self.largest().unwrap_or(u64::MAX) {
             return self.join(survivors).await;
         }
         self.saving = None;
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, path, parts) = (self.width, self.new_path(), keys.clone());
+        let translation = self.relocations.translation().clone();
         let written = tokio::task::spawn_blocking(move || {
             let mut writer = RunWriter::create(path, width)?;
-            for entry in parts.sorted() {
+            for entry in sources(&parts, &[], &translation).into_iter().flatten() {
                 writer.push(entry?)?;
             }
             let run = writer.finish(&[])?;
@@ -359,11 +404,12 @@ impl KeyIndex {
         self.saving = None;
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, path, parts, runs) = (self.width, self.new_path(), keys.clone(), self.runs.clone());
+        let translation = self.relocations.translation().clone();
         let written = tokio::task::spawn_blocking(move || {
             let mut duplicates = 0;
             let mut writer = RunWriter::create(path, width)?;
             merge(
-                sources(&parts, &runs),
+                sources(&parts, &runs, &translation),
                 |newer, older| survivors.choose(newer, older, &mut duplicates),
                 |(hash, key, place)| match survivors.keep(&key, place) {
                     true => writer.push((hash, key, place)),
@@ -388,6 +434,7 @@ impl KeyIndex {
             Ok((run, all)) => {
                 if all {
                     self.runs.clear();
+                    self.relocations = Relocations::default();
                 }
                 self.runs.push(Arc::new(run));
                 Ok(())
@@ -410,10 +457,15 @@ impl KeyIndex {
 }
 
 /// All parts of an index, the newest first.
-fn sources<'a>(keys: &'a Keys, runs: &'a [Arc<Run>]) -> Vec<Box<dyn Iterator<Item = Result<Entry>> + 'a>> {
-    let mut parts = vec![keys.sorted()];
+fn sources<'a>(
+    keys: &'a Keys,
+    runs: &'a [Arc<Run>],
+    translation: &'a Translation,
+) -> Vec<Box<dyn Iterator<Item = Result<Entry>> + 'a>> {
+    let translated = |entry: Result<Entry>| entry.map(|(hash, key, place)| (hash, key, translation.bits(place)));
+    let mut parts: Vec<Box<dyn Iterator<Item = Result<Entry>> + 'a>> = vec![Box::new(keys.sorted().map(translated))];
     for run in runs.iter().rev() {
-        parts.push(Box::new(run.iter()));
+        parts.push(Box::new(run.iter().map(translated)));
     }
     parts
 }

@@ -99,7 +99,7 @@ impl KeyIndex {
         let temporary = path.with_extension(format!("{}.tmp", Uuid::new_v4()));
         let mut writer = RunWriter::create(temporary, self.width)?;
         merge(
-            sources(&self.keys, &self.runs),
+            sources(&self.keys, &self.runs, self.relocations.translation()),
             |newer, _| newer,
             |entry| match Place::of_bits(entry.2) {
                 Some(_) => writer.push(entry),
@@ -116,9 +116,14 @@ impl KeyIndex {
         path: impl FnOnce() -> PathBuf,
         note: impl FnOnce() -> (Note, Arc<Memory>),
     ) -> bool {
-        let Self { saving, keys, width, runs, .. } = self;
-        let saving = saving.get_or_insert_with(|| Saving::begin(path(), *width, runs.clone()));
-        saving.step(|shard| keys.copied(shard))
+        let Self { saving, keys, width, runs, relocations, .. } = self;
+        let translation = relocations.translation();
+        let begin = || {
+            let translation = translation.clone();
+            Saving::begin(path(), *width, runs.clone(), move |place| translation.bits(place))
+        };
+        let saving = saving.get_or_insert_with(begin);
+        saving.step(|shard| keys.copied(shard, translation))
             && saving.end(|| {
                 let (note, memory) = note();
                 Box::new(move || note.encode(&memory))

@@ -46,10 +46,15 @@ pub(crate) struct Saving {
 }
 
 impl Saving {
-    /// Begins to write an index as a file, in place of the one before.
-    pub(super) fn begin(path: PathBuf, width: Width, runs: Vec<Arc<Run>>) -> Self {
+    /// Begins to write an index as a file, in place of the one before. `renewed` gives the places for those in the runs.
+    pub(super) fn begin(
+        path: PathBuf,
+        width: Width,
+        runs: Vec<Arc<Run>>,
+        renewed: impl Fn(u64) -> u64 + Send + 'static,
+    ) -> Self {
         let (parts, received) = channel(WAITING);
-        let task = tokio::task::spawn_blocking(move || match write(path, width, &runs, received) {
+        let task = tokio::task::spawn_blocking(move || match write(path, width, &runs, renewed, received) {
             Err(error) if error.code != ErrorCode::Cancelled => {
                 tracing::warn!(error = ?error.chain(), "the key index could not be saved");
             }
@@ -101,7 +106,13 @@ impl Saving {
     }
 }
 
-fn write(path: PathBuf, width: Width, runs: &[Arc<Run>], mut received: Receiver<Part>) -> Result<()> {
+fn write(
+    path: PathBuf,
+    width: Width,
+    runs: &[Arc<Run>],
+    renewed: impl Fn(u64) -> u64,
+    mut received: Receiver<Part>,
+) -> Result<()> {
     remove_leftovers(&path);
     let mut writer = RunWriter::create(path.with_extension(format!("{}.tmp", Uuid::new_v4())), width)?;
     let (mut end, given_up) = (None, Cell::new(false));
@@ -122,7 +133,7 @@ fn write(path: PathBuf, width: Width, runs: &[Arc<Run>], mut received: Receiver<
     });
     let mut sources: Vec<Box<dyn Iterator<Item = Result<Entry>> + '_>> = vec![Box::new(sorted)];
     for run in runs.iter().rev() {
-        sources.push(Box::new(run.iter()));
+        sources.push(Box::new(run.iter().map(|entry| entry.map(|(hash, key, place)| (hash, key, renewed(place))))));
     }
     merge(
         sources,

@@ -299,6 +299,15 @@ impl<K: SlotKey> Slots<K> {
         })
     }
 
+    /// Sets the places of a shard's keys anew, and gives their number.
+    pub fn update(&mut self, shard: usize, place: impl Fn(u64) -> u64) -> usize {
+        let shard = &mut self.shards[shard];
+        for slot in shard.slots.iter_mut().filter(|slot| slot.place != FREE) {
+            slot.place = place(slot.place);
+        }
+        shard.len
+    }
+
     /// Forgets keys, and gives back the memory that they took.
     pub fn retain(&mut self, keep: impl Fn(&Fingerprint, u64) -> bool) {
         for shard in &mut self.shards {

@@ -38,7 +38,7 @@ const QUIET_FACTOR: u64 = 2;
 const LEAST_COST: u64 = 256 << 10;
 /// Files that a step reads: their footers are held.
 const MAX_FILES: usize = 1000;
-/// Rows that a step reads: their keys are held, 16 bytes each.
+/// Rows that a step reads: of sorted ones the new numbers are held.
 const MAX_ROWS: u64 = 32 << 20;
 
 /// When files are rewritten.

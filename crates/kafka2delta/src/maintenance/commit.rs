@@ -13,12 +13,12 @@ use uuid::Uuid;
 use super::rewrite::{Rewritten, Rewrote};
 use crate::datafile::remove_rows::loose_stats;
 use crate::error::{Error, ErrorCode, Result};
-use crate::index::build::read_keys;
+use crate::index::relocation::Relocated;
 use crate::log::actions::{Add, Commit, Remove};
 use crate::log::clock::now_millis;
 use crate::log::deletion_vectors::VectorFile;
-use crate::log::files::{FileId, Place};
-use crate::log::liveness::{row_number, vector_of};
+use crate::log::files::FileId;
+use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
 use crate::table::{KeyedTable, Landed};
@@ -62,7 +62,7 @@ struct Step {
 impl KeyedTable {
     /// Commits the files of a rewrite. None where other writers rewrote a source or changed the schema meanwhile: the
     /// new files are removed, and nothing has happened. After an error the log tells whether the step was committed.
-    pub async fn commit_compaction(&mut self, mut rewritten: Rewritten) -> Result<Option<CompactResult>> {
+    pub async fn commit_compaction(&mut self, rewritten: Rewritten) -> Result<Option<CompactResult>> {
         if let Err(error) = self.standing.check() {
             rewritten.discard().await;
             return Err(error);
@@ -71,7 +71,7 @@ impl KeyedTable {
             self.follow().await?;
         }
         self.standing.doubt();
-        let result = self.commit_rewritten(&mut rewritten).await;
+        let result = self.commit_rewritten(&rewritten).await;
         self.standing.ended(&result);
         if matches!(result, Ok(None)) {
             rewritten.discard().await;
@@ -79,11 +79,10 @@ impl KeyedTable {
         result
     }
 
-    async fn commit_rewritten(&mut self, rewritten: &mut Rewritten) -> Result<Option<CompactResult>> {
+    async fn commit_rewritten(&mut self, rewritten: &Rewritten) -> Result<Option<CompactResult>> {
         // Asked beside the work.
         let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {
-            self.complete_keys(rewritten).await?;
             let basis = self.snapshot.basis();
             let Some(step) = self.step(rewritten).await? else { return Ok(None) };
             let mut result = CompactResult {
@@ -115,27 +114,6 @@ impl KeyedTable {
         }
         tracing::debug!("a compaction lost {MAX_ATTEMPTS} versions to other writers and is given up");
         Ok(None)
-    }
-
-    /// Reads the keys of the new rows where the index was built after the rewrite had begun.
-    async fn complete_keys(&self, rewritten: &mut Rewritten) -> Result<()> {
-        let Some(key) =
-            self.keys.columns().filter(|key| self.keys.is_kept() && rewritten.key_names.as_ref() != Some(&key.names))
-        else {
-            return Ok(());
-        };
-        for output in rewritten.groups.iter_mut().flat_map(|group| &mut group.outputs) {
-            let keys = read_keys(
-                self.storage.files().clone(),
-                output.add.clone(),
-                self.snapshot.schema().clone(),
-                key.clone(),
-            )
-            .await?;
-            output.keys = Some(keys);
-        }
-        rewritten.key_names = Some(key.names.clone());
-        Ok(())
     }
 
     /// The commit for the state as it is; none where the rewrite does not stand for the table any more.
@@ -174,7 +152,7 @@ impl KeyedTable {
             for (source, id) in group.sources.iter().zip(&mut ids) {
                 let Some(numbers) = deleted_since(state, id, source)? else { return Ok(None) };
                 for number in numbers {
-                    let (output, row) = group.place(number).ok_or_else(|| {
+                    let (output, row) = group.rows.place(number).ok_or_else(|| {
                         Error::new(ErrorCode::Internal, "a row of a rewritten file is not in the new ones")
                     })?;
                     gone[output].insert(row);
@@ -250,20 +228,24 @@ impl KeyedTable {
         gone: &[Vec<Arc<RoaringBitmap>>],
     ) -> Result<()> {
         self.snapshot.commit(landed, commit, std::iter::empty())?;
-        for (output, gone) in rewritten.groups.iter().zip(gone).flat_map(|(group, gone)| group.outputs.iter().zip(gone))
-        {
+        let mut relocated = Vec::new();
+        for (group, gone) in rewritten.groups.iter().zip(gone) {
+            let file = |path: &str| self.snapshot.state().and_then(|state| state.file_by_path(path));
             // One that has no row left was not added.
-            let file = self.snapshot.state().and_then(|state| state.file_by_path(&output.add.path));
-            let Some(file) = file else { continue };
-            self.snapshot.set_vector(file, gone.clone());
-            let Some(keys) = output.keys.as_ref().filter(|_| self.keys.is_kept()) else { continue };
-            for (row, key) in keys.iter().enumerate() {
-                let row = row_number(row)?;
-                if !gone.contains(row) {
-                    self.keys.enter(*key, Place { file, row });
+            let files: Vec<Option<FileId>> = group.outputs.iter().map(|output| file(&output.add.path)).collect();
+            let files = Arc::new(files);
+            for source in &group.sources {
+                let Some(id) = file(&source.path) else { continue };
+                let (source, group) = (source.numbers.clone(), group.rows.clone());
+                relocated.push((id, Relocated { source, group, files: files.clone() }));
+            }
+            for (file, gone) in files.iter().zip(gone) {
+                if let Some(file) = file {
+                    self.snapshot.set_vector(*file, gone.clone());
                 }
             }
         }
+        self.keys.relocate(relocated);
         Ok(())
     }
 }
@@ -279,5 +261,9 @@ fn deleted_since(state: &TableState, id: FileId, source: &Rewrote) -> Result<Opt
     if !source.then.is_subset(now) {
         return Ok(None);
     }
-    Ok(Some((now - &*source.then).into_iter().map(|row| source.number(row)).collect()))
+    let number = |row| {
+        let number = source.numbers.number(row);
+        number.ok_or_else(|| Error::new(ErrorCode::Internal, "a row that was live when it was read has no number"))
+    };
+    (now - &*source.then).into_iter().map(number).collect::<Result<_>>().map(Some)
 }

@@ -8,7 +8,6 @@ use object_store::ObjectStore;
 use super::choose::{CompactOptions, Group, select, size};
 use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
-use crate::key::columns::KeyColumns;
 use crate::log::clock::now_millis;
 use crate::options::Compression;
 use crate::table::KeyedTable;
@@ -20,8 +19,6 @@ pub struct CompactionPlan {
     pub(super) schema: SchemaRef,
     pub(super) schema_string: String,
     pub(super) partition_columns: Vec<String>,
-    /// Where the table's keys are indexed.
-    pub(super) key: Option<KeyColumns>,
     pub(super) cluster_by: Vec<String>,
     pub(super) compression: Compression,
     pub(super) stats: StatsColumns,
@@ -71,7 +68,6 @@ impl KeyedTable {
             schema: self.snapshot.schema().clone(),
             schema_string: state.metadata.schema_string.clone(),
             partition_columns: state.metadata.partition_columns.clone(),
-            key: self.keys.columns().cloned().filter(|_| self.keys.is_kept()),
             cluster_by,
             compression: self.options.compression,
             stats: self.stats_columns(),

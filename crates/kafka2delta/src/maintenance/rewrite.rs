@@ -24,6 +24,7 @@ use crate::datafile::output::{GroupWriter, Output, OutputLayout};
 use crate::datafile::pieces::pieces;
 use crate::datafile::read::FileReader;
 use crate::error::{Error, ErrorCode, Result};
+use crate::index::relocation::{GroupRows, SourceRows};
 use crate::log::deletion_vectors;
 use crate::log::store::delete_unused;
 use crate::schema::conform_batch;
@@ -44,6 +45,8 @@ pub(super) struct Rewrote {
     pub(super) rows: u64,
     /// Number of its first live row among those of the group.
     pub(super) base: u64,
+    /// The numbers of its rows among those of the group.
+    pub(super) numbers: Arc<SourceRows>,
 }
 
 /// A group's rows in their new files.
@@ -51,33 +54,14 @@ pub(super) struct Rewrote {
 pub(super) struct RewrittenGroup {
     pub(super) sources: Vec<Rewrote>,
     pub(super) outputs: Vec<Output>,
-    /// Of sorted rows: number among the sources' rows to number among the outputs'.
-    permutation: Option<Vec<u32>>,
-}
-
-impl RewrittenGroup {
-    /// The output and the row in it that a live row of a source became; by the row's number among the group's.
-    pub(super) fn place(&self, number: u64) -> Option<(usize, u32)> {
-        let number = match &self.permutation {
-            Some(permutation) => u64::from(*permutation.get(usize::try_from(number).ok()?)?),
-            None => number,
-        };
-        let output = self.outputs.partition_point(|output| output.start <= number).checked_sub(1)?;
-        let row = number - self.outputs[output].start;
-        (row < self.outputs[output].rows).then_some(())?;
-        Some((output, u32::try_from(row).ok()?))
-    }
+    /// Where each row went.
+    pub(super) rows: Arc<GroupRows>,
 }
 
 impl Rewrote {
     /// Numbers, among the group's rows, of all its rows that were live.
     pub(super) fn all(&self) -> std::ops::Range<u64> {
         self.base..self.base + self.rows.saturating_sub(self.then.len())
-    }
-
-    /// The number of a row that was live.
-    pub(super) fn number(&self, row: u32) -> u64 {
-        self.base + u64::from(row) - self.then.rank(row)
     }
 }
 
@@ -88,8 +72,6 @@ pub struct Rewritten {
     pub(super) schema_string: String,
     pub(super) partition_columns: Vec<String>,
     pub(super) cluster_by: Vec<String>,
-    /// Columns of the keys that the outputs come with.
-    pub(super) key_names: Option<Vec<String>>,
     pub(super) groups: Vec<RewrittenGroup>,
     pub(super) bytes_read: u64,
     pub(super) since: Instant,
@@ -112,16 +94,15 @@ impl Rewritten {
 }
 
 impl CompactionPlan {
-    /// Writes the live rows of the chosen files into new ones. Memory holds a batch, the row group being written, and the
-    /// keys; of a sorted table all rows of a partition value's files, as they are encoded in these. Where it is cancelled,
-    /// or fails, what it wrote is removed.
+    /// Writes the live rows of the chosen files into new ones. Memory holds a batch and the row group being written; of a
+    /// sorted table all rows of a partition value's files, as they are encoded in these. Where it is cancelled, or fails,
+    /// what it wrote is removed.
     pub async fn rewrite(self, cancel: &CancellationToken) -> Result<Rewritten> {
         let mut done = Rewritten {
             store: self.store.clone(),
             schema_string: self.schema_string.clone(),
             partition_columns: self.partition_columns.clone(),
             cluster_by: self.cluster_by.clone(),
-            key_names: self.key.as_ref().map(|key| key.names.clone()),
             groups: Vec::with_capacity(self.groups.len()),
             bytes_read: self.num_bytes(),
             since: Instant::now(),
@@ -133,7 +114,8 @@ impl CompactionPlan {
                 compression: self.compression,
                 stats: self.stats.clone(),
                 target_file_size: if group.one_file { u64::MAX } else { self.target_file_size },
-                key: self.key.clone(),
+                // The index follows the files, not the keys.
+                key: None,
                 partition_values: group.partition_values.clone(),
                 kafka_partition: group.kafka_partition,
             };
@@ -185,14 +167,17 @@ impl CompactionPlan {
                 return Err(Error::new(ErrorCode::TableCorrupt, format!("{} has too few rows", source.add.path)));
             }
             let live = rows.saturating_sub(then.len());
-            sources.push(Rewrote { path: source.add.path.clone(), then, rows, base });
+            let numbers = Arc::new(SourceRows::new(base, &then));
+            sources.push(Rewrote { path: source.add.path.clone(), then, rows, base, numbers });
             base += live;
         }
         let permutation = match self.cluster_by.is_empty() {
             true => None,
             false => Some(self.write_sorted(held, &schema, writer, cancel).await?),
         };
-        Ok(RewrittenGroup { sources, outputs: writer.finish().await?, permutation })
+        let outputs = writer.finish().await?;
+        let starts = outputs.iter().map(|output| (output.start, output.rows)).collect();
+        Ok(RewrittenGroup { sources, outputs, rows: Arc::new(GroupRows::new(starts, permutation)) })
     }
 
     /// The files' footers and vectors.

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::{
     Indexed, KeyReader, Scope, enter_keys, index_files, key_columns, may_hold, parts, read_keys,
 };
+use crate::index::relocation::Relocated;
 use crate::index::survivors::Survivors;
 use crate::index::{KeyIndex, Limits, duplicate_keys};
 use crate::key::columns::KeyColumns;
@@ -363,6 +364,10 @@ impl Keys {
         self.stands = false;
         let Some(state) = snapshot.state() else { return Ok(()) };
         let mut files = touched.live_files(state);
+        // A file that came back has its rows where they were.
+        if files.iter().any(|file| self.index.is_relocated(*file)) {
+            return Ok(());
+        }
         snapshot.load_vectors(storage, &files).await?;
         let Some(state) = snapshot.state() else { return Ok(()) };
         files.retain(|id| touched.has_new_rows(state, *id));
@@ -396,9 +401,11 @@ impl Keys {
         self.index.set_all(keys, |row| Place { file, row: row as u32 });
     }
 
-    /// Enters one row.
-    pub(crate) fn enter(&mut self, key: Fingerprint, place: Place) {
-        self.index.insert(key, place);
+    /// Enters files whose rows went to others.
+    pub(crate) fn relocate(&mut self, files: Vec<(FileId, Relocated)>) {
+        if self.is_kept() {
+            self.index.relocate(files);
+        }
     }
 
     /// Keeps rows of keys that were updated before they were stored, in their order. `changed`: keys whose kept rows are
@@ -445,6 +452,7 @@ impl Keys {
         if self.make_room(state).await > 0 {
             self.stands = false;
         }
+        self.index.renew_some();
         self.save_some(state);
     }
 }

@@ -7,6 +7,7 @@ use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::scan::{AsOf, ScanOptions, scan};
 use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
@@ -430,7 +431,7 @@ async fn run(seed: u64) {
     let options = TableOptions {
         soft_delete_column: soft.then(|| SOFT.to_owned()),
         key_index: if rng.random_bool(0.1) { KeyIndexMode::None } else { KeyIndexMode::Auto },
-        index_memory: if rng.random_bool(0.3) { 1 } else { 1 << 30 },
+        index_memory: *[1 << 30, 1 << 30, 16 << 10, 1].choose(&mut rng).unwrap(),
         index_folder: rng.random_bool(0.3).then(|| index.path().to_owned()),
         ..options(uri, mode)
     };

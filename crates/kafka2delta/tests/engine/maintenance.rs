@@ -84,6 +84,8 @@ impl Run {
         options.soft_delete_column = soft.then(|| SOFT.to_owned());
         options.cluster_by = clusters.choose(&mut rng).unwrap().iter().map(|name| (*name).to_owned()).collect();
         options.target_file_size = *[1 << 20, 1 << 20, 3500, 1].choose(&mut rng).unwrap();
+        // All in memory, on disk after each batch, and something of either.
+        options.index_memory = *[1 << 30, 1 << 30, 16 << 10, 1].choose(&mut rng).unwrap();
         if rng.random_bool(0.5) {
             options.partition_columns.clear();
         }
