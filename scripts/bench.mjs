@@ -1,4 +1,4 @@
-/** `npm run bench:merge|soak|index|readers|scan|decode -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|requests|readers|scan|decode -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import { main, Problem, run, say } from './lib/process.mjs'
 import { ensurePython, ensureReaders } from './lib/python.mjs'
 
 /** Programs of crates/bench that are compiled with delta-rs and DataFusion. */
-const RUST = { merge: 'bench_merge', soak: 'bench_soak', index: 'bench_index' }
+const BESIDE_DELTARS = { merge: 'bench_merge', soak: 'bench_soak', index: 'bench_index' }
 
 async function program(name, args, { features = [], env = {} } = {}) {
   requireRust('The benchmarks are written in Rust')
@@ -63,10 +63,12 @@ await main(async () => {
     await bootstrap()
     const node = ['--import', 'tsx', 'benchmark/decode.ts', ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code
-  } else if (Object.hasOwn(RUST, what ?? '')) {
+  } else if (what === 'requests') {
+    process.exitCode = await program('bench_requests', args)
+  } else if (Object.hasOwn(BESIDE_DELTARS, what ?? '')) {
     // The soak has DuckDB read the table too, where there is a Python for it.
     const python = what === 'soak' && !args.includes('--help') ? await ensurePython() : {}
     const env = { ORACLE_PYTHON: python.python ?? '' }
-    process.exitCode = await program(RUST[what], args, { features: ['--features', 'deltars'], env })
-  } else throw new Problem('usage: node scripts/bench.mjs merge|soak|index|readers|decode [options]')
+    process.exitCode = await program(BESIDE_DELTARS[what], args, { features: ['--features', 'deltars'], env })
+  } else throw new Problem('usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode [options]')
 })

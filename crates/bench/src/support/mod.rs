@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod changes;
+// The tests' own: it counts and waits, and knows no tests.
 #[cfg(feature = "deltars")]
 pub mod deltars;
 pub mod engine;
@@ -14,6 +15,9 @@ pub mod measure;
 pub mod model;
 pub mod orders;
 pub mod parts;
+#[allow(clippy::unwrap_used, missing_docs, reason = "it is written for tests")]
+#[path = "../../../kafka2delta/tests/engine/slow_store.rs"]
+pub mod slow_store;
 pub mod values;
 
 /// Any error ends a benchmark.
