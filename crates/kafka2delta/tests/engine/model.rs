@@ -116,6 +116,7 @@ async fn run(seed: u64) {
         if env("TRACE").is_some() {
             println!("version {:?}: {batch:#?}", table.info().version);
         }
+        model.version = table.info().version.unwrap_or(0);
         for change in &batch {
             model.apply(change);
         }
@@ -133,6 +134,7 @@ async fn run(seed: u64) {
                 table.close().await;
             }
             table = KeyedTable::open(options.clone()).await.unwrap();
+            model.restarted();
             let after = table.info();
             assert_eq!((before.num_rows, before.offsets), (after.num_rows, after.offsets), "seed {seed}");
         }

@@ -44,8 +44,12 @@ pub enum Change {
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub rows: BTreeMap<Key, Row>,
-    /// Rows of keys that were updated.
-    last: HashMap<Key, Row>,
+    /// Rows of keys that were updated, and the version before which that was.
+    last: HashMap<Key, (Row, u64)>,
+    /// Of these, those of before the last restart: they are looked for in the newest commits alone.
+    looked_for: HashSet<Key>,
+    /// The table's version.
+    pub version: u64,
     /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
     pub untold: HashSet<Key>,
     /// Deleted rows stay, marked.
@@ -75,7 +79,9 @@ impl Model {
                     // A key update that comes again finds its values in the row that it made.
                     row.big = own.big.clone();
                 } else if let Some(old) = old {
-                    let found = self.rows.get(old).or_else(|| self.last.get(old));
+                    let is_found = |at: u64| !self.looked_for.contains(old) || at + LOOKED_THROUGH > self.version;
+                    let known = self.last.get(old).filter(|(_, at)| is_found(*at));
+                    let found = self.rows.get(old).or(known.map(|(row, _)| row));
                     row.big = found.and_then(|row| row.big.clone());
                     if found.is_some() && !self.untold.contains(old) {
                         self.untold.remove(&key);
@@ -95,7 +101,8 @@ impl Model {
             }
             Change::Moved { .. } => {
                 if let Some(row) = self.rows.remove(&key) {
-                    self.last.insert(key, row);
+                    self.last.insert(key, (row, self.version));
+                    self.looked_for.remove(&key);
                 }
             }
             _ => {
@@ -106,7 +113,15 @@ impl Model {
     }
 }
 
+/// Commits in which a restart looks for the rows of keys that were updated (`docs/semantics.md`).
+const LOOKED_THROUGH: u64 = 32;
+
 impl Model {
+    /// The table was opened anew.
+    pub fn restarted(&mut self) {
+        self.looked_for.extend(self.last.keys());
+    }
+
     /// Fails where the table holds other rows.
     pub fn assert_equals(&self, table: &BTreeMap<Key, Row>, note: &str) {
         let told = |rows: &BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
