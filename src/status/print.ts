@@ -13,6 +13,9 @@ function age(time: string | null | undefined, now: number): string {
   return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} d`
 }
 
+/** Nothing stays nothing: codes of a colour alone would keep the spaces before them. */
+const dim = (text: string): string => (text === '' ? '' : pc.dim(text))
+
 const counted = (value: number | null): string => (value === null ? '-' : formatCount(value))
 
 function note(table: TableReport): string {
@@ -20,8 +23,8 @@ function note(table: TableReport): string {
   if (trouble) return pc.red(trouble.code)
   if (needsResync) return pc.yellow('needs resync')
   if (otherQueries.length > 0) return pc.yellow(`also written by ${otherQueries.join(', ')}`)
-  if (state === null && version === null) return pc.dim('no table yet')
-  return pc.dim(state ?? '')
+  if (state === null && version === null) return dim('no table yet')
+  return dim(state ?? '')
 }
 
 /** One line for each table, then a line for each trouble, then the sum. */
@@ -47,7 +50,7 @@ export function statusLines({ query, state, tables, problems }: StatusReport, no
       .map((_, at) => at)
       .slice(1, -1),
   )
-  const lines = tables.length === 0 ? [] : formatTable([pickShown(head).map(pc.dim), ...rows.map(pickShown)], right)
+  const lines = tables.length === 0 ? [] : formatTable([pickShown(head).map(dim), ...rows.map(pickShown)], right)
   for (const { topic, trouble } of ordered) {
     if (trouble) lines.push(`${pc.red(trouble.code)} ${topic}: ${trouble.message}`)
   }
@@ -75,5 +78,5 @@ export function partitionLines({ partitions }: TableReport): string[] {
     end ?? '-',
     counted(lag),
   ])
-  return formatTable([['partition', 'applied', 'end', 'lag'].map(pc.dim), ...rows], new Set([0, 1, 2, 3]))
+  return formatTable([['partition', 'applied', 'end', 'lag'].map(dim), ...rows], new Set([0, 1, 2, 3]))
 }
