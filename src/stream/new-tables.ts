@@ -1,9 +1,9 @@
 /** Takes the tables of topics that appear while a query runs. */
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
+import { pause } from '../waits.js'
 import type { TableDiscovery } from './discovery.js'
 import type { OpenTables } from './open-tables.js'
 import type { TableLoop } from './table/loop.js'
@@ -36,8 +36,9 @@ export class NewTables {
     const { logger, lookEveryMs = LOOK_EVERY_MS } = this.#of
     const { signal } = this.#stopping
     while (!signal.aborted) {
+      await pause(lookEveryMs, signal)
+      if (signal.aborted) return
       try {
-        await sleep(lookEveryMs, undefined, { signal })
         await this.#look(add)
       } catch (error) {
         if (!signal.aborted) logger.warn({ err: error }, 'new topics could not be looked for; it is tried again')
@@ -63,10 +64,12 @@ export class NewTables {
     const { discovery, opened, options } = this.#of
     const { signal } = this.#stopping
     const { tables, failures } = await discovery.look(signal)
+    // Told once, and so before anything that may fail.
+    await add([], failures)
     try {
       const found = await opened.open(tables, options, signal)
       if (signal.aborted) return
-      await add(found.loops, [...failures, ...found.failures])
+      await add(found.loops, found.failures)
     } catch (error) {
       // An outage: all of them are found again.
       for (const { topic } of tables) {
