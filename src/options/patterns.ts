@@ -53,10 +53,20 @@ function filledUri(template: string, match: RegExpExecArray): string {
     .join('/')
 }
 
-/** The table of a topic that a pattern takes; null where it does not. Throws CONFIG_INVALID for a name that is no path. */
-function tableOf({ include, exclude, table }: TablePattern, topic: string): ResolvedTable | null {
+function taken({ include, exclude }: TablePattern, topic: string): RegExpExecArray | null {
   const match = include.exec(topic)
-  if (match === null || exclude.some((pattern) => pattern.test(topic))) return null
+  return exclude.some((pattern) => pattern.test(topic)) ? null : match
+}
+
+/** Whether one of the patterns takes the topic, whatever becomes of its path. */
+export const isTaken = (patterns: readonly TablePattern[], topic: string): boolean =>
+  patterns.some((pattern) => taken(pattern, topic) !== null)
+
+/** The table of a topic that a pattern takes; null where it does not. Throws CONFIG_INVALID for a name that is no path. */
+function tableOf(pattern: TablePattern, topic: string): ResolvedTable | null {
+  const match = taken(pattern, topic)
+  if (match === null) return null
+  const { table } = pattern
   const text = (template: string | null) => (template === null ? null : filled(template, match) || null)
   return {
     ...table,

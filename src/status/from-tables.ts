@@ -19,14 +19,21 @@ export interface AskedSystems {
   open(table: ResolvedTable): Promise<Pick<DeltaTable, 'info' | 'close'>>
 }
 
-/** Never rejects: what could not be asked is told in the report. */
-export async function statusOfTables(options: ResolvedOptions, systems: AskedSystems): Promise<StatusReport> {
+/**
+ * Never rejects: what could not be asked is told in the report.
+ * @param isWanted which tables are asked; default: all
+ */
+export async function statusOfTables(
+  options: ResolvedOptions,
+  systems: AskedSystems,
+  isWanted: (table: ResolvedTable) => boolean = () => true,
+): Promise<StatusReport> {
   const problems: StatusReport['problems'] = []
-  const tables = [...options.tables]
+  const tables = options.tables.filter(isWanted)
   let ends: Map<string, Map<number, bigint>> | null = null
   try {
     const found = options.patterns.length > 0 ? await systems.findTables() : { tables: [], failures: [] }
-    tables.push(...found.tables)
+    tables.push(...found.tables.filter(isWanted))
     problems.push(...found.failures.map(({ error }) => problemOf(error)))
     ends = await systems.ends(tables.map(({ topic }) => topic))
   } catch (thrown) {

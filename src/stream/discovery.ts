@@ -3,7 +3,7 @@
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import { checkSharedPaths } from '../options/checks.js'
-import { tableByPattern } from '../options/patterns.js'
+import { isTaken, tableByPattern } from '../options/patterns.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import type { Systems } from './dependencies.js'
 import type { TableFailure } from './table-failure.js'
@@ -83,8 +83,7 @@ export class TableDiscovery {
 
   #isNew(topic: string): boolean {
     if ([this.#named, this.#taken, this.#refused].some((known) => known.has(topic))) return false
-    const { patterns } = this.#options
-    return patterns.some(({ include, exclude }) => include.test(topic) && !exclude.some((other) => other.test(topic)))
+    return isTaken(this.#options.patterns, topic)
   }
 
   /** Throws CONFIG_INVALID where another table, or dead letters, lie where this table would. */

@@ -20,12 +20,17 @@ interface StatusFlags {
   json?: boolean
 }
 
-async function reportOf({ config, url }: StatusFlags): Promise<StatusReport> {
-  if (url !== undefined) return statusOfWorker(url)
+/** The report on the tables that have this topic, name or path; on all where none is wanted. */
+async function reportOf(wanted: string | undefined, { config, url }: StatusFlags): Promise<StatusReport> {
+  const isWanted = (...names: (string | null)[]) => wanted === undefined || names.includes(wanted)
+  if (url !== undefined) {
+    const report = await statusOfWorker(url)
+    return { ...report, tables: report.tables.filter(({ topic, table }) => isWanted(topic, table)) }
+  }
   const options = loadConfig(config)
   const systems = askedSystems(options, silentLogger)
   try {
-    return await statusOfTables(options, systems)
+    return await statusOfTables(options, systems, ({ topic, name, uri }) => isWanted(topic, name, uri))
   } finally {
     await systems.close()
   }
@@ -33,15 +38,9 @@ async function reportOf({ config, url }: StatusFlags): Promise<StatusReport> {
 
 /** Exit code 1 where a table needs help, or something could not be asked. */
 async function status(wanted: string | undefined, flags: StatusFlags, output: Output): Promise<number> {
-  const report = await reportOf(flags)
-  if (wanted !== undefined) {
-    report.tables = report.tables.filter(({ topic, table, path }) => [topic, table, path].includes(wanted))
-    if (report.tables.length === 0) {
-      throw new KafkaToDeltaError(
-        'CONFIG_INVALID',
-        `there is no table ${JSON.stringify(wanted)}: name one by its topic`,
-      )
-    }
+  const report = await reportOf(wanted, flags)
+  if (wanted !== undefined && report.tables.length === 0) {
+    throw new KafkaToDeltaError('CONFIG_INVALID', `there is no table ${JSON.stringify(wanted)}: name one by its topic`)
   }
   if (flags.json) output.stdout.write(json(report))
   else {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka2delta::options::{KeyIndexMode, MergeMode};
-use kafka2delta::scan::{AsOf, ScanOptions, scan};
+use kafka2delta::scan::scan;
 use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::delta_rs;
 use crate::model::random_row;
 use crate::support::{
-    Change, Key, Model, Row, SOFT, env, ipc, options, primary_key, rows, rows_of, run_seeds, with_times,
+    Change, Key, Model, Row, SOFT, all_rows, env, ipc, options, primary_key, rows, rows_of, run_seeds, with_times,
 };
 use crate::temporary;
 
@@ -251,14 +251,7 @@ fn vector_path(text: &str) -> String {
 
 /// The table's rows, by the engine's own scan; a key that is there twice is a failure.
 async fn scanned(uri: &str) -> BTreeMap<Key, Row> {
-    let options = ScanOptions {
-        uri: uri.to_owned(),
-        storage_options: Default::default(),
-        columns: None,
-        condition: None,
-        as_of: AsOf::Newest,
-    };
-    let mut batches = scan(options).await.unwrap();
+    let mut batches = scan(all_rows(uri)).await.unwrap();
     let mut rows = BTreeMap::new();
     while let Some(batch) = batches.next().await.unwrap() {
         for (key, row) in rows_of(&batch) {

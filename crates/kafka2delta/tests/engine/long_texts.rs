@@ -6,13 +6,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
 use kafka2delta::options::MergeMode;
-use kafka2delta::scan::{AsOf, ScanOptions, scan};
+use kafka2delta::scan::scan;
 use kafka2delta::{CompactOptions, KeyedTable, TableOptions};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::rows::{field, plain_options, put};
+use crate::support::all_rows;
 use crate::temporary;
 
 const ROWS: i64 = 3700;
@@ -43,14 +44,7 @@ fn add_file(folder: &std::path::Path, version: u64) {
 
 /// The table's rows and the bytes of their texts; no batch may be larger than [`BATCH`].
 async fn scanned(uri: &str) -> (usize, usize) {
-    let options = ScanOptions {
-        uri: uri.to_owned(),
-        storage_options: Default::default(),
-        columns: None,
-        condition: None,
-        as_of: AsOf::Newest,
-    };
-    let mut batches = scan(options).await.unwrap();
+    let mut batches = scan(all_rows(uri)).await.unwrap();
     let (mut rows, mut bytes) = (0, 0);
     while let Some(batch) = batches.next().await.unwrap() {
         let texts = batch.column_by_name("text").unwrap().as_string::<i32>();

@@ -2,13 +2,14 @@
 
 use arrow::datatypes::{DataType as T, Field};
 use kafka2delta::options::{MergeMode, VersionColumns, WriteMode};
-use kafka2delta::scan::{AsOf, ScanOptions, scan};
+use kafka2delta::scan::{ScanOptions, scan};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, TableOptions};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::rows::{field, list, map, plain_options, put, read, structure, with_old_key};
+use crate::support::all_rows;
 use crate::temporary;
 
 const MODES: [MergeMode; 2] = [MergeMode::MergeOnRead, MergeMode::CopyOnWrite];
@@ -298,13 +299,7 @@ async fn scans_give_nested_texts_and_fields_that_came_later() {
     let after = columns(&[("b", T::Utf8), ("a", T::Utf8)]);
     put(&mut table, &["id"], &after, &[row(2, json!({"b": "new", "a": "two"}))]).await.unwrap();
     for (condition, ids) in [(None, vec![1, 2]), (Some("one.a = 'two' AND size(many) = 2"), vec![2])] {
-        let options = ScanOptions {
-            uri: uri.to_owned(),
-            storage_options: Default::default(),
-            columns: None,
-            condition: condition.map(str::to_owned),
-            as_of: AsOf::Newest,
-        };
+        let options = ScanOptions { condition: condition.map(str::to_owned), ..all_rows(uri) };
         let mut batches = scan(options).await.unwrap();
         let schema = batches.schema().clone();
         let mut found = Vec::new();

@@ -11,6 +11,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use kafka2delta::options::{Compression, KeyIndexMode, MergeMode, OnMissingValue, WriteMode};
+use kafka2delta::scan::{AsOf, ScanOptions};
 use kafka2delta::schema::SchemaEvolution;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::Rng;
@@ -331,6 +332,17 @@ pub fn rows_of(batch: &RecordBatch) -> Vec<(Key, Row)> {
 /// A number from the environment.
 pub fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// A scan of all rows and columns as they are now.
+pub fn all_rows(uri: &str) -> ScanOptions {
+    ScanOptions {
+        uri: uri.to_owned(),
+        storage_options: HashMap::new(),
+        columns: None,
+        condition: None,
+        as_of: AsOf::Newest,
+    }
 }
 
 /// Runs random sequences, four at a time: `SEED` alone, or `SEQUENCES` of them (default: `sequences`) from a random one on.

@@ -104,15 +104,21 @@ async fn deletes_and_compactions_of_others_are_followed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_table_goes_on_under_another_query_name_alone() {
-    let folder = temporary::folder();
-    let uri = folder.path().to_str().unwrap();
+/// A table of three commits, which another writer has taken back to the second one; it was open meanwhile.
+async fn restored(uri: &str) -> KeyedTable {
     let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
     for id in 0..3 {
         merge(&mut table, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
     }
     delta_rs::restore(uri, 1).await;
+    table
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_table_goes_on_under_another_query_name_alone() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = restored(uri).await;
     let refused = async |table: &mut KeyedTable| {
         let error = merge(table, "q:t:0", &[upsert((0, 9), "a")], false).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::TableReplaced);
@@ -136,11 +142,7 @@ async fn a_restored_table_goes_on_under_another_query_name_alone() {
 async fn a_restored_table_is_refused_also_where_the_log_is_read_anew() {
     let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
-    let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
-    for id in 0..3 {
-        merge(&mut table, "q:t:0", &[upsert((0, id), "a")], false).await.unwrap();
-    }
-    delta_rs::restore(uri, 1).await;
+    let mut table = restored(uri).await;
     delta_rs::checkpoint(uri).await;
     // As clean-up does while the table stands still: the entry of the version that it knows is gone.
     for version in 0..3 {
