@@ -47,6 +47,16 @@ impl KeyedTable {
 }
 
 impl Maintenance {
+    /// Writes a checkpoint after a commit that wrote all files in other types. Readers by Delta's Rust kernel up to July 2026
+    /// (delta-io/delta-kernel-rs, pull request 2944) read the partition values of files that are gone, too, and refuse a
+    /// decimal that has fewer digits than its column has by now: with a checkpoint they meet no such file. The table is whole
+    /// without it, so a failure is only told.
+    pub(crate) async fn checkpoint_new_types(&self) {
+        if let Err(error) = self.write_checkpoint(Some(1)).await {
+            tracing::warn!(error = ?error.chain(), "a checkpoint could not be written");
+        }
+    }
+
     /// Writes a checkpoint of the newest version, unless there is one, and cleans the log up by the table's properties.
     ///
     /// # Errors

@@ -204,11 +204,15 @@ impl KeyedTable {
             self.note_empty_partition_values(&written.empty_partition_values, merge.primary_key);
         }
         result.notes = self.notes.take();
+        let in_new_types = prepared.as_ref().is_some_and(|prepared| !prepared.widened_columns.is_empty());
         self.committed(landed, commit, taken, prepared, stored)?;
         delete_unused(self.storage.files(), unused).await;
         self.keys.tend(self.snapshot.state()).await;
         result.version = landed.version;
         self.checkpoint_if_due(landed.version, commit);
+        if in_new_types {
+            self.maintenance().checkpoint_new_types().await;
+        }
         result.timings.total = merge.start.elapsed().as_secs_f64() * 1e3;
         Ok(result)
     }

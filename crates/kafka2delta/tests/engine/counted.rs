@@ -80,7 +80,8 @@ impl Counted {
     /// The requests for data files since the last call.
     pub fn take(&self) -> Vec<Request> {
         let requests = std::mem::take(&mut *self.requests.log.lock().unwrap());
-        requests.into_iter().filter(|request| request.path.ends_with(".parquet")).collect()
+        let is_data = |path: &str| path.ends_with(".parquet") && !path.contains("_delta_log/");
+        requests.into_iter().filter(|request| is_data(&request.path)).collect()
     }
 
     /// Acts before each file is stored, by its name.
