@@ -1,18 +1,21 @@
 /**
- * Puts faults back, one at a time, and runs the random topics: each fault has to be found. A fault that is not found says
- * that the topics lack what would show it.
+ * Puts faults back, one at a time, and runs the random topics, or the tests of the engine: each fault has to be found. A
+ * fault that is not found says that the tests lack what would show it.
  *
- *   node scripts/mutants.mjs [name…]     ROUNDS=… topics for each, SEED=… the first one's seed
+ *   node scripts/mutants.mjs [name… | engine]     ROUNDS=… topics for each, SEED=… the first one's seed;
+ *                                                 SEQUENCES=… of the engine's random tests
  *
  * Each file of `__test__/mutants` describes one fault as edits of the source: a text that occurs once, and what takes its
- * place. Edited files are put back in any case; commit first all the same.
+ * place. `engine` are the tests of the engine that are to find it, by the beginnings of their names (all: ''); without it
+ * the random topics are. Edited files are put back in any case; commit first all the same.
  */
 
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildAddon } from './build-addon.mjs'
-import { ROOT } from './lib/paths.mjs'
+import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { main, Problem, run, StatusLine } from './lib/process.mjs'
+import { ensurePython } from './lib/python.mjs'
 
 const FOLDER = join(ROOT, '__test__', 'mutants')
 const TEST = '__test__/integration/random-traffic.test.ts'
@@ -22,12 +25,13 @@ const ROUNDS = process.env.ROUNDS ?? '120'
 
 /** @typedef {{ file: string, from: string, to: string }} Edit */
 
-/** @returns {{ name: string, what: string, edits: Edit[] }[]} */
+/** @returns {{ name: string, what: string, engine?: string, edits: Edit[] }[]} */
 function readMutants(names) {
   const all = readdirSync(FOLDER)
     .filter((file) => file.endsWith('.json'))
     .sort()
     .map((file) => ({ name: file.slice(0, -5), ...JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) }))
+  if (names.length === 1 && names[0] === 'engine') return all.filter(({ engine }) => engine !== undefined)
   const unknown = names.find((name) => !all.some((mutant) => mutant.name === name))
   if (unknown) throw new Problem(`${FOLDER} has no ${unknown}.json`)
   return names.length === 0 ? all : all.filter(({ name }) => names.includes(name))
@@ -78,6 +82,37 @@ async function runTopics(status) {
   return { isFound: true, by: `found by SEED=${seeds.slice(0, 3).join(', ')}` }
 }
 
+/** The engine without optimisation: a fault is compiled in seconds, and its dependencies are those of other builds. */
+const ENGINE_BUILD = ['test', '--release', '--config', 'profile.release.package.kafka2delta.opt-level=0']
+
+/** How many random sequences it took, or which test failed. */
+function foundBy(output) {
+  const numbers = (pattern) => [...output.matchAll(pattern)].map((match) => match.slice(1).map(Number))
+  const ranges = numbers(/^seeds (\d+) to (\d+)/gm)
+  const failed = numbers(/\bseed (\d+)/g).flatMap(([seed]) => {
+    const [first] = ranges.find(([first, last]) => first <= seed && seed <= last) ?? []
+    return first === undefined ? [] : [{ seed, sequences: seed - first + 1 }]
+  })
+  const [least] = failed.sort((one, other) => one.sequences - other.sequences)
+  const tests = [...new Set([...output.matchAll(/^ {4}(\S+::\S+)$/gm)].map((match) => match[1]))]
+  const sequences = least ? [`${least.sequences} sequences (seed ${least.seed})`] : []
+  return [...tests, ...sequences].join(', ')
+}
+
+/** @returns {Promise<{ isFound: boolean, by: string }>} */
+async function runEngine(tests, status) {
+  status.update('building')
+  const python = await ensurePython()
+  const env = { ...cargoEnv(), ORACLE_PYTHON: python, CARGO_TERM_COLOR: 'never' }
+  const args = [...ENGINE_BUILD, '-p', 'kafka2delta', '--test', 'engine', ...LOCKED]
+  const built = await run('cargo', [...args, '--no-run'], { cwd: ROOT, env })
+  if (built.code !== 0) throw new Problem(`the fault does not compile:\n${built.output.slice(-4000)}`)
+  status.update('running')
+  // One test after the other, each without captured output: the seeds stand in it.
+  const { code, output } = await run('cargo', [...args, '--', '--nocapture', ...tests.split(' ')], { cwd: ROOT, env })
+  return code === 0 ? { isFound: false, by: 'not found' } : { isFound: true, by: `found by ${foundBy(output)}` }
+}
+
 async function tryMutant(mutant) {
   const status = new StatusLine(mutant.name)
   const texts = edited(mutant)
@@ -85,11 +120,12 @@ async function tryMutant(mutant) {
   const isRust = [...texts.keys()].some((file) => file.endsWith('.rs'))
   const attempt = async () => {
     for (const [file, text] of texts) writeFileSync(join(ROOT, file), text)
+    if (mutant.engine !== undefined) return runEngine(mutant.engine, status)
     if (isRust) await buildAddon()
     return runTopics(status)
   }
   try {
-    return await (isRust ? withAddonAside(attempt) : attempt())
+    return await (isRust && mutant.engine === undefined ? withAddonAside(attempt) : attempt())
   } finally {
     for (const [file, text] of before) writeFileSync(join(ROOT, file), text)
     status.end()
