@@ -64,5 +64,7 @@ export class Tombstones {
         sequence: valid[row] === 1 ? { seq, ...epoch } : null,
       })
     }
+    // A message keeps all that was fetched with it, and the next batch may be long in coming.
+    this.#last.clear()
   }
 }

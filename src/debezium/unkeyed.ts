@@ -75,6 +75,8 @@ export class UnkeyedTombstones {
       const copy = last !== 'no delete' && last.deleted !== null ? { deleted: Buffer.from(last.deleted) } : last
       this.#past.set(partition, copy)
     }
+    // A message keeps all that was fetched with it, and the next batch may be long in coming.
+    this.#last.clear()
   }
 }
 

@@ -33,9 +33,10 @@ export interface SourceLimits {
   /** Bytes of keys and values of one micro-batch; a single larger message is a batch of its own. */
   maxBatchBytes: number
   /**
-   * Bytes that a topic may hold in memory: what is queued and what was handed over and is not committed. Each
-   * message counts {@link MESSAGE_OVERHEAD} bytes more than its key and value. A full queue pauses the topic's
-   * partitions; drained below half, they go on. It is exceeded by one fetch at most (`consumer.maxBytes`).
+   * Bytes that a topic may hold in memory: what is queued and what was handed over and is not committed. What counts is
+   * what is held: the buffers that keys, values and headers lie in, and {@link MESSAGE_OVERHEAD} bytes for each message. A
+   * full queue pauses the topic's partitions; drained below half, they go on. It is exceeded by one fetch at most
+   * (`consumer.maxBytes`).
    */
   maxQueueBytes: number
 }
@@ -63,8 +64,11 @@ export interface SourceOptions {
   maxUnavailableMs?: number
 }
 
-/** Bytes that a queued message takes beside its key and value. */
+/** Bytes that a queued message takes beside its key, value and headers. */
 export const MESSAGE_OVERHEAD = 400
+
+/** Bytes that a header takes beside its value. */
+export const HEADER_OVERHEAD = 150
 
 const invalid = (message: string, cause?: unknown): KafkaToDeltaError =>
   new KafkaToDeltaError('CONFIG_INVALID', message, { cause })

@@ -1,5 +1,6 @@
 /** The queue of one topic: scanned ranges on their way into micro-batches, and how much memory they hold. */
 
+import { compactMessages } from './compact-messages.js'
 import type { MicroBatch, OffsetRange, RawMessage } from './micro-batch.js'
 import { MESSAGE_OVERHEAD, type SourceLimits } from './options.js'
 import {
@@ -19,6 +20,8 @@ interface Segment {
   next: number
   resumedAt?: bigint | undefined
   halves: PairedMessage[]
+  /** Bytes that its messages hold, all of them until the last one is handed over: they lie in common buffers. */
+  held: number
 }
 
 /** What a micro-batch takes: of each segment, the messages up to one; none of those that are not named. */
@@ -45,8 +48,10 @@ export class TopicQueue {
   #segments: Segment[] = []
   #numMessages = 0
   #numBytes = 0
-  /** Handed over and not committed. */
-  #inFlight = new Map<MicroBatch, { messages: number; bytes: number }>()
+  /** What {@link Segment.held} says of all that wait. */
+  #held = 0
+  /** Handed over and not committed: the bytes that they hold. */
+  #inFlight = new Map<MicroBatch, number>()
   #inFlightHeld = 0
   #full = false
 
@@ -77,7 +82,7 @@ export class TopicQueue {
 
   /** Bytes of memory, with what each message takes beside its key and value; also of batches not yet committed. */
   get heldBytes(): number {
-    return this.#numBytes + this.#numMessages * MESSAGE_OVERHEAD + this.#inFlightHeld
+    return this.#held + this.#numMessages * MESSAGE_OVERHEAD + this.#inFlightHeld
   }
 
   /** Full from `maxQueueBytes` on, until it is drained below half of it. */
@@ -109,9 +114,11 @@ export class TopicQueue {
         return
       }
     }
+    const held = compactMessages(messages)
+    this.#held += held
     const halves = this.#findHalves(partition, messages)
     this.#numHalves += halves.length
-    this.#segments.push({ partition, first, last, messages, next: 0, resumedAt, halves })
+    this.#segments.push({ partition, first, last, messages, next: 0, resumedAt, halves, held })
   }
 
   /** The halves among messages that continue their partition. */
@@ -142,9 +149,11 @@ export class TopicQueue {
     if (plan === null) return null
     const { ends, numMessages, numBytes } = plan
     const ranges = new Map<number, { range: OffsetRange; parts: RawMessage[][] }>()
+    let held = 0
     for (const [segment, to] of ends) {
       const { messages, next: from } = segment
       const isWhole = to === messages.length
+      if (isWhole) held += segment.held
       const taken = from === 0 && isWhole ? messages : messages.slice(from, to)
       const last = isWhole ? segment.last : BigInt((messages[to - 1] as RawMessage).offset)
       const known = ranges.get(segment.partition)
@@ -175,8 +184,10 @@ export class TopicQueue {
     }))
     const numPartitions = Math.max(reach.size, 1)
     const batch: MicroBatch = { topic: this.topic, ranges: merged, numMessages, numPartitions, numBytes }
-    this.#inFlight.set(batch, { messages: numMessages, bytes: numBytes })
-    this.#inFlightHeld += numBytes + numMessages * MESSAGE_OVERHEAD
+    this.#held -= held
+    const inFlight = held + numMessages * MESSAGE_OVERHEAD
+    this.#inFlight.set(batch, inFlight)
+    this.#inFlightHeld += inFlight
     return batch
   }
 
@@ -259,9 +270,9 @@ export class TopicQueue {
   /** A batch that was handed over is in the table. False if it is not known: dropped by a rewind. */
   committed(batch: MicroBatch): boolean {
     const held = this.#inFlight.get(batch)
-    if (!held) return false
+    if (held === undefined) return false
     this.#inFlight.delete(batch)
-    this.#inFlightHeld -= held.bytes + held.messages * MESSAGE_OVERHEAD
+    this.#inFlightHeld -= held
     return true
   }
 
@@ -278,9 +289,7 @@ export class TopicQueue {
   /** Drops all that waits; what was handed over stays known. */
   dropAll(): void {
     this.#segments = []
-    this.#numHalves = 0
-    this.#numMessages = 0
-    this.#numBytes = 0
+    this.#noMessages()
   }
 
   /** Drops the messages, and of each partition what follows its first one: skipped offsets before it stay. */
@@ -290,9 +299,14 @@ export class TopicQueue {
       if (messages.length > 0) cut.add(partition)
       return !cut.has(partition)
     })
+    this.#noMessages()
+  }
+
+  #noMessages(): void {
     this.#numHalves = 0
     this.#numMessages = 0
     this.#numBytes = 0
+    this.#held = 0
   }
 
   /** Drops what waits of a partition, such as one that was taken away. */
@@ -300,6 +314,7 @@ export class TopicQueue {
     this.#segments = this.#segments.filter((segment) => {
       if (segment.partition !== partition) return true
       this.#numHalves -= segment.halves.length
+      this.#held -= segment.held
       for (const message of segment.messages.slice(segment.next)) {
         this.#numMessages--
         this.#numBytes -= messageBytes(message)
