@@ -83,7 +83,7 @@ test('a flag replaces a trigger of the file', (t) => {
   t.deepEqual(load(`${MINIMAL}trigger: { processingTime: 5 s }\n`, {}, [flag]).trigger, { availableNow: true })
   const env = { KAFKA2DELTA_TRIGGER: '5 s' }
   t.deepEqual(load(`${MINIMAL}trigger: { availableNow: true }\n`, env).trigger, { availableNow: true })
-  t.deepEqual(load(MINIMAL, env).trigger, { processingTime: 5000 })
+  t.deepEqual(load(MINIMAL, env).trigger, { processingTime: 5000, maxDelay: 0 })
 })
 
 test('problems say file, line and column', (t) => {

@@ -237,7 +237,7 @@ async function bobsSource(t: ExecutionContext, name: string, stored: FakeTable) 
       topics,
       startingOffsets: 'earliest',
       failOnDataLoss: true,
-      trigger: { processingTime: 0 },
+      trigger: { processingTime: 0, maxDelay: 0 },
       limits: LIMITS,
     },
     (topic) => (topic === b ? stored : none).stored(),

@@ -11,7 +11,7 @@ const GOOD: SourceOptions = {
   topics: ['a', 'b'],
   startingOffsets: 'earliest',
   failOnDataLoss: true,
-  trigger: { processingTime: 0 },
+  trigger: { processingTime: 0, maxDelay: 0 },
   limits: LIMITS,
 }
 
@@ -38,7 +38,8 @@ const BAD: Record<string, object> = {
   'offsets of some topics only': { startingOffsets: { a: { 0: 1 } } },
   'an offset that is none': { startingOffsets: { a: { 0: 1.5 }, b: { 0: 1 } } },
   'an offset below -2': { startingOffsets: { a: { 0: -3 }, b: { 0: 1 } } },
-  'a negative interval': { trigger: { processingTime: -1 } },
+  'a negative interval': { trigger: { processingTime: -1, maxDelay: 0 } },
+  'a delay that is no number': { trigger: { processingTime: 0, maxDelay: Number.NaN } },
   'no trigger': { trigger: {} },
   'no messages in a batch': { limits: { ...LIMITS, maxBatchMessages: 0 } },
   'not a number of bytes': { limits: { ...LIMITS, maxQueueBytes: Number.NaN } },

@@ -273,7 +273,7 @@ test('processingTime spaces the batches', async (t) => {
   const broker = await startBroker(t)
   produce(broker, 1)
   const table = new FakeTable()
-  const source = makeSource(t, broker, { trigger: { processingTime: 600 } }, table.stored)
+  const source = makeSource(t, broker, { trigger: { processingTime: 600, maxDelay: 0 } }, table.stored)
   await source.start()
   const times: number[] = []
   const timer = setInterval(() => produce(broker, 1), 50)

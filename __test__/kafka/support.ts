@@ -91,7 +91,7 @@ export function optionsFor(broker: EmbeddedBroker, options: Partial<SourceOption
     topics: [TOPIC],
     startingOffsets: 'earliest',
     failOnDataLoss: true,
-    trigger: { processingTime: 0 },
+    trigger: { processingTime: 0, maxDelay: 0 },
     limits: LIMITS,
     ...options,
   }

@@ -6,7 +6,11 @@ import { LIMITS, sleep } from './support.js'
 
 const message = (offset: number): RawMessage => ({ offset: String(offset), timestamp: '0', key: null, value: null })
 
-function feedWith(trigger: { processingTime: number } | { availableNow: true }, ends?: Map<number, bigint>) {
+function feedWith(
+  pace: { processingTime: number; maxDelay?: number } | { availableNow: true },
+  ends?: Map<number, bigint>,
+) {
+  const trigger = 'availableNow' in pace ? pace : { maxDelay: 0, ...pace }
   const feed = new TopicFeed('t', trigger, { ...LIMITS, maxBatchMessages: 10 })
   if (ends) feed.ends = ends
   const state = feed.partition(0, false)
@@ -24,6 +28,36 @@ test('the first batch comes at once, the next one after the interval', async (t)
   feed.accept(state, 1n, [message(1)], 2n)
   t.is((await feed.next())?.numMessages, 1)
   t.true(Date.now() - began >= 390)
+})
+
+test('few messages wait for others, as long as maxDelay says', async (t) => {
+  const { feed, state } = feedWith({ processingTime: 0, maxDelay: 500 })
+  const began = Date.now()
+  feed.accept(state, 0n, [message(0)], 1n)
+  const waiting = feed.next()
+  await sleep(100)
+  feed.accept(state, 1n, [message(1)], 2n)
+  t.is((await waiting)?.numMessages, 2)
+  t.true(Date.now() - began >= 490)
+  // The next one's time begins when it comes.
+  await sleep(600)
+  const again = Date.now()
+  feed.accept(state, 2n, [message(2)], 3n)
+  t.is((await feed.next())?.numMessages, 1)
+  t.true(Date.now() - again >= 490)
+})
+
+test('many messages do not wait', async (t) => {
+  const feed = new TopicFeed('t', { processingTime: 0, maxDelay: 3_600_000 }, { ...LIMITS, maxBatchMessages: 5000 })
+  const state = feed.partition(0, false)
+  state.expected = 0n
+  state.confirmed = true
+  const messages = Array.from({ length: 1000 }, (_, i) => message(i))
+  feed.accept(state, 998n, messages.slice(0, 999), 1000n)
+  const waiting = feed.next()
+  t.is(await Promise.race([waiting, sleep(100).then(() => 'waits')]), 'waits')
+  feed.accept(state, 999n, messages.slice(999), 1000n)
+  t.is((await waiting)?.numMessages, 1000)
 })
 
 test('a full batch waits for no interval', async (t) => {

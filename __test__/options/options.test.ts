@@ -8,7 +8,7 @@ import { OptionsError } from '../../src/options/errors.js'
 import { configJsonSchema, configJsonSchemaText } from '../../src/options/json-schema.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import { tableUri } from '../../src/options/table-uri.js'
-import type { StreamOptions } from '../../src/options/types.js'
+import type { StreamOptions, TableOptions } from '../../src/options/types.js'
 
 const minimal = (): StreamOptions => ({
   queryName: 'shop',
@@ -31,7 +31,7 @@ function refusal(change: (options: Record<string, any>) => void): string {
 
 test('the smallest options get every default', (t) => {
   const options = resolveOptions(minimal())
-  t.deepEqual(options.trigger, { processingTime: 1000 })
+  t.deepEqual(options.trigger, { processingTime: 1000, maxDelay: 0 })
   t.is(options.startingOffsets, 'earliest')
   t.true(options.failOnDataLoss)
   t.deepEqual(options.limits, { maxBatchMessages: 100_000, maxBatchBytes: 64 * 2 ** 20, maxQueueBytes: 192 * 2 ** 20 })
@@ -159,8 +159,10 @@ test('starting offsets in all their forms', (t) => {
 
 test('triggers', (t) => {
   const read = (trigger: StreamOptions['trigger']) => resolveOptions({ ...minimal(), trigger }).trigger
-  t.deepEqual(read({ processingTime: '2 minutes' }), { processingTime: 120_000 })
-  t.deepEqual(read({ processingTime: 0 }), { processingTime: 0 })
+  t.deepEqual(read({ processingTime: '2 minutes' }), { processingTime: 120_000, maxDelay: 0 })
+  t.deepEqual(read({ processingTime: 0 }), { processingTime: 0, maxDelay: 0 })
+  t.deepEqual(read({ maxDelay: '1 minute' }), { processingTime: 1000, maxDelay: 60_000 })
+  t.deepEqual(read({ availableNow: true }), { availableNow: true })
   t.regex(
     refusal((o) => (o.trigger = { processingTime: 'often' })),
     /^trigger: expected/,
@@ -169,6 +171,23 @@ test('triggers', (t) => {
     refusal((o) => (o.trigger = { processingTime: '1 s', availableNow: true })),
     /^trigger: expected/,
   )
+  t.regex(
+    refusal((o) => (o.trigger = {})),
+    /^trigger: expected/,
+  )
+})
+
+test('a table has its own pace, and takes what it does not say from the query', (t) => {
+  const of = (trigger: StreamOptions['trigger'], own: TableOptions['trigger']) => {
+    const options = minimal()
+    const [[topic, table]] = Object.entries(options.tables) as [[string, TableOptions]]
+    return resolveOptions({ ...options, trigger, tables: { [topic]: { ...table, trigger: own } } }).tables[0]?.trigger
+  }
+  t.deepEqual(of({ processingTime: '5 s', maxDelay: '1 min' }, undefined), { processingTime: 5000, maxDelay: 60_000 })
+  t.deepEqual(of({ processingTime: '5 s' }, { maxDelay: '1 min' }), { processingTime: 5000, maxDelay: 60_000 })
+  t.deepEqual(of({ maxDelay: '1 min' }, { maxDelay: 0 }), { processingTime: 1000, maxDelay: 0 })
+  t.deepEqual(of({ availableNow: true }, { maxDelay: '1 min' }), { availableNow: true })
+  t.throws(() => of(undefined, { availableNow: true } as never), { message: /trigger: expected/ })
 })
 
 test('unknown options are refused with what was meant', (t) => {

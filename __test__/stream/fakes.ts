@@ -200,8 +200,8 @@ export class FakeSource extends EventEmitter implements StreamSource {
     await this.#seek(topic)
   }
 
-  async add(topics: readonly string[]): Promise<void> {
-    for (const topic of topics) await this.#seek(topic)
+  async add(topics: ReadonlyMap<string, unknown>): Promise<void> {
+    for (const topic of topics.keys()) await this.#seek(topic)
     this.#wakeAll()
   }
 

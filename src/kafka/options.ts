@@ -24,8 +24,11 @@ export interface SourceLogger {
   error(fields: object, message: string): void
 }
 
-/** When a micro-batch is cut: some time after the last one (ms, 0: as soon as there is something), or until now. */
-export type SourceTrigger = { processingTime: number } | { availableNow: true }
+/**
+ * When a micro-batch is cut: `processingTime` after the last one (ms, 0: as soon as there is something), or until now. Where
+ * there are few messages, `maxDelay` after the first of them came (ms), if that is later.
+ */
+export type SourceTrigger = { processingTime: number; maxDelay: number } | { availableNow: true }
 
 export interface SourceLimits {
   /** Messages of one micro-batch, at most. */
@@ -56,6 +59,8 @@ export interface SourceOptions {
   newTopics?: ReadonlySet<string>
   failOnDataLoss: boolean
   trigger: SourceTrigger
+  /** Of topics that have one of their own. */
+  triggers?: ReadonlyMap<string, SourceTrigger>
   limits: SourceLimits
   /** Which messages tell of a change together with one of another partition: both are in one micro-batch then. */
   pairMemberOf?: FindPairMember
@@ -191,6 +196,19 @@ export function offsetOf(topic: string, partition: string | number, value: unkno
 }
 
 /** Throws CONFIG_INVALID for what cannot work. */
+function checkTrigger(trigger: SourceTrigger): void {
+  if ('availableNow' in trigger) {
+    if (trigger.availableNow !== true) throw invalid('trigger.availableNow must be true')
+    return
+  }
+  for (const name of ['processingTime', 'maxDelay'] as const) {
+    const ms = trigger[name]
+    if (typeof ms !== 'number' || !Number.isFinite(ms) || ms < 0) {
+      throw invalid(`trigger.${name} must be milliseconds, not ${String(ms)}`)
+    }
+  }
+}
+
 export function checkSourceOptions(options: SourceOptions): void {
   if (typeof options.queryName !== 'string' || options.queryName === '') throw invalid('queryName must be a text')
   if (!Array.isArray(options.topics) || options.topics.length === 0) throw invalid('topics must name a topic')
@@ -201,13 +219,8 @@ export function checkSourceOptions(options: SourceOptions): void {
   if (options.workers !== 'single') throw invalid(`workers must be single, not ${String(options.workers)}`)
   checkStartingOffsets(options.startingOffsets, options.topics)
   const { trigger, limits } = options
-  if ('processingTime' in trigger) {
-    const ms = trigger.processingTime
-    if (typeof ms !== 'number' || !Number.isFinite(ms) || ms < 0) {
-      throw invalid(`trigger.processingTime must be milliseconds, not ${String(ms)}`)
-    }
-  } else if (trigger.availableNow !== true)
-    throw invalid('trigger must be { processingTime } or { availableNow: true }')
+  checkTrigger(trigger)
+  options.triggers?.forEach(checkTrigger)
   positive('limits.maxBatchMessages', limits.maxBatchMessages)
   positive('limits.maxBatchBytes', limits.maxBatchBytes)
   positive('limits.maxQueueBytes', limits.maxQueueBytes)

@@ -11,7 +11,7 @@ import { ConsumerKeeper } from './consumer-keeper.js'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
 import { TopicLookup } from './lookup.js'
 import type { MicroBatch } from './micro-batch.js'
-import { checkSourceOptions, consumerConfig, type SourceOptions } from './options.js'
+import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
 import { type PartitionState, TopicFeed } from './topic-feed.js'
@@ -84,8 +84,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     consumerConfig(options, 'check')
     this.#options = options
     this.#storedOffsets = storedOffsets
-    const { topics, trigger, limits, pairMemberOf } = options
-    this.#feeds = new Map(topics.map((topic) => [topic, new TopicFeed(topic, trigger, limits, pairMemberOf)]))
+    this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
 
   /**
@@ -159,14 +158,17 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
    * Reads further topics, from the beginning where the table has nothing of them. All topics pause while the consumer joins
    * its group anew: some 3 seconds by a broker's default. A topic that had failed is read again.
    */
-  async add(topics: readonly string[]): Promise<void> {
-    const { trigger, limits, pairMemberOf } = this.#options
-    for (const topic of topics) {
-      const feed = new TopicFeed(topic, trigger, limits, pairMemberOf)
+  async add(topics: ReadonlyMap<string, SourceTrigger>): Promise<void> {
+    for (const [topic, trigger] of topics) {
+      const feed = this.#newFeed(topic, trigger)
       feed.wasDeleted = this.#feeds.get(topic)?.error?.code === 'TOPIC_NOT_FOUND'
       this.#feeds.set(topic, feed)
     }
     await this.#keeper?.renew()
+  }
+
+  #newFeed(topic: string, trigger: SourceTrigger = this.#options.trigger): TopicFeed {
+    return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf)
   }
 
   /** How far each partition of a topic is, by what was last seen: no request. */

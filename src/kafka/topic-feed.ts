@@ -12,6 +12,9 @@ export const EMPTY_BATCH_INTERVAL_MS = 10_000
 /** How often messages are looked at that wait for others. Milliseconds. */
 const HELD_INTERVAL_MS = 100
 
+/** Messages of a batch that is worth a commit: fewer wait for others, where `maxDelay` says so. */
+const FEW_MESSAGES = 1_000
+
 /** How long `availableNow` collects, where a batch does not fill up. Milliseconds. */
 const AVAILABLE_NOW_WAIT_MS = 10_000
 
@@ -245,7 +248,10 @@ export class TopicFeed {
       return this.#waitingSince + (this.queue.numMessages > 0 ? AVAILABLE_NOW_WAIT_MS : EMPTY_BATCH_INTERVAL_MS)
     }
     if (this.queue.numMessages === 0) return Math.max(this.#lastCut, this.#waitingSince) + EMPTY_BATCH_INTERVAL_MS
-    return this.#lastCut + ('processingTime' in this.#trigger ? this.#trigger.processingTime : 0)
+    if ('availableNow' in this.#trigger) return this.#lastCut
+    const { processingTime, maxDelay } = this.#trigger
+    const due = this.#lastCut + processingTime
+    return this.queue.numMessages < FEW_MESSAGES ? Math.max(due, this.#waitingSince + maxDelay) : due
   }
 
   /** How far each partition was read. */

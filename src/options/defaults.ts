@@ -46,7 +46,7 @@ export const MAINTENANCE_DEFAULTS = { ...COMPACT_DEFAULTS, maxLag: 1_000_000 } a
 export const QUERY_DEFAULTS = {
   startingOffsets: 'earliest',
   failOnDataLoss: true,
-  trigger: { processingTime: 1000 },
+  trigger: { processingTime: 1000, maxDelay: 0 },
 } as const
 
 /** The bounds of batches and memory. */

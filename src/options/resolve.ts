@@ -18,6 +18,7 @@ import type {
   ResolvedMaintenance,
   ResolvedOptions,
   ResolvedTable,
+  ResolvedTrigger,
   Scd2Columns,
   StreamOptions,
   TablePattern,
@@ -79,6 +80,12 @@ function inheritedOptions(table: ParsedTable, query: ParsedOptions): Pick<Resolv
   return { ...TABLE_DEFAULTS, ...given(query), ...given(table) }
 }
 
+/** A pace that is given in part is filled up by the query's, or by the defaults. */
+function resolveTrigger({ trigger }: ParsedOptions, own: ParsedTable['trigger'] = {}): ResolvedTrigger {
+  if (trigger && 'availableNow' in trigger) return trigger
+  return { ...QUERY_DEFAULTS.trigger, ...trigger, ...own }
+}
+
 function resolveTable(
   topic: string,
   table: ParsedTable,
@@ -112,6 +119,7 @@ function resolveTable(
     renameColumns: table.renameColumns ?? {},
     shared: table.shared ?? false,
     deadLetter: resolveDeadLetter(table, query, baseDir),
+    trigger: resolveTrigger(query, table.trigger),
     tableProperties: { ...query.tableProperties, ...table.tableProperties },
     storageOptions: { ...query.storageOptions, ...table.storageOptions },
   }
@@ -163,7 +171,7 @@ export function resolveOptions(input: unknown, baseDir?: string): ResolvedOption
     patterns,
     startingOffsets: resolveStart(options, baseDir),
     failOnDataLoss: options.failOnDataLoss ?? QUERY_DEFAULTS.failOnDataLoss,
-    trigger: options.trigger ?? QUERY_DEFAULTS.trigger,
+    trigger: resolveTrigger(options),
     limits: { ...LIMIT_DEFAULTS, ...withoutUndefined(options.limits ?? {}) },
   }
 }

@@ -5,7 +5,7 @@ import { consumer, kafka, schemaRegistry } from './connection-schema.js'
 import { choice, count, decimal, field, flag, names, optionalNames, properties, size, text } from './fields.js'
 import { isPattern, wholeName } from './patterns.js'
 import { startingOffsets } from './starting-offsets.js'
-import type { DecimalChoice, Trigger } from './types.js'
+import type { CommitPace, DecimalChoice, Trigger } from './types.js'
 import { parseDuration } from './units.js'
 import { WRITE_MODE_NAMES } from './write-modes.js'
 
@@ -209,6 +209,40 @@ export function computedName(expression: string): string | null {
   return found && (found[1] ?? found[2] ?? found[3] ?? null)
 }
 
+/** Milliseconds. */
+interface ParsedPace {
+  processingTime?: number
+  maxDelay?: number
+}
+
+function readPace(value: unknown): ParsedPace | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+  const pace: ParsedPace = {}
+  for (const [name, given] of Object.entries(value)) {
+    if (name !== 'processingTime' && name !== 'maxDelay') return null
+    if (given === undefined) continue
+    const duration = parseDuration(given)
+    if (duration === null) return null
+    pace[name] = duration
+  }
+  return Object.keys(pace).length === 0 ? null : pace
+}
+
+const duration = { type: ['string', 'number'] }
+const paceSchema = {
+  type: 'object',
+  properties: {
+    processingTime: { ...duration, description: 'Between two batches (default: 1 second).' },
+    maxDelay: {
+      ...duration,
+      description:
+        'How long changes may wait for others as long as they are fewer than 1,000 (default: as processingTime).',
+    },
+  },
+  minProperties: 1,
+  additionalProperties: false,
+}
+
 const table = z
   .strictObject({
     path: text('Where the table lies: a folder, or s3://, gs://, az:// URL.'),
@@ -240,17 +274,24 @@ const table = z
       .transform((value) => (typeof value === 'string' ? [value] : value))
       .meta({ description: 'Of a pattern: topics that it does not take, by name or by pattern.' })
       .optional(),
+    trigger: field<CommitPace, ParsedPace>(
+      readPace,
+      '{processingTime: "1 second", maxDelay: "1 minute"}, or one of these',
+      {
+        description: "How often this table is committed; what is not given is the query's.",
+        ...paceSchema,
+      },
+    ).optional(),
     ...perTable,
   })
   .meta({ description: 'One table.' })
 
-function readTrigger(value: unknown): { processingTime: number } | { availableNow: true } | null {
-  if (typeof value !== 'object' || value === null || Object.keys(value).length !== 1) return null
-  if ('availableNow' in value)
-    return value.availableNow === true || value.availableNow === 'true' ? { availableNow: true } : null
-  if (!('processingTime' in value)) return null
-  const processingTime = parseDuration(value.processingTime)
-  return processingTime === null ? null : { processingTime }
+function readTrigger(value: unknown): ParsedPace | { availableNow: true } | null {
+  if (typeof value === 'object' && value !== null && 'availableNow' in value) {
+    const isTrue = value.availableNow === true || value.availableNow === 'true'
+    return isTrue && Object.keys(value).length === 1 ? { availableNow: true } : null
+  }
+  return readPace(value)
 }
 
 export const optionsSchema = z
@@ -271,18 +312,14 @@ export const optionsSchema = z
       }),
     startingOffsets: startingOffsets.optional(),
     failOnDataLoss: flag('Stop where the topic no longer has offsets that were not applied (default true).').optional(),
-    trigger: field<Trigger, { processingTime: number } | { availableNow: true }>(
+    trigger: field<Trigger, ParsedPace | { availableNow: true }>(
       readTrigger,
-      '{processingTime: "1 second"} or {availableNow: true}',
+      '{processingTime: "1 second", maxDelay: "1 minute"}, one of these, or {availableNow: true}',
       {
-        description: 'When batches are made: {processingTime: "1 second"} (default), or {availableNow: true}.',
+        description:
+          'When batches are made: {processingTime: "1 second"} (default), {processingTime: "1 second", maxDelay: "1 minute"}, or {availableNow: true}.',
         anyOf: [
-          {
-            type: 'object',
-            properties: { processingTime: { type: ['string', 'number'] } },
-            required: ['processingTime'],
-            additionalProperties: false,
-          },
+          paceSchema,
           {
             type: 'object',
             properties: { availableNow: { const: true } },

@@ -12,9 +12,17 @@ export type DecimalChoice =
   | `decimal(${number},${number})`
   | { readonly precision: number; readonly scale: number }
 
+/** How often a table is committed: durations in milliseconds, or text as `1 second`. */
+export interface CommitPace {
+  /** Between two batches. Default: 1 second. */
+  readonly processingTime?: string | number
+  /** How long changes may wait for others as long as they are few, fewer than 1,000. Default: as `processingTime`. */
+  readonly maxDelay?: string | number
+}
+
 /** When batches are made. */
 export type Trigger =
-  | { readonly processingTime: string | number }
+  | CommitPace
   /** What is there now, then the end. */
   | { readonly availableNow: true }
 
@@ -183,6 +191,8 @@ export interface TableOptions extends SharedTableOptions {
   readonly shared?: boolean
   /** Of a pattern: topics that it does not take, by name or by pattern. */
   readonly exclude?: string | readonly string[]
+  /** How often this table is committed. What is not given is the query's; with `availableNow` there it has no effect. */
+  readonly trigger?: CommitPace
 }
 
 /** How to reach the Confluent Schema Registry. */
@@ -260,6 +270,11 @@ type ReadOption =
   | 'metadataColumns'
   | 'deadLetter'
 
+/** When batches are made, complete. Milliseconds. */
+export type ResolvedTrigger =
+  | { readonly processingTime: number; readonly maxDelay: number }
+  | { readonly availableNow: true }
+
 /** A table's options, complete. */
 export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOption>> {
   readonly topic: string
@@ -296,6 +311,7 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly maintenance: ResolvedMaintenance | null
   /** Null unless `onBadRecord` is `dead-letter`. */
   readonly deadLetter: ResolvedDeadLetter | null
+  readonly trigger: ResolvedTrigger
 }
 
 /** Topics by pattern. */
@@ -329,6 +345,6 @@ export interface ResolvedOptions {
     /** To be read before the source starts. */
     | { readonly sparkCheckpoint: string; readonly storageOptions: Readonly<Record<string, string>> }
   readonly failOnDataLoss: boolean
-  readonly trigger: { readonly processingTime: number } | { readonly availableNow: true }
+  readonly trigger: ResolvedTrigger
   readonly limits: { readonly maxBatchMessages: number; readonly maxBatchBytes: number; readonly maxQueueBytes: number }
 }

@@ -123,9 +123,15 @@ export class TopicSource implements SourceTable {
     try {
       const start = given.since ?? (await startOfSnapshot(given, join(folder, 'changelog')))
       await mustBeWhole(given, start)
-      const own = { uri: keysIn(folder), writeMode: 'upsert', metadataColumns: [], includeColumns: [] } as const
-      const more = { startingOffsets: { timestamp: start }, trigger: { processingTime: 50 } }
-      const query = await startReading(given, own, more)
+      const trigger = { processingTime: 50, maxDelay: 0 }
+      const own = {
+        uri: keysIn(folder),
+        writeMode: 'upsert',
+        metadataColumns: [],
+        includeColumns: [],
+        trigger,
+      } as const
+      const query = await startReading(given, own, { startingOffsets: { timestamp: start }, trigger })
       const source = new TopicSource(given.key, folder, query, new Date(start))
       try {
         await source.refresh()
@@ -212,10 +218,10 @@ async function* scanIfThere(path: string, columns: readonly string[]): AsyncIter
 /** When the last whole snapshot of the topic began, in milliseconds since 1970. */
 async function startOfSnapshot(given: TopicSourceOptions, changelog: string): Promise<number> {
   // Flattened values have the marker as a field.
-  const own = { uri: changelog, writeMode: 'append', maintenance: null } as const
+  const trigger = { availableNow: true } as const
+  const own = { uri: changelog, writeMode: 'append', maintenance: null, trigger } as const
   const columns = { metadataColumns: MARKER_COLUMNS, includeColumns: ['__source_snapshot'] }
-  const more: Partial<ResolvedOptions> = { startingOffsets: 'earliest', trigger: { availableNow: true } }
-  const query = await startReading(given, { ...own, ...columns }, more)
+  const query = await startReading(given, { ...own, ...columns }, { startingOffsets: 'earliest', trigger })
   await query.awaitTermination()
   return lastSnapshot(given.table.topic, changelog)
 }

@@ -133,6 +133,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           ...(newTopics ? { newTopics } : {}),
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
+          triggers: new Map(given.tables.map(({ topic, trigger }) => [topic, trigger])),
           limits: given.limits,
           pairMemberOf: keyUpdates.pairMemberOf,
           ...('availableNow' in given.trigger ? { maxUnavailableMs: MAX_UNAVAILABLE_MS } : {}),

@@ -7,7 +7,7 @@ import type { KafkaToDeltaError, Waiting } from '../errors.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
 import type { PartitionLag } from '../kafka/source.js'
-import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
+import type { ResolvedOptions, ResolvedTable, ResolvedTrigger } from '../options/types.js'
 
 /** Where messages come from: `KafkaSource`. */
 export interface StreamSource {
@@ -27,8 +27,8 @@ export interface StreamSource {
   lag(topic: string): Map<number, PartitionLag>
   /** The end of each partition as it is now. */
   fetchEnds(topic: string): Promise<Map<number, bigint>>
-  /** Reads further topics. */
-  add(topics: readonly string[]): Promise<void>
+  /** Reads further topics, each at its own pace. */
+  add(topics: ReadonlyMap<string, ResolvedTrigger>): Promise<void>
   /** Reads nothing more of a topic whose table failed. */
   close(topic: string): void
   stop(): Promise<void>

@@ -335,7 +335,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       if (before < 0) parts.loops.push(loop)
       else parts.loops[before] = loop
     }
-    const added = source.add(loops.map(({ topic }) => topic))
+    const added = source.add(new Map(loops.map(({ topic, trigger }) => [topic, trigger])))
     for (const loop of loops) this.#begin(loop)
     await added
   }

@@ -2,6 +2,7 @@
 
 import { asKafkaToDeltaError, type KafkaToDeltaError, type Waiting } from '../../errors.js'
 import type { StoredOffsets } from '../../kafka/positions.js'
+import type { ResolvedTrigger } from '../../options/types.js'
 import { BOUNDED, type RetryPolicies, UNBOUNDED } from '../../retry.js'
 import { onAbort, pause, unlessAborted } from '../../waits.js'
 import type { StreamSource } from '../dependencies.js'
@@ -57,6 +58,11 @@ export class TableLoop {
   /** Messages since the start that could not be applied, of batches that were committed. */
   get numBadRecords(): number {
     return this.#committer.numBadRecords
+  }
+
+  /** When its batches are made. */
+  get trigger(): ResolvedTrigger {
+    return this.#options.table.trigger
   }
 
   get state(): LoopState {
