@@ -1,5 +1,7 @@
 /** Waits that end: after a time, or by a signal; and many of them side by side. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
+
 /** Rejects with `timedOut()` after `ms`; what the promise does later is ignored. */
 export async function within<T>(promise: Promise<T>, ms: number, timedOut: () => Error): Promise<T> {
   let timer: NodeJS.Timeout | undefined
@@ -99,6 +101,25 @@ export async function pause(ms: number, signal?: AbortSignal, { ref = true } = {
       resolve()
     })
   })
+}
+
+/** How long work may go on before others have their turn. Milliseconds. */
+const TURN_MS = 25
+
+/** Cuts long work: without it nothing else is done meanwhile, no heartbeat is sent, and no timer goes off. */
+export class Turns {
+  #begun = performance.now()
+
+  /** The turn has lasted long: {@link next} is due. */
+  get isLong(): boolean {
+    return performance.now() - this.#begun > TURN_MS
+  }
+
+  /** Lets all that waits have its turn. */
+  async next(): Promise<void> {
+    await nextTurn()
+    this.#begun = performance.now()
+  }
 }
 
 /**

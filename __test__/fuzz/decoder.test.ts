@@ -232,7 +232,7 @@ for (const { name, schema, payload, harmless = Buffer.from([0]), excluded, refus
 }
 
 for (const set of SETS) {
-  test(`captured messages of ${set}, broken (SEED=${SEED})`, async (t) => {
+  test.serial(`captured messages of ${set}, broken (SEED=${SEED})`, async (t) => {
     const random = generator(SEED + SETS.indexOf(set))
     const totals = { bad: 0, taken: 0 }
     for (const topic of fixtureTopics(set)) {
@@ -277,7 +277,7 @@ function sameSchemas(subject: Subject, original: TestMessage) {
   return ({ key, value }: TestMessage) => !changed(original.key, key) && !changed(original.value, value)
 }
 
-test(`messages cut at every byte, and every bit turned (SEED=${SEED})`, async (t) => {
+test.serial(`messages cut at every byte, and every bit turned (SEED=${SEED})`, async (t) => {
   const random = generator(SEED + 100)
   const totals = { bad: 0, taken: 0 }
   for (let round = 0; round < 40 * ROUNDS; round++) {

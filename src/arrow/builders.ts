@@ -38,6 +38,12 @@ export abstract class ColumnBuilder {
     }
   }
 
+  /** Gives up the arrays; the next `reset` makes new ones. */
+  release(): void {
+    this.valid = EMPTY_BYTES
+    this.capacity = 0
+  }
+
   /** Makes room for `capacity` rows and keeps what is there. */
   grow(capacity: number): void {
     this.capacity = capacity
@@ -122,6 +128,12 @@ export class FixedBuilder extends ColumnBuilder {
     if (this.u8.length !== this.capacity * this.#width) this.#allocate()
   }
 
+  override release(): void {
+    super.release()
+    this.u8 = EMPTY_BYTES
+    this.i32 = EMPTY_INTS
+  }
+
   #allocate(): void {
     const buffer = new ArrayBuffer(this.capacity * this.#width)
     this.u8 = new Uint8Array(buffer)
@@ -188,6 +200,11 @@ abstract class OffsetsBuilder extends ColumnBuilder {
     this.startRow = -1
   }
 
+  override release(): void {
+    super.release()
+    this.offsets = EMPTY_OFFSETS
+  }
+
   override grow(capacity: number): void {
     super.grow(capacity)
     const offsets = new Uint32Array(capacity + 1)
@@ -226,6 +243,11 @@ export class BytesBuilder extends OffsetsBuilder {
     const wanted = Math.max(1024, Math.ceil(this.#lastLength * 1.25))
     if (this.data.length < wanted || this.data.length > 4 * wanted + 65536) this.data = new Uint8Array(wanted)
     this.length = 0
+  }
+
+  override release(): void {
+    super.release()
+    this.data = EMPTY_BYTES
   }
 
   /** Makes room for `length` bytes in all. */
@@ -317,6 +339,11 @@ export class ListBuilder extends OffsetsBuilder {
     this.count = 0
   }
 
+  override release(): void {
+    super.release()
+    this.child.release()
+  }
+
   /** Makes room for `more` items. */
   reserve(more: number): void {
     const wanted = this.count + more
@@ -385,6 +412,11 @@ export class StructBuilder extends ColumnBuilder {
   override reset(capacity: number): void {
     super.reset(capacity)
     for (const child of this.children) child.reset(this.capacity)
+  }
+
+  override release(): void {
+    super.release()
+    for (const child of this.children) child.release()
   }
 
   override grow(capacity: number): void {

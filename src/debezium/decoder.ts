@@ -9,6 +9,7 @@ import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import { interleave, type Run } from '../kafka/interleave.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
+import { Turns } from '../waits.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
 import { OLD_KEY_HEADER } from './header-keys.js'
 import { Notes, noteUnknownNames } from './ignored.js'
@@ -38,6 +39,30 @@ export interface TableDescription {
   columns: ColumnDescription[]
 }
 
+/** A way through the messages of a batch. */
+interface Pass {
+  batch: MicroBatch
+  ids: BatchIds
+  /** Ids that the registry does not know, with the reason. */
+  unknown: Map<number, string>
+  /** Each text is looked at by itself. */
+  isStrict: boolean
+}
+
+interface PassState extends Pass {
+  /** By pair of schema ids. */
+  plansOf: (Plan | null)[]
+  isOrdered: boolean
+  badRecords: BadRecord[]
+  numIgnored: number
+}
+
+/** After so many milliseconds without a batch, the columns' memory is given up. */
+const IDLE_MS = 250
+
+/** Messages that are decoded between two looks at the clock. */
+const CHUNK = 256
+
 /** Instead of an op: the message is no change. */
 const IGNORED = -1
 
@@ -53,7 +78,8 @@ function operationOf(plan: Plan, op: number): number {
 
 /**
  * Decodes the messages of one topic. It remembers the table's columns, so that a batch has every column seen before.
- * One call of `decode` at a time touches the columns; calls may overlap while schemas are looked up.
+ * Calls may overlap: they look up schemas side by side, and fill the columns one after another. A long one lets others have
+ * their turn in between.
  */
 export class TableDecoder {
   readonly #options: DecoderSettings
@@ -69,6 +95,10 @@ export class TableDecoder {
   readonly #oldKeys: OldKeys
   /** Whether a tombstone only follows a delete. */
   #deletesHaveValues = false
+  #numCalls = 0
+  #idle: NodeJS.Timeout | undefined
+  /** Settles when no call has the columns any more. */
+  #lastTurn: Promise<void> = Promise.resolve()
   readonly #source: SchemaSource
   readonly #keyUpdates: KeyUpdates
 
@@ -109,13 +139,37 @@ export class TableDecoder {
     const ids = this.#readHeaders(batch)
     const unknown = await this.#loadSchemas(ids)
     if (batch.numPartitions > 1) await this.#keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
-    // From here on nothing waits: the columns belong to this call.
-    this.#makePlans(ids, unknown)
-    let result = this.#decodeRows(batch, ids, unknown, false)
-    // A text that is not UTF-8 is found when the columns are complete. Only then is the row worth searching for.
-    result ??= this.#decodeRows(batch, ids, unknown, true)
-    if (result === null) throw new KafkaToDeltaError('INTERNAL', 'a text that is not UTF-8 was not found again')
-    return result
+    return this.#inTurn(async () => {
+      this.#makePlans(ids, unknown)
+      const pass = (isStrict: boolean) => this.#decodeRows({ batch, ids, unknown, isStrict })
+      // A text that is not UTF-8 is found when the columns are complete. Only then is the row worth searching for.
+      const result = (await pass(false)) ?? (await pass(true))
+      if (result === null) throw new KafkaToDeltaError('INTERNAL', 'a text that is not UTF-8 was not found again')
+      return result
+    })
+  }
+
+  /** Gives up the columns' memory, unless a call has them. They keep it for the next batch; an idle table keeps none. */
+  release(): void {
+    if (this.#numCalls > 0) return
+    this.#layout.release()
+    this.#rowSet.release()
+  }
+
+  /** The columns belong to one call at a time. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    this.#numCalls++
+    clearTimeout(this.#idle)
+    const turn = this.#lastTurn.then(work).finally(() => {
+      this.#numCalls--
+      this.#idle = setTimeout(() => this.release(), IDLE_MS)
+      this.#idle.unref()
+    })
+    this.#lastTurn = turn.then(
+      () => {},
+      () => {},
+    )
+    return turn
   }
 
   #readHeaders(batch: MicroBatch): BatchIds {
@@ -215,10 +269,33 @@ export class TableDecoder {
     }
   }
 
-  /** Null where a text is not UTF-8, unless `strict`: then the rows are bad records. */
-  #decodeRows(batch: MicroBatch, ids: BatchIds, unknown: Map<number, string>, strict: boolean): ChangeBatch | null {
-    const layout = this.#layout
+  /** Null where a text is not UTF-8, unless the pass is strict: then the rows are bad records. */
+  async #decodeRows({ batch, ids, unknown, isStrict }: Pass): Promise<ChangeBatch | null> {
     const rowSet = this.#rowSet
+    const state = this.#begin(batch, ids, unknown, isStrict)
+    const turns = new Turns()
+    for (const { range, from, to } of this.#runs(batch)) {
+      for (let at = from; at < to; at += CHUNK) {
+        this.#decodeChunk(state, range, at, Math.min(to, at + CHUNK))
+        if (turns.isLong) await turns.next()
+      }
+    }
+    const ipc = rowSet.rows === 0 ? null : await rowSet.finish(this.#layout, turns)
+    if (ipc === null && rowSet.rows > 0) return null
+    this.#tombstones.end(rowSet.sequences)
+    this.#unkeyed.end()
+    const primaryKey = [...(this.#layout.primaryKey ?? [])]
+    const { mode } = this.#options
+    // What a truncate holds back in other partitions is kept in the table.
+    const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
+    const onlyRemoves = !rowSet.hasUpserts && !holdsBack && !mode.rowPerChange
+    const { numIgnored, badRecords } = state
+    return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes: this.#notes.take() }
+  }
+
+  /** Makes the columns ready for the rows of a batch. */
+  #begin(batch: MicroBatch, ids: BatchIds, unknown: Map<number, string>, isStrict: boolean): PassState {
+    const layout = this.#layout
     for (const [keyId, valueId] of ids.pairs) this.#plans.get(keyId)?.get(valueId)?.prepare()
     const plansOf = ids.pairs.map(([keyId, valueId]) => this.#plans.get(keyId)?.get(valueId) ?? null)
     const splits = plansOf.some((plan) => plan?.movedKey != null)
@@ -229,65 +306,63 @@ export class TableDecoder {
     this.#messageColumns.prepare(batch.topic)
     const { orderGuard, mode } = this.#options
     const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || !mode.equalsSource)
-    rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, mode.hasVersions)
+    this.#rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, mode.hasVersions)
     this.#tombstones.begin()
     this.#unkeyed.begin()
-    const badRecords: BadRecord[] = []
-    let numIgnored = 0
-    for (const { range, from, to } of this.#runs(batch)) {
-      const { partition, messages } = batch.ranges[range] as OffsetRange
-      const first = ids.firsts[range] as number
-      for (let at = from; at < to; at++) {
-        const message = messages[at] as RawMessage
-        const pair = ids.pairOf[first + at] as number
-        const plan = plansOf[pair] ?? null
-        const row = rowSet.rows
-        try {
-          if (plan === null || plan.kind === 'bad') {
-            const [keyId, valueId] = ids.pairs[pair] as [number, number]
-            fault(plan?.reason ?? problemOf(message, keyId, valueId, unknown))
-          }
-          if (strict) layout.mark()
-          const op = this.#decodeMessage(plan, partition, message, row)
-          if (plan.kind !== 'tombstone') this.#unkeyed.follow(partition, message, isDelete(op))
-          if (op === IGNORED) {
-            numIgnored++
-            continue
-          }
-          const movedOp = plan.movedKey === null ? IGNORED : this.#splitUpdate(plan, message, row, op)
-          const rows = movedOp === IGNORED ? 1 : 2
-          const broken = strict ? layout.brokenTextSinceMark(row, row + rows) : null
-          if (broken !== null) fault('a text is not valid UTF-8', broken)
-          if (isOrdered) this.#writeOrder(plan, partition, message, row, rows, isDelete(op))
-          this.#writeMessageColumns(row, op, partition, message, operationOf(plan, op))
-          if (rows === 2) this.#writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
-          if (rowSet.wantsTimes) {
-            const time = timeOf(plan.kind === 'tombstone' ? null : plan.state, message)
-            rowSet.setTime(row, time)
-            if (rows === 2) rowSet.setTime(row + 1, time)
-          }
-          rowSet.add(op, partition)
-          if (rows === 2) rowSet.add(movedOp, partition)
-        } catch (error) {
-          const bad = this.#badRecord(error, partition, message)
-          if (plan?.movedKey == null) layout.clear(row)
-          else layout.truncate(row, row + 2)
-          rowSet.sequences.clear(row)
-          rowSet.sequences.clear(row + 1)
-          badRecords.push(bad)
+    return { batch, ids, unknown, isStrict, plansOf, isOrdered, badRecords: [], numIgnored: 0 }
+  }
+
+  /** Decodes messages of a range, `from` to `to` (exclusive). */
+  #decodeChunk(state: PassState, rangeAt: number, from: number, to: number): void {
+    const { batch, ids, plansOf } = state
+    const { partition, messages } = batch.ranges[rangeAt] as OffsetRange
+    const first = ids.firsts[rangeAt] as number
+    for (let at = from; at < to; at++) {
+      const message = messages[at] as RawMessage
+      const pair = ids.pairOf[first + at] as number
+      const plan = plansOf[pair] ?? null
+      const row = this.#rowSet.rows
+      try {
+        if (plan === null || plan.kind === 'bad') {
+          const [keyId, valueId] = ids.pairs[pair] as [number, number]
+          fault(plan?.reason ?? problemOf(message, keyId, valueId, state.unknown))
         }
+        if (!this.#decodeChange(state, plan, partition, message, row)) state.numIgnored++
+      } catch (error) {
+        const bad = this.#badRecord(error, partition, message)
+        if (plan?.movedKey == null) this.#layout.clear(row)
+        else this.#layout.truncate(row, row + 2)
+        this.#rowSet.sequences.clear(row)
+        this.#rowSet.sequences.clear(row + 1)
+        state.badRecords.push(bad)
       }
     }
-    const ipc = rowSet.rows === 0 ? null : rowSet.finish(layout)
-    if (ipc === null && rowSet.rows > 0) return null
-    this.#tombstones.end(rowSet.sequences)
-    this.#unkeyed.end()
-    const primaryKey = [...(layout.primaryKey ?? [])]
-    // What a truncate holds back in other partitions is kept in the table.
-    const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
-    const onlyRemoves = !rowSet.hasUpserts && !holdsBack && !mode.rowPerChange
-    const notes = this.#notes.take()
-    return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
+  }
+
+  /** Decodes a message to one row, or two. False where it is no change. */
+  #decodeChange(state: PassState, plan: Plan, partition: number, message: RawMessage, row: number): boolean {
+    const { isStrict, isOrdered } = state
+    const layout = this.#layout
+    const rowSet = this.#rowSet
+    if (isStrict) layout.mark()
+    const op = this.#decodeMessage(plan, partition, message, row)
+    if (plan.kind !== 'tombstone') this.#unkeyed.follow(partition, message, isDelete(op))
+    if (op === IGNORED) return false
+    const movedOp = plan.movedKey === null ? IGNORED : this.#splitUpdate(plan, message, row, op)
+    const rows = movedOp === IGNORED ? 1 : 2
+    const broken = isStrict ? layout.brokenTextSinceMark(row, row + rows) : null
+    if (broken !== null) fault('a text is not valid UTF-8', broken)
+    if (isOrdered) this.#writeOrder(plan, partition, message, row, rows, isDelete(op))
+    this.#writeMessageColumns(row, op, partition, message, operationOf(plan, op))
+    if (rows === 2) this.#writeMessageColumns(row + 1, movedOp, partition, message, CHAR.d)
+    if (rowSet.wantsTimes) {
+      const time = timeOf(plan.kind === 'tombstone' ? null : plan.state, message)
+      rowSet.setTime(row, time)
+      if (rows === 2) rowSet.setTime(row + 1, time)
+    }
+    rowSet.add(op, partition)
+    if (rows === 2) rowSet.add(movedOp, partition)
+    return true
   }
 
   /** Of changes that are rows, or whose row stays. */

@@ -70,6 +70,11 @@ export class LayoutColumn {
     this.leftOut = null
   }
 
+  release(): void {
+    this.builder.release()
+    this.leftOut = null
+  }
+
   /** Generated code calls it where it meets the placeholder. */
   readonly leave = (row: number): void => {
     this.leftOut ??= new Uint8Array(this.#capacity)
@@ -284,6 +289,12 @@ export class TableLayout {
   reset(rows: number): void {
     for (const column of this.columns) column.reset(rows)
     this.oldKey?.reset(rows)
+  }
+
+  /** Gives up what a batch was decoded into. */
+  release(): void {
+    for (const column of this.columns) column.release()
+    this.oldKey?.release()
   }
 
   clear(row: number): void {

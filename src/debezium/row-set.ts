@@ -3,6 +3,7 @@
 import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'
+import type { Turns } from '../waits.js'
 import { FORMS, Op, PARTITIONS } from './change-batch.js'
 import type { TableLayout } from './layout.js'
 import { SEQ_SIZE, Sequences } from './order.js'
@@ -35,6 +36,11 @@ export class RowSet {
     this.sequences.reset(numPartitions === null ? 0 : capacity)
   }
 
+  /** Gives up its arrays. */
+  release(): void {
+    this.reset(0, null, false)
+  }
+
   get wantsTimes(): boolean {
     return this.#times !== null
   }
@@ -56,12 +62,13 @@ export class RowSet {
   }
 
   /** The Arrow IPC stream, or null where a text is not valid UTF-8. */
-  finish(layout: TableLayout): Uint8Array | null {
+  async finish(layout: TableLayout, turns: Turns): Promise<Uint8Array | null> {
     const { rows } = this
     const columns: NamedData[] = []
     for (const column of layout.columns) {
       const data = column.builder.finish(rows)
       if (data === null) return null
+      if (turns.isLong) await turns.next()
       columns.push({ name: column.name, data, nullable: true })
     }
     columns.push({ name: '_op', data: numbers(new Uint8(), this.#ops.subarray(0, rows), rows), nullable: false })
