@@ -1,5 +1,6 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: options and sources are made wrong on purpose
 import { readFileSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import test from 'ava'
 import { Kafka } from 'kafkajs'
@@ -34,7 +35,10 @@ test('the smallest options get every default', (t) => {
   t.deepEqual(options.trigger, { processingTime: 1000, maxDelay: 0 })
   t.is(options.startingOffsets, 'earliest')
   t.true(options.failOnDataLoss)
-  t.deepEqual(options.limits, { maxBatchMessages: 100_000, maxBatchBytes: 64 * 2 ** 20, maxQueueBytes: 192 * 2 ** 20 })
+  const { maxMemory, ...limits } = options.limits
+  t.deepEqual(limits, { maxBatchMessages: 100_000, maxBatchBytes: 64 * 2 ** 20, maxQueueBytes: 192 * 2 ** 20 })
+  t.true(maxMemory > 0 && maxMemory <= totalmem() / 2)
+  t.is(resolveOptions({ ...minimal(), limits: { maxMemory: '1 GB' } }).limits.maxMemory, 2 ** 30)
   const [table] = options.tables
   t.like(table, {
     topic: 'postgres.public.orders',

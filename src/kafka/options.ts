@@ -42,6 +42,8 @@ export interface SourceLimits {
    * (`consumer.maxBytes`).
    */
   maxQueueBytes: number
+  /** Bytes of memory for the whole query: the queues of all topics share a part of it (`QueueRoom`). Default: no bound. */
+  maxMemory?: number
 }
 
 export interface SourceOptions {
@@ -224,6 +226,7 @@ export function checkSourceOptions(options: SourceOptions): void {
   positive('limits.maxBatchMessages', limits.maxBatchMessages)
   positive('limits.maxBatchBytes', limits.maxBatchBytes)
   positive('limits.maxQueueBytes', limits.maxQueueBytes)
+  if (limits.maxMemory !== undefined) positive('limits.maxMemory', limits.maxMemory)
   if (options.maxUnavailableMs !== undefined) positive('maxUnavailableMs', options.maxUnavailableMs)
   checkConsumerKeys(options.consumer as Record<string, unknown>)
 }

@@ -14,6 +14,7 @@ import type { MicroBatch } from './micro-batch.js'
 import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
+import { QueueRoom } from './queue-room.js'
 import { type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
 
@@ -54,8 +55,8 @@ export interface KafkaSourceEvents {
  * range of a micro-batch in the commit that holds its rows, calls {@link committed} after it, and {@link rewind}
  * where the table turns out to be elsewhere than the batch expects (its `firstOffset`).
  *
- * What is held in memory is bounded twice: by kafkajs's `maxBytes` (a fetch), and per topic by
- * `limits.maxQueueBytes`. Keys and values are slices of the fetch response, which stays in memory until the last
+ * What is held in memory is bounded by kafkajs's `maxBytes` (a fetch), per topic by `limits.maxQueueBytes`, and for all topics
+ * together by {@link QueueRoom}. Keys and values are slices of the fetch response, which stays in memory until the last
  * message of it is released: keep no message longer than its batch.
  */
 export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
@@ -63,6 +64,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #storedOffsets: (topic: string) => Promise<StoredOffsets>
   #feeds: Map<string, TopicFeed>
   #client: KafkaClient | null = null
+  readonly #room: QueueRoom
+  #wasTight = false
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
@@ -83,6 +86,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     checkSourceOptions(options)
     consumerConfig(options, 'check')
     this.#options = options
+    this.#room = new QueueRoom(options.limits.maxMemory ?? Number.POSITIVE_INFINITY)
     this.#storedOffsets = storedOffsets
     this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
@@ -168,7 +172,12 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   #newFeed(topic: string, trigger: SourceTrigger = this.#options.trigger): TopicFeed {
-    return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf)
+    return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf, this.#room)
+  }
+
+  /** Bytes that messages of all topics hold: those that wait, and those that are not committed. */
+  get queuedBytes(): number {
+    return this.#room.heldBytes
   }
 
   /** How far each partition of a topic is, by what was last seen: no request. */
@@ -446,8 +455,25 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#accept(state, next - 1n, [], state.high ?? next)
   }
 
-  /** Tells kafkajs which partitions of a topic to fetch. */
+  /** Tells kafkajs which partitions to fetch, after a change in a topic; of all topics where their common memory changed. */
   #holdOrResume(feed: TopicFeed): void {
+    const { isTight } = this.#room
+    if (isTight === this.#wasTight) {
+      this.#holdOrResumeOne(feed)
+      return
+    }
+    this.#wasTight = isTight
+    this.#options.logger?.info(
+      { bytes: this.#room.heldBytes, isTight },
+      'the memory of all queues is tight, or is not any more',
+    )
+    for (const other of this.#feeds.values()) {
+      this.#holdOrResumeOne(other)
+      other.wake()
+    }
+  }
+
+  #holdOrResumeOne(feed: TopicFeed): void {
     const hold: number[] = []
     const resume: number[] = []
     for (const state of feed.partitions.values()) {

@@ -4,6 +4,7 @@ import { KafkaToDeltaError } from '../errors.js'
 import type { MicroBatch, RawMessage } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
 import type { FindPairMember, ReadProgress } from './paired-messages.js'
+import type { SharedRoom } from './queue-room.js'
 import { TopicQueue } from './topic-queue.js'
 
 /** How long offsets without messages wait for company before they are handed over alone. Milliseconds. */
@@ -82,10 +83,16 @@ export class TopicFeed {
   #error: KafkaToDeltaError | null = null
   #stopped = false
 
-  constructor(topic: string, trigger: SourceTrigger, limits: SourceLimits, pairMemberOf?: FindPairMember) {
+  constructor(
+    topic: string,
+    trigger: SourceTrigger,
+    limits: SourceLimits,
+    pairMemberOf?: FindPairMember,
+    room: SharedRoom | null = null,
+  ) {
     this.topic = topic
     this.#trigger = trigger
-    this.queue = new TopicQueue(topic, limits, pairMemberOf)
+    this.queue = new TopicQueue(topic, limits, pairMemberOf, room)
   }
 
   /** The partition's state; made where it was not known. */

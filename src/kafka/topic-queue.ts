@@ -10,6 +10,7 @@ import {
   type ReadProgress,
   type Take,
 } from './paired-messages.js'
+import type { SharedRoom } from './queue-room.js'
 
 interface Segment {
   partition: number
@@ -54,10 +55,19 @@ export class TopicQueue {
   #inFlight = new Map<MicroBatch, number>()
   #inFlightHeld = 0
   #full = false
+  readonly #room: SharedRoom | null
+  /** It holds more than its part while the topics' common memory is tight. */
+  #isOverPart = false
 
   /** @param pairMemberOf of which change a message tells one half, where it does: see paired-messages.ts */
-  constructor(topic: string, limits: SourceLimits, pairMemberOf: FindPairMember = () => null) {
+  constructor(
+    topic: string,
+    limits: SourceLimits,
+    pairMemberOf: FindPairMember = () => null,
+    room: SharedRoom | null = null,
+  ) {
     this.topic = topic
+    this.#room = room
     this.#limits = limits
     this.#pairMemberOf = pairMemberOf
   }
@@ -85,12 +95,17 @@ export class TopicQueue {
     return this.#held + this.#numMessages * MESSAGE_OVERHEAD + this.#inFlightHeld
   }
 
-  /** Full from `maxQueueBytes` on, until it is drained below half of it. */
+  /** Full from `maxQueueBytes` on, or from its part of what all topics share, until it is drained below half of that. */
   get isFull(): boolean {
     const held = this.heldBytes
     if (held >= this.#limits.maxQueueBytes) this.#full = true
     else if (held < this.#limits.maxQueueBytes / 2) this.#full = false
-    return this.#full
+    if (this.#room) {
+      const { isTight, fairBytes } = this.#room
+      if (!isTight || held < fairBytes / 2) this.#isOverPart = false
+      else if (held >= fairBytes) this.#isOverPart = true
+    }
+    return this.#full || this.#isOverPart
   }
 
   /** What waits fills a micro-batch, or cannot grow since the queue is full of it. */
@@ -99,6 +114,11 @@ export class TopicQueue {
     const { maxBatchMessages, maxBatchBytes } = this.#limits
     if (this.#numMessages >= maxBatchMessages || this.#numBytes >= maxBatchBytes) return true
     return this.isFull && this.#inFlight.size === 0
+  }
+
+  /** After every change of what is held. */
+  #noteHeld(): void {
+    this.#room?.note(this, this.heldBytes)
   }
 
   /** Appends a range that continues its partition. */
@@ -119,6 +139,7 @@ export class TopicQueue {
     const halves = this.#findHalves(partition, messages)
     this.#numHalves += halves.length
     this.#segments.push({ partition, first, last, messages, next: 0, resumedAt, halves, held })
+    this.#noteHeld()
   }
 
   /** The halves among messages that continue their partition. */
@@ -273,6 +294,7 @@ export class TopicQueue {
     if (held === undefined) return false
     this.#inFlight.delete(batch)
     this.#inFlightHeld -= held
+    this.#noteHeld()
     return true
   }
 
@@ -284,6 +306,7 @@ export class TopicQueue {
     this.#inFlight.clear()
     this.#inFlightHeld = 0
     this.#full = false
+    this.#noteHeld()
   }
 
   /** Drops all that waits; what was handed over stays known. */
@@ -307,6 +330,7 @@ export class TopicQueue {
     this.#numMessages = 0
     this.#numBytes = 0
     this.#held = 0
+    this.#noteHeld()
   }
 
   /** Drops what waits of a partition, such as one that was taken away. */
@@ -321,5 +345,6 @@ export class TopicQueue {
       }
       return false
     })
+    this.#noteHeld()
   }
 }

@@ -1,5 +1,7 @@
 /** The defaults of all options. Sizes are in bytes, durations in milliseconds. */
 
+import { totalmem } from 'node:os'
+
 /** How a table's messages are decoded. */
 export const DECODER_DEFAULTS = {
   deletedColName: '__deleted',
@@ -55,6 +57,16 @@ export const LIMIT_DEFAULTS = {
   maxBatchBytes: 64 * 1024 ** 2,
   maxQueueBytes: 192 * 1024 ** 2,
 } as const
+
+/** The part of the memory that a query takes by default. */
+const MEMORY_SHARE = 0.5
+
+/** Bytes: a part of the container's limit, where there is one, or of the machine's memory. */
+export function defaultMaxMemory(): number {
+  // Cgroups of both versions; a number beyond the machine's memory says that there is no limit.
+  const limit = process.constrainedMemory?.() ?? 0
+  return Math.floor((limit > 0 ? Math.min(limit, totalmem()) : totalmem()) * MEMORY_SHARE)
+}
 
 /** How long Kafka may fail while a run over what is there now is under way. A query that runs on waits for ever. */
 export const MAX_UNAVAILABLE_MS = 5 * 60_000

@@ -7,7 +7,14 @@ import { pick, withoutUndefined } from '../objects.js'
 import { withCertificates } from './certificates.js'
 import { checkDeadLetters, checkPatterns, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
 import { checkColumnNames } from './column-names.js'
-import { LIMIT_DEFAULTS, MAINTENANCE_DEFAULTS, QUERY_DEFAULTS, SCD2_COLUMNS, TABLE_DEFAULTS } from './defaults.js'
+import {
+  defaultMaxMemory,
+  LIMIT_DEFAULTS,
+  MAINTENANCE_DEFAULTS,
+  QUERY_DEFAULTS,
+  SCD2_COLUMNS,
+  TABLE_DEFAULTS,
+} from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
 import { isPattern, wholeName } from './patterns.js'
 import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
@@ -172,6 +179,6 @@ export function resolveOptions(input: unknown, baseDir?: string): ResolvedOption
     startingOffsets: resolveStart(options, baseDir),
     failOnDataLoss: options.failOnDataLoss ?? QUERY_DEFAULTS.failOnDataLoss,
     trigger: resolveTrigger(options),
-    limits: { ...LIMIT_DEFAULTS, ...withoutUndefined(options.limits ?? {}) },
+    limits: { ...LIMIT_DEFAULTS, maxMemory: defaultMaxMemory(), ...withoutUndefined(options.limits ?? {}) },
   }
 }

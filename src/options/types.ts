@@ -242,6 +242,11 @@ export interface StreamOptions extends SharedTableOptions {
     readonly maxBatchBytes?: number | string
     /** Bytes of one topic's messages in memory: waiting, and taken but not committed. Default: 192 MB. */
     readonly maxQueueBytes?: number | string
+    /**
+     * Memory of the query: messages of all topics that wait take half of it at most. Default: half of the container's limit, or
+     * of the machine's memory.
+     */
+    readonly maxMemory?: number | string
   }
   /** `single`: one process; a second one by mistake meets the fence. */
   readonly workers?: 'single'
@@ -346,5 +351,10 @@ export interface ResolvedOptions {
     | { readonly sparkCheckpoint: string; readonly storageOptions: Readonly<Record<string, string>> }
   readonly failOnDataLoss: boolean
   readonly trigger: ResolvedTrigger
-  readonly limits: { readonly maxBatchMessages: number; readonly maxBatchBytes: number; readonly maxQueueBytes: number }
+  readonly limits: {
+    readonly maxBatchMessages: number
+    readonly maxBatchBytes: number
+    readonly maxQueueBytes: number
+    readonly maxMemory: number
+  }
 }
