@@ -27,7 +27,8 @@ class FakeQuery extends EventEmitter {
     error: null as unknown,
   }
   get status() {
-    return { message: '', isDataAvailable: false, isTriggerActive: false, tables: { orders: this.table } }
+    const memory = { queued: 4096 }
+    return { message: '', isDataAvailable: false, isTriggerActive: false, memory, tables: { orders: this.table } }
   }
 }
 
@@ -62,7 +63,12 @@ test('the life of a worker', async (t) => {
   http.watch(query as unknown as StreamingQuery)
   t.deepEqual(await get('/healthz?probe=1'), { status: 200, body: 'ok\n' })
   t.deepEqual(await get('/readyz'), { status: 200, body: 'ok\n' })
-  t.like(JSON.parse((await get('/status')).body), { state: 'running', name: 'shop', tables: { orders: { lag: 7 } } })
+  t.like(JSON.parse((await get('/status')).body), {
+    state: 'running',
+    name: 'shop',
+    memory: { queued: 4096 },
+    tables: { orders: { lag: 7 } },
+  })
 
   query.emit('progress', progress)
   query.emit('progress', progress)
@@ -73,6 +79,7 @@ test('the life of a worker', async (t) => {
   for (const line of [
     `kafka2delta_messages_total{${labels}} 20`,
     `kafka2delta_rows_total{${labels},operation="update"} 10`,
+    'kafka2delta_queued_bytes 4096',
     `kafka2delta_lag_messages{${labels}} 7`,
     `kafka2delta_table_ended{${labels}} 0`,
     `kafka2delta_table_needs_resync{${labels}} 1`,

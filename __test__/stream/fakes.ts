@@ -116,6 +116,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
   readonly closed: string[] = []
   stopped = false
   readonly waitingFor = null
+  queuedBytes = 0
   readonly #batchSize: number
   readonly #availableNow: boolean
   readonly #storedOffsets: (topic: string) => Promise<StoredOffsets>

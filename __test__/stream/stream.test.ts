@@ -97,7 +97,7 @@ test('the next batch is decoded while one is merged, and no more than one', asyn
   const held = new Promise<void>((resolve) => {
     release = resolve
   })
-  const { query, decoders, tables } = await startFake({
+  const { query, decoders, tables, source } = await startFake({
     topics: { a: [numbered(0, 10)] },
     options: { ...availableNow, limits: { maxBatchMessages: 1 } },
     prepare: ({ tables }) => {
@@ -108,6 +108,8 @@ test('the next batch is decoded while one is merged, and no more than one', asyn
   await sleep(30)
   t.is(decoders.get('a')?.decoded, 2)
   t.is(tables.get('a')?.merges.length, 0)
+  source.queuedBytes = 300
+  t.deepEqual(query.status.memory, { queued: 300 })
   t.true(query.status.isTriggerActive)
   release()
   await query.awaitTermination()

@@ -29,6 +29,15 @@ export class Metrics {
         },
       })
     }
+    const query = () => this.#query
+    new Gauge({
+      name: 'kafka2delta_queued_bytes',
+      help: 'Memory of messages of all topics that wait, or are not committed.',
+      registers,
+      collect() {
+        this.set(query()?.status.memory.queued ?? 0)
+      },
+    })
     perTable('lag_messages', 'Offsets between the table and the end of its topic.', ({ lag }) => lag)
     perTable('table_ended', '1 where the table gets no changes any more.', ({ state }) => (state === 'ended' ? 1 : 0))
     perTable('table_needs_resync', '1 where messages were lost and not made good.', ({ needsResync }) =>

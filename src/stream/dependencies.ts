@@ -23,6 +23,8 @@ export interface StreamSource {
   rewind(topic: string): Promise<void>
   /** Why nothing comes, of any topic: Kafka fails, and is waited for. Null where it does not. */
   readonly waitingFor: Waiting | null
+  /** Bytes that messages of all topics hold: those that wait, and those that are not committed. */
+  readonly queuedBytes: number
   /** How far each partition is, by what was last seen. */
   lag(topic: string): Map<number, PartitionLag>
   /** The end of each partition as it is now. */

@@ -14,6 +14,7 @@ import { startQuery } from './start.js'
 
 export type { CompactionStep, OffsetProgress, StreamingQueryProgress } from './progress.js'
 export {
+  type MemoryStatus,
   StreamingQuery,
   type StreamingQueryEvents,
   type StreamingQueryStatus,

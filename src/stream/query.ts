@@ -31,6 +31,12 @@ export interface TableStatus {
   error: { code: ErrorCode; message: string } | null
 }
 
+/** What is held in memory, in bytes. */
+export interface MemoryStatus {
+  /** Messages of all topics that wait, or are not committed: half of `limits.maxMemory` at most. */
+  queued: number
+}
+
 /** What a query does at the moment. */
 export interface StreamingQueryStatus {
   message: string
@@ -38,6 +44,7 @@ export interface StreamingQueryStatus {
   isDataAvailable: boolean
   /** A batch is being written. */
   isTriggerActive: boolean
+  memory: MemoryStatus
   /** Of each table, by topic. */
   tables: Record<string, TableStatus>
 }
@@ -155,6 +162,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
               : 'Waiting for data to arrive',
       isDataAvailable: loops.some((loop) => !loop.isIdle) || tables.some(({ lag }) => lag !== null && lag > 0),
       isTriggerActive,
+      memory: { queued: this.#parts.source.queuedBytes },
       tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),
     }
   }
