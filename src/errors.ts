@@ -76,6 +76,26 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES
 
+/** What to do, where the message does not say it. */
+export const HINTS: Partial<Record<ErrorCode, string>> = {
+  CONFIG_INVALID: 'all options: resources/kafka2delta.schema.json, which editors read too',
+  KAFKA_UNREACHABLE:
+    'check kafka.brokers and, for TLS, kafka.ssl; listeners must be reachable by the names they advertise',
+  KAFKA_AUTH: 'check kafka.sasl and the rights of its user',
+  REGISTRY_UNREACHABLE: 'check schemaRegistry.url',
+  REGISTRY_AUTH: 'check schemaRegistry.auth',
+  TOPIC_NOT_FOUND: "check the topic's name under tables, and that the connector has written to it",
+  DATA_LOSS: 'take a new snapshot of the table with Debezium, then run with failOnDataLoss: false once',
+  BAD_RECORD: 'onBadRecord: skip counts such messages and goes on',
+  STORAGE: 'check the path and storageOptions; what was committed stays, the next start goes on after it',
+  STORAGE_DENIED: 'check the rights on the path and storageOptions',
+  TABLE_CORRUPT:
+    'bring back the files that are missing; or move the folder away, and let the query make the table anew',
+  EXPRESSION_INVALID: 'docs/sql-functions.md lists what additionalCols may use',
+  FENCED: 'each query of a table needs a queryName of its own and runs once',
+  INTERNAL: 'this is a defect of kafka2delta: please report it with the output of --verbose',
+}
+
 /** The name of a policy by which the program tries again. */
 export type RetryPolicyName = Exclude<Retry, 'caller' | false>
 

@@ -14,7 +14,7 @@ export type Unreadable = 'missing' | 'denied'
  * @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds
  */
 export async function findUnreadable(
-  options: SourceOptions,
+  options: Pick<SourceOptions, 'kafka' | 'queryName' | 'logger'>,
   topics: readonly string[],
   signal?: AbortSignal,
 ): Promise<Map<string, Unreadable>> {

@@ -1,6 +1,7 @@
 /** Lists the topics of a cluster and looks into them, through connections of its own that are closed behind it. */
 
 import type { Kafka, KafkaConfig } from 'kafkajs'
+import type { KafkaToDeltaError } from '../errors.js'
 import { sideBySide, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
 import { classify, createClient, isTopicDenied, kafkaError } from './client.js'
@@ -17,11 +18,41 @@ const MAX_READS = 16
 /** Topics of Kafka itself and of what runs on it begin so: offsets, transactions, heartbeats. */
 const INTERNAL = /^__/
 
+/** The cluster that is looked at. */
+export interface CatalogOptions {
+  kafka: KafkaConfig | Kafka
+  queryName: string
+  logger?: SourceLogger
+}
+
+/**
+ * Puts questions through connections of their own, which are closed behind them.
+ * @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds, what `question` throws of ours, the signal's reason
+ */
+export async function withLookup<T>(
+  { kafka, queryName, logger }: CatalogOptions,
+  doing: string,
+  signal: AbortSignal | undefined,
+  question: (lookup: TopicLookup, inOurTerms: (error: unknown) => KafkaToDeltaError) => Promise<T>,
+): Promise<T> {
+  const client = createClient(kafka, queryName, logger)
+  const lookup = new TopicLookup(client.kafka)
+  const inOurTerms = (error: unknown) => kafkaError(error, doing, client.redact)
+  try {
+    await connected(lookup.connect(), doing, client.redact, signal)
+    return await unlessAborted(question(lookup, inOurTerms), signal)
+  } catch (error) {
+    throw signal?.aborted ? signal.reason : inOurTerms(error)
+  } finally {
+    await client.close([lookup.close()], CLOSE_MS)
+  }
+}
+
 /** @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds */
 export class TopicCatalog {
-  readonly #of: { kafka: KafkaConfig | Kafka; queryName: string; logger?: SourceLogger }
+  readonly #of: CatalogOptions
 
-  constructor(of: { kafka: KafkaConfig | Kafka; queryName: string; logger?: SourceLogger }) {
+  constructor(of: CatalogOptions) {
     this.#of = of
   }
 
@@ -56,21 +87,7 @@ export class TopicCatalog {
     })
   }
 
-  async #ask<T>(
-    doing: string,
-    signal: AbortSignal | undefined,
-    question: (lookup: TopicLookup) => Promise<T>,
-  ): Promise<T> {
-    const { kafka, queryName, logger } = this.#of
-    const client = createClient(kafka, queryName, logger)
-    const lookup = new TopicLookup(client.kafka)
-    try {
-      await connected(lookup.connect(), doing, client.redact, signal)
-      return await unlessAborted(question(lookup), signal)
-    } catch (error) {
-      throw signal?.aborted ? signal.reason : kafkaError(error, doing, client.redact)
-    } finally {
-      await client.close([lookup.close()], CLOSE_MS)
-    }
+  #ask<T>(doing: string, signal: AbortSignal | undefined, question: (lookup: TopicLookup) => Promise<T>): Promise<T> {
+    return withLookup(this.#of, doing, signal, question)
   }
 }

@@ -120,7 +120,8 @@ async function fillIn(report: TableReport, table: ResolvedTable, queryName: stri
 
 const iso = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString())
 
-function otherQueries({ offsets }: TableInfo, queryName: string): string[] {
+/** Queries but this one that have written to the table. */
+export function otherQueries({ offsets }: Pick<TableInfo, 'offsets'>, queryName: string): string[] {
   const names = offsets.flatMap(({ appId }) => /^(.*?):[^:]+:\d+$/.exec(appId)?.[1] ?? [])
   return [...new Set(names)].filter((name) => name !== queryName).sort()
 }
