@@ -11,6 +11,7 @@ import { INVALID_FLAG } from './flags.js'
 /** In the order of the help. Only what is asked for is loaded: the drivers of databases and the demo take their time. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ register: Register }>>> = {
   run: () => import('./commands/run.js'),
+  check: () => import('./commands/check.js'),
   status: () => import('./commands/status.js'),
   describe: () => import('./commands/describe.js'),
   history: () => import('./commands/history.js'),

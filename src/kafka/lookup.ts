@@ -1,12 +1,14 @@
 /** Asks Kafka beside the consumer where logs begin and end, and what is at an offset. Every question has an end. */
 
-import type { Admin, Kafka } from 'kafkajs'
+import kafkajs, { type Admin, type Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { unlessAborted, within } from '../waits.js'
 import { classify, isTopicDenied } from './client.js'
 import type { RawMessage } from './micro-batch.js'
 import { fetchWatermarks, type Watermarks } from './positions.js'
 import { PartitionProbe, type ProbeResult } from './probe.js'
+
+const { ConfigResourceTypes } = kafkajs
 
 /** Longer than kafkajs waits for an answer. */
 const ANSWER_MS = 40_000
@@ -50,6 +52,18 @@ export class TopicLookup {
 
   fetch(topic: string, partition: number, offset: bigint): Promise<ProbeResult | null> {
     return this.#ask(({ probe }) => probe.fetch(topic, partition, offset))
+  }
+
+  /** A topic's settings, those that it has by default included. */
+  async settings(topic: string): Promise<Map<string, string>> {
+    const resources = [{ type: ConfigResourceTypes.TOPIC, name: topic }]
+    const found = await this.#ask(({ admin }) => admin.describeConfigs({ resources, includeSynonyms: false }))
+    return new Map(found.resources[0]?.configEntries.map(({ configName, configValue }) => [configName, configValue]))
+  }
+
+  /** Whether the user may not use a consumer group. Nothing is made by the question. */
+  isGroupDenied(groupId: string): Promise<boolean> {
+    return this.#ask(({ probe }) => probe.isGroupDenied(groupId))
   }
 
   /** The first message of a topic; null where it has none. */

@@ -18,6 +18,7 @@ interface Fetched {
 
 interface Broker {
   fetch(request: object): Promise<{ responses: { topicName: string; partitions: Fetched[] }[] }>
+  describeGroups(request: { groupIds: string[] }): Promise<unknown>
 }
 
 /** kafkajs's inner cluster: its public interface has no way to fetch one partition. */
@@ -28,6 +29,7 @@ interface Cluster {
   refreshMetadata(): Promise<void>
   findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>
   findBroker(of: { nodeId: string }): Promise<Broker>
+  findControllerBroker(): Promise<Broker>
 }
 
 /** What a fetch at one offset gave. */
@@ -82,6 +84,23 @@ export class PartitionProbe {
       this.#connected = null
       await this.#cluster.refreshMetadata().catch(() => {})
       throw error
+    }
+  }
+
+  /**
+   * Whether the user may not use a consumer group. Any broker tells it, before it looks whether the group is its own: the
+   * group's coordinator is not asked for, since that question makes Kafka's topic of offsets where there is none yet.
+   */
+  async isGroupDenied(groupId: string): Promise<boolean> {
+    this.#connected ??= this.#cluster.connect()
+    await this.#connected
+    await this.#cluster.refreshMetadata()
+    const broker = await this.#cluster.findControllerBroker()
+    try {
+      await broker.describeGroups({ groupIds: [groupId] })
+      return false
+    } catch (error) {
+      return (error as { type?: unknown }).type === 'GROUP_AUTHORIZATION_FAILED'
     }
   }
 

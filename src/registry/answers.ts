@@ -9,6 +9,8 @@ import type { SchemaReference } from './references.js'
 /** What a registry answers, not yet looked at. */
 export interface SchemaBody {
   schema: string
+  /** Of a subject's version. */
+  id?: unknown
   schemaType?: unknown
   references?: unknown
 }

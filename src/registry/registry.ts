@@ -32,6 +32,9 @@ export interface RegistryOptions extends Omit<SchemaRegistryOptions, 'unknownSch
 
 const RETRIED_STATUS = new Set([408, 425, 429])
 
+/** In an error that is about no id. */
+const NO_ID = -1
+
 /** Requests at a time. */
 const MAX_REQUESTS = 8
 
@@ -89,6 +92,22 @@ export class RegistrySchemaSource implements SchemaSource {
       },
     )
     return lookup
+  }
+
+  /**
+   * The id of a subject's newest schema; null where the registry has no such subject.
+   * @throws REGISTRY_UNREACHABLE, REGISTRY_AUTH
+   */
+  async newest(subject: string): Promise<number | null> {
+    const what = `the newest schema of the subject ${subject}`
+    const find = (api: SchemaRegistryAPIClient) => api.Subject.latestVersion({ subject, timeout: this.#timeout })
+    try {
+      const { id } = await this.#request(find, what, NO_ID)
+      return typeof id === 'number' ? id : null
+    } catch (error) {
+      if (isUnknown(error)) return null
+      throw error
+    }
   }
 
   /** Ends the lookups under way with CANCELLED, and their connections. */

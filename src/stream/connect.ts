@@ -85,7 +85,10 @@ async function fromCheckpoint({ startingOffsets: starting, tables }: ResolvedOpt
 }
 
 /** @throws REGISTRY_UNREACHABLE, REGISTRY_AUTH within seconds */
-async function checkRegistry(options: ResolvedOptions, signal?: AbortSignal): Promise<void> {
+export async function checkRegistry(
+  options: Pick<ResolvedOptions, 'schemaRegistry'>,
+  signal?: AbortSignal,
+): Promise<void> {
   const probe = new RegistrySchemaSource({
     ...options.schemaRegistry,
     retries: 1,

@@ -11,8 +11,8 @@ export class TopicFinder {
   readonly #logger: Logger
   /** By topic, whether it holds rows, where its name does not tell. */
   readonly #holdsRows = new Map<string, boolean>()
-  /** What was said already. */
-  readonly #told = new Set<string>()
+  /** Topics that were passed over, and why, as said last. */
+  readonly passedOver = new Map<string, string>()
 
   constructor(catalog: Pick<TopicCatalog, 'list' | 'firstMessages'>, schemas: SchemaSource, logger: Logger) {
     this.#catalog = catalog
@@ -52,9 +52,8 @@ export class TopicFinder {
   }
 
   #tell(topic: string, message: string): void {
-    const what = `${topic}: ${message}`
-    if (this.#told.has(what)) return
-    this.#told.add(what)
+    if (this.passedOver.get(topic) === message) return
+    this.passedOver.set(topic, message)
     this.#logger.info({ topic }, message)
   }
 }
