@@ -113,3 +113,11 @@ test('no modules of the crates use each other in a circle', (t) => {
   t.true(crates.reduce((sum, imports) => sum + imports.size, 0) > 100)
   t.deepEqual(crates.flatMap(circlesOf), [])
 })
+
+test('data files are opened in one place, which knows how others wrote them', (t) => {
+  const opening =
+    /\b(ArrowReaderMetadata::(load|try_new)|ParquetRecordBatch(Stream|Reader)Builder::|ParquetObjectReader::)/
+  const product = (file: string) => read(file).split(/^#\[cfg\(test\)\]$/m)[0] ?? ''
+  const found = filesBelow(ENGINE, '.rs').filter((file) => opening.test(product(file)))
+  t.deepEqual(found, [`${ENGINE}/datafile/open.rs`])
+})

@@ -1,7 +1,9 @@
 //! Data files: reading them, writing them, and taking rows out of them.
 
+mod calendar;
 pub(crate) mod copies;
 pub(crate) mod encode;
+pub mod open;
 pub(crate) mod order_columns;
 pub(crate) mod output;
 pub(crate) mod parquet_properties;

@@ -1,128 +1,22 @@
 //! Reading data files: key columns for the index, and single rows for values that changes leave out.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
-use bytes::Bytes;
-use futures::future::BoxFuture;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::file::metadata::PageIndexPolicy;
+use spark_expr::type_name;
 
-use super::paths::store_path;
-use super::pieces::{batch_rows, compact, pieces, with_views};
+use super::open::{OpenFile, StoredFile};
+use super::pieces::{compact, with_views};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
-use crate::schema::conform;
-
-/// Bytes at a file's end that are read first: so many for each byte of the file, and within these bounds. Mostly they hold
-/// the footer and the places of the pages, and of a small file all of it, which one request then reads.
-const TAIL_SHARE: u64 = 512;
-const MIN_TAIL: u64 = 32 << 10;
-const MAX_TAIL: u64 = 512 << 10;
-
-/// A data file in an object store, as Parquet's reader wants it.
-#[derive(Debug, Clone)]
-pub struct StoredFile {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    size: u64,
-    /// Its last bytes, once they were read.
-    tail: Bytes,
-}
-
-impl StoredFile {
-    /// The file of an add action.
-    pub fn new(store: &Arc<dyn ObjectStore>, add: &Add) -> Result<Self> {
-        let size = u64::try_from(add.size)
-            .map_err(|_| Error::new(ErrorCode::TableCorrupt, format!("{} has a negative size", add.path)))?;
-        Ok(Self::at(store.clone(), store_path(add)?, size))
-    }
-
-    /// The file at a path, of so many bytes.
-    pub fn at(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
-        Self { store, path, size, tail: Bytes::new() }
-    }
-
-    /// Reads the file's end.
-    async fn read_tail(&mut self) -> parquet::errors::Result<()> {
-        let bytes = (self.size / TAIL_SHARE).clamp(MIN_TAIL, MAX_TAIL).min(self.size);
-        let tail = self.fetch(self.size - bytes..self.size).await?;
-        // A file that is shorter than the log says is told of where its footer is looked for.
-        if tail.len() as u64 == bytes {
-            self.tail = tail;
-        }
-        Ok(())
-    }
-
-    async fn fetch(&self, range: Range<u64>) -> parquet::errors::Result<Bytes> {
-        self.store.get_range(&self.path, range).await.map_err(|e| ParquetError::External(Box::new(e)))
-    }
-
-    /// The bytes, if they were read with the file's end.
-    fn of_tail(&self, range: &Range<u64>) -> Option<Bytes> {
-        let start = self.size - self.tail.len() as u64;
-        if range.start < start || range.end > self.size {
-            return None;
-        }
-        Some(self.tail.slice((range.start - start) as usize..(range.end - start) as usize))
-    }
-}
-
-impl AsyncFileReader for StoredFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move {
-            match self.of_tail(&range) {
-                Some(bytes) => Ok(bytes),
-                None => self.fetch(range).await,
-            }
-        }
-        .boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move {
-            if let Some(bytes) = ranges.iter().map(|range| self.of_tail(range)).collect() {
-                return Ok(bytes);
-            }
-            let bytes = self.store.get_ranges(&self.path, &ranges).await;
-            bytes.map_err(|e| ParquetError::External(Box::new(e)))
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move {
-            let reader =
-                ParquetMetaDataReader::new().with_metadata_options(options.map(|o| o.metadata_options().clone()));
-            let reader = match options {
-                Some(options) => reader
-                    .with_column_index_policy(options.column_index_policy())
-                    .with_offset_index_policy(options.offset_index_policy()),
-                None => reader,
-            };
-            self.read_tail().await?;
-            let size = self.size;
-            let metadata = reader.load_and_finish(&mut *self, size).await?;
-            if (self.tail.len() as u64) < size {
-                self.tail = Bytes::new();
-            }
-            Ok(Arc::new(metadata))
-        }
-        .boxed()
-    }
-}
+use crate::schema::{conform, fits};
 
 /// Reads columns of a file in the table's types, batch after batch, in order of rows. `rows` selects some, ascending.
 ///
@@ -159,9 +53,9 @@ impl<'a> ColumnReader<'a> {
         columns: &'a [String],
         rows: Option<&[u32]>,
     ) -> Result<Self> {
-        let mut file = StoredFile::new(store, add)?;
-        let metadata = open(&mut file, rows.is_some()).await?;
-        let stream = in_pieces(open_columns(file, metadata, columns, rows)?);
+        let file = open(store, add, rows.is_some()).await?;
+        let (mask, rows) = chosen(&file, columns, rows)?;
+        let stream = file.batches(mask, rows)?;
         Ok(Self { stream, add, schema, columns })
     }
 
@@ -173,45 +67,24 @@ impl<'a> ColumnReader<'a> {
 }
 
 /// Reads a file's footer; where rows will be selected, also where its pages are, so that those without such rows are not
-/// read. Texts and bytes will be read as views, of which [`pieces`] can be made.
-async fn open(file: &mut StoredFile, selects: bool) -> Result<ArrowReaderMetadata> {
+/// read.
+async fn open(store: &Arc<dyn ObjectStore>, add: &Add, selects: bool) -> Result<OpenFile> {
     let pages = if selects { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
-    let options = ArrowReaderOptions::new().with_offset_index_policy(pages);
-    let metadata = ArrowReaderMetadata::load_async(file, options.clone()).await?;
-    let options = options.with_schema(with_views(metadata.schema()));
-    Ok(ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?)
+    OpenFile::open(StoredFile::new(store, add)?, pages).await
 }
 
-fn open_columns(
-    file: StoredFile,
-    metadata: ArrowReaderMetadata,
-    columns: &[String],
-    rows: Option<&[u32]>,
-) -> Result<ParquetRecordBatchStream<StoredFile>> {
-    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file, metadata);
-    let file_schema = builder.schema().clone();
-    let wanted: Vec<usize> = columns.iter().filter_map(|name| file_schema.index_of(name).ok()).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let batch_rows = batch_rows(builder.metadata(), &mask);
-    let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
-    if let Some(rows) = rows {
-        builder = builder.with_row_selection(selection(rows, total)?);
-    }
-    Ok(builder.build()?)
-}
-
-/// The rows of a stream in batches of bounded size. One at a time is without views.
-pub(crate) fn in_pieces(stream: ParquetRecordBatchStream<StoredFile>) -> BoxStream<'static, Result<RecordBatch>> {
-    let cut = |batch| futures::stream::iter(pieces(&batch).into_iter().map(Ok));
-    stream.map_err(Error::from).map_ok(cut).try_flatten().boxed()
+/// What is read of a file: the columns of these names that it has, and the rows.
+fn chosen(file: &OpenFile, columns: &[String], rows: Option<&[u32]>) -> Result<(ProjectionMask, Option<RowSelection>)> {
+    let metadata = file.metadata();
+    let wanted: Vec<usize> = columns.iter().filter_map(|name| metadata.schema().index_of(name).ok()).collect();
+    let rows = rows.map(|rows| selection(rows, file.num_rows())).transpose()?;
+    Ok((ProjectionMask::roots(metadata.parquet_schema(), wanted), rows))
 }
 
 /// All columns of a file, batch after batch, for those who must wait between the batches.
 #[derive(Debug)]
 pub struct FileReader {
-    file: StoredFile,
-    metadata: ArrowReaderMetadata,
+    file: OpenFile,
     add: Add,
 }
 
@@ -227,34 +100,32 @@ impl FileReader {
     }
 
     async fn new(store: &Arc<dyn ObjectStore>, add: &Add, selects: bool) -> Result<Self> {
-        let mut file = StoredFile::new(store, add)?;
-        let metadata = open(&mut file, selects).await?;
-        Ok(Self { file, metadata, add: add.clone() })
+        Ok(Self { file: open(store, add, selects).await?, add: add.clone() })
     }
 
     /// Whether the file itself has the column.
     pub fn has_column(&self, name: &str) -> bool {
-        self.metadata.schema().index_of(name).is_ok()
+        self.file.metadata().schema().index_of(name).is_ok()
     }
 
     /// Rows of the file, deleted ones included.
     pub fn num_rows(&self) -> u64 {
-        u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
+        self.file.num_rows()
     }
 
     /// Its rows, with the columns and types of `schema`, in batches of bounded size, in order.
     /// `rows` selects some, ascending.
     pub fn batches(self, schema: SchemaRef, rows: Option<&[u32]>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let columns = names_of(&schema);
-        let stream = in_pieces(open_columns(self.file, self.metadata, &columns, rows)?);
-        Ok(typed(stream, self.add, schema, columns))
+        let (mask, rows) = chosen(&self.file, &columns, rows)?;
+        Ok(typed(self.file.batches(mask, rows)?, self.add, schema, columns))
     }
 
     /// The same with texts and bytes as views, so that rows that are held together share the file's dictionaries.
     pub fn views(self, schema: &Schema) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let columns = names_of(schema);
-        let stream = open_columns(self.file, self.metadata, &columns, None)?.map_err(Error::from);
-        Ok(typed(stream.boxed(), self.add, with_views(schema), columns))
+        let (mask, rows) = chosen(&self.file, &columns, None)?;
+        Ok(typed(self.file.views(mask, rows)?, self.add, with_views(schema), columns))
     }
 }
 
@@ -282,18 +153,52 @@ fn in_table_types(batch: &RecordBatch, add: &Add, schema: &Schema, columns: &[St
         .map(|name| {
             let field = schema.field_with_name(name)?;
             match batch.column_by_name(name) {
-                Some(column) => conform(column, field.data_type()),
+                Some(column) => in_type(column, field, &add.path),
                 None => partition_column(&add.partition_values, field, batch.num_rows()),
             }
         })
         .collect()
 }
 
-pub(super) fn partition_column(
-    values: &StringMap,
-    field: &arrow::datatypes::Field,
-    num_rows: usize,
-) -> Result<ArrayRef> {
+/// A column of a file in the table's type.
+pub(crate) fn in_type(column: &ArrayRef, field: &Field, path: &str) -> Result<ArrayRef> {
+    let (stored, table) = (column.data_type(), field.data_type());
+    if has_values_of(stored, table) {
+        return conform(column, table);
+    }
+    let (name, stored, table) = (field.name(), type_name(stored), type_name(table));
+    let message = format!("{path}: column '{name}' is stored as {stored}, and the table has it as {table}");
+    Err(Error::new(ErrorCode::TableCorrupt, message))
+}
+
+/// Whether values that a file stores in one type are, as they are or refused one by one, values of the table's type. A cast
+/// alone would round numbers, and read texts as other things.
+fn has_values_of(stored: &DataType, table: &DataType) -> bool {
+    use DataType as T;
+    let of_items = |stored: &FieldRef, table: &FieldRef| has_values_of(stored.data_type(), table.data_type());
+    match (stored, table) {
+        (T::Struct(stored), T::Struct(table)) => table.iter().all(|field| {
+            let found = stored.iter().find(|stored| stored.name() == field.name());
+            found.is_none_or(|stored| of_items(stored, field))
+        }),
+        (T::List(stored) | T::LargeList(stored) | T::FixedSizeList(stored, _), T::List(table)) => {
+            of_items(stored, table)
+        }
+        // Keys and values are found by their places: writers name them as they like.
+        (T::Map(stored, _), T::Map(table, _)) => match (stored.data_type(), table.data_type()) {
+            (T::Struct(stored), T::Struct(table)) => stored.iter().zip(table).all(|(s, t)| of_items(s, t)),
+            _ => false,
+        },
+        (T::Decimal128(_, stored), T::Decimal128(_, table)) => stored <= table,
+        (T::Timestamp(_, _), T::Timestamp(_, _))
+        | (T::Date32, T::Timestamp(_, None))
+        | (T::Binary | T::LargeBinary | T::BinaryView, T::Utf8 | T::Utf8View)
+        | (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Binary | T::BinaryView) => true,
+        _ => fits(stored, table) || (stored.is_signed_integer() && table.is_signed_integer()),
+    }
+}
+
+pub(super) fn partition_column(values: &StringMap, field: &Field, num_rows: usize) -> Result<ArrayRef> {
     // Delta has no empty partition value: an empty text is null, and some writers put it for null.
     let Some(text) = values.get(field.name()).and_then(Option::as_ref).filter(|text| !text.is_empty()) else {
         return Ok(new_null_array(field.data_type(), num_rows));
@@ -359,10 +264,9 @@ pub async fn read_rows_in_views(
 ) -> Result<RecordBatch> {
     let fields = columns.iter().map(|name| schema.field_with_name(name).cloned());
     let projected = with_views(&Schema::new(fields.collect::<Result<Vec<_>, _>>()?));
-    let mut file = StoredFile::new(store, add)?;
-    let metadata = open(&mut file, true).await?;
-    let stream = open_columns(file, metadata, columns, Some(rows))?.map_err(Error::from).boxed();
-    let stream = typed(stream, add.clone(), projected.clone(), columns.to_vec());
+    let file = open(store, add, true).await?;
+    let (mask, selected) = chosen(&file, columns, Some(rows))?;
+    let stream = typed(file.views(mask, selected)?, add.clone(), projected.clone(), columns.to_vec());
     let batches: Vec<RecordBatch> = stream.map(|batch| compact(&batch?)).try_collect().await?;
     let batch = arrow::compute::concat_batches(&projected, &batches)?;
     check_count(&batch, rows, add)?;
@@ -374,4 +278,43 @@ fn check_count(batch: &RecordBatch, rows: &[u32], add: &Add) -> Result<()> {
         return Err(Error::new(ErrorCode::TableCorrupt, format!("{} has fewer rows than the index knows", add.path)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Float64Array, Int32Array, Int64Array};
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStore, ObjectStoreExt};
+    use parquet::arrow::ArrowWriter;
+
+    /// Reads a column of a file as a column of another type.
+    async fn read_as(column: ArrayRef, data_type: DataType) -> Result<ArrayRef> {
+        let rows = RecordBatch::try_from_iter([("c", column)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+        writer.write(&rows).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        let add: Add = serde_json::from_value(serde_json::json!({
+            "path": "a.parquet", "size": bytes.len(), "partitionValues": {}, "modificationTime": 0, "dataChange": true
+        }))
+        .unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        store.put(&Path::from("a.parquet"), bytes.into()).await.unwrap();
+        let schema = Arc::new(Schema::new(vec![Field::new("c", data_type, true)]));
+        Ok(read_rows(&store, &add, &schema, &["c".into()], &[0]).await?.column(0).clone())
+    }
+
+    #[tokio::test]
+    async fn values_that_a_cast_would_change_are_refused() {
+        let long: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let read = read_as(long, DataType::Int32).await.unwrap();
+        assert_eq!(read.as_ref(), &Int32Array::from(vec![7]));
+        let long: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
+        assert_eq!(read_as(long, DataType::Int32).await.unwrap_err().code, ErrorCode::SchemaIncompatible);
+        let double: ArrayRef = Arc::new(Float64Array::from(vec![1.5]));
+        let error = read_as(double, DataType::Int32).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::TableCorrupt);
+        assert_eq!(error.message, "a.parquet: column 'c' is stored as double, and the table has it as int");
+    }
 }

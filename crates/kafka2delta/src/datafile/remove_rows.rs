@@ -10,17 +10,18 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::file::metadata::PageIndexPolicy;
 use roaring::RoaringBitmap;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
 use super::copies::{Copies, FileCopy};
 use super::encode::DataFile;
+use super::open::{OpenFile, StoredFile};
 use super::order_columns;
 use super::output::{GroupWriter, Output, OutputLayout};
 use super::partition_values::partition_text;
-use super::read::{FileReader, StoredFile, partition_column};
+use super::read::{FileReader, partition_column};
 use super::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
@@ -84,9 +85,7 @@ pub async fn num_records(store: &Arc<dyn ObjectStore>, file: &FileEntry) -> Resu
     if let Some(rows) = file.num_records {
         return Ok(rows);
     }
-    let metadata = StoredFile::new(store, &file.add)?.get_metadata(None).await?;
-    u64::try_from(metadata.file_metadata().num_rows())
-        .map_err(|_| Error::new(ErrorCode::TableCorrupt, format!("{} has a negative number of rows", file.add.path)))
+    Ok(OpenFile::open(StoredFile::new(store, &file.add)?, PageIndexPolicy::Skip).await?.num_rows())
 }
 
 /// Marks rows as deleted. A file that has no row left leaves the table.

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
 use super::columns::{in_columns, plain};
+use super::engine::engine_of;
 use super::plan::no_table;
 use super::{Batches, WAITING_BATCHES};
 use crate::error::{Error, ErrorCode, Result};
@@ -36,7 +37,7 @@ pub async fn changes(
     if !log_store.is_delta_table_location().await? {
         return Err(no_table(uri));
     }
-    let engine = log_store.engine(None);
+    let engine = engine_of(&log_store);
     let root = root_url(&log_store);
     // The kernel waits for its requests, and must not do so on a thread that serves them.
     let (scan, version, engine) = tokio::task::spawn_blocking(move || -> Result<_> {
@@ -56,6 +57,10 @@ pub async fn changes(
 
 /// What is wrong with the range, in terms of the table.
 fn refused(error: delta_kernel::Error) -> Error {
+    let error = match own(error) {
+        Ok(own) => return own,
+        Err(error) => error,
+    };
     let (code, message) = match &error {
         delta_kernel::Error::ChangeDataFeedUnsupported(version) => (
             ErrorCode::TableUnsupported,
@@ -72,6 +77,17 @@ fn refused(error: delta_kernel::Error) -> Error {
         _ => (ErrorCode::VersionMissing, "the log does not have all of these versions".into()),
     };
     Error::with_source(code, message, error)
+}
+
+/// Our own error, where that is what the kernel was told.
+fn own(error: delta_kernel::Error) -> Result<Error, delta_kernel::Error> {
+    match error {
+        delta_kernel::Error::GenericError { source } => match source.downcast() {
+            Ok(own) => Ok(*own),
+            Err(source) => Err(delta_kernel::Error::GenericError { source }),
+        },
+        other => Err(other),
+    }
 }
 
 /// Reads the feed on a thread of its own, until nobody takes the batches any more.

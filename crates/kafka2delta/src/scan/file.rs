@@ -1,41 +1,31 @@
 //! Reading one data file of a scan: first the columns of the condition, then the wanted ones of the rows that meet it.
 
-use std::sync::Arc;
-
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+use arrow::datatypes::{FieldRef, Schema};
+use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
-use delta_kernel::engine::arrow_utils::{
-    RowIndexBuilder, fixup_parquet_read, ordering_needs_row_indexes, parquet_read_plan,
-};
+use delta_kernel::engine::arrow_utils::RowIndexBuilder;
 use delta_kernel::engine::parquet_row_group_skipping::ParquetRowGroupSkipping;
 use delta_kernel::expressions::ExpressionRef;
 use delta_kernel::scan::state::transform_to_logical;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
-use parquet::basic::Type as PhysicalType;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::schema::types::SchemaDescriptor;
 use tokio::sync::mpsc::Sender;
 
 use super::columns::in_columns;
 use super::plan::{File, Part, Plan};
 use super::predicate::Filter;
-use crate::datafile::pieces::{batch_rows, with_views};
-use crate::datafile::read::{StoredFile, in_pieces};
+use super::stored_columns::{by_kernel, by_names};
+use crate::datafile::open::{Batches, OpenFile, StoredFile};
+use crate::datafile::pieces::with_views;
 use crate::error::{Error, ErrorCode, Result};
-
-type Batches = BoxStream<'static, Result<RecordBatch>>;
 
 /// A file whose footer was read.
 struct Opened<'a> {
     plan: &'a Plan,
-    stored: StoredFile,
-    metadata: ArrowReaderMetadata,
+    file: OpenFile,
     num_rows: usize,
     location: String,
 }
@@ -57,7 +47,9 @@ pub(super) async fn read(plan: &Plan, file: File, sender: &Sender<Result<RecordB
         }
     };
     if let Some((filter, part)) = &plan.filter {
-        if let Some(predicate) = &filter.of_row_groups {
+        if let Some(predicate) = &filter.of_row_groups
+            && opened.has_statistics_of(part)?
+        {
             rows = rows.intersection(&opened.row_groups(predicate)?);
         }
         rows = opened.meeting(filter, part, &to_condition, rows).await?;
@@ -94,23 +86,27 @@ impl<'a> Opened<'a> {
     async fn new(plan: &'a Plan, url: &url::Url, size: u64) -> Result<Self> {
         let path = Path::from_url_path(url.path())
             .map_err(|e| Error::with_source(ErrorCode::TableCorrupt, format!("'{url}' is no path of a file"), e))?;
-        let mut stored = StoredFile::at(plan.store.clone(), path, size);
         // The pages' places pay where rows are chosen.
         let pages = if plan.filter.is_some() { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(pages);
-        let mut metadata = ArrowReaderMetadata::load_async(&mut stored, options.clone()).await?;
-        let schema = in_microseconds(metadata.schema(), metadata.parquet_schema());
-        let options = options.with_schema(with_views(schema.as_ref().unwrap_or(metadata.schema())));
-        metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?;
-        let num_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
-        Ok(Self { plan, stored, metadata, num_rows, location: url.to_string() })
+        let file = OpenFile::open(StoredFile::at(plan.store.clone(), path, size), pages).await?;
+        let num_rows = usize::try_from(file.num_rows()).unwrap_or(0);
+        Ok(Self { plan, file, num_rows, location: url.to_string() })
+    }
+
+    /// Whether the statistics of row groups are of the table's own values: in their unit, scale and calendar.
+    fn has_statistics_of(&self, part: &Part) -> Result<bool> {
+        let schema: Schema = part.physical.as_ref().try_into_arrow()?;
+        let (schema, stored) = (with_views(&schema), self.file.metadata().schema());
+        let is_same = |field: &FieldRef| {
+            stored.field_with_name(field.name()).map_or(true, |stored| stored.data_type() == field.data_type())
+        };
+        Ok(self.file.has_true_statistics() && schema.fields().iter().all(is_same))
     }
 
     /// The rows of the row groups that may hold what is looked for, by their statistics.
     fn row_groups(&self, predicate: &delta_kernel::Predicate) -> Result<RowSelection> {
-        let mut kept = RowIndexBuilder::new(self.metadata.metadata().row_groups());
-        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.stored.clone(), self.metadata.clone());
-        let _ = builder.with_row_group_filter(predicate, Some(&mut kept));
+        let mut kept = RowIndexBuilder::new(self.file.metadata().metadata().row_groups());
+        let _ = self.file.builder().with_row_group_filter(predicate, Some(&mut kept));
         let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
         for row in kept.build()? {
             let row = usize::try_from(row).unwrap_or(0);
@@ -143,52 +139,17 @@ impl<'a> Opened<'a> {
 
     /// Some columns of some rows, as the table has them.
     fn batches(&self, part: &Part, transform: Option<ExpressionRef>, rows: RowSelection) -> Result<Batches> {
-        let (order, mask) = parquet_read_plan(&part.physical, &self.metadata)?;
-        debug_assert!(!ordering_needs_row_indexes(&order), "a scan asks for no row numbers");
-        let mask = mask.unwrap_or_else(ProjectionMask::all);
-        let batch_rows = batch_rows(self.metadata.metadata(), &mask);
-        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.stored.clone(), self.metadata.clone())
-            .with_row_selection(rows)
-            .with_batch_size(batch_rows)
-            .with_projection(mask);
+        let batches = match self.plan.by_field_ids {
+            true => by_kernel(&self.file, &part.physical, &self.location, Some(rows))?,
+            false => by_names(&self.file, &part.physical, &self.location, rows)?,
+        };
         let engine = self.plan.engine.clone();
         let (physical, logical, schema) = (part.physical.clone(), part.logical.clone(), part.schema.clone());
-        let location = self.location.clone();
         let to_table = move |batch: RecordBatch| -> Result<RecordBatch> {
-            let read = match physical.num_fields() {
-                // The kernel cannot order no columns; such are those of partitions alone.
-                0 => ArrowEngineData::new(batch),
-                _ => fixup_parquet_read(batch, &order, None, Some(&location), Some(&physical))?,
-            };
+            let read = ArrowEngineData::new(batch);
             let made = transform_to_logical(engine.as_ref(), Box::new(read), &physical, &logical, transform.clone())?;
             in_columns(&made.try_into_record_batch()?, &schema)
         };
-        Ok(in_pieces(builder.build()?).map(move |batch| batch.and_then(&to_table)).boxed())
+        Ok(batches.map(move |batch| batch.and_then(&to_table)).boxed())
     }
-}
-
-/// The columns of a file with the timestamps that are stored as INT96 in microseconds: in nanoseconds, as Parquet's reader
-/// takes them otherwise, only the years 1677 to 2262 fit. None where there are no such ones.
-fn in_microseconds(schema: &Schema, stored: &SchemaDescriptor) -> Option<Schema> {
-    if !stored.columns().iter().any(|column| column.physical_type() == PhysicalType::INT96) {
-        return None;
-    }
-    let mut leaves = stored.columns().iter().map(|column| column.physical_type() == PhysicalType::INT96);
-    let fields: Fields = schema.fields().iter().map(|field| field_in_microseconds(field, &mut leaves)).collect();
-    Some(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-fn field_in_microseconds(field: &FieldRef, is_int96: &mut impl Iterator<Item = bool>) -> FieldRef {
-    let data_type = match field.data_type() {
-        DataType::Struct(fields) => {
-            DataType::Struct(fields.iter().map(|field| field_in_microseconds(field, is_int96)).collect())
-        }
-        DataType::List(item) => DataType::List(field_in_microseconds(item, is_int96)),
-        DataType::Map(entries, sorted) => DataType::Map(field_in_microseconds(entries, is_int96), *sorted),
-        other => match (is_int96.next(), other) {
-            (Some(true), DataType::Timestamp(_, zone)) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
-            _ => other.clone(),
-        },
-    };
-    Arc::new(Field::clone(field).with_data_type(data_type))
 }

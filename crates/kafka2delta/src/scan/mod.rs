@@ -6,10 +6,12 @@
 
 pub mod changes;
 mod columns;
+mod engine;
 mod file;
 mod options;
 mod plan;
 mod predicate;
+mod stored_columns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -10,12 +10,14 @@ use delta_kernel::history_manager::{HistoryCommitType, latest_version_as_of};
 use delta_kernel::scan::ScanBuilder;
 use delta_kernel::scan::state::{DvInfo, ScanFile};
 use delta_kernel::schema::SchemaRef as KernelSchema;
+use delta_kernel::table_features::ColumnMappingMode;
 use delta_kernel::{Engine, PredicateRef, Snapshot, SnapshotRef};
 use deltalake::logstore::LogStoreRef;
 use object_store::ObjectStore;
 use url::Url;
 
 use super::columns::{plain, selected};
+use super::engine::engine_of;
 use super::options::{AsOf, ScanOptions};
 use super::predicate::Filter;
 use crate::error::{Error, ErrorCode, Result};
@@ -40,6 +42,8 @@ pub(super) struct Plan {
     pub(super) version: u64,
     /// The columns that are wanted.
     pub(super) wanted: Part,
+    /// Whether the files' columns are found by the numbers of their fields, not by their names.
+    pub(super) by_field_ids: bool,
     /// The condition, and the columns that it needs.
     pub(super) filter: Option<(Filter, Part)>,
 }
@@ -103,7 +107,7 @@ fn not_there(message: String, error: delta_kernel::Error) -> Error {
 }
 
 fn plan(log_store: &LogStoreRef, options: &ScanOptions) -> Result<(Plan, Vec<File>)> {
-    let engine = log_store.engine(None);
+    let engine = engine_of(log_store);
     let root = root_url(log_store);
     let snapshot = snapshot(engine.as_ref(), root.clone(), options.as_of)?;
     let table = snapshot.schema();
@@ -127,7 +131,8 @@ fn plan(log_store: &LogStoreRef, options: &ScanOptions) -> Result<(Plan, Vec<Fil
         }
     };
     let store = log_store.root_object_store(None);
-    Ok((Plan { engine, store, root, version: snapshot.version(), wanted, filter }, files))
+    let by_field_ids = snapshot.table_configuration().column_mapping_mode() == ColumnMappingMode::Id;
+    Ok((Plan { engine, store, root, version: snapshot.version(), wanted, by_field_ids, filter }, files))
 }
 
 /// The files that may hold rows for which a condition is true at a version, by their paths in the log, and the condition.
@@ -139,7 +144,7 @@ pub(crate) async fn files_that_may_hold(
     let (log_store, condition) = (log_store.clone(), condition.to_owned());
     // The kernel waits for its requests, and must not do so on a thread that serves them.
     tokio::task::spawn_blocking(move || {
-        let engine = log_store.engine(None);
+        let engine = engine_of(&log_store);
         let snapshot = snapshot(engine.as_ref(), root_url(&log_store), AsOf::Version(version))?;
         let filter = Filter::new(&condition, &snapshot)?;
         let (_, files) = part(&snapshot, engine.as_ref(), filter.columns.clone(), filter.of_files.clone())?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 mod change_feed;
+mod corpus;
 mod counted;
 mod delta_rs;
 mod empty_partition_values;
