@@ -1,5 +1,6 @@
 /**
- * `npm run corpus -- make [NAME...]`: has Spark 3.5 and Spark 4 write the tables of crates/kafka2delta/tests/corpus anew.
+ * `npm run corpus -- make [NAME...]`: has Spark 3.5, Spark 4, delta-rs, Polars, DuckDB and PyArrow write the tables of
+ * crates/kafka2delta/tests/corpus anew.
  * `npm run corpus -- readers [--tables FOLDER]`: changes each of them in every way of the engine, has Spark 3.5, Spark 4,
  * DuckDB, Polars and delta-rs read what became of them, and prints which of them read it rightly.
  */
@@ -47,22 +48,14 @@ async function make(names) {
     const { code } = await run(spark.python, [join(HERE, 'make.py'), spark.jars, CORPUS, ...names], { cwd: ROOT })
     if (code !== 0) return code
   }
-  return 0
+  const { python } = await ensured(ensureReaders())
+  return (await run(python, [join(HERE, 'others.py'), CORPUS, ...names], { cwd: ROOT })).code
 }
 
 /** The tables as the tests of the engine leave them. */
 async function changed(folder) {
   requireRust('The engine is written in Rust')
-  const test = [
-    'test',
-    '--release',
-    ...LOCKED,
-    '-p',
-    'kafka2delta',
-    '--test',
-    'engine',
-    'corpus::tables_of_spark_are_changed',
-  ]
+  const test = ['test', '--release', ...LOCKED, '-p', 'kafka2delta', '--test', 'engine', 'corpus::tables_are_changed']
   return (await run('cargo', test, { cwd: ROOT, env: { ...cargoEnv(), CORPUS_OUT: folder } })).code
 }
 

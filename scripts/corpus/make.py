@@ -3,9 +3,6 @@ packs each into a file OUT/NAME.json.gz: its files, and the rows that Spark read
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -14,15 +11,10 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "benchmark" / "readers"), str(HERE.parents[1] / "benchmark" / "spark")]
 
 import pyspark  # noqa: E402
+from pack import pack  # noqa: E402
 from spark_read import delta_version, start  # noqa: E402
 from table_rows import rows_of  # noqa: E402
 from tables import PLAIN, TABLES  # noqa: E402
-
-
-def packed(folder: Path) -> dict[str, str]:
-    """The files of a table, without checksums."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".crc")
-    return {path.relative_to(folder).as_posix(): base64.b64encode(path.read_bytes()).decode() for path in files}
 
 
 def make(spark, name: str, writer: str, folder: Path) -> dict:
@@ -42,7 +34,7 @@ def make(spark, name: str, writer: str, folder: Path) -> dict:
     if name == "change-feed":
         feed = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 0).load(str(path))
         made["changes"] = rows_of(feed.drop("_commit_timestamp"))[1]
-    return {**made, "files": packed(path)}
+    return made
 
 
 def main():
@@ -68,9 +60,7 @@ def main():
             except Exception as error:
                 print(f"{name}: {str(error).strip().splitlines()[0][:300]}", flush=True)
                 continue
-            content = gzip.compress(json.dumps(made, ensure_ascii=False).encode(), mtime=0)
-            (Path(out) / f"{name}.json.gz").write_bytes(content)
-            print(f"{name}: {len(content)} bytes, {len(made.get('rows', []))} rows", flush=True)
+            pack(Path(folder) / name, made, Path(out) / f"{name}.json.gz")
     spark.stop()
 
 

@@ -132,7 +132,7 @@ def codec(name: str):
     table(**{"compression__codec": name})(write)
 
 
-for name in ("none", "gzip", "zstd", "lz4_raw"):
+for name in ("none", "gzip", "zstd", "lz4", "lz4_raw"):
     codec(name)
 
 
@@ -159,6 +159,30 @@ def without_dictionary(spark, at):
 def without_statistics(spark, at):
     """Files without statistics in the log"""
     few_rows(spark, at, **{"dataSkippingNumIndexedCols": "0"})
+
+
+@table()
+def statistics_of_some(spark, at):
+    """Statistics of the first two columns alone"""
+    few_rows(spark, at, dataSkippingNumIndexedCols="2")
+
+
+@table()
+def structured_statistics(spark, at):
+    """A checkpoint without the statistics as JSON, which is how Databricks writes them, and deleted rows"""
+    properties = {"checkpoint.writeStatsAsStruct": "true", "checkpoint.writeStatsAsJson": "false"}
+    few_rows(spark, at, checkpointInterval="3", enableDeletionVectors="true", **properties)
+    spark.sql(f"DELETE FROM {at} WHERE id IN (2, 5)")
+
+
+@table()
+def checkpoint_parts(spark, at):
+    """A checkpoint in parts"""
+    spark.conf.set("spark.databricks.delta.checkpoint.partSize", "1")
+    create(spark, at, "id INT, at TIMESTAMP", checkpointInterval="2")
+    insert(spark, at, "SELECT 1, TIMESTAMP '9999-12-31 00:00:00'", "SELECT 2, NULL")
+    insert(spark, at, "SELECT 3, TIMESTAMP '0001-01-01 00:00:00'")
+    spark.conf.unset("spark.databricks.delta.checkpoint.partSize")
 
 
 @table(SPARK_3, SPARK_4)
@@ -188,6 +212,17 @@ def change_feed(spark, at):
 @table(SPARK_3, SPARK_4)
 def partitions(spark, at):
     """Partition values of each type, some of them hard, and null"""
+    partitioned(spark, at)
+
+
+@table()
+def partitions_zone(spark, at):
+    """The same by a session in New York"""
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    partitioned(spark, at)
+
+
+def partitioned(spark, at: str) -> None:
     columns = "id INT, name STRING, p STRING, n INT, d DATE, at TIMESTAMP, f BOOLEAN, c DECIMAL(9,2), r DOUBLE"
     create(spark, at, columns, "PARTITIONED BY (p, n, d, at, f, c, r)")
     rows = [

@@ -7,7 +7,7 @@ use arrow::datatypes::{self as arrow_types, DataType, Schema, TimeUnit};
 use delta_kernel::SnapshotRef;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::expressions::{ColumnName, Expression, Predicate, PredicateRef, Scalar};
-use delta_kernel::schema::{SchemaRef as KernelSchema, StructField};
+use delta_kernel::schema::{DataType as KernelType, SchemaRef as KernelSchema, StructField};
 use spark_expr::{Comparison, CompiledCondition, Condition, Shape};
 
 use super::columns::{plain, selected};
@@ -91,7 +91,11 @@ fn exact(shape: &Shape, column: &FindColumn) -> Option<Predicate> {
         Shape::And(parts) => Predicate::and_from(all(parts)?),
         Shape::Or(parts) => Predicate::or_from(all(parts)?),
         Shape::Not(part) => Predicate::not(exact(part, column)?),
-        Shape::IsNull { column: name } => Predicate::is_null(Expression::from(column(name)?.0)),
+        Shape::IsNull { column: name } => {
+            let (name, field) = column(name)?;
+            // Of structs, arrays and maps there are no statistics, and the kernel takes such a column for none.
+            matches!(field.data_type(), KernelType::Primitive(_)).then(|| Predicate::is_null(Expression::from(name)))?
+        }
         Shape::Compare { column: name, comparison, literal } => compare(column(name)?, *comparison, literal)?,
         Shape::In { column: name, literals } => {
             let (name, field) = column(name)?;

@@ -1,5 +1,5 @@
-//! Tables that Spark wrote, as they are in `tests/corpus` (`npm run corpus` makes them), read and changed in every way of the
-//! engine. What they hold, Spark has told. `CORPUS_OUT` names a folder that keeps the changed tables, each with its rows,
+//! Tables that others wrote, as they are in `tests/corpus` (`npm run corpus` makes them), read and changed in every way of the
+//! engine. What they hold, Spark has told, or they were given. `CORPUS_OUT` names a folder that keeps the changed tables, each with its rows,
 //! for other readers.
 
 use std::cmp::Ordering;
@@ -64,7 +64,7 @@ impl Packed {
         all
     }
 
-    /// The table's rows, as Spark has read them.
+    /// The table's rows, as its writer knows them.
     fn rows(&self) -> Rows {
         let rows = self.content["rows"].as_array().unwrap();
         let at = self.columns().iter().position(|name| name == "id" || name == "Id").unwrap();
@@ -325,7 +325,7 @@ async fn change(packed: &Packed, mode: MergeMode, way: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tables_of_spark_are_read_as_spark_reads_them() {
+async fn tables_are_read_as_their_writers_read_them() {
     for packed in Packed::all().iter().filter(|packed| !packed.content["rows"].is_null()) {
         let folder = temporary::folder();
         packed.unpack(folder.path());
@@ -339,7 +339,7 @@ async fn tables_of_spark_are_read_as_spark_reads_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tables_of_spark_are_changed_and_compacted() {
+async fn tables_are_changed_and_compacted() {
     let is_left = |packed: &&Packed| packed.is_among(NOT_READ).is_none() && packed.is_among(NOT_WRITTEN).is_none();
     for packed in Packed::all().iter().filter(is_left).filter(|packed| !packed.content["rows"].is_null()) {
         for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
@@ -401,6 +401,8 @@ fn literal(kind: &T, value: &Value) -> Option<(String, Comparable)> {
         T::Date32 => (format!("date_from_unix_date({text})"), number()),
         T::Timestamp(_, Some(_)) => (format!("timestamp_micros({text})"), number()),
         T::Decimal128(p, s) => (format!("CAST('{text}' AS DECIMAL({p},{s}))"), number()),
+        T::Float32 => (format!("CAST('{}' AS FLOAT)", real(text) as f32), Comparable::Real(real(text))),
+        T::Float64 => (format!("CAST('{}' AS DOUBLE)", real(text)), Comparable::Real(real(text))),
         T::Utf8 => {
             let quoted = text.replace('\\', "\\\\").replace('\'', "\\'");
             (format!("'{quoted}'"), Comparable::Text(text.to_owned()))
@@ -409,10 +411,51 @@ fn literal(kind: &T, value: &Value) -> Option<(String, Comparable)> {
     })
 }
 
-#[derive(PartialEq, PartialOrd)]
+/// A floating point number in the form of `scripts/corpus/plain.py`.
+fn real(text: &str) -> f64 {
+    let bits = text.strip_prefix("double ").map(|bits| u64::from_str_radix(bits, 16).unwrap());
+    bits.map_or(f64::NAN, f64::from_bits)
+}
+
 enum Comparable {
     Number(i128),
+    Real(f64),
     Text(String),
+}
+
+impl Comparable {
+    /// As Spark orders them: NaN is the largest number, and there is one zero.
+    fn order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(one), Self::Number(other)) => one.cmp(other),
+            (Self::Text(one), Self::Text(other)) => one.cmp(other),
+            (Self::Real(one), Self::Real(other)) => {
+                one.partial_cmp(other).unwrap_or_else(|| one.is_nan().cmp(&other.is_nan()))
+            }
+            _ => panic!("values of different types"),
+        }
+    }
+}
+
+/// The conditions on a column: each with the rows that meet it.
+fn conditions(field: &Field, at: usize, rows: &Rows) -> Vec<(String, Vec<i32>)> {
+    let name = field.name();
+    let those = |is_met: &dyn Fn(&Value) -> bool| {
+        rows.iter().filter(|(_, row)| is_met(&row[at])).map(|(id, _)| *id).collect::<Vec<i32>>()
+    };
+    let mut all = vec![
+        (format!("`{name}` IS NULL"), those(&Value::is_null)),
+        (format!("`{name}` IS NOT NULL"), those(&|value| !value.is_null())),
+    ];
+    for (text, value) in rows.values().filter_map(|row| literal(field.data_type(), &row[at])).take(4) {
+        for (comparison, order) in [("=", Ordering::Equal), ("<", Ordering::Less), (">", Ordering::Greater)] {
+            let is_met = |other: &Value| {
+                literal(field.data_type(), other).is_some_and(|(_, other)| other.order(&value) == order)
+            };
+            all.push((format!("`{name}` {comparison} {text}"), those(&is_met)));
+        }
+    }
+    all
 }
 
 /// What files and row groups say of their values never hides a row.
@@ -424,20 +467,12 @@ async fn conditions_find_all_their_rows() {
         packed.unpack(folder.path());
         let (read, rows) = scanned(folder.path(), &key).await.unwrap();
         for (at, field) in read.schema().fields().iter().enumerate() {
-            let of = |row: &[Value]| literal(field.data_type(), &row[at]);
-            for (text, value) in rows.values().filter_map(|row| of(row)).take(4) {
-                for (comparison, order) in [("=", Ordering::Equal), ("<", Ordering::Less), (">", Ordering::Greater)] {
-                    let condition = format!("`{}` {comparison} {text}", field.name());
-                    let found =
-                        all(scan(options(folder.path(), Some(condition.clone()))).await.unwrap()).await.unwrap();
-                    let ids = found.column_by_name(&key).unwrap().as_primitive::<t::Int32Type>();
-                    let mut ids = ids.values().to_vec();
-                    ids.sort_unstable();
-                    let is_met =
-                        |row: &[Value]| of(row).and_then(|(_, other)| other.partial_cmp(&value)) == Some(order);
-                    let expected: Vec<i32> = rows.iter().filter(|(_, row)| is_met(row)).map(|(id, _)| *id).collect();
-                    assert_eq!(ids, expected, "{}: {condition}", packed.name);
-                }
+            for (condition, expected) in conditions(field, at, &rows) {
+                let found = all(scan(options(folder.path(), Some(condition.clone()))).await.unwrap()).await.unwrap();
+                let ids = found.column_by_name(&key).unwrap().as_primitive::<t::Int32Type>();
+                let mut ids = ids.values().to_vec();
+                ids.sort_unstable();
+                assert_eq!(ids, expected, "{}: {condition}", packed.name);
             }
         }
     }
