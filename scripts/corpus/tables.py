@@ -350,6 +350,9 @@ def rebased(name: str, zone: str, kind: str, values: list[str], what: str):
 
 for kind, name in (("INT96", "int96"), ("TIMESTAMP_MICROS", "micros"), ("TIMESTAMP_MILLIS", "millis")):
     rebased(name, "UTC", kind, OLD_VALUES, f"Old days and instants in Spark's old calendar, in UTC; {kind}")
+rebased(
+    "alone", "UTC", "TIMESTAMP_MICROS", ["1400-01-01", "1500-02-28", "1500-03-01"], "Old values alone: so are the statistics"
+)
 for kind, name in (("INT96", "int96"), ("TIMESTAMP_MICROS", "micros")):
     rebased(f"{name}_zone", "America/New_York", kind, OLD_VALUES, f"The same in New York's old times; {kind}")
     rebased(f"{name}_new", "America/New_York", kind, NEW_VALUES, f"The marks of the old calendar, and no old value; {kind}")
