@@ -32,7 +32,9 @@ tables:
 
 An option acts within arrays, maps and structs too, but for \`type\`, which is for single values. The table keeps a column's
 type: where the source's column grows (int to long, float to double, a decimal by digits), so does the table's; a change
-that no type holds stops the table.
+that no type holds stops the table. All files are written anew in the wider type, in one commit, and a checkpoint follows
+at once: readers by Delta's Rust kernel up to July 2026 (DuckDB 1.5) refuse a log between checkpoints in which a decimal
+partition column grew, so for that moment they end with \`Failed to parse value\`.
 
 ## From source to Delta`
 
