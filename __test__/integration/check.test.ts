@@ -280,9 +280,9 @@ test('the command: exit codes, JSON, and no colours into a pipe', async (t) => {
   t.is((await command('-c', bad, '--table', 'nonsense')).code, 2)
 })
 
-/** Runs `kafka2delta check`. */
+/** Runs `kafka2delta check`, as on a user's machine: on CI a pipe has colours. */
 async function command(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const { FORCE_COLOR: _, ...env } = process.env
+  const { FORCE_COLOR: _, CI: __, ...env } = process.env
   const child = spawn(process.execPath, ['--import=tsx', 'src/cli/main.ts', 'check', ...args], { cwd: ROOT, env })
   const texts = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
