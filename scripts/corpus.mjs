@@ -8,33 +8,18 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ensureSpark } from '../benchmark/spark/setup.mjs'
+import { ensurePySpark, ensureSpark } from '../benchmark/spark/setup.mjs'
 import { checkNode, requireRust } from './bootstrap.mjs'
-import { ensureJars } from './lib/jars.mjs'
 import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { main, Problem, run, say } from './lib/process.mjs'
 import { ensureReaders } from './lib/python.mjs'
-import { ensureVenv, findPython } from './lib/venv.mjs'
 
 const HERE = join(ROOT, 'scripts', 'corpus')
 const CORPUS = join(ROOT, 'crates', 'kafka2delta', 'tests', 'corpus')
 
 /** Spark 4, which runs on the same Java as Spark 3.5 does here. */
-async function ensureSpark4() {
-  const python = findPython(10, 12)
-  if (!python) return { missing: 'PySpark 4 needs Python 3.10 to 3.12; none was found.' }
-  const venv = await ensureVenv(python, {
-    what: 'PySpark 4',
-    note: 'a download of 430 MB',
-    prefix: 'spark-4-venv',
-    requirements: join(HERE, 'requirements.txt'),
-    first: ['setuptools', 'wheel'],
-    imports: 'pyspark.sql',
-  })
-  if ('missing' in venv) return venv
-  const jars = await ensureJars('Spark 4', 'spark-4-jars', join(HERE, 'pom.xml'))
-  return 'missing' in jars ? jars : { ...venv, ...jars }
-}
+const ensureSpark4 = () =>
+  ensurePySpark({ name: 'Spark 4', note: 'a download of 430 MB', prefix: 'spark-4', folder: HERE })
 
 async function ensured(program) {
   const found = await program

@@ -4,6 +4,7 @@ import test from 'ava'
 import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
 import { QueueRoom } from '../../src/kafka/queue-room.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
+import { generator, SEED } from '../helpers/random.js'
 import { makeSource, startBroker, TOPIC } from './support.js'
 
 const LIMITS = { maxBatchMessages: 1_000, maxBatchBytes: 1e9, maxQueueBytes: 1e9 }
@@ -67,14 +68,8 @@ test('all that is held is given back: committed, dropped, cleared', (t) => {
   t.is(room.fairBytes, 10_000)
 })
 
-test('random traffic: the sum stays within the share, nobody starves', (t) => {
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
-  t.log(`SEED=${seed}`)
-  let state = seed
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff
-    return Math.floor((state / 0x80000000) * below)
-  }
+test(`random traffic: the sum stays within the share, nobody starves (SEED=${SEED})`, (t) => {
+  const random = generator(SEED).below
   const room = new QueueRoom(1_000_000)
   const topics = Array.from({ length: 50 }, () => ({ ...queueIn(room), pushed: 0 }))
   for (let step = 0; step < 20_000; step++) {

@@ -2,6 +2,7 @@ import test from 'ava'
 import type { MicroBatch, RawMessage } from '../../src/kafka/micro-batch.js'
 import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
+import { generator, SEED } from '../helpers/random.js'
 
 const LIMITS = { maxBatchMessages: 5, maxBatchBytes: 1000, maxQueueBytes: 100_000 }
 
@@ -128,14 +129,8 @@ test('dropPartition and clear give the memory back', (t) => {
 })
 
 /** The oracle of cutting: ranges of a partition join without a gap, and every message comes once, in order. */
-test('random pushes and cuts lose and repeat nothing', (t) => {
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
-  t.log(`SEED=${seed}`)
-  let state = seed
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff
-    return Math.floor((state / 0x80000000) * below)
-  }
+test(`random pushes and cuts lose and repeat nothing (SEED=${SEED})`, (t) => {
+  const random = generator(SEED).below
   for (let round = 0; round < 50; round++) {
     const limits = { maxBatchMessages: 1 + random(8), maxBatchBytes: 1 + random(120), maxQueueBytes: 1000 }
     const queue = new TopicQueue('t', limits)
