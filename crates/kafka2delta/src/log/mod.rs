@@ -11,6 +11,7 @@ pub mod history;
 pub(crate) mod listing;
 pub(crate) mod liveness;
 pub(crate) mod replacement;
+mod s3;
 pub mod state;
 pub(crate) mod store;
 pub(crate) mod tags;

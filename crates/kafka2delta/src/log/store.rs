@@ -14,7 +14,7 @@ pub(crate) fn open_log_store_at(
     uri: &str,
     storage_options: &std::collections::HashMap<String, String>,
 ) -> Result<LogStoreRef> {
-    deltalake::aws::register_handlers(None);
+    super::s3::register();
     #[cfg(feature = "gcs")]
     deltalake::gcp::register_handlers(None);
     #[cfg(feature = "azure")]
