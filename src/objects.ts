@@ -10,6 +10,12 @@ export function withoutUndefined<T extends object>(value: T): Defined<T> {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as Defined<T>
 }
 
+/** The entries of an object that another one does not have. */
+export function omit<T extends object, K extends keyof T>(value: T, like: { readonly [N in K]: unknown }): Omit<T, K> {
+  const others = Object.entries(value).filter(([name]) => !Object.hasOwn(like, name))
+  return Object.fromEntries(others) as Omit<T, K>
+}
+
 /** The entries of an object that another one has, too. */
 export function pick<T extends object, K extends keyof T>(value: T, like: { readonly [N in K]: unknown }): Pick<T, K> {
   const names = Object.keys(like).filter((name) => Object.hasOwn(value, name))

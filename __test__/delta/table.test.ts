@@ -85,6 +85,18 @@ test('the addon gets complete options', async (t) => {
   })
 })
 
+test('names of columns that a write mode adds are complete, and part of the mode', async (t) => {
+  const opened: unknown[] = []
+  const scd2Columns = { validTo: 'until' }
+  await DeltaTable.open({ path: '/t', writeMode: 'scd2', scd2Columns }, addon({}, opened))
+  await DeltaTable.open({ path: '/t', scd2Columns }, addon({}, opened))
+  const [history, equal] = opened as { writeMode: unknown; scd2Columns?: unknown }[]
+  const names = { validFrom: '__valid_from', validTo: 'until', isCurrent: '__is_current' }
+  t.deepEqual(history?.writeMode, { scd2: names })
+  t.is(equal?.writeMode, 'upsert')
+  t.false('scd2Columns' in (history ?? {}) || 'scd2Columns' in (equal ?? {}))
+})
+
 test('an Arrow table becomes one record batch with _op', async (t) => {
   let sent: Uint8Array | null | undefined = null
   const table = await DeltaTable.open(

@@ -306,7 +306,7 @@ export class TableDecoder {
     this.#messageColumns.prepare(batch.topic)
     const { orderGuard, mode } = this.#options
     const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || !mode.equalsSource)
-    this.#rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, mode.hasVersions)
+    this.#rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, mode.needsTime)
     this.#tombstones.begin()
     this.#unkeyed.begin()
     return { batch, ids, unknown, isStrict, plansOf, isOrdered, badRecords: [], numIgnored: 0 }

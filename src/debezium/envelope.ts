@@ -100,7 +100,7 @@ export function envelopeShape(
       for (const name of fieldsOf(kind)) take(name, captureOf(name))
     }
   }
-  if (options.mode.hasVersions) take('ts_ms', { number: 'ts_ms' })
+  if (options.mode.needsTime) take('ts_ms', { number: 'ts_ms' })
   const metadata = specs
     .filter(({ path }) => !isMessagePath(path))
     .map(({ path, column }) => ({ column, ...metadataField(path, record, source) }))

@@ -69,7 +69,7 @@ export function flattenedShape(record: AvroRecord, options: DecoderSettings): Fl
       for (const name of fieldsOf(kind)) take(captureOf(name), candidates(name))
     }
   }
-  if (options.mode.hasVersions) take({ number: 'ts_ms' }, candidates('ts_ms'))
+  if (options.mode.needsTime) take({ number: 'ts_ms' }, candidates('ts_ms'))
   const guard = { captures, sequence, hasOp, hasSnapshot }
   return { record, guard, companions: companionsOf(record, guard, options) }
 }

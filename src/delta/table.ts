@@ -2,10 +2,11 @@
 
 import type { Table } from 'apache-arrow'
 import { KafkaToDeltaError } from '../errors.js'
-import { withoutUndefined } from '../objects.js'
-import { COMPACT_DEFAULTS, DELTA_DEFAULTS, SCD2_COLUMNS } from '../options/defaults.js'
+import { omit, withoutUndefined } from '../objects.js'
+import { COMPACT_DEFAULTS, DELTA_DEFAULTS, OWN_COLUMNS, type OwnColumnsOption } from '../options/defaults.js'
 import { tableUri } from '../options/table-uri.js'
 import type { MaintenanceOptions, Plain, SharedTableOptions, TableOptions } from '../options/types.js'
+import { traitsOf, WRITE_MODES } from '../options/write-modes.js'
 import { withSignal } from './abort.js'
 import { fromNative, loadAddon } from './addon.js'
 import { tableToChangeIpc } from './change-ipc.js'
@@ -16,7 +17,7 @@ import { type ChangesOptions, type Scan, type ScanOptions, scanTable, tableChang
 export type { CheckpointResult, CompactResult, MergeResult, TableInfo, TableOffset, VacuumResult }
 
 /** What a table is told by the same names as a table of a query. */
-type SharedOption = keyof typeof DELTA_DEFAULTS | 'storageOptions' | 'tableProperties' | 'scd2Columns'
+type SharedOption = keyof typeof DELTA_DEFAULTS | 'storageOptions' | 'tableProperties' | OwnColumnsOption
 
 /** How to open a table. What is not given has the defaults of the stream's options. Sizes are in bytes. */
 export interface DeltaTableOptions
@@ -82,17 +83,21 @@ export function storedForms({ properties }: Pick<TableInfo, 'properties'>): Reco
 }
 
 /** Complete options, as the engine has them (`TableOptions` in crates/kafka2delta/src/options.rs). */
-export function engineOptions({ path, signal: _signal, writeMode, scd2Columns, ...given }: DeltaTableOptions) {
+export function engineOptions({ path, signal: _signal, writeMode, ...given }: DeltaTableOptions) {
   const mode = writeMode ?? DELTA_DEFAULTS.writeMode
-  const columns = { ...SCD2_COLUMNS, ...withoutUndefined(scd2Columns ?? {}) }
+  // A mode that is none is for the engine to refuse.
+  const ownColumns = Object.hasOwn(WRITE_MODES, mode) ? traitsOf(mode).ownColumns : null
   return {
     ...DELTA_DEFAULTS,
     storageOptions: {},
     additionalCols: [],
     partitionCols: [],
     tableProperties: {},
-    ...withoutUndefined(given),
-    writeMode: mode === 'scd2' ? { scd2: columns } : mode,
+    ...withoutUndefined(omit(given, OWN_COLUMNS)),
+    writeMode:
+      ownColumns === null
+        ? mode
+        : { [mode]: { ...OWN_COLUMNS[ownColumns], ...withoutUndefined(given[ownColumns] ?? {}) } },
     uri: tableUri(path),
   }
 }

@@ -1,10 +1,11 @@
 /** What options of several tables, or several options of one, must not say together. */
 
+import { OWN_COLUMNS_OPTIONS, type OwnColumnsOption } from './defaults.js'
 import { type OptionProblem, OptionsError } from './errors.js'
 import { hasReference, isPattern, unknownReference, wholeName } from './patterns.js'
 import type { ParsedOptions, ParsedTable } from './schema.js'
 import type { ResolvedTable } from './types.js'
-import { traitsOf } from './write-modes.js'
+import { traitsOf, WRITE_MODE_NAMES } from './write-modes.js'
 
 /** What tables at one path must have in common: the table has it once. */
 const COMMON = [
@@ -13,7 +14,7 @@ const COMMON = [
   'deletes',
   'softDeleteColName',
   'writeMode',
-  'scd2Columns',
+  ...OWN_COLUMNS_OPTIONS,
   'mergeMode',
 ] as const
 
@@ -104,10 +105,17 @@ type Unused = readonly [
 const looksUp = ({ writeMode }: ResolvedTable) => traitsOf(writeMode).replacesRows
 const hasIndex = (table: ResolvedTable) => table.keyIndex !== 'none' && looksUp(table)
 
+/** Names of columns that other write modes do not add. */
+const ownColumnsUnused = OWN_COLUMNS_OPTIONS.map((option): Unused => {
+  const modes = WRITE_MODE_NAMES.filter((mode) => traitsOf(mode).ownColumns === option)
+  const why = `has no effect unless writeMode is ${modes.map((mode) => `"${mode}"`).join(' or ')}`
+  return [option, why, ({ writeMode }) => modes.includes(writeMode)]
+})
+
 /** Options that need another one. */
 const UNUSED: readonly Unused[] = [
   ['softDeleteColName', 'has no effect unless deletes is "soft"', ({ deletes }) => deletes === 'soft'],
-  ['scd2Columns', 'has no effect unless writeMode is "scd2"', ({ writeMode }) => traitsOf(writeMode).hasVersions],
+  ...ownColumnsUnused,
   ['keyIndex', 'has no effect with writeMode "append", which has no key index', looksUp],
   ['indexMemory', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
   ['indexDir', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
@@ -158,16 +166,19 @@ function unusedOfConnections({ kafka, schemaRegistry }: ParsedOptions): OptionPr
 /** Options that a mode has no use for are a misunderstanding. */
 export function checkWriteModes(tables: readonly ResolvedTable[], options: ParsedOptions): void {
   const problems: OptionProblem[] = []
-  for (const { topic, writeMode, deletes, scd2Columns } of tables) {
+  for (const table of tables) {
+    const { topic, writeMode, deletes } = table
     const own = options.tables[topic]
-    const refuse = (option: 'deletes' | 'scd2Columns' | 'mergeMode', message: string) =>
+    const refuse = (option: 'deletes' | 'mergeMode' | OwnColumnsOption, message: string) =>
       problems.push({ path: own?.[option] ? ['tables', topic, option] : [option], message, atKey: false })
-    const { equalsSource, replacesRows, hasVersions } = traitsOf(writeMode)
+    const { equalsSource, replacesRows, ownColumns } = traitsOf(writeMode)
     if (!equalsSource && deletes === 'soft') {
       refuse('deletes', `"soft" marks rows of a table that is kept equal; with writeMode ${writeMode} all rows stay`)
     }
-    const names = Object.values(scd2Columns).map((name) => name.toLowerCase())
-    if (hasVersions && new Set(names).size < names.length) refuse('scd2Columns', 'names one column twice')
+    if (ownColumns !== null) {
+      const names = Object.values(table[ownColumns]).map((name) => name.toLowerCase())
+      if (new Set(names).size < names.length) refuse(ownColumns, 'names one column twice')
+    }
     if (!replacesRows && (own?.mergeMode ?? options.mergeMode)) {
       refuse('mergeMode', `has no effect with writeMode "${writeMode}", which replaces no rows`)
     }

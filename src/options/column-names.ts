@@ -1,5 +1,6 @@
 /** Names of columns that options make: those that Delta's own writers refuse would lock them out of the table. */
 
+import type { OwnColumnsOption } from './defaults.js'
 import { OptionsError } from './errors.js'
 import { computedName, type ParsedOptions } from './schema.js'
 import type { ResolvedTable } from './types.js'
@@ -8,16 +9,17 @@ import { traitsOf } from './write-modes.js'
 /** What Spark and delta-rs take in no column name, unless the table maps its columns' names. */
 const REFUSED = /[ ,;{}()\n\t=]/
 
-type NamingOption = 'renameColumns' | 'additionalCols' | 'metadataColumns' | 'softDeleteColName' | 'scd2Columns'
+type NamingOption = 'renameColumns' | 'additionalCols' | 'metadataColumns' | 'softDeleteColName' | OwnColumnsOption
 
 function namesOf(table: ResolvedTable): [NamingOption, string[]][] {
+  const { ownColumns } = traitsOf(table.writeMode)
   const named = table.metadataColumns.map((spec) => spec.slice(spec.indexOf(':') + 1).trim())
   return [
     ['renameColumns', Object.values(table.renameColumns)],
     ['additionalCols', table.additionalCols.map((expression) => computedName(expression) ?? '')],
     ['metadataColumns', named],
     ['softDeleteColName', table.deletes === 'soft' ? [table.softDeleteColName] : []],
-    ['scd2Columns', traitsOf(table.writeMode).hasVersions ? Object.values(table.scd2Columns) : []],
+    ...(ownColumns === null ? [] : [[ownColumns, Object.values(table[ownColumns])] satisfies [NamingOption, string[]]]),
   ]
 }
 

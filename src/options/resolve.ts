@@ -11,8 +11,9 @@ import {
   defaultMaxMemory,
   LIMIT_DEFAULTS,
   MAINTENANCE_DEFAULTS,
+  OWN_COLUMNS,
+  OWN_COLUMNS_OPTIONS,
   QUERY_DEFAULTS,
-  SCD2_COLUMNS,
   TABLE_DEFAULTS,
 } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
@@ -24,9 +25,9 @@ import type {
   ResolvedDeadLetter,
   ResolvedMaintenance,
   ResolvedOptions,
+  ResolvedOwnColumns,
   ResolvedTable,
   ResolvedTrigger,
-  Scd2Columns,
   StreamOptions,
   TablePattern,
 } from './types.js'
@@ -87,6 +88,14 @@ function inheritedOptions(table: ParsedTable, query: ParsedOptions): Pick<Resolv
   return { ...TABLE_DEFAULTS, ...given(query), ...given(table) }
 }
 
+function resolveOwnColumns(table: ParsedTable, query: ParsedOptions): ResolvedOwnColumns {
+  const names = OWN_COLUMNS_OPTIONS.map((option) => {
+    const given = withoutUndefined({ ...query[option], ...table[option] })
+    return [option, { ...OWN_COLUMNS[option], ...given }] as const
+  })
+  return Object.fromEntries(names) as ResolvedOwnColumns
+}
+
 /** A pace that is given in part is filled up by the query's, or by the defaults. */
 function resolveTrigger({ trigger }: ParsedOptions, own: ParsedTable['trigger'] = {}): ResolvedTrigger {
   if (trigger && 'availableNow' in trigger) return trigger
@@ -103,6 +112,7 @@ function resolveTable(
   const inherited = inheritedOptions(table, query)
   return {
     ...inherited,
+    ...resolveOwnColumns(table, query),
     topic,
     pattern: isPattern(topic) ? topic : null,
     uri: tableUri(table.path, baseDir),
@@ -115,10 +125,6 @@ function resolveTable(
     lsnColName: table.lsnColName ?? query.lsnColName ?? null,
     columnDefaults: withoutUndefined({ ...query.columnDefaults, ...table.columnDefaults }) as ResolvedColumn,
     metadataColumns: table.metadataColumns ?? query.metadataColumns ?? traitsOf(inherited.writeMode).metadataColumns,
-    scd2Columns: {
-      ...SCD2_COLUMNS,
-      ...withoutUndefined({ ...query.scd2Columns, ...table.scd2Columns }),
-    } as Required<Scd2Columns>,
     indexDir: indexDir === undefined ? null : resolve(baseDir ?? process.cwd(), indexDir),
     maintenance: resolveMaintenance(table, query),
     includeColumns: table.includeColumns ?? null,

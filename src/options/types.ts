@@ -1,7 +1,7 @@
 /** The options of a query: as users give them, and as they are once they are read. */
 
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
-import type { MAINTENANCE_DEFAULTS } from './defaults.js'
+import type { MAINTENANCE_DEFAULTS, OwnColumnsOption } from './defaults.js'
 import type { ResolvedStartingOffsets, StartingOffsets } from './starting-offsets.js'
 import type { WriteMode } from './write-modes.js'
 
@@ -269,7 +269,7 @@ type ReadOption =
   | 'indexMemory'
   | 'indexDir'
   | 'maintenance'
-  | 'scd2Columns'
+  | OwnColumnsOption
   | 'lsnColName'
   | 'columnDefaults'
   | 'metadataColumns'
@@ -280,8 +280,13 @@ export type ResolvedTrigger =
   | { readonly processingTime: number; readonly maxDelay: number }
   | { readonly availableNow: true }
 
+/** The columns that write modes add, complete. */
+export type ResolvedOwnColumns = {
+  readonly [Option in OwnColumnsOption]: Required<NonNullable<SharedTableOptions[Option]>>
+}
+
 /** A table's options, complete. */
-export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOption>> {
+export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOption>>, ResolvedOwnColumns {
   readonly topic: string
   /** The pattern that has taken the topic; null where the topic is named. */
   readonly pattern: string | null
@@ -311,7 +316,6 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly indexMemory: number
   /** Absolute path. */
   readonly indexDir: string | null
-  readonly scd2Columns: Required<Scd2Columns>
   /** Null: files are left as they are. */
   readonly maintenance: ResolvedMaintenance | null
   /** Null unless `onBadRecord` is `dead-letter`. */

@@ -1,6 +1,6 @@
 /** The write modes, and what is done differently in one of them. The engine has its own part in `merge/modes`. */
 
-import { CHANGELOG_COLUMNS } from './defaults.js'
+import { CHANGELOG_COLUMNS, type OwnColumnsOption } from './defaults.js'
 
 /** What the program asks of a mode. */
 export interface WriteModeTraits {
@@ -10,22 +10,39 @@ export interface WriteModeTraits {
   readonly rowPerChange: boolean
   /** Rows that the table has are replaced or removed; for that they are looked up by their keys. */
   readonly replacesRows: boolean
-  /** Rows tell from when to when they were the current ones: a change needs its time. */
-  readonly hasVersions: boolean
+  /** Rows tell of times: a change needs its own. */
+  readonly needsTime: boolean
+  /** The option that names the columns that the mode adds to a table; null where it adds none. */
+  readonly ownColumns: OwnColumnsOption | null
   /** The `metadataColumns` that a table has where its options name none. */
   readonly metadataColumns: readonly string[]
 }
 
 export const WRITE_MODES = {
-  upsert: { equalsSource: true, rowPerChange: false, replacesRows: true, hasVersions: false, metadataColumns: [] },
+  upsert: {
+    equalsSource: true,
+    rowPerChange: false,
+    replacesRows: true,
+    needsTime: false,
+    ownColumns: null,
+    metadataColumns: [],
+  },
   append: {
     equalsSource: false,
     rowPerChange: true,
     replacesRows: false,
-    hasVersions: false,
+    needsTime: false,
+    ownColumns: null,
     metadataColumns: CHANGELOG_COLUMNS,
   },
-  scd2: { equalsSource: false, rowPerChange: false, replacesRows: true, hasVersions: true, metadataColumns: [] },
+  scd2: {
+    equalsSource: false,
+    rowPerChange: false,
+    replacesRows: true,
+    needsTime: true,
+    ownColumns: 'scd2Columns',
+    metadataColumns: [],
+  },
 } as const satisfies Record<string, WriteModeTraits>
 
 export type WriteMode = keyof typeof WRITE_MODES

@@ -10,7 +10,7 @@ import { KafkaSource } from '../kafka/source.js'
 import { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
 import { pick } from '../objects.js'
-import { DECODER_DEFAULTS, DELTA_DEFAULTS, MAX_UNAVAILABLE_MS } from '../options/defaults.js'
+import { DECODER_DEFAULTS, DELTA_DEFAULTS, MAX_UNAVAILABLE_MS, OWN_COLUMNS } from '../options/defaults.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
 import { onAbort } from '../waits.js'
@@ -48,10 +48,11 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
 }
 
 export function openDeltaTable(table: ResolvedTable, signal?: AbortSignal): Promise<DeltaTable> {
-  const { storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, indexDir } = table
+  const { storageOptions, additionalCols, partitionCols, tableProperties, indexDir } = table
   return DeltaTable.open({
     ...pick(table, DELTA_DEFAULTS),
-    ...{ storageOptions, additionalCols, partitionCols, tableProperties, scd2Columns, indexDir },
+    ...pick(table, OWN_COLUMNS),
+    ...{ storageOptions, additionalCols, partitionCols, tableProperties, indexDir },
     path: table.uri,
     ...(table.primaryKey ? { primaryKey: table.primaryKey } : {}),
     ...(table.deletes === 'soft' ? { softDeleteColumn: table.softDeleteColName } : {}),
