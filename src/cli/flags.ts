@@ -2,6 +2,7 @@
 
 import { type Command, CommanderError, Option } from 'commander'
 import { KafkaToDeltaError } from '../errors.js'
+import { PLACES } from '../options/table-uri.js'
 
 /** Flags of all commands on one table. */
 export interface TableFlags {
@@ -42,7 +43,7 @@ export const onTable = (program: Command, name: string, description: string): Co
   program
     .command(name)
     .description(description)
-    .argument('<table>', 'folder or s3://, gs://, az:// URL; with --config a topic, name or path of the file')
+    .argument('<table>', `${PLACES}; with --config a topic, name or path of the file`)
     .option('-c, --config <file>', 'takes storage and layout from this configuration')
     .option('--storage-option <name=value>', 'for the object store; may be given several times', storageOption, {})
     .option('--json', 'one JSON value')

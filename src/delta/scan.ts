@@ -113,7 +113,7 @@ export class Scan implements AsyncIterable<RecordBatch> {
 }
 
 /**
- * Reads a Delta table, also one that is not written to here: a folder, or an `s3://`, `gs://`, `az://` URL. Nothing is
+ * Reads a Delta table, also one that is not written to here: a folder or a URL, as `path` of the options. Nothing is
  * read before the iteration begins.
  */
 export function scanTable(path: string, options: ScanOptions & StoreOptions = {}, addon?: NativeModule): Scan {

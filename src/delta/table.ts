@@ -24,7 +24,7 @@ export interface DeltaTableOptions
   extends Plain<
     Pick<SharedTableOptions, SharedOption> & Pick<TableOptions, 'additionalCols' | 'description' | 'partitionCols'>
   > {
-  /** A folder, or an `s3://`, `gs://`, `az://` URL. The table is created by its first merge. */
+  /** A folder or a URL, as {@link TableOptions.path}. The table is created by its first merge. */
   path: string
   /** The key columns. Default: those that each merge names. */
   primaryKey?: readonly string[]

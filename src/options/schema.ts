@@ -5,6 +5,7 @@ import { consumer, kafka, schemaRegistry } from './connection-schema.js'
 import { choice, count, decimal, field, flag, names, optionalNames, properties, size, text } from './fields.js'
 import { isPattern, wholeName } from './patterns.js'
 import { startingOffsets } from './starting-offsets.js'
+import { PLACES } from './table-uri.js'
 import type { CommitPace, DecimalChoice, Trigger } from './types.js'
 import { parseDuration } from './units.js'
 import { WRITE_MODE_NAMES } from './write-modes.js'
@@ -94,7 +95,7 @@ const namedColumn = column
 
 const deadLetter = z
   .strictObject({
-    path: text('A Delta table for them alone: a folder, or s3://, gs://, az:// URL.').optional(),
+    path: text(`A Delta table for them alone: a ${PLACES}.`).optional(),
     storageOptions: properties("Options of its object store, added to the query's.").optional(),
     topic: topicName.meta({ description: 'A Kafka topic for them.' }).optional(),
   })
@@ -245,7 +246,7 @@ const paceSchema = {
 
 const table = z
   .strictObject({
-    path: text('Where the table lies: a folder, or s3://, gs://, az:// URL.'),
+    path: text(`Where the table lies: a ${PLACES}.`),
     schema: text("First part of the table's name.").optional(),
     tableName: text("Second part of the table's name.").optional(),
     description: text("The table's description.").optional(),

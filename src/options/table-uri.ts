@@ -3,6 +3,9 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+/** What a table's path may be, in words. */
+export const PLACES = 'folder, or s3://, gs://, az:// URL'
+
 /** A path as an absolute one; URLs stay as they are, but for `file:`, which becomes a path. */
 export function tableUri(path: string, baseDir = process.cwd()): string {
   if (/^file:/i.test(path)) return fileURLToPath(path)

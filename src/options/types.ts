@@ -53,7 +53,7 @@ export type ResolvedColumn = Omit<ColumnOptions, 'decimal'> & {
 /** A place for messages that cannot be applied: a Delta table or a Kafka topic. */
 export type DeadLetterOptions =
   | {
-      /** A Delta table for them alone: a folder, or an `s3://`, `gs://`, `az://` URL. */
+      /** A Delta table for them alone: a folder or a URL, as {@link TableOptions.path}. */
       readonly path: string
       /** Added to the query's. */
       readonly storageOptions?: Readonly<Record<string, string>>
