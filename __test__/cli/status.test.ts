@@ -1,6 +1,9 @@
 /** `kafka2delta status [TABLE]`: what it prints and its exit code. */
 
 import { EventEmitter } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { stripVTControlCharacters } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
@@ -9,6 +12,9 @@ import type { Act } from '../../src/cli/command.js'
 import { register } from '../../src/cli/commands/status.js'
 import { HttpServer } from '../../src/http/server.js'
 import type { StreamingQuery, StreamingQueryStatus } from '../../src/stream/index.js'
+
+const dir = mkdtempSync(join(tmpdir(), 'kafka2delta-status-'))
+test.after.always(() => rmSync(dir, { recursive: true, force: true }))
 
 /** What the command writes, without colours, and its exit code. */
 async function status(...args: string[]): Promise<{ code: number; lines: string[] }> {
@@ -90,4 +96,23 @@ test('by a worker: exit code 1 where a table that is asked for needs help', asyn
   const { code, lines } = await status('shop.orders', '--url', address)
   t.is(code, 1)
   t.true(lines.includes('BAD_RECORD shop.orders: no header byte'), lines.join('\n'))
+})
+
+test('whether there is such a table is not said where nobody could tell', async (t) => {
+  const starting = await status('shop.orders', '--url', await worker(t))
+  t.like(starting, { code: 0, lines: ['query  (starting): 0 tables'] })
+  // Which topics a pattern takes, Kafka alone knows.
+  const config = join(dir, 'away.yaml')
+  writeFileSync(
+    config,
+    `queryName: q
+kafka: { brokers: "127.0.0.1:1", retry: { retries: 0 } }
+schemaRegistry: { url: "http://127.0.0.1:1" }
+tables: { '/shop\\.(.*)/': { path: ./$1 } }
+`,
+  )
+  const { code, lines } = await status('shop.orders', '-c', config)
+  t.is(code, 1)
+  t.regex(lines[0] ?? '', /^KAFKA_UNREACHABLE /)
+  t.is(lines[1], 'query q: 0 tables')
 })

@@ -39,7 +39,9 @@ async function reportOf(wanted: string | undefined, { config, url }: StatusFlags
 /** Exit code 1 where a table needs help, or something could not be asked. */
 async function status(wanted: string | undefined, flags: StatusFlags, output: Output): Promise<number> {
   const report = await reportOf(wanted, flags)
-  if (wanted !== undefined && report.tables.length === 0) {
+  // A system that does not answer, or a worker that starts, leaves it open which tables there are.
+  const knowsAll = report.problems.length === 0 && report.state !== 'starting'
+  if (wanted !== undefined && report.tables.length === 0 && knowsAll) {
     throw new KafkaToDeltaError('CONFIG_INVALID', `there is no table ${JSON.stringify(wanted)}: name one by its topic`)
   }
   if (flags.json) output.stdout.write(json(report))
