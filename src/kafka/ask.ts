@@ -40,6 +40,15 @@ export interface Asked {
 }
 
 /**
+ * What kafkajs tries again where somebody waits for the answer: it holds an unknown topic for one that is to come, and by
+ * default asks for it for some 40 seconds. Each broker that is named has its turn.
+ */
+export function fewRetries(kafka: KafkaConfig | Kafka): RetryOptions {
+  const brokers = 'brokers' in kafka && Array.isArray(kafka.brokers) ? kafka.brokers.length : 1
+  return { initialRetryTime: 200, maxRetryTime: 500, retries: Math.max(2, brokers - 1) }
+}
+
+/**
  * @param doing begins the message of an error
  * @throws KAFKA_UNREACHABLE, KAFKA_AUTH, TOPIC_NOT_FOUND, what `question` throws of ours, the signal's reason
  */

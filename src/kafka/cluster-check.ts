@@ -2,7 +2,7 @@
 
 import type { Admin } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
-import { askKafka } from './ask.js'
+import { askKafka, fewRetries } from './ask.js'
 import { classify, isTopicDenied } from './client.js'
 import type { SourceOptions } from './options.js'
 
@@ -19,9 +19,13 @@ export async function findUnreadable(
   signal?: AbortSignal,
 ): Promise<Map<string, Unreadable>> {
   const { kafka, queryName, logger } = options
-  const brokers = 'brokers' in kafka && Array.isArray(kafka.brokers) ? kafka.brokers.length : 1
-  const retry = { initialRetryTime: 200, maxRetryTime: 500, retries: Math.max(2, brokers - 1) }
-  const asked = { kafka, queryName, retry, ...(logger ? { logger } : {}), ...(signal ? { signal } : {}) }
+  const asked = {
+    kafka,
+    queryName,
+    retry: fewRetries(kafka),
+    ...(logger ? { logger } : {}),
+    ...(signal ? { signal } : {}),
+  }
   return askKafka(asked, 'cannot connect to Kafka', async (admin) => {
     const unreadable = new Map<string, Unreadable>()
     if (topics.length === 0 || (await whyUnreadable(admin, topics)) === null) return unreadable

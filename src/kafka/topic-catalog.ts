@@ -1,13 +1,11 @@
 /** Lists the topics of a cluster and looks into them, through connections of its own that are closed behind it. */
 
-import type { Kafka, KafkaConfig } from 'kafkajs'
 import type { KafkaToDeltaError } from '../errors.js'
 import { sideBySide, unlessAborted } from '../waits.js'
-import { connected } from './ask.js'
+import { type Asked, connected } from './ask.js'
 import { classify, createClient, isTopicDenied, kafkaError } from './client.js'
 import { TopicLookup } from './lookup.js'
 import type { RawMessage } from './micro-batch.js'
-import type { SourceLogger } from './options.js'
 
 /** Milliseconds for closing the connections. */
 const CLOSE_MS = 500
@@ -19,23 +17,19 @@ const MAX_READS = 16
 const INTERNAL = /^__/
 
 /** The cluster that is looked at. */
-export interface CatalogOptions {
-  kafka: KafkaConfig | Kafka
-  queryName: string
-  logger?: SourceLogger
-}
+export type CatalogOptions = Omit<Asked, 'signal'>
 
 /**
  * Puts questions through connections of their own, which are closed behind them.
  * @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds, what `question` throws of ours, the signal's reason
  */
 export async function withLookup<T>(
-  { kafka, queryName, logger }: CatalogOptions,
+  { kafka, queryName, logger, retry }: CatalogOptions,
   doing: string,
   signal: AbortSignal | undefined,
   question: (lookup: TopicLookup, inOurTerms: (error: unknown) => KafkaToDeltaError) => Promise<T>,
 ): Promise<T> {
-  const client = createClient(kafka, queryName, logger)
+  const client = createClient(kafka, queryName, logger, retry)
   const lookup = new TopicLookup(client.kafka)
   const inOurTerms = (error: unknown) => kafkaError(error, doing, client.redact)
   try {

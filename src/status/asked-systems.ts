@@ -1,6 +1,7 @@
 /** The systems that a status by the tables asks. Nothing of them writes. */
 
 import { DeltaTable } from '../delta/table.js'
+import { fewRetries } from '../kafka/ask.js'
 import { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
@@ -10,7 +11,8 @@ import type { AskedSystems } from './from-tables.js'
 
 export function askedSystems(options: ResolvedOptions, logger: Logger): AskedSystems & { close(): Promise<void> } {
   const systems = realSystems(options, logger)
-  const catalog = new TopicCatalog({ kafka: options.kafka, queryName: options.queryName, logger })
+  const { kafka, queryName } = options
+  const catalog = new TopicCatalog({ kafka, queryName, logger, retry: fewRetries(kafka) })
   const find = systems.topics?.bind(systems)
   return {
     findTables: async () => (find ? new TableDiscovery(options, find, logger).look() : { tables: [], failures: [] }),
