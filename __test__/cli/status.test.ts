@@ -1,17 +1,24 @@
-/** `kafka2delta status [TABLE]`: what it prints and its exit code. */
+/** `kafka2delta status [TABLE]`: what it prints and its exit code, by a worker and by the tables. */
 
 import { EventEmitter } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
+import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
+import { tableFromArrays } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
 import { Command } from 'commander'
 import type { Act } from '../../src/cli/command.js'
 import { register } from '../../src/cli/commands/status.js'
+import { DeltaTable } from '../../src/delta/table.js'
+import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { HttpServer } from '../../src/http/server.js'
 import type { StreamingQuery, StreamingQueryStatus } from '../../src/stream/index.js'
+
+const hasAddon = existsSync(fileURLToPath(new URL('../../src/native.cjs', import.meta.url)))
+const withAddon = hasAddon ? test : test.skip
 
 const dir = mkdtempSync(join(tmpdir(), 'kafka2delta-status-'))
 test.after.always(() => rmSync(dir, { recursive: true, force: true }))
@@ -115,4 +122,53 @@ tables: { '/shop\\.(.*)/': { path: ./$1 } }
   t.is(code, 1)
   t.regex(lines[0] ?? '', /^KAFKA_UNREACHABLE /)
   t.is(lines[1], 'query q: 0 tables')
+})
+
+withAddon('by the tables: one, by its topic, name or path, with its partitions', async (t) => {
+  const broker = await EmbeddedBroker.start()
+  t.teardown(() => broker.close())
+  const changes = (count: number) => Array.from({ length: count }, () => ({ key: null, value: null, timestamp: 0 }))
+  broker.createTopic('shop.orders', 2)
+  broker.append('shop.orders', 0, changes(10))
+  broker.append('shop.orders', 1, changes(4))
+  const path = join(dir, 'orders')
+  const table = await DeltaTable.open({ path, primaryKey: ['id'] })
+  const offsets = [{ appId: 'q:shop.orders:0', expected: null, last: 7n }]
+  await table.merge(tableFromArrays({ id: BigInt64Array.of(1n, 2n, 3n) }), { offsets })
+  await table.close()
+  const config = join(dir, 'q.yaml')
+  writeFileSync(
+    config,
+    `queryName: q
+kafka: { brokers: "${broker.brokers[0]}" }
+schemaRegistry: { url: "http://127.0.0.1:1" }
+tables:
+  shop.orders: { path: ./orders, schema: lake, tableName: orders }
+  shop.gone: { path: ./gone, schema: lake, tableName: gone }
+`,
+  )
+  const all = await status('-c', config)
+  t.is(all.code, 1)
+  t.is(all.lines.at(-1), 'query q: 2 tables, 1 need help')
+  t.true(all.lines.some((line) => line.startsWith('TOPIC_NOT_FOUND shop.gone: ')))
+  t.false(all.lines.some((line) => line.startsWith('partition')))
+  for (const name of ['shop.orders', 'lake.orders', path]) {
+    const { code, lines } = await status(name, '-c', config)
+    t.is(code, 0, name)
+    t.regex(lines[1] ?? '', /^lake\.orders +0 +3 +1 /)
+    t.deepEqual(
+      lines.slice(3).map((line) => line.trim().split(/ +/)),
+      [
+        ['partition', 'applied', 'end', 'lag'],
+        ['0', '7', '10', '2'],
+        ['1', '-', '4', '-'],
+      ],
+    )
+  }
+  const { lines } = await status('lake.orders', '-c', config, '--json')
+  t.like(JSON.parse(lines.join('\n')).tables, {
+    length: 1,
+    0: { topic: 'shop.orders', path, version: 0, rows: 3, lag: null, otherQueries: [] },
+  })
+  await t.throwsAsync(status('orders', '-c', config), { code: 'CONFIG_INVALID', message: /no table "orders"/ })
 })
