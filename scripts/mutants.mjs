@@ -102,7 +102,8 @@ function foundBy(output) {
 /** @returns {Promise<{ isFound: boolean, by: string }>} */
 async function runEngine(tests, status) {
   status.update('building')
-  const python = await ensurePython()
+  const { python, missing } = await ensurePython()
+  if (missing) throw new Problem(`delta-rs is the tests' other writer: ${missing}`)
   const env = { ...cargoEnv(), ORACLE_PYTHON: python, CARGO_TERM_COLOR: 'never' }
   const args = [...ENGINE_BUILD, '-p', 'kafka2delta', '--test', 'engine', ...LOCKED]
   const built = await run('cargo', [...args, '--no-run'], { cwd: ROOT, env })
@@ -132,8 +133,20 @@ async function tryMutant(mutant) {
   }
 }
 
+/** Tests that fail without a fault would find every one of them. */
+async function passUnchanged(mutants) {
+  const tests = [...new Set(mutants.flatMap(({ engine }) => (engine === undefined ? [] : [engine])))]
+  if (tests.length === 0) return
+  const status = new StatusLine('unchanged')
+  const { isFound, by } = await runEngine(tests.includes('') ? '' : tests.join(' '), status)
+  status.end()
+  if (isFound) throw new Problem(`the engine's tests fail on the code as it stands: ${by}`)
+  console.log("✔ unchanged: the engine's tests pass")
+}
+
 await main(async () => {
   const mutants = readMutants(process.argv.slice(2))
+  await passUnchanged(mutants)
   const missed = []
   for (const mutant of mutants) {
     const { isFound, by } = await tryMutant(mutant)
