@@ -73,7 +73,7 @@ test.before(async (t) => {
     const first = table.keys.map((key) => key.value())
     await db.query(`INSERT INTO ${table.name} (${keys}) VALUES (${first}) ON CONFLICT DO NOTHING`)
   }
-  const connector = (shape: string, partitions: number) =>
+  const connector = (shape: string, partitions: number, config: Record<string, string> = {}) =>
     connectorOf(
       `postgres-${shape}`,
       {
@@ -84,16 +84,18 @@ test.before(async (t) => {
           .map(({ name }) => name)
           .join(','),
       },
-      { config: { 'topic.creation.default.partitions': String(partitions), 'poll.interval.ms': '50' } },
+      { config: { 'topic.creation.default.partitions': String(partitions), 'poll.interval.ms': '50', ...config } },
     )
   replicas = [
     new Replica(`${id}_flattened`, connector('flattened', 1), join(folder, 'lake'), sources(), StreamProcess.start),
     new Replica(
       `${id}_envelope`,
-      connector('envelope', 3),
+      // Topics of the connector's own, which the pattern has to pass over.
+      connector('envelope', 3, { 'provide.transaction.metadata': 'true', 'heartbeat.interval.ms': '500' }),
       `s3://${ENDPOINTS.S3_BUCKET}/${id}`,
       sources(),
       StreamProcess.start,
+      true,
     ),
   ]
   comparison = new SourceComparison({

@@ -44,6 +44,7 @@ export class Replica {
    * @param prefix of the topics, and the connector's name
    * @param lake folder or URL of the Delta tables
    * @param stream starts the query
+   * @param byPattern whether one pattern takes the topics of the tables without options of their own
    */
   constructor(
     readonly prefix: string,
@@ -51,6 +52,7 @@ export class Replica {
     private readonly lake: string,
     private readonly tables: readonly SourceTable[],
     private readonly stream: (options: StreamOptions) => Promise<Stream> = streamToDelta,
+    private readonly byPattern = false,
   ) {
     this.storage = lake.startsWith('s3://') ? S3_OPTIONS : {}
   }
@@ -88,10 +90,17 @@ export class Replica {
       schemaRegistry: { url: ENDPOINTS.REGISTRY_URL },
       trigger: { processingTime: '200 ms' },
       storageOptions: this.storage,
-      tables: Object.fromEntries(
-        this.tables.map(({ name, options }) => [`${this.prefix}.${name}`, { path: this.uri(name), ...options }]),
-      ),
+      tables: this.#tables(),
     }
+  }
+
+  #tables(): StreamOptions['tables'] {
+    const isNamed = ({ options = {} }: SourceTable) => !this.byPattern || Object.keys(options).length > 0
+    const named = this.tables
+      .filter(isNamed)
+      .map(({ name, options }) => [`${this.prefix}.${name}`, { path: this.uri(name), ...options }])
+    const pattern = [`/${this.prefix}\\.(.*)/`, { path: this.uri('$1') }]
+    return Object.fromEntries(this.byPattern ? [...named, pattern] : named)
   }
 
   async rows(table: string, options: ScanOptions): Promise<Record<string, unknown>[]> {
