@@ -101,7 +101,8 @@ impl KeyedTable {
                 adds: step.adds,
                 ..Commit::default()
             };
-            let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await? else {
+            let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await.map_err(|failed| failed.error)?
+            else {
                 delete_unused(self.storage.files(), step.vector_file.into_iter().collect()).await;
                 continue;
             };

@@ -17,7 +17,7 @@ use crate::datafile::remove_rows::Taken;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::store::delete_unused;
-use crate::table::{KeyedTable, Landed};
+use crate::table::{Failed, KeyedTable, Landed};
 
 /// How far a batch has come.
 enum Stage {
@@ -127,9 +127,16 @@ impl KeyedTable {
                 .build_commit(merge.stage.stored(), (vectors, &mut merge.copies), offsets, id, &mut merge.result)
                 .await?;
             merge.result.timings.write += millis(&mut merge.clock);
-            merge.in_doubt = true;
-            let landed = self.attempt(basis, &commit, id, &mut same_log).await?;
-            merge.in_doubt = false;
+            let landed = match self.attempt(basis, &commit, id, &mut same_log).await {
+                Ok(landed) => landed,
+                Err(Failed { error, in_doubt }) => {
+                    merge.in_doubt = in_doubt;
+                    if !in_doubt {
+                        delete_taken(self, &taken, &merge.copies).await;
+                    }
+                    return Err(error);
+                }
+            };
             merge.result.timings.commit += millis(&mut merge.clock);
             match landed {
                 Some(landed) => return self.won(merge, landed, &commit, &taken).await,

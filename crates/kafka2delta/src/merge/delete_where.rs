@@ -22,7 +22,7 @@ use crate::log::files::FileId;
 use crate::log::liveness::{row_number, vector_of};
 use crate::log::store::delete_unused;
 use crate::scan::{Filter, files_that_may_hold};
-use crate::table::KeyedTable;
+use crate::table::{Failed, KeyedTable, Landed};
 
 impl KeyedTable {
     /// Deletes the rows for which a condition in Spark SQL is true, in one commit. Where there are none, nothing is
@@ -35,41 +35,77 @@ impl KeyedTable {
         self.standing.check()?;
         self.follow().await?;
         self.standing.doubt();
-        let result = self.try_delete_where(condition, cancel).await;
+        let mut result = self.try_delete_where(condition, cancel).await;
+        // A file that is missing may have left the table, and been vacuumed, since we looked: with the table, perhaps.
+        if matches!(&result, Err(error) if error.code == ErrorCode::TableCorrupt) && self.follow().await? {
+            self.standing.doubt();
+            result = self.try_delete_where(condition, cancel).await;
+        }
         self.standing.ended(&result);
         result
     }
 
     async fn try_delete_where(&mut self, condition: &str, cancel: &CancellationToken) -> Result<MergeResult> {
+        let mut copies = Copies::default();
+        let mut result = MergeResult::default();
+        match self.delete_attempts(condition, cancel, (&mut result, &mut copies)).await {
+            Ok(Some((landed, commit, taken))) => {
+                delete_unused(self.storage.files(), copies.unused(&taken.rewritten)).await;
+                result.version = landed.version;
+                self.committed(landed, &commit, &taken, None, None)?;
+                self.checkpoint_if_due(result.version, &commit);
+                Ok(result)
+            }
+            Ok(None) => {
+                delete_unused(self.storage.files(), copies.unused(&[])).await;
+                Ok(result)
+            }
+            Err(Failed { error, in_doubt }) => {
+                if !in_doubt {
+                    delete_unused(self.storage.files(), copies.unused(&[])).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What the log has taken; none where no row meets the condition. After an error, files are left in `copies` alone.
+    async fn delete_attempts(
+        &mut self,
+        condition: &str,
+        cancel: &CancellationToken,
+        (result, copies): (&mut MergeResult, &mut Copies),
+    ) -> Result<Option<(Landed, Commit, Taken)>, Failed> {
         // Asked beside the work.
         let mut same_log = self.ask_for_same_log();
-        let mut copies = Copies::default();
         for _ in 0..MAX_ATTEMPTS {
             check_cancelled(cancel)?;
             let basis = self.snapshot.basis();
             let (deletions, version) = self.rows_that_meet(condition, cancel).await?;
-            let mut result = MergeResult { version, ..MergeResult::default() };
+            *result = MergeResult { version, ..MergeResult::default() };
             if deletions.is_empty() {
-                return Ok(result);
+                return Ok(None);
             }
             let id = Uuid::new_v4();
-            let (commit, taken) =
-                self.commit_of_deletions(condition, &deletions, id, (&mut result, &mut copies)).await?;
-            check_cancelled(cancel)?;
-            let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await? else {
-                delete_taken(self, &taken, &copies).await;
-                continue;
+            let (commit, taken) = self.commit_of_deletions(condition, &deletions, id, (result, copies)).await?;
+            let ended = match check_cancelled(cancel) {
+                Ok(()) => self.attempt(basis, &commit, id, &mut same_log).await,
+                Err(error) => Err(error.into()),
             };
-            delete_unused(self.storage.files(), copies.unused(&taken.rewritten)).await;
-            result.version = landed.version;
-            self.committed(landed, &commit, &taken, None, None)?;
-            self.checkpoint_if_due(result.version, &commit);
-            return Ok(result);
+            match ended {
+                Ok(Some(landed)) => return Ok(Some((landed, commit, taken))),
+                Ok(None) => delete_taken(self, &taken, copies).await,
+                Err(failed) => {
+                    if !failed.in_doubt {
+                        delete_taken(self, &taken, copies).await;
+                    }
+                    return Err(failed);
+                }
+            }
         }
-        Err(Error::new(
-            ErrorCode::CommitConflict,
-            format!("other writers won {MAX_ATTEMPTS} attempts to commit in a row: try again when they are done"),
-        ))
+        let message =
+            format!("other writers won {MAX_ATTEMPTS} attempts to commit in a row: try again when they are done");
+        Err(Error::new(ErrorCode::CommitConflict, message).into())
     }
 
     /// The rows that the condition is true for, by file, at the version that is known.

@@ -1,32 +1,47 @@
 //! One attempt to commit, whoever made the commit: a merge, a delete, a compaction.
 
+use std::time::{Duration, Instant};
+
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::{Basis, KeyedTable, Landed};
+use super::{Basis, Failed, KeyedTable, Landed};
 use crate::error::Result;
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt};
 use crate::log::entry_fingerprint;
 
+/// How long an answer of the log is believed. Work that takes longer asks again: one small read more, beside seconds.
+const BELIEVED: Duration = Duration::from_secs(1);
+
 /// A question to the log, asked beside the work for a commit: whether it still has the version that is known here. A table
 /// that was dropped and made anew would otherwise get the commit, with a gap before it.
-pub(crate) struct SameLog(Option<JoinHandle<Result<bool>>>);
-
-impl SameLog {
-    /// Whether it is the same; asked once, and true from then on.
-    async fn take(&mut self) -> Result<bool> {
-        match self.0.take() {
-            Some(check) => check.await?,
-            None => Ok(true),
-        }
-    }
+pub(crate) struct SameLog {
+    asked: Instant,
+    /// None where the answer is known to be yes.
+    answer: Option<JoinHandle<Result<bool>>>,
 }
 
 impl KeyedTable {
     /// Begins to ask whether the log is still the same.
     pub(crate) fn ask_for_same_log(&self) -> SameLog {
-        SameLog(self.anchor_check().map(tokio::spawn))
+        SameLog { asked: Instant::now(), answer: self.anchor_check().map(tokio::spawn) }
+    }
+
+    /// Whether the log is the same, by an answer that is not older than [`BELIEVED`].
+    async fn has_same_log(&self, same_log: &mut SameLog) -> Result<bool> {
+        if let Some(answer) = same_log.answer.take()
+            && !answer.await??
+        {
+            return Ok(false);
+        }
+        if same_log.asked.elapsed() > BELIEVED {
+            same_log.asked = Instant::now();
+            if let Some(check) = self.anchor_check() {
+                return check.await;
+            }
+        }
+        Ok(true)
     }
 
     /// Tries to commit what was decided `on` a basis. None where the log is another one, or another writer took the version:
@@ -38,16 +53,19 @@ impl KeyedTable {
         commit: &Commit,
         id: Uuid,
         same_log: &mut SameLog,
-    ) -> Result<Option<Landed>> {
-        if same_log.take().await? {
+    ) -> Result<Option<Landed>, Failed> {
+        let bytes = commit.to_bytes()?;
+        if self.has_same_log(same_log).await? {
             let version = self.snapshot.next_version(on)?;
-            let bytes = commit.to_bytes()?;
             let anchor = entry_fingerprint::of(&bytes);
-            if attempt(self.storage.log(), version, bytes, id).await? == Attempt::Won {
+            let tried = attempt(self.storage.log(), version, bytes, id).await;
+            if tried.map_err(|error| Failed { error, in_doubt: true })? == Attempt::Won {
                 return Ok(Some(Landed { version, anchor }));
             }
             tracing::debug!(version, "another writer took the version");
         }
+        // It asks the same first.
+        same_log.asked = Instant::now();
         self.follow().await?;
         Ok(None)
     }

@@ -23,7 +23,7 @@ use self::checkpoint_clock::CheckpointClock;
 pub use self::info::TableInfo;
 pub(crate) use self::keys::Keys;
 pub use self::snapshot::FLOOR_PROPERTY;
-pub(crate) use self::snapshot::{Basis, Landed, Snapshot};
+pub(crate) use self::snapshot::{Basis, Failed, Landed, Snapshot};
 pub(crate) use self::standing::{Notes, Standing};
 pub(crate) use self::storage::Storage;
 use self::stored_orders::StoredOrders;

@@ -27,6 +27,20 @@ pub(crate) struct Landed {
     pub(crate) anchor: u64,
 }
 
+/// A commit that did not come to be.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Whether the log may have it all the same, now or later: the answer was lost. Files that it names stay then.
+    pub(crate) in_doubt: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, in_doubt: false }
+    }
+}
+
 /// What decisions about a batch rest on: the table's rows, schema and properties, at the version that they were made for.
 /// Commits that only move rows or offsets leave it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

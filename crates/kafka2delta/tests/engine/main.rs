@@ -13,6 +13,7 @@ mod forms;
 mod handles;
 mod index_size;
 mod long_texts;
+mod made_anew;
 mod maintenance;
 mod missing_columns;
 mod model;

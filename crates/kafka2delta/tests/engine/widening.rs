@@ -18,7 +18,7 @@ use crate::handles::{files_of, named_files};
 use crate::support::options;
 use crate::temporary;
 
-fn ipc(ids: &[i32], values: ArrayRef) -> Bytes {
+pub fn ipc(ids: &[i32], values: ArrayRef) -> Bytes {
     let ops = UInt8Array::from(vec![0; ids.len()]);
     let columns: [(&str, ArrayRef); 3] =
         [("id", Arc::new(Int32Array::from(ids.to_vec()))), ("v", values), ("_op", Arc::new(ops))];
