@@ -21,7 +21,7 @@ use crate::log::files::FileId;
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
-use crate::table::{KeyedTable, Landed};
+use crate::table::{Failed, KeyedTable, Landed};
 
 /// Versions lost to other writers before the step is given up.
 const MAX_ATTEMPTS: usize = 10;
@@ -59,33 +59,52 @@ struct Step {
     carried: u64,
 }
 
+/// A step that the log has taken.
+struct Committed {
+    landed: Landed,
+    commit: Commit,
+    gone: Vec<Vec<Arc<RoaringBitmap>>>,
+    result: CompactResult,
+}
+
 impl KeyedTable {
-    /// Commits the files of a rewrite. None where other writers rewrote a source or changed the schema meanwhile: the
-    /// new files are removed, and nothing has happened. After an error the log tells whether the step was committed.
+    /// Commits the files of a rewrite. None where other writers rewrote a source or changed the schema meanwhile, and
+    /// nothing has happened. After an error the log tells whether the step was committed. The new files are removed in either
+    /// case, unless the store did not tell whether it has the commit that names them.
     pub async fn commit_compaction(&mut self, rewritten: Rewritten) -> Result<Option<CompactResult>> {
-        if let Err(error) = self.standing.check() {
-            rewritten.discard().await;
-            return Err(error);
+        match self.commit_step(&rewritten).await {
+            Ok(Some(committed)) => {
+                let result = self.compacted(committed, &rewritten).await;
+                self.standing.ended(&result);
+                result.map(Some)
+            }
+            Ok(None) => {
+                self.standing.trust();
+                rewritten.discard().await;
+                Ok(None)
+            }
+            // A late answer may still bring the commit: then the log names the files.
+            Err(Failed { error, in_doubt: true }) => Err(error),
+            Err(Failed { error, in_doubt: false }) => {
+                rewritten.discard().await;
+                Err(error)
+            }
         }
+    }
+
+    /// What the log has taken.
+    async fn commit_step(&mut self, rewritten: &Rewritten) -> Result<Option<Committed>, Failed> {
+        self.standing.check()?;
         if self.standing.is_uncertain() {
             self.follow().await?;
         }
         self.standing.doubt();
-        let result = self.commit_rewritten(&rewritten).await;
-        self.standing.ended(&result);
-        if matches!(result, Ok(None)) {
-            rewritten.discard().await;
-        }
-        result
-    }
-
-    async fn commit_rewritten(&mut self, rewritten: &Rewritten) -> Result<Option<CompactResult>> {
         // Asked beside the work.
         let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {
             let basis = self.snapshot.basis();
             let Some(step) = self.step(rewritten).await? else { return Ok(None) };
-            let mut result = CompactResult {
+            let result = CompactResult {
                 files_removed: step.removes.len() as u64,
                 files_added: step.adds.len() as u64,
                 rows: rewritten.num_rows(),
@@ -101,17 +120,14 @@ impl KeyedTable {
                 adds: step.adds,
                 ..Commit::default()
             };
-            let Some(landed) = self.attempt(basis, &commit, id, &mut same_log).await.map_err(|failed| failed.error)?
-            else {
+            let tried = self.attempt(basis, &commit, id, &mut same_log).await;
+            if let Ok(Some(landed)) = tried {
+                return Ok(Some(Committed { landed, commit, gone: step.gone, result }));
+            }
+            if !matches!(&tried, Err(failed) if failed.in_doubt) {
                 delete_unused(self.storage.files(), step.vector_file.into_iter().collect()).await;
-                continue;
-            };
-            self.compacted(landed, &commit, rewritten, &step.gone)?;
-            self.keys.tend(self.snapshot.state()).await;
-            self.checkpoint_if_due(landed.version, &commit);
-            result.version = landed.version;
-            result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
-            return Ok(Some(result));
+            }
+            tried?;
         }
         tracing::debug!("a compaction lost {MAX_ATTEMPTS} versions to other writers and is given up");
         Ok(None)
@@ -221,16 +237,11 @@ impl KeyedTable {
     }
 
     /// Enters the commit.
-    fn compacted(
-        &mut self,
-        landed: Landed,
-        commit: &Commit,
-        rewritten: &Rewritten,
-        gone: &[Vec<Arc<RoaringBitmap>>],
-    ) -> Result<()> {
-        self.snapshot.commit(landed, commit, std::iter::empty())?;
+    async fn compacted(&mut self, committed: Committed, rewritten: &Rewritten) -> Result<CompactResult> {
+        let Committed { landed, commit, gone, mut result } = committed;
+        self.snapshot.commit(landed, &commit, std::iter::empty())?;
         let mut relocated = Vec::new();
-        for (group, gone) in rewritten.groups.iter().zip(gone) {
+        for (group, gone) in rewritten.groups.iter().zip(&gone) {
             let file = |path: &str| self.snapshot.state().and_then(|state| state.file_by_path(path));
             // One that has no row left was not added.
             let files: Vec<Option<FileId>> = group.outputs.iter().map(|output| file(&output.add.path)).collect();
@@ -247,7 +258,11 @@ impl KeyedTable {
             }
         }
         self.keys.relocate(relocated);
-        Ok(())
+        self.keys.tend(self.snapshot.state()).await;
+        self.checkpoint_if_due(landed.version, &commit);
+        result.version = landed.version;
+        result.duration = rewritten.since.elapsed().as_secs_f64() * 1e3;
+        Ok(result)
     }
 }
 

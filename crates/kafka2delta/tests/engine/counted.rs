@@ -30,6 +30,19 @@ const SCHEME: &str = "counted://";
 /// What is done before a file of this name is stored.
 type BeforePut = Box<dyn FnMut(&str) + Send>;
 
+/// What becomes of the request to store a file of this name.
+type FailPut = Box<dyn FnMut(&str) -> Put + Send>;
+
+/// How the store takes a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    Stored,
+    /// It fails, and nothing is stored.
+    Refused,
+    /// It is stored, and the answer is an error.
+    AnswerLost,
+}
+
 /// A folder behind a store that counts.
 pub struct Counted {
     pub uri: String,
@@ -41,6 +54,7 @@ pub struct Counted {
 struct Requests {
     log: Mutex<Vec<Request>>,
     before_put: Mutex<Option<BeforePut>>,
+    fail_put: Mutex<Option<FailPut>>,
 }
 
 /// A request to the store.
@@ -87,6 +101,11 @@ impl Counted {
     /// Acts before each file is stored, by its name.
     pub fn before_put(&self, act: impl FnMut(&str) + Send + 'static) {
         *self.requests.before_put.lock().unwrap() = Some(Box::new(act));
+    }
+
+    /// Decides whether a file is stored, by its name.
+    pub fn fail_put(&self, decide: impl FnMut(&str) -> Put + Send + 'static) {
+        *self.requests.fail_put.lock().unwrap() = Some(Box::new(decide));
     }
 }
 
@@ -148,7 +167,16 @@ impl ObjectStore for Store {
             act(path.filename().unwrap_or_default());
         }
         self.count(Kind::Put, path, payload.content_length() as u64);
-        self.inner.put_opts(path, payload, options).await
+        let put = match &mut *self.requests.fail_put.lock().unwrap() {
+            Some(decide) => decide(path.filename().unwrap_or_default()),
+            None => Put::Stored,
+        };
+        let failed = || object_store::Error::Generic { store: "counted", source: "the test says so".into() };
+        match put {
+            Put::Stored => self.inner.put_opts(path, payload, options).await,
+            Put::Refused => Err(failed()),
+            Put::AnswerLost => self.inner.put_opts(path, payload, options).await.and_then(|_| Err(failed())),
+        }
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array};
 use kafka2delta::options::MergeMode;
-use kafka2delta::{ErrorCode, KeyedTable, Result, TableOptions};
+use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, Result, TableOptions};
 use tokio_util::sync::CancellationToken;
 
-use crate::counted::Counted;
-use crate::handles::files_of;
-use crate::support::{Change, Row, merge, options};
+use crate::counted::{Counted, Put};
+use crate::handles::{files_of, named_files};
+use crate::support::{Change, Row, merge, options, rows};
 use crate::temporary;
 use crate::widening::ipc;
 
@@ -153,5 +153,54 @@ async fn a_widening_is_dropped() {
         let wide: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
         let result = table.merge(Some(ipc(&[0], wide)), &key, &[], &never).await;
         swap.assert_dropped(result, &before, &format!("{mode:?}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_compaction_is_dropped() {
+    for with_files in [false, true] {
+        let store = Counted::new();
+        let mut table = table_of_four(&store, MergeMode::MergeOnRead).await;
+        let before = files_of(store.folder.path());
+        let plan = table.plan_compaction(&ALL_FILES).unwrap().unwrap();
+        let rewritten = plan.rewrite(&CancellationToken::new()).await.unwrap();
+        // A row that is carried over as a vector of the new file, at whose writing the table goes.
+        merge(&mut table, "q:t:0", &[upsert(0, "b")], false).await.unwrap();
+        let merged: BTreeSet<String> = named_files(store.folder.path()).union(&before).cloned().collect();
+        let swap = Swap::new(&store, with_files).await;
+        swap.at(".bin");
+        let result = table.commit_compaction(rewritten).await;
+        swap.assert_dropped(result, &merged, "compaction");
+    }
+}
+
+const ALL_FILES: CompactOptions = CompactOptions { min_files: 2, max_bytes: 1 << 30, deleted_share: 0.3, full: true };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_compaction_that_fails_leaves_files_alone_where_its_commit_is_in_doubt() {
+    // What becomes of the vector file and of the log entry, and whether the files of the step stay.
+    for (vector, entry, kept) in
+        [(Put::Refused, Put::Stored, false), (Put::Stored, Put::Refused, true), (Put::Stored, Put::AnswerLost, true)]
+    {
+        let store = Counted::new();
+        let mut table = table_of_four(&store, MergeMode::MergeOnRead).await;
+        let plan = table.plan_compaction(&ALL_FILES).unwrap().unwrap();
+        let rewritten = plan.rewrite(&CancellationToken::new()).await.unwrap();
+        merge(&mut table, "q:t:0", &[upsert(0, "b")], false).await.unwrap();
+        let (folder, note) = (store.folder.path(), format!("vector {vector:?}, entry {entry:?}"));
+        store.fail_put(move |name| match name.ends_with(".bin") {
+            true => vector,
+            false if name.ends_with(".json") => entry,
+            false => Put::Stored,
+        });
+        let result = table.commit_compaction(rewritten).await;
+        store.fail_put(|_| Put::Stored);
+        // A lost answer is looked for in the log.
+        assert_eq!(result.is_ok(), entry == Put::AnswerLost, "{note}: {result:?}");
+        let left: Vec<String> = files_of(folder).difference(&named_files(folder)).cloned().collect();
+        assert_eq!(!left.is_empty(), kept && result.is_err(), "{note}: {left:?}");
+        // The table goes on.
+        merge(&mut table, "q:t:0", &[upsert(1, "c")], false).await.unwrap();
+        assert_eq!(rows(folder.to_str().unwrap()).await.len(), 8, "{note}");
     }
 }
