@@ -43,7 +43,8 @@ pub fn moved(file: &Add, now: i64) -> Remove {
     Remove { data_change: false, tags: Some(tags), ..file.to_remove(now) }
 }
 
-fn is_moved(remove: &Remove) -> bool {
+/// Whether it is such an action.
+pub fn is_moved(remove: &Remove) -> bool {
     remove.tags.as_ref().is_some_and(|tags| tags.contains_key(MOVED_TAG))
 }
 

@@ -32,6 +32,7 @@ use crate::log::deletion_vectors;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
+use crate::log::tags::{committed, set_committed};
 use crate::options::Compression;
 
 /// Files that are written anew at the same time.
@@ -240,7 +241,12 @@ async fn copy_without(
         kafka_partition,
     });
     match write_without(reader.batches(schema, None)?, deleted, &mut writer).await {
-        Ok(copy) => Ok(copy),
+        Ok(mut copy) => {
+            if let Some(copy) = &mut copy {
+                set_committed(&mut copy.add, committed(add));
+            }
+            Ok(copy)
+        }
         Err(error) => {
             writer.abort().await;
             Err(error)

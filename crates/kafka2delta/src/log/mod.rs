@@ -1,6 +1,7 @@
 //! The Delta log: its actions, our own state of the table, and commits.
 
 pub(crate) mod actions;
+pub(crate) mod app_id;
 pub(crate) mod clock;
 pub(crate) mod commit;
 pub(crate) mod deletion_vectors;

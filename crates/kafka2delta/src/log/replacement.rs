@@ -7,7 +7,9 @@ use super::actions::Commit;
 pub(crate) struct Replacement {
     /// As a noun with its article.
     pub(crate) how: &'static str,
-    /// The version whose rows the table has since, where the commit tells.
+    /// Whether the table has the rows of an older version since.
+    pub(crate) is_restore: bool,
+    /// That version, where the commit tells: a RESTORE to a timestamp does not.
     pub(crate) restored: Option<u64>,
 }
 
@@ -19,10 +21,11 @@ pub(crate) fn replacement(commit: &Commit) -> Option<Replacement> {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Some(text.trim_matches('"').to_ascii_lowercase())
     };
-    let other = |how| Some(Replacement { how, restored: None });
+    let other = |how| Some(Replacement { how, is_restore: false, restored: None });
     match commit.info_str("operation")?.to_ascii_uppercase().as_str() {
         "RESTORE" => Some(Replacement {
             how: "a RESTORE",
+            is_restore: true,
             restored: parameter("version").and_then(|version| version.parse().ok()),
         }),
         "WRITE"

@@ -9,6 +9,10 @@ pub const PARTITION_TAG: &str = "kafka2delta.partition";
 /// Tag of a file whose rows all have sequences of one epoch: `<epoch>:<lowest>:<highest>`, hexadecimal.
 pub const SEQUENCE_TAG: &str = "kafka2delta.sequence";
 
+/// Tag of the last commit with offsets that wrote to the file, or took rows of it: the `lastUpdated` of its `txn` actions,
+/// which no two commits share. As long as a file has the tag of a query's last commit, the table was not put back to before it.
+pub const COMMITTED_TAG: &str = "kafka2delta.committed";
+
 /// Lowest and highest sequence of rows that come one after the other.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SequenceRange {
@@ -62,4 +66,16 @@ pub fn sequence_range(add: &Add) -> Option<(Sequence, Sequence)> {
 /// The Kafka partition that a file's rows came through, by its tag.
 pub fn file_partition(add: &Add) -> Option<i32> {
     tag(add, PARTITION_TAG)?.parse().ok()
+}
+
+/// The time of the last commit with offsets that touched a file, by its tag.
+pub fn committed(add: &Add) -> Option<i64> {
+    tag(add, COMMITTED_TAG)?.parse().ok()
+}
+
+/// Tags a file with the time of a commit with offsets; without one it is left as it is.
+pub fn set_committed(add: &mut Add, time: Option<i64>) {
+    if let Some(time) = time {
+        add.tags.get_or_insert_default().insert(COMMITTED_TAG.to_owned(), Some(time.to_string()));
+    }
 }

@@ -21,6 +21,7 @@ use crate::log::files::FileId;
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
+use crate::log::tags::{committed, set_committed};
 use crate::table::{Failed, KeyedTable, Landed};
 
 /// Versions lost to other writers before the step is given up.
@@ -166,7 +167,9 @@ impl KeyedTable {
         let mut ids = ids.into_iter();
         for group in &rewritten.groups {
             let mut gone = vec![RoaringBitmap::new(); group.outputs.len()];
+            let mut last_commit = None;
             for (source, id) in group.sources.iter().zip(&mut ids) {
+                last_commit = last_commit.max(committed(&state.files[id as usize].add));
                 let Some(numbers) = deleted_since(state, id, source)? else { return Ok(None) };
                 for number in numbers {
                     let (output, row) = group.rows.place(number).ok_or_else(|| {
@@ -190,6 +193,7 @@ impl KeyedTable {
                     add.stats = Some(loose_stats(add.stats.as_deref(), output.rows));
                 }
                 add.modification_time = now;
+                set_committed(&mut add, last_commit);
                 step.adds.push(add);
             }
             step.gone.push(gone.into_iter().map(Arc::new).collect());

@@ -17,12 +17,14 @@ use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
+use crate::log::app_id::query_of;
 use crate::log::clock::now_millis;
 use crate::log::commit::commit_info;
 use crate::log::features;
 use crate::log::features::IN_COMMIT_TIMESTAMPS;
 use crate::log::liveness::row_number;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
+use crate::log::tags::set_committed;
 use crate::order::truncate::Floor;
 use crate::schema::to_delta;
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, WRITE_MODE_PROPERTY, key_text};
@@ -53,28 +55,48 @@ impl KeyedTable {
         id: Uuid,
         result: &mut MergeResult,
     ) -> Result<(Commit, Taken)> {
-        let now = now_millis();
-        let txn =
-            |offset: &Offset| Txn { app_id: offset.app_id.clone(), version: offset.last, last_updated: Some(now) };
-        let mut commit = Commit { txns: offsets.iter().map(txn).collect(), ..Commit::default() };
+        let mut commit = Commit::default();
         let Some((prepared, (located, written))) = work else {
             if self.snapshot.state().is_none() {
                 return Err(Error::new(ErrorCode::BatchInvalid, "offsets alone do not create a table"));
             }
+            self.add_offsets(offsets, &mut commit);
             commit.info = Some(self.note(id, &[]));
             return Ok((commit, Taken::default()));
         };
         let taken = self.take_rows(prepared, (located, written), (already, copies), result).await?;
         count_written(prepared, written, &taken, result);
         // First, since they are newer than the same keys' rows in the table: see `deleted_rows`.
+        let now = now_millis();
         commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
         commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
         commit.cdcs.clone_from(&taken.cdcs);
+        self.add_offsets(offsets, &mut commit);
         self.add_metadata(prepared, &mut commit)?;
         commit.info = Some(self.merge_info(id, self.writes_copies(prepared), result));
         Ok((commit, taken))
+    }
+
+    /// The offsets, with the time by which the files of this commit are known as those of their queries' last one, see
+    /// [`COMMITTED_TAG`](crate::log::tags::COMMITTED_TAG).
+    fn add_offsets(&self, offsets: &[Offset], commit: &mut Commit) {
+        let time = match commit.adds.is_empty() && commit.removes.is_empty() {
+            false => Some(self.next_commit_time()),
+            true => None,
+        };
+        commit.txns.extend(offsets.iter().map(|offset| Txn {
+            app_id: offset.app_id.clone(),
+            version: offset.last,
+            // Offsets alone leave the query's last commit of rows what it was.
+            last_updated: Some(time.unwrap_or_else(|| {
+                self.last_commit_time(query_of(&offset.app_id)).unwrap_or_else(|| self.next_commit_time())
+            })),
+        }));
+        if !offsets.is_empty() {
+            commit.adds.iter_mut().for_each(|add| set_committed(add, time));
+        }
     }
 
     /// Whether files of which rows are taken are written anew: always where they are written in wider types.

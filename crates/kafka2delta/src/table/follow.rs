@@ -112,7 +112,7 @@ impl KeyedTable {
             let applied = self.snapshot.follow(version, &commit, entry_fingerprint::of(&bytes))?;
             if let Some(how) = replaced {
                 self.keys.distrust();
-                self.refuse_queries(version, &how).await;
+                self.refuse_all_queries(version, how).await;
             }
             touched.add(applied);
         }
