@@ -2,6 +2,7 @@
 //! anew, and each change takes effect once. Beside them other engines delete, update and compact.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::scan::scan;
@@ -11,10 +12,12 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
+use crate::by_hand::ByHand;
 use crate::delta_rs;
 use crate::model::random_row;
 use crate::support::{
-    Change, Key, Model, Row, SOFT, all_rows, env, ipc, options, primary_key, rows, rows_of, run_seeds, with_times,
+    Change, Key, Model, Row, SOFT, all_rows, env, ipc, options, primary_key, rows, rows_of, run_seeds, with_partitions,
+    with_times,
 };
 use crate::temporary;
 
@@ -140,6 +143,42 @@ async fn a_change_that_a_truncate_holds_back_leaves_rows_of_unproven_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncate_of_another_worker_holds_back_what_loses_its_version_to_it() {
+    for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let mut a = KeyedTable::open(options(uri, mode)).await.unwrap();
+        merge_timed(&mut a, 0, None, upsert(1, "first", 5), 5).await;
+        let mut b = KeyedTable::open(options(uri, mode)).await.unwrap();
+        merge_timed(&mut b, 0, Some(0), Change::Truncate { sequence: Some(100) }, 100).await;
+        // It is known to a by losing the version to it.
+        let late = merge_timed(&mut a, 1, None, upsert(2, "late", 50), 50).await;
+        assert_eq!(late.dropped_stale, 1, "{mode:?}");
+        // And b learns likewise that the partition was read past it.
+        merge_timed(&mut a, 1, Some(0), upsert(3, "newer", 110), 110).await;
+        merge_timed(&mut b, 0, Some(1), upsert(4, "own", 120), 120).await;
+        let begun_anew = merge_timed(&mut b, 1, Some(1), upsert(5, "of a source that begins anew", 7), 130).await;
+        assert_eq!(begun_anew.dropped_stale, 0, "{mode:?}");
+        let keys: Vec<i64> = rows(uri).await.into_keys().map(|key| key.1).collect();
+        assert_eq!(keys, [3, 4, 5], "{mode:?}");
+    }
+}
+
+/// Merges a change of a partition, whose message has this time.
+async fn merge_timed(
+    table: &mut KeyedTable,
+    partition: i32,
+    expected: Option<i64>,
+    change: Change,
+    time: i64,
+) -> MergeResult {
+    let last = expected.map_or(0, |last| last + 1);
+    let offset = Offset { may_fall: false, app_id: format!("q:t:{partition}"), expected, last };
+    let batch = with_times(ipc(&[change], &[partition], false, false), "_timestamp", &[time]);
+    table.merge(Some(batch), &primary_key(), &[offset], &CancellationToken::new()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_compaction_is_dropped_where_the_table_was_made_anew_meanwhile() {
     let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
@@ -240,7 +279,7 @@ pub fn named_files(folder: &std::path::Path) -> BTreeSet<String> {
 }
 
 /// The file of a vector: its name is a UUID in Z85.
-fn vector_path(text: &str) -> String {
+pub fn vector_path(text: &str) -> String {
     let bytes: [u8; 16] = z85::decode(&text[text.len() - 20..]).unwrap().try_into().unwrap();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
@@ -261,8 +300,25 @@ async fn scanned(uri: &str) -> BTreeMap<Key, Row> {
     rows
 }
 
-/// What each key's live row has: the position and the partition of its last change.
+/// What each key's live row has: the position and the partition of its last change. Rows that another engine wrote, or wrote
+/// anew, have none.
 type Positions = BTreeMap<Key, (u64, i32)>;
+
+/// What the last truncate holds back of the other partition, as long as that was not read past its time.
+#[derive(Debug, Clone, Copy)]
+struct Floor {
+    position: u64,
+    partition: i32,
+    passed: bool,
+}
+
+/// A change, and its place among those of both partitions, which is its message's time, too.
+#[derive(Debug, Clone)]
+struct Placed {
+    partition: i32,
+    change: Change,
+    position: u64,
+}
 
 /// One random history: the changes of two partitions, by up to three handles of which none refreshes by itself.
 struct History {
@@ -270,10 +326,20 @@ struct History {
     model: Model,
     /// Of live rows of two partitions.
     positions: Positions,
+    /// By partition: the position of its last change, but for those that came late.
+    newest: [u64; 2],
+    floor: Option<Floor>,
     /// By partition: what the log stores.
     stored: [Option<i64>; 2],
     sequence: u64,
+    /// Whether changes have positions.
     has_orders: bool,
+    /// Whether their messages have times: without them a truncate holds nothing back.
+    has_times: bool,
+    /// Whether batches tell how many partitions there are.
+    tells_partitions: bool,
+    /// Whether the other engine is delta-rs.
+    by_delta_rs: bool,
     step: usize,
 }
 
@@ -291,27 +357,21 @@ impl History {
     }
 
     /// A change, applied to the model; none where the dice say nothing.
-    fn change(&mut self) -> Vec<(i32, Change)> {
+    fn change(&mut self) -> Vec<Placed> {
         self.step += 1;
         self.sequence += 2;
         let (key, step) = (self.key(), self.step);
         let partition = self.partition_of(key);
         let sequence = self.has_orders.then_some(self.sequence);
         match self.rng.random_range(0..100) {
-            // A change that comes late, through the other partition than the row's last one: it is older.
-            0..15 if self.has_orders => {
-                let Some((last, at)) = self.positions.get(&key).copied() else { return Vec::new() };
-                let row = random_row(&mut self.rng, step);
-                let late = Change::Upsert { key, row, leaves_big: false, old: None, sequence: Some(last - 1) };
-                vec![(1 - at, late)]
-            }
-            0..60 => {
+            0..15 if self.has_orders => self.late(key, step),
+            0..58 => {
                 let row = random_row(&mut self.rng, step);
                 let leaves_big = self.rng.random_bool(0.4);
                 self.apply(partition, Change::Upsert { key, row, leaves_big, old: None, sequence })
             }
-            60..75 => self.apply(partition, Change::Delete { key, sequence }),
-            75..95 => {
+            58..73 => self.apply(partition, Change::Delete { key, sequence }),
+            73..93 => {
                 let new = self.key();
                 if new == key || !self.model.rows.contains_key(&key) || self.model.rows.contains_key(&new) {
                     return Vec::new();
@@ -323,11 +383,60 @@ impl History {
                 both.extend(self.apply(partition, upsert));
                 both
             }
+            93..96 => self.truncate(partition),
             _ => Vec::new(),
         }
     }
 
-    fn apply(&mut self, partition: i32, mut change: Change) -> Vec<(i32, Change)> {
+    /// A change that comes late: through the other partition than the row's last one, or than a truncate that it is older
+    /// than.
+    fn late(&mut self, key: Key, step: usize) -> Vec<Placed> {
+        let row = Row { extra: None, ..random_row(&mut self.rng, step) };
+        let held = self.floor.filter(|floor| !floor.passed && self.has_times && self.rng.random_bool(0.7));
+        let (position, partition) = match (held, self.positions.get(&key)) {
+            (Some(floor), _) => (floor.position - 1, 1 - floor.partition),
+            (None, Some((last, at))) => (last - 1, 1 - at),
+            (None, None) => return Vec::new(),
+        };
+        self.pass(partition, position);
+        let change = Change::Upsert { key, row, leaves_big: false, old: None, sequence: Some(position) };
+        vec![Placed { partition, change, position }]
+    }
+
+    /// A partition was read up to here.
+    fn pass(&mut self, partition: i32, position: u64) {
+        if let Some(floor) = &mut self.floor {
+            floor.passed |= partition != floor.partition && position > floor.position;
+        }
+    }
+
+    /// A truncate, which may be behind what the other partition brought.
+    fn truncate(&mut self, partition: i32) -> Vec<Placed> {
+        // Which files delta-rs made anew, and whose rows have no order since, is not known here.
+        let behind = self.has_orders && !self.by_delta_rs && self.rng.random_bool(0.5);
+        // Odd: no change has the same position.
+        let position = if behind { (self.newest[partition as usize] + 1) | 1 } else { self.sequence };
+        let stays = |(last, at): &(u64, i32)| *at != partition && *last > position;
+        let kept: Vec<(Key, Row)> = match self.has_orders {
+            true => self
+                .positions
+                .iter()
+                .filter(|(_, last)| stays(last))
+                .map(|(k, _)| (*k, self.model.rows[k].clone()))
+                .collect(),
+            false => Vec::new(),
+        };
+        self.model.apply(&Change::Truncate { sequence: None });
+        self.model.rows.extend(kept);
+        self.positions.retain(|_, last| stays(last));
+        if self.has_times && self.floor.is_none_or(|floor| position >= floor.position) {
+            self.floor = Some(Floor { position, partition, passed: false });
+        }
+        self.newest[partition as usize] = position;
+        vec![Placed { partition, change: Change::Truncate { sequence: self.has_orders.then_some(position) }, position }]
+    }
+
+    fn apply(&mut self, partition: i32, mut change: Change) -> Vec<Placed> {
         if let Change::Upsert { row, .. } = &mut change {
             row.extra = None;
         }
@@ -339,39 +448,47 @@ impl History {
             Change::Delete { key, .. } | Change::Moved { key } => {
                 self.positions.remove(key);
             }
-            Change::Truncate { .. } => self.positions.clear(),
+            Change::Truncate { .. } => {}
         }
-        vec![(partition, change)]
+        self.pass(partition, self.sequence);
+        self.newest[partition as usize] = self.sequence;
+        vec![Placed { partition, change, position: self.sequence }]
     }
 
     /// A batch of both partitions, with the offsets that it ends at.
-    fn batch(&mut self) -> (Vec<(i32, Change)>, [Option<i64>; 2]) {
+    fn batch(&mut self) -> (Vec<Placed>, [Option<i64>; 2]) {
         let mut batch = Vec::new();
         for _ in 0..self.rng.random_range(1..8) {
             batch.extend(self.change());
         }
         let mut last = self.stored;
-        for (partition, _) in &batch {
-            let last = &mut last[*partition as usize];
+        for placed in &batch {
+            let last = &mut last[placed.partition as usize];
             *last = Some(last.unwrap_or(-1) + 1);
         }
         (batch, last)
     }
-}
 
-async fn merge_batch(
-    table: &mut KeyedTable,
-    batch: &[(i32, Change)],
-    expected: [Option<i64>; 2],
-    last: [Option<i64>; 2],
-) -> Result<MergeResult> {
-    let offsets: Vec<Offset> = (0..2usize)
-        .filter(|p| last[*p] != expected[*p])
-        .map(|p| Offset { may_fall: false, app_id: format!("q:t:{p}"), expected: expected[p], last: last[p].unwrap() })
-        .collect();
-    let (partitions, changes): (Vec<i32>, Vec<Change>) = batch.iter().cloned().unzip();
-    let batch = ipc(&changes, &partitions, false, table.soft_deletes());
-    table.merge(Some(batch), &primary_key(), &offsets, &CancellationToken::new()).await
+    async fn merge(&self, table: &mut KeyedTable, batch: &[Placed], last: [Option<i64>; 2]) -> Result<MergeResult> {
+        let offset = |p: usize| Offset {
+            may_fall: false,
+            app_id: format!("q:t:{p}"),
+            expected: self.stored[p],
+            last: last[p].unwrap(),
+        };
+        let offsets: Vec<Offset> = (0..2).filter(|p| last[*p] != self.stored[*p]).map(offset).collect();
+        let partitions: Vec<i32> = batch.iter().map(|placed| placed.partition).collect();
+        let changes: Vec<Change> = batch.iter().map(|placed| placed.change.clone()).collect();
+        let mut ipc = ipc(&changes, &partitions, false, table.soft_deletes());
+        if self.has_times {
+            let times: Vec<i64> = batch.iter().map(|placed| placed.position as i64).collect();
+            ipc = with_times(ipc, "_timestamp", &times);
+        }
+        if self.tells_partitions {
+            ipc = with_partitions(ipc, 2);
+        }
+        table.merge(Some(ipc), &primary_key(), &offsets, &CancellationToken::new()).await
+    }
 }
 
 /// Looks for others' commits, and is given up at some moment: what it did not come to, the next call does.
@@ -395,18 +512,38 @@ async fn refresh_in_part(rng: &mut StdRng, table: &mut KeyedTable) -> bool {
     }
 }
 
-/// What another engine does, to the table and to the model. Files that it makes anew have no order.
-async fn foreign(history: &mut History, uri: &str) {
-    history.positions.clear();
+/// What another engine does, to the table and to the model. Rows that it writes, or writes anew, have no order.
+async fn foreign(history: &mut History, folder: &Path) {
+    let by_delta_rs = history.by_delta_rs;
     let id = history.rng.random_range(0..6i64);
-    match history.rng.random_range(0..3) {
-        0 => drop(delta_rs::optimize(uri).await),
-        1 => {
-            delta_rs::delete(uri, &format!("id = {id}")).await;
+    let operation = history.rng.random_range(0..4);
+    if env("TRACE").is_some() {
+        println!("foreign {operation}, id {id}, delta-rs {by_delta_rs}");
+    }
+    if by_delta_rs {
+        let uri = folder.to_str().unwrap();
+        history.positions.clear();
+        match operation {
+            0..2 => drop(delta_rs::optimize(uri).await),
+            2 => delta_rs::delete(uri, &format!("id = {id}")).await,
+            _ => delta_rs::update(uri, &format!("id = {id}"), &[("big", "'theirs'")]).await,
+        }
+    } else {
+        let (table, by_vectors) = (ByHand::read(folder), history.rng.random_bool(0.5));
+        let rewritten = match operation {
+            0..2 => table.optimize(history.rng.random_range(0..8)),
+            2 => table.delete(id, by_vectors),
+            _ => table.update(id, "theirs", by_vectors),
+        };
+        history.positions.retain(|key, _| !rewritten.contains(key));
+    }
+    match operation {
+        0..2 => {}
+        2 => {
             history.model.rows.retain(|key, _| key.1 != id);
+            history.positions.retain(|key, _| key.1 != id);
         }
         _ => {
-            delta_rs::update(uri, &format!("id = {id}"), &[("big", "'theirs'")]).await;
             let theirs = history.model.rows.iter_mut().filter(|(key, _)| key.1 == id);
             theirs.for_each(|(_, row)| row.big = Some("theirs".into()));
         }
@@ -428,11 +565,26 @@ async fn run(seed: u64) {
         index_folder: rng.random_bool(0.3).then(|| index.path().to_owned()),
         ..options(uri, mode)
     };
-    let has_foreign = rng.random_range(0..25) == 0 && !soft;
+    // Of another engine's commits; one that has to be asked each time is slow.
+    let foreign_share = *[0.0, 0.2, 0.5].choose(&mut rng).unwrap();
+    let by_delta_rs = rng.random_range(0..25) == 0;
+    let foreign_share = if soft { 0.0 } else { foreign_share };
     let mut model = Model::default();
     model.soft = soft;
-    let positions = Positions::new();
-    let mut history = History { rng, model, positions, stored: [None; 2], sequence: 100, has_orders, step: 0 };
+    let mut history = History {
+        model,
+        positions: Positions::new(),
+        newest: [100; 2],
+        floor: None,
+        stored: [None; 2],
+        sequence: 100,
+        has_orders,
+        has_times: has_orders && rng.random_bool(0.7),
+        tells_partitions: rng.random_bool(0.5),
+        by_delta_rs,
+        step: 0,
+        rng,
+    };
     // So that there is a table.
     let first = (history.key(), random_row(&mut history.rng, 0));
     let sequence = has_orders.then_some(100);
@@ -440,7 +592,7 @@ async fn run(seed: u64) {
     let mut handles = Vec::new();
     let mut creator = KeyedTable::open(options.clone()).await.unwrap();
     let first = history.apply(0, first);
-    merge_batch(&mut creator, &first, [None; 2], [Some(0), None]).await.unwrap();
+    history.merge(&mut creator, &first, [Some(0), None]).await.unwrap();
     history.stored = [Some(0), None];
     handles.push(creator);
     for _ in 0..history.rng.random_range(1..3) {
@@ -448,8 +600,8 @@ async fn run(seed: u64) {
     }
     let full = CompactOptions { min_files: 2, max_bytes: 1 << 30, deleted_share: 0.3, full: true };
     for _ in 0..history.rng.random_range(3..12) {
-        if has_foreign && history.rng.random_bool(0.4) {
-            foreign(&mut history, uri).await;
+        if history.rng.random_bool(foreign_share) {
+            foreign(&mut history, folder.path()).await;
         }
         let at = history.rng.random_range(0..handles.len());
         if history.rng.random_bool(0.15) {
@@ -458,6 +610,9 @@ async fn run(seed: u64) {
                 let rewritten = plan.rewrite(&CancellationToken::new()).await.unwrap();
                 let other = (at + 1) % handles.len();
                 step(&mut history, &mut handles[other], seed).await;
+                if history.rng.random_bool(foreign_share) {
+                    foreign(&mut history, folder.path()).await;
+                }
                 handles[at].commit_compaction(rewritten).await.unwrap();
             }
         }
@@ -483,19 +638,18 @@ async fn run(seed: u64) {
 
 /// Merges a batch by a handle that may be behind. The offsets are those of the log: in a stream, a worker that took over.
 async fn step(history: &mut History, table: &mut KeyedTable, seed: u64) {
-    let expected = history.stored;
     let (batch, last) = history.batch();
     if batch.is_empty() {
         return;
     }
     if env("TRACE").is_some() {
-        println!("{expected:?} → {last:?}: {batch:#?}");
+        println!("{:?} → {last:?}: {batch:#?}", history.stored);
     }
-    let mut result = merge_batch(table, &batch, expected, last).await;
+    let mut result = history.merge(table, &batch, last).await;
     // A handle that is behind is fenced by what it knows; then it looks.
     if matches!(&result, Err(error) if error.code == ErrorCode::Fenced) {
         table.follow().await.unwrap();
-        result = merge_batch(table, &batch, expected, last).await;
+        result = history.merge(table, &batch, last).await;
     }
     result.unwrap_or_else(|error| panic!("seed {seed}: {:?}", error.chain()));
     history.stored = last;

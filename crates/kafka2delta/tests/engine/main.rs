@@ -2,6 +2,7 @@
 //! `cargo test --release --test engine model::`.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
+mod by_hand;
 mod change_feed;
 mod corpus;
 mod counted;

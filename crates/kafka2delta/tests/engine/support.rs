@@ -232,6 +232,16 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
     writer.into_inner().unwrap().into()
 }
 
+/// The stream with the number of the topic's partitions.
+pub fn with_partitions(ipc: Bytes, partitions: usize) -> Bytes {
+    let batch = StreamReader::try_new(std::io::Cursor::new(ipc), None).unwrap().next().unwrap().unwrap();
+    let metadata = HashMap::from([("kafka2delta.partitions".to_owned(), partitions.to_string())]);
+    let schema = Arc::new(batch.schema().as_ref().clone().with_metadata(metadata));
+    let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+    writer.write(&batch.with_schema(schema).unwrap()).unwrap();
+    writer.into_inner().unwrap().into()
+}
+
 /// The stream with the times of its changes: those of the source in `_time`, those of the messages in `_timestamp`.
 pub fn with_times(ipc: Bytes, column: &str, times: &[i64]) -> Bytes {
     let batch = StreamReader::try_new(std::io::Cursor::new(ipc), None).unwrap().next().unwrap().unwrap();
