@@ -7,12 +7,13 @@ use arrow::datatypes::{DataType, Field};
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use kafka2delta::options::MergeMode;
-use kafka2delta::{KeyedTable, Offset};
+use kafka2delta::{KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::by_hand::ByHand;
 use crate::counted::{Counted, Kind, Request, sum};
 use crate::rows::{field, plain_options, put};
 use crate::support::{Change, Key, Row, ipc, options, primary_key};
@@ -125,4 +126,31 @@ async fn files_of_a_lost_version_are_deleted_with_one_request() {
     merge(&mut table, &changes, 0).await;
     let requests = store.take();
     assert_eq!((sum(&requests, Kind::Put).0, sum(&requests, Kind::Delete).0), (6, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_deletes_of_others_reads_no_data_file() {
+    for memory in [1 << 30, 1] {
+        let store = Counted::new();
+        let options = TableOptions { index_memory: memory, ..options(&store.uri, MergeMode::MergeOnRead) };
+        let mut table = KeyedTable::open(options.clone()).await.unwrap();
+        for file in 0..5 {
+            let rows: Vec<Change> = (0..60).map(|id| upsert(3 * (60 * file + id), None)).collect();
+            merge(&mut table, &rows, 0).await;
+        }
+        // Another worker, and another engine: what they delete are vectors of the five files.
+        let mut other = KeyedTable::open(options).await.unwrap();
+        let deletes: Vec<Change> = (0..5).map(|n| Change::Delete { key: (0, 180 * n), sequence: None }).collect();
+        merge(&mut other, &deletes, 1).await;
+        for id in [9, 12, 480] {
+            let rewritten = ByHand::read(store.folder.path()).delete(id, true);
+            assert!(rewritten.is_empty(), "{rewritten:?}");
+        }
+        store.take();
+        assert!(table.follow().await.unwrap());
+        assert_eq!(gets(&store.take()).0, 0, "index memory {memory}");
+        // What was followed is right: one row is there no more, another one is.
+        merge(&mut table, &[upsert(9, None), upsert(15, None)], 0).await;
+        assert_eq!(table.info().num_rows, 300 - 5 - 3 + 1, "index memory {memory}");
+    }
 }
