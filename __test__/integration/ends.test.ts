@@ -35,6 +35,12 @@ interface Stage {
 }
 
 interface State {
+  /** Milliseconds that the end may take. Default: {@link END_MS}. */
+  endMs?: number
+  /** Milliseconds in which a group is joined. */
+  joinMs?: number
+  /** Default: the table of the topic. */
+  tables?: Record<string, object>
   /** Makes it last. */
   prepare?: (stage: Omit<Stage, 'child'>) => void
   /** Resolves when the query is in it. */
@@ -55,8 +61,34 @@ const atStore = (path: string): State => ({
 
 const STATES: Record<string, State> = {
   starting: atStore('/open'),
-  joining: { reached: ({ broker }) => groupIsThere(broker) },
+  joining: { joinMs: JOIN_MS, reached: ({ broker }) => groupIsThere(broker) },
   locating: atStore('/refresh'),
+  'looking into a new topic': {
+    tables: { '/(rows|new.*)/': { path: join(folder, '$1') } },
+    prepare: ({ registry }) => registry.delays.set('/schemas/ids/8', SLOW_MS),
+    reached: async ({ broker, registry, child }) => {
+      await child.printed('source is running')
+      for (let i = 0; i < 8; i++) {
+        const topic = `new${i}`
+        broker.createTopic(topic)
+        broker.append(topic, 0, [{ key: null, value: Buffer.from([0, 0, 0, 0, 8, 2]) }])
+      }
+      await registry.reached('/schemas/ids/8')
+    },
+  },
+  'taking a new topic': {
+    joinMs: 6_000,
+    // kafkajs itself waits for 30 seconds.
+    endMs: 25_000,
+    tables: { '/(rows|shop\\..*)/': { path: join(folder, '$1') } },
+    reached: async ({ broker, child, store }) => {
+      await child.printed('source is running')
+      const before = store.asked('/open')
+      broker.createTopic('shop.new')
+      await store.reached('/open', before + 1)
+      await sleep(1000)
+    },
+  },
   waiting: {
     reached: async ({ store, child }) => {
       await child.printed('source is running')
@@ -127,7 +159,7 @@ const SCHEMA = { type: 'record', name: 'r', fields: [{ name: 'id', type: 'int' }
 
 let numStages = 0
 
-async function setStage(mode: Mode, { prepare }: State, joinMs: number): Promise<Stage> {
+async function setStage(mode: Mode, { prepare, joinMs = 0, tables }: State): Promise<Stage> {
   const broker = await EmbeddedBroker.start({ initialRebalanceDelayMs: joinMs })
   broker.createTopic(TOPIC)
   broker.append(TOPIC, 0, [{ key: RECORD, value: RECORD }])
@@ -144,7 +176,7 @@ async function setStage(mode: Mode, { prepare }: State, joinMs: number): Promise
     queryName: 'ends',
     kafka: { brokers: broker.brokers },
     schemaRegistry: { url: registry.url },
-    tables: { [TOPIC]: { path: join(folder, 'table') } },
+    tables: tables ?? { [TOPIC]: { path: join(folder, 'table') } },
     trigger: { processingTime: '10 ms' },
   }
   writeFileSync(config, JSON.stringify(options))
@@ -152,8 +184,8 @@ async function setStage(mode: Mode, { prepare }: State, joinMs: number): Promise
 }
 
 /** What the child ended with; killed, and null, where it does not end. */
-async function endOf(child: Child): Promise<number | null> {
-  const ended = await Promise.race([child.exit, sleep(END_MS, null, { ref: false })])
+async function endOf(child: Child, endMs = END_MS): Promise<number | null> {
+  const ended = await Promise.race([child.exit, sleep(endMs, null, { ref: false })])
   if (ended) return ended.code
   child.process.kill('SIGHUP')
   await sleep(500)
@@ -182,7 +214,7 @@ for (const [name, state] of Object.entries(STATES)) {
     test(`${name}, ${event}: it ends in time, and nothing is left open`, async (t) => {
       t.timeout(600_000)
       await inTurn(async () => {
-        const stage = await setStage(mode, state, name === 'joining' ? JOIN_MS : 0)
+        const stage = await setStage(mode, state)
         const { child, broker, store, registry, holder } = stage
         const tell = () => child.process.kill(SIGNAL[mode])
         try {
@@ -191,7 +223,7 @@ for (const [name, state] of Object.entries(STATES)) {
           await sleep(100)
           const began = Date.now()
           tell()
-          t.is(await endOf(child), EXIT[mode], child.output())
+          t.is(await endOf(child, state.endMs), EXIT[mode], child.output())
           t.log(`${Date.now() - began} ms`)
           // What was being written is finished, where the store answers.
           if (name === 'merging' || name === 'committing') t.is(holder.version, event === 'store silent' ? -1 : 0)

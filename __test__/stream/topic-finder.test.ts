@@ -31,7 +31,7 @@ function world(schemas: Record<number, object>, topics: Record<string, RawMessag
     write: (text: string) => void told.push(`${JSON.parse(text).topic}: ${JSON.parse(text).msg}`),
   })
   const finder = new TopicFinder(catalog, registry, logger)
-  return { finder, topics, reads, told }
+  return { finder, registry, topics, reads, told }
 }
 
 const OWN = { name: 'TransactionMetadataValue', namespace: 'io.debezium.connector.common' }
@@ -57,6 +57,32 @@ test("what a topic holds decides where its name may be Debezium's own", async (t
   await finder.find(() => true)
   t.is(reads.length, 5)
   t.is(told.length, 2)
+})
+
+test('a registry that is down tells nothing of a topic: it is asked again', async (t) => {
+  const { finder, registry } = world({ 1: OWN }, { 'shop.transaction': message(1) })
+  const { get } = registry
+  registry.get = async () => {
+    throw new KafkaToDeltaError('REGISTRY_UNREACHABLE', 'down')
+  }
+  await t.throwsAsync(
+    finder.find(() => true),
+    { code: 'REGISTRY_UNREACHABLE' },
+  )
+  registry.get = get
+  t.deepEqual(await finder.find(() => true), [])
+})
+
+test('a look that is told to end waits for no registry', async (t) => {
+  const { finder, registry } = world({ 1: OWN }, { a: message(1), b: message(1) })
+  const { get } = registry
+  registry.get = () => new Promise(() => {})
+  const ending = new AbortController()
+  const looking = finder.find(() => true, ending.signal)
+  ending.abort(new Error('told to end'))
+  await t.throwsAsync(looking, { message: 'told to end' })
+  registry.get = get
+  t.deepEqual(await finder.find(() => true), [])
 })
 
 test('a topic that may be anything waits for its first message', async (t) => {

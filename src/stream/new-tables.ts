@@ -3,7 +3,7 @@
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
-import { pause } from '../waits.js'
+import { pause, unlessAborted } from '../waits.js'
 import type { TableDiscovery } from './discovery.js'
 import type { OpenTables } from './open-tables.js'
 import type { TableLoop } from './table/loop.js'
@@ -69,8 +69,11 @@ export class NewTables {
     try {
       const found = await opened.open(tables, options, signal)
       if (signal.aborted) return
-      await add(found.loops, found.failures)
+      // Kafka may take a minute to join the group anew, and it is let go of at the end.
+      await unlessAborted(add(found.loops, found.failures), signal)
     } catch (error) {
+      // What was opened is closed at the end, with all others.
+      if (signal.aborted) throw error
       // An outage: all of them are found again.
       for (const { topic } of tables) {
         discovery.forget(topic)

@@ -1,9 +1,12 @@
 /** Finds topics that may hold the rows of a table, for patterns. */
 
 import { isOwnMessage, kindByName } from '../debezium/own-topics.js'
+import { asKafkaToDeltaError } from '../errors.js'
+import type { RawMessage } from '../kafka/micro-batch.js'
 import type { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
 import type { SchemaSource } from '../registry/schema-source.js'
+import { unlessAborted } from '../waits.js'
 
 export class TopicFinder {
   readonly #catalog: Pick<TopicCatalog, 'list' | 'firstMessages'>
@@ -45,9 +48,18 @@ export class TopicFinder {
   async #lookInto(topics: readonly string[], signal?: AbortSignal): Promise<void> {
     for (const [topic, message] of await this.#catalog.firstMessages(topics, signal)) {
       if (message === null) continue
+      this.#holdsRows.set(topic, !(await this.#isOwn(message, signal)))
+    }
+  }
+
+  /** A registry that does not answer tells nothing of a topic: it is asked again at the next look. */
+  async #isOwn(message: RawMessage, signal?: AbortSignal): Promise<boolean> {
+    try {
+      return await unlessAborted(isOwnMessage(message, this.#schemas), signal)
+    } catch (error) {
+      if (signal?.aborted || asKafkaToDeltaError(error).code.startsWith('REGISTRY_')) throw error
       // What cannot be read as Avro is for the table to say.
-      const isOwn = await isOwnMessage(message, this.#schemas).catch(() => false)
-      this.#holdsRows.set(topic, !isOwn)
+      return false
     }
   }
 

@@ -15,6 +15,7 @@ import { processOutput } from '../../../src/terminal/output.js'
 import { HttpTable } from './http-table.js'
 
 const [, , mode, store = '', config = ''] = process.argv
+const lookEveryMs = 300
 process.on('SIGHUP', () => console.log('left open:', process.getActiveResourcesInfo()))
 
 const systems: RunSystems['systems'] = (options, logger) => ({
@@ -32,12 +33,13 @@ async function inLibrary(): Promise<void> {
     starting.abort()
     void query?.stop()
   })
-  query = await startQuery({ options, systems: systems(options, logger), logger, signal: starting.signal })
+  query = await startQuery({ options, systems: systems(options, logger), logger, lookEveryMs, signal: starting.signal })
   await query.awaitTermination()
 }
 
 try {
-  if (mode === 'command') process.exitCode = await run({ config, logLevel: 'info' }, processOutput, { systems })
+  const looks = { systems, lookEveryMs }
+  if (mode === 'command') process.exitCode = await run({ config, logLevel: 'info' }, processOutput, looks)
   else await inLibrary()
   console.log('ended')
 } catch (error) {

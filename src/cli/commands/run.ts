@@ -66,10 +66,13 @@ export function createTableSql(table: Pick<ResolvedTable, 'name' | 'topic' | 'ur
 export interface RunSystems {
   systems: (options: ResolvedOptions, logger: Logger) => Systems
   env?: Environment
+  /** Milliseconds between two looks for topics that patterns take, for tests. */
+  lookEveryMs?: number
 }
 
 /** Runs until the end, an error or a signal. Returns the exit code; errors of the configuration are thrown. */
-export async function run(flags: RunFlags, output: Output, { systems, env }: RunSystems): Promise<number> {
+export async function run(flags: RunFlags, output: Output, given: RunSystems): Promise<number> {
+  const { systems, env, ...looks } = given
   const options = loadConfig(flags.config, flagOverrides(flags), env)
   const isLive = output.stdout.isTTY === true && flags.live !== false
   const level = flags.logLevel ?? (isLive ? 'error' : 'info')
@@ -80,9 +83,10 @@ export async function run(flags: RunFlags, output: Output, { systems, env }: Run
   let http: HttpServer | null = null
   try {
     http = await serve(flags.http)
-    const query = await startQuery({ options, systems: systems(options, logger), logger, signal: signals.signal })
+    const { signal } = signals
+    const query = await startQuery({ options, systems: systems(options, logger), logger, signal, ...looks })
     http?.watch(query)
-    onAbort(signals.signal, () => void query.stop())
+    onAbort(signal, () => void query.stop())
     if (output.stdout.isTTY) {
       output.stdout.write(pc.dim('To query the tables by name in Spark, Trino and others:\n'))
       for (const table of options.tables) output.stdout.write(`  ${createTableSql(table)};\n`)
