@@ -4,11 +4,11 @@
  */
 
 /**
- * Who tries again after an error. `outage` and `conflict` name the policies of src/retry.ts, by which the program does
- * so itself. `caller`: the same call may succeed later, and whoever made it decides. False: somebody has
- * to act first.
+ * Who tries again after an error. `outage`, `conflict` and `access` name the policies of src/retry.ts, by which the program
+ * does so itself; `access` only where the same was allowed before in this run: tokens expire and are renewed. `caller`:
+ * the same call may succeed later, and whoever made it decides. False: somebody has to act first.
  */
-type Retry = 'outage' | 'conflict' | 'caller' | false
+type Retry = 'outage' | 'conflict' | 'access' | 'caller' | false
 
 /** What each code means for a program: the command's exit code, and who tries again. */
 export const ERROR_CODES = {
@@ -21,7 +21,7 @@ export const ERROR_CODES = {
   /** No worker answers at the address that was given. */
   WORKER_UNREACHABLE: { exit: 3, retry: 'caller' },
   /** The broker refuses our credentials. */
-  KAFKA_AUTH: { exit: 3, retry: false },
+  KAFKA_AUTH: { exit: 3, retry: 'access' },
   /** A topic that is configured does not exist. */
   TOPIC_NOT_FOUND: { exit: 2, retry: false },
   /** The consumer stopped by itself and cannot go on. */
@@ -33,7 +33,7 @@ export const ERROR_CODES = {
   /** The schema registry does not answer or fails. */
   REGISTRY_UNREACHABLE: { exit: 3, retry: 'outage' },
   /** The schema registry refuses our credentials. */
-  REGISTRY_AUTH: { exit: 3, retry: false },
+  REGISTRY_AUTH: { exit: 3, retry: 'access' },
   /** A schema cannot be understood. */
   SCHEMA_UNSUPPORTED: { exit: 1, retry: false },
   /** A message cannot be applied: no header, unknown schema, truncated Avro, a value outside its type, no key. */
@@ -45,7 +45,7 @@ export const ERROR_CODES = {
   /** The table's path cannot be read or written. */
   STORAGE: { exit: 3, retry: 'outage' },
   /** The path refuses us, or cannot be a table. */
-  STORAGE_DENIED: { exit: 3, retry: false },
+  STORAGE_DENIED: { exit: 3, retry: 'access' },
   /** The Delta table has what we cannot write to: an unknown feature, a constraint, a wrong property. */
   TABLE_UNSUPPORTED: { exit: 1, retry: false },
   /** The table was replaced, restored or overwritten by another writer. */
@@ -146,7 +146,8 @@ export class KafkaToDeltaError extends Error {
 
   /** Whether the same call may succeed later without anyone changing anything. */
   get canRetry(): boolean {
-    return ERROR_CODES[this.code].retry !== false
+    const { retry } = ERROR_CODES[this.code]
+    return retry !== false && retry !== 'access'
   }
 
   /** The exit code of the command for this error. */

@@ -18,6 +18,8 @@ export type RetryPolicies = Record<RetryPolicyName, RetryPolicy>
 function policies(retries: number): RetryPolicies {
   return {
     outage: { retries, firstDelay: 250, maxDelay: 30_000 },
+    // Tried only where it was allowed before.
+    access: { retries, firstDelay: 250, maxDelay: 30_000 },
     // The addon has already gone on after lost versions; what arrives here is a busy table.
     conflict: { retries, firstDelay: 100, maxDelay: 30_000 },
   }
@@ -33,6 +35,8 @@ export interface RetryOptions {
   /** Ends the waiting; the last error is thrown. */
   signal?: AbortSignal
   onRetry?: (error: KafkaToDeltaError, attempt: number, delayMs: number) => void
+  /** Whether what is refused now was allowed before in this run: it may be again. Default: it was not. */
+  wasAllowed?: () => boolean | Promise<boolean>
   /** Default: {@link BOUNDED}. */
   policies?: RetryPolicies
 }
@@ -60,6 +64,7 @@ export async function withRetries<T>(
       const error = asKafkaToDeltaError(thrown)
       const delay = retryDelay(error, attempt, options.policies)
       if (delay === null || options.signal?.aborted) throw error
+      if (retryPolicyOf(error.code) === 'access' && !(await options.wasAllowed?.())) throw error
       options.onRetry?.(error, attempt, delay)
       await pause(delay, options.signal)
       if (options.signal?.aborted) throw error

@@ -178,6 +178,26 @@ test('wrong credentials are an error that holds no secret', async (t) => {
   t.is(await source.next(TOPIC), null)
 })
 
+test('a broker that refuses our credentials while running is waited for, and told', async (t) => {
+  const broker = await EmbeddedBroker.start({ users: { anna: 'right' } })
+  t.teardown(() => broker.close())
+  broker.createTopic(TOPIC)
+  const sasl = { mechanism: 'plain' as const, username: 'anna', password: 'right' }
+  const retry = { initialRetryTime: 50, maxRetryTime: 500, retries: 3 }
+  const source = makeSource(t, broker, { kafka: { brokers: broker.brokers, sasl, retry } })
+  await source.start()
+  const crashes: boolean[] = []
+  source.on('crash', ({ restart }) => crashes.push(restart))
+  broker.setUsers({ anna: 'expired' })
+  await eventually(() => crashes.length >= 3, 30_000)
+  t.false(crashes.includes(false))
+  t.like(source.waitingFor, { code: 'KAFKA_AUTH' })
+  broker.setUsers({ anna: 'right' })
+  produce(broker, 1)
+  t.is((await source.next(TOPIC))?.numMessages, 1)
+  t.is(source.waitingFor, null)
+})
+
 test('a topic that does not exist is named', async (t) => {
   const broker = await startBroker(t)
   const error = await t.throwsAsync(makeSource(t, broker, { topics: [TOPIC, 'ordres'] }).start())

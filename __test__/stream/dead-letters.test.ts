@@ -202,3 +202,28 @@ test('the status says what a table waits for, and stop does not wait for it', as
   await query.stop()
   t.is(query.exception, null)
 })
+
+test('dead letters that are refused are waited for where their place was allowed before', async (t) => {
+  for (const wasAllowed of [true, false]) {
+    const deadLetters = new FakeDeadLetters()
+    const { query, source } = await startFake({
+      topics: { a: [[]] },
+      options: { onBadRecord: 'dead-letter', deadLetter: { path: '/lake/dead' } },
+      deadLetters,
+    })
+    if (wasAllowed) {
+      source.produce('a', 0, 'k=bad')
+      await query.processAllAvailable()
+    }
+    let failures = 0
+    deadLetters.beforeWrite = () => {
+      if (++failures < 20) throw new KafkaToDeltaError('STORAGE_DENIED', 'refused')
+    }
+    source.produce('a', 0, 'k=bad')
+    if (wasAllowed) {
+      await query.processAllAvailable()
+      t.is(failures, 20)
+      await query.stop()
+    } else await t.throwsAsync(query.awaitTermination(), { code: 'STORAGE_DENIED' })
+  }
+})

@@ -293,7 +293,7 @@ export interface World {
   policies?: RetryPolicy
 }
 
-const ofAll = (policy: RetryPolicy): RetryPolicies => ({ outage: policy, conflict: policy })
+const ofAll = (policy: RetryPolicy): RetryPolicies => ({ outage: policy, conflict: policy, access: policy })
 
 /** Starts a query on the fakes. */
 export async function startFake(world: World) {

@@ -214,6 +214,66 @@ test('a running query waits out an outage of whatever length, and says so; what 
   t.like(query.status.tables.a, { state: 'ended', error: { code: 'STORAGE_DENIED', message: 'no rights' } })
 })
 
+for (const [what, before] of [
+  ['after the first commit', 1],
+  ['before it, where nothing may be read any more either', 0],
+] as const) {
+  test(`a store that refuses us is waited for: ${what}`, async (t) => {
+    let refused = false
+    let failures = 0
+    const refuse = () => {
+      if (!refused) return
+      failures++
+      throw new KafkaToDeltaError('STORAGE_DENIED', 'the token has expired')
+    }
+    const { query, tables, source } = await startFake({
+      topics: { a: [[]], b: [[]] },
+      prepare: ({ tables }) => {
+        const a = tables.get('a') as FakeTable
+        const info = a.info.bind(a)
+        a.beforeCommit = refuse
+        a.refresh = async () => {
+          refuse()
+          return info()
+        }
+      },
+    })
+    for (let i = 0; i < before; i++) source.produce('a', 0, 'k=0')
+    await query.processAllAvailable()
+    refused = true
+    source.produce('a', 0, 'k=1')
+    source.produce('b', 0, 'k=1')
+    while (failures < 50) await sleep(2)
+    t.like(query.status.tables.a?.waitingFor, { code: 'STORAGE_DENIED', message: 'the token has expired' })
+    t.is(query.exception, null)
+    refused = false
+    await query.processAllAvailable()
+    t.is(tables.get('a')?.storage.applied.at(-1), 'k=1')
+    // A stop leaves the batch for the next start.
+    refused = true
+    source.produce('a', 0, 'k=2')
+    while (query.status.tables.a?.waitingFor === null) await sleep(2)
+    await query.stop()
+    t.true(await query.awaitTermination())
+  })
+}
+
+test('a registry that refuses us is waited for', async (t) => {
+  let failures = 0
+  const { query, tables, source } = await startFake({
+    topics: { a: [[]] },
+    prepare: ({ decoders }) => {
+      ;(decoders.get('a') as FakeDecoder).beforeDecode = () => {
+        if (++failures < 50) throw new KafkaToDeltaError('REGISTRY_AUTH', 'refused')
+      }
+    },
+  })
+  source.produce('a', 0, 'k=1')
+  await query.processAllAvailable()
+  t.deepEqual(tables.get('a')?.storage.applied, ['k=1'])
+  await query.stop()
+})
+
 test('a commit whose answer was lost is not done again', async (t) => {
   let lost = 1
   const { query, tables, source } = await startFake({

@@ -50,6 +50,8 @@ export class ConsumerKeeper {
   #firstCrash = 0
   #lastCrash = 0
   #isTopicAmiss = false
+  /** Kafka has let this user in. */
+  #hasJoined = false
   #failure: Waiting | null = null
   #lastHeard = Date.now()
 
@@ -117,6 +119,7 @@ export class ConsumerKeeper {
       },
       assigned: (assignment) => {
         this.#failure = null
+        this.#hasJoined = true
         this.#host.assigned(assignment)
       },
       crashed: (error, mayPass) => {
@@ -136,10 +139,11 @@ export class ConsumerKeeper {
       this.#restartDelay = RESTART_MS
     }
     this.#lastCrash = now
-    const code = classify(error)
+    const code = error instanceof KafkaToDeltaError ? error.code : classify(error)
     this.#isTopicAmiss ||= code === 'TOPIC_NOT_FOUND' || isTopicDenied(error)
     const { message, cause } = kafkaError(error, 'the consumer stopped by itself', this.#client.redact)
-    const mayHelp = this.#isTopicAmiss || (mayPass && code !== 'KAFKA_AUTH')
+    // Credentials expire and are renewed, and brokers ask others whether they are right.
+    const mayHelp = this.#isTopicAmiss || (code === 'KAFKA_AUTH' ? this.#hasJoined : mayPass)
     const restart = mayHelp && now - this.#firstCrash <= this.#maxUnavailableMs
     const text = restart ? 'the consumer crashed and begins again' : 'the consumer crashed'
     this.#options.logger?.warn({ error: message }, text)

@@ -371,7 +371,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       } catch (error) {
         if (signal.aborted) break
         failingSince ||= Date.now()
-        if (error instanceof KafkaToDeltaError || !isTransient(error) || this.#hasLasted(failingSince)) {
+        if (!this.#mayPass(error) || this.#hasLasted(failingSince)) {
           this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`))
           break
         }
@@ -383,6 +383,12 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     feed.locating = null
     this.#holdOrResume(feed)
     feed.wake()
+  }
+
+  /** Where Kafka has let this user in before, it may do so again. */
+  #mayPass(error: unknown): boolean {
+    if (error instanceof KafkaToDeltaError) return false
+    return isTransient(error) || (this.#isRunning && classify(error) === 'KAFKA_AUTH')
   }
 
   /** True where all partitions are confirmed; false where there is more to do. */

@@ -1,6 +1,6 @@
 /** Takes the tables of topics that appear while a query runs. */
 
-import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
+import { asKafkaToDeltaError, type KafkaToDeltaError, retryPolicyOf } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
 import { pause, unlessAborted } from '../waits.js'
@@ -61,7 +61,7 @@ export class NewTables {
   }
 
   async #look(add: Add): Promise<void> {
-    const { discovery, opened, options } = this.#of
+    const { discovery, opened, options, logger } = this.#of
     const { signal } = this.#stopping
     const { tables, failures } = await discovery.look(signal)
     // Told once, and so before anything that may fail.
@@ -69,8 +69,17 @@ export class NewTables {
     try {
       const found = await opened.open(tables, options, signal)
       if (signal.aborted) return
+      const refused = found.failures.filter(({ error }) => retryPolicyOf(error.code) === 'access')
+      for (const { topic, error } of refused) {
+        logger.warn(
+          { topic, code: error.code },
+          `a topic cannot be taken yet, and is looked at again: ${error.message}`,
+        )
+        discovery.forget(topic)
+      }
+      const failures = found.failures.filter((failure) => !refused.includes(failure))
       // Kafka may take a minute to join the group anew, and it is let go of at the end.
-      await unlessAborted(add(found.loops, found.failures), signal)
+      await unlessAborted(add(found.loops, failures), signal)
     } catch (error) {
       // What was opened is closed at the end, with all others.
       if (signal.aborted) throw error

@@ -15,7 +15,7 @@ export interface BrokerState {
   /** Partitions of a topic that is created without a number. */
   readonly defaultPartitions: number
   /** User → password; null where no authentication is asked for. */
-  readonly users: ReadonlyMap<string, string> | null
+  users: ReadonlyMap<string, string> | null
   readonly logger: BrokerLogger | null
   nextProducerId: number
 }

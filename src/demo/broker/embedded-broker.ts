@@ -74,6 +74,12 @@ export class EmbeddedBroker {
     return this.#state.port
   }
 
+  /** Gives users other passwords, or none, and ends all connections. */
+  setUsers(users: Record<string, string>): void {
+    this.#state.users = new Map(Object.entries(users))
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
   /** Ends all connections and closes the logs. */
   async close(): Promise<void> {
     await this.stopListening()

@@ -1,6 +1,6 @@
 /** The way of one table: pull, decode, merge, commit; the next batch is pulled and decoded while one is merged. */
 
-import { asKafkaToDeltaError, type KafkaToDeltaError, type Waiting } from '../../errors.js'
+import { asKafkaToDeltaError, type KafkaToDeltaError, retryPolicyOf, type Waiting } from '../../errors.js'
 import type { StoredOffsets } from '../../kafka/positions.js'
 import type { ResolvedTrigger } from '../../options/types.js'
 import { BOUNDED, type RetryPolicies, UNBOUNDED } from '../../retry.js'
@@ -121,7 +121,8 @@ export class TableLoop {
       if (!lifetime.isStopping) await unlessAborted(this.#finishCompaction(), lifetime.cutOff)
     } catch (thrown) {
       const error = asKafkaToDeltaError(thrown, 'INTERNAL', label)
-      if (!lifetime.isStopping || !(error.canRetry || error.code === 'CANCELLED')) {
+      const mayPass = error.canRetry || retryPolicyOf(error.code) !== null || error.code === 'CANCELLED'
+      if (!lifetime.isStopping || !mayPass) {
         this.#error = error
         throw error
       }
@@ -231,7 +232,7 @@ export class TableLoop {
     const { flow, lifetime, retries } = this.#parts
     await this.#writer.startAgain()
     this.#committer.drop()
-    await retries.run(() => source.rewind(this.topic), lifetime.stopping)
+    await retries.run(() => source.rewind(this.topic), undefined, lifetime.stopping)
     // Its errors are dropped with it.
     const dropped = ahead.catch(() => {})
     await unlessAborted(dropped, lifetime.stopping)

@@ -58,7 +58,11 @@ export class BatchReader {
   async #decode(batch: MicroBatch): Promise<Omit<Decoded, 'original' | 'wait' | 'decode'>> {
     const { options, label, retries } = this.#parts
     const { query, table, decoder, deadLetters, logger } = options
-    const changes = await retries.run(() => decoder.decode(batch))
+    // The start has asked the registry.
+    const changes = await retries.run(
+      () => decoder.decode(batch),
+      () => true,
+    )
     const { badRecords } = changes
     for (const note of changes.notes ?? []) logger.info({ ...label }, note)
     const bad = badRecords[0]

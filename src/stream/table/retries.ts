@@ -40,9 +40,13 @@ export class Retries {
     return this.#waiting.values().next().value ?? null
   }
 
-  /** Tries again what may heal; gives up when the table was stopped, and what hangs some time after it. */
+  /**
+   * Tries again what may heal; gives up when the table was stopped, and what hangs some time after it.
+   * @param wasAllowed asked where access is refused: whether it was not before
+   */
   async run<T>(
     operation: (signal: AbortSignal) => Promise<T>,
+    wasAllowed: () => boolean | Promise<boolean> = () => false,
     until: AbortSignal = this.#options.lifetime.cutOff,
   ): Promise<T> {
     const { label, lifetime, logger, policies } = this.#options
@@ -56,6 +60,7 @@ export class Retries {
           this.#waiting.set(id, { code, message, since, attempts: attempt })
           logger.warn({ ...label, code, attempt, delayMs }, message)
         },
+        wasAllowed,
         policies: policies(),
       })
     } finally {

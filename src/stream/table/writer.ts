@@ -13,12 +13,22 @@ const MAX_FENCES = 5
 /** `applied`: the table held just these offsets already. `fenced`: another worker was there, and what follows is dropped. */
 type Refused = 'applied' | 'fenced'
 
+/** What the start was allowed to ask: where it fails now, more is amiss than a right that was never given. */
+const isRefused = (asked: Promise<unknown>): Promise<boolean> =>
+  asked.then(
+    () => false,
+    () => true,
+  )
+
 export class TableWriter {
   readonly #parts: TableParts
   /** What the table held when it was last looked at. */
   #offsets: TableInfo['offsets'] = []
   #exists = false
   #isStarted = false
+  /** Since the start: that rights suffice for these is known. */
+  #hasMerged = false
+  #hasWrittenLetters = false
   /** In a row. */
   #fences = 0
 
@@ -60,7 +70,10 @@ export class TableWriter {
 
   #refreshed(): Promise<TableInfo> {
     const { options, retries } = this.#parts
-    return retries.run((signal) => options.delta.refresh({ signal }))
+    return retries.run(
+      (signal) => options.delta.refresh({ signal }),
+      () => this.#isStarted,
+    )
   }
 
   /** Begins anew after what the table holds now. */
@@ -90,7 +103,11 @@ export class TableWriter {
     const { deadLetters, logger } = options
     if (letters.length === 0 || deadLetters === null) return 'written'
     const refused = await this.#unlessFenced(offsets, async () => {
-      await retries.run(() => deadLetters.write(letters, lifetime.stopping))
+      await retries.run(
+        () => deadLetters.write(letters, lifetime.stopping),
+        () => this.#hasWrittenLetters || isRefused(deadLetters.check(lifetime.stopping)),
+      )
+      this.#hasWrittenLetters = true
       return null
     })
     if (refused !== null) return refused
@@ -100,11 +117,14 @@ export class TableWriter {
 
   /** Commits changes with the offsets. */
   async merge(ipc: Uint8Array | null, primaryKey: string[], offsets: TableOffset[]): Promise<MergeResult | Refused> {
-    const { options, retries, positions } = this.#parts
+    const { options, retries, positions, lifetime } = this.#parts
     return this.#unlessFenced(offsets, async () => {
-      const result = await retries.run((signal) =>
-        options.delta.merge(ipc, { primaryKey, offsets, transfer: true, signal }),
+      const result = await retries.run(
+        (signal) => options.delta.merge(ipc, { primaryKey, offsets, transfer: true, signal }),
+        // A table that may be read and not written was never allowed to be.
+        () => this.#hasMerged || isRefused(options.delta.refresh({ signal: lifetime.cutOff })),
       )
+      this.#hasMerged = true
       positions.committed(offsets)
       this.#exists = true
       this.#fences = 0
