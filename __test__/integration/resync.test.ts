@@ -153,6 +153,162 @@ test.serial(
   },
 )
 
+/** Avro's int, zigzag. */
+function avroInt(value: number): number[] {
+  const bytes: number[] = []
+  for (let rest = value >= 0 ? value * 2 : -value * 2 - 1; ; rest = Math.floor(rest / 128)) {
+    if (rest < 128) return [...bytes, rest]
+    bytes.push((rest % 128) + 128)
+  }
+}
+
+const avroText = (text: string | null) => (text === null ? [0] : [2, ...avroInt(text.length), ...Buffer.from(text)])
+
+/** Messages of a snapshot have a marker; null is a change, and `delete` one. Times are milliseconds after its beginning. */
+type Told = readonly [partition: number, id: number, marker: string | null, at: number]
+
+const HOUR = 3_600_000
+const BEGAN = Date.parse('2026-03-01T00:00:00Z')
+
+/** A topic of flattened values, whose messages have no time but Kafka's. */
+async function tell(topic: string, partitions: number, told: readonly Told[]): Promise<void> {
+  const { broker } = await serve('hard-seq')
+  broker.createTopic(topic, partitions)
+  for (const one of told) await tellOne(topic, one)
+}
+
+async function tellOne(topic: string, [partition, id, marker, at]: Told): Promise<void> {
+  const { broker } = await serve('hard-seq')
+  // Schemas 3 and 5: the key, and v, __deleted, __op, __timestamp, __log_sequence_number, __source_snapshot, __source_sequence.
+  const key = Buffer.from([0, 0, 0, 0, 3, ...avroInt(id)])
+  const isDelete = marker === 'delete'
+  const op = isDelete ? 'd' : marker === null ? 'c' : 'r'
+  const snapshot = isDelete ? null : marker
+  const fields = [0, ...avroText(String(isDelete)), ...avroText(op), 0, 0, ...avroText(snapshot), 0]
+  const value = Buffer.from([0, 0, 0, 0, 5, ...avroInt(id), ...fields])
+  broker.append(topic, partition, [{ key, value, timestamp: BEGAN + at }])
+}
+
+for (const [how, skew] of [
+  ['behind', -50],
+  ['ahead', 5000],
+] as const) {
+  test.serial(`several partitions, of which one has a clock that is ${how}`, async (t) => {
+    t.timeout(60_000)
+    const topic = `clock-${how}`
+    await tell(topic, 3, [
+      // Keys that are gone, and of which the topic does not tell it.
+      [0, 4, null, -2 * HOUR],
+      [1, 5, null, -2 * HOUR],
+      [2, 6, null, -2 * HOUR],
+      // Gone, too, and changed in the moment before: the snapshot's rows follow, or nothing that tells it.
+      [0, 7, null, -2000],
+      [1, 8, null, -2000],
+      [2, 9, null, -2000],
+      [0, 1, 'first_in_data_collection', 0],
+      [1, 2, 'true', skew],
+      [0, 3, 'last_in_data_collection', 20],
+    ])
+    const { rows, run } = await prepared('hard-seq', topic)
+    t.is((await rows()).length, 9)
+    // Of what may follow the snapshot the log does not tell that it does not: a change before it counts.
+    const gone = how === 'behind' ? [['4'], ['5'], ['6'], ['7'], ['8']] : [['4'], ['5'], ['6'], ['7']]
+    const { extra, uncertain, deleted } = await run()
+    t.deepEqual(extra.sort(), gone)
+    t.is(deleted, gone.length)
+    t.is(uncertain, 2)
+    t.is((await rows()).length, 9 - gone.length)
+    t.like(await run(), { extra: [] })
+  })
+}
+
+test.serial('--since allows for clocks that differ, too', async (t) => {
+  t.timeout(60_000)
+  await tell('since', 2, [
+    [1, 4, null, -2 * HOUR],
+    [0, 1, null, 0],
+    [1, 2, null, -50],
+  ])
+  const { rows, run } = await prepared('hard-seq', 'since')
+  t.like(await run({ since: new Date(BEGAN).toISOString() }), { extra: [['4']], deleted: 1, uncertain: 1 })
+  t.is((await rows()).length, 2)
+})
+
+test.serial('changes between a whole snapshot and one that is not through are kept', async (t) => {
+  t.timeout(60_000)
+  await tell('interrupted', 2, [
+    [1, 4, null, -2 * HOUR],
+    [0, 1, 'first', 0],
+    [0, 2, 'last', 10],
+    [1, 5, null, 1000],
+    [0, 1, 'first', 2000],
+    [1, 6, 'true', 2001],
+  ])
+  const { run } = await prepared('hard-seq', 'interrupted')
+  t.like(await run(), { extra: [['4']], deleted: 1 })
+})
+
+test.serial('a partition that has lost all of its messages', async (t) => {
+  t.timeout(60_000)
+  for (const [topic, at] of [
+    ['emptied-long-ago', -2 * HOUR],
+    ['emptied', 5],
+  ] as const) {
+    await tell(topic, 2, [
+      [0, 1, 'first', 0],
+      [1, 3, at < 0 ? null : 'true', at],
+      [0, 2, 'last', 10],
+    ])
+    const { run, broker } = await prepared('hard-seq', topic)
+    broker.setLogStart(topic, 1, 1)
+    if (at < 0) t.like(await run({ dryRun: true }), { extra: [['3']] })
+    else await t.throwsAsync(run({ dryRun: true }), { code: 'DATA_LOSS' })
+    const since = new Date(BEGAN).toISOString()
+    if (at < 0) t.like(await run({ since, dryRun: true }), { extra: [['3']] })
+    else await t.throwsAsync(run({ since, dryRun: true }), { code: 'DATA_LOSS' })
+  }
+})
+
+for (const [how, skew] of [
+  ['behind', -2 * HOUR],
+  ['ahead', 2 * HOUR],
+] as const) {
+  test.serial(`a broker whose clock is hours ${how}: envelopes have the connector's`, async (t) => {
+    t.timeout(60_000)
+    const topic = `hours-${how}`
+    const { broker, dir } = await serve('hard-env')
+    const messages = readFixtureTopic(dir, 'henv.public.openx')
+    const start = messages[0]?.timestamp as number
+    broker.createTopic(topic, 2)
+    const put = (partition: number, at: number, skewed: number) => {
+      const { key_b64, value_b64 } = messages[at] as FixtureMessage
+      broker.append(topic, partition, [{ key: bytes(key_b64), value: bytes(value_b64), timestamp: start + skewed }])
+    }
+    put(0, FIRST, 0)
+    put(1, TWO, skew)
+    put(0, THREE, 2)
+    const { path, rows, run } = await prepared('hard-env', topic)
+    const before = await rows()
+    t.is(before.length, 3)
+    await addRows(path, 'id', [77])
+    t.like(await run(), { extra: [['77']], uncertain: 0 })
+    t.deepEqual(await rows(), before)
+  })
+}
+
+test.serial('a topic with the snapshots of several tables needs --since', async (t) => {
+  t.timeout(60_000)
+  const { broker, dir } = await serve('hard-env')
+  broker.createTopic('routed', 1)
+  for (const table of ['part_eu', 'part_us']) {
+    for (const { key_b64, value_b64, timestamp } of readFixtureTopic(dir, `henv.public.${table}`)) {
+      broker.append('routed', 0, [{ key: bytes(key_b64), value: bytes(value_b64), timestamp }])
+    }
+  }
+  const { run } = await prepared('hard-env', 'routed')
+  await t.throwsAsync(run({ dryRun: true }), { code: 'CONFIG_INVALID', message: /several tables.*--since/ })
+})
+
 test.serial('the keys of the topic are read once for all pages of a look', async (t) => {
   t.timeout(60_000)
   const temporary = join(folder, 'temporary')

@@ -10,7 +10,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RecordBatch, Vector } from 'apache-arrow'
+import type { Admin } from 'kafkajs'
 import { decimalText, rawValues } from '../arrow/raw-values.js'
+import { entryPrefix, NONE, type StoredOffset, TIME } from '../delta/offset-entries.js'
 import { scanTable } from '../delta/scan.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
@@ -24,12 +26,22 @@ import { startQuery } from '../stream/start.js'
 import { comparable, type DeltaType } from '../verify/comparable.js'
 import { same } from '../verify/source-text.js'
 import type { KeySide, Reading, Selection, SourceRow, SourceTable } from '../verify/sources/source.js'
-import { lastSnapshot, MARKER_COLUMNS } from './snapshots.js'
+import {
+  ADDED_COLUMNS,
+  lastSnapshot,
+  MARKER_COLUMNS,
+  type PartitionWindow,
+  SKEW_MS,
+  type Snapshot,
+} from './snapshots.js'
 
 /** A key that the topic shows: its values as they are stored, and as a comparison has them. */
 interface LiveKey {
   values: readonly unknown[]
   texts: readonly string[]
+  /** Of the key's last message. */
+  partition: number
+  offset: bigint
 }
 
 /** The order in which a comparison reads a table: numbers by their size, texts by their UTF-8 bytes. */
@@ -58,6 +70,8 @@ export interface TopicSourceOptions {
   key: readonly { name: string; type: DeltaType }[]
   /** When the snapshot began, in milliseconds since 1970. Null: at the first marker of the last one that is whole. */
   since: number | null
+  /** Entries of the table: the offsets that the stream has applied. */
+  stored?: readonly StoredOffset[]
 }
 
 /** What both queries have that read a topic for itself. */
@@ -86,6 +100,8 @@ function startReading(
   const all: ResolvedOptions = {
     ...options,
     queryName: `${options.queryName}-resync`,
+    // Keys of messages that are gone meanwhile would be taken for removed ones.
+    failOnDataLoss: true,
     tables: [{ ...table, ...OWN, ...own }],
     ...more,
   }
@@ -101,16 +117,15 @@ export class TopicSource implements SourceTable {
   readonly #key: TopicSourceOptions['key']
   readonly #folder: string
   readonly #query: StreamingQuery
-  /** When the snapshot began. */
-  readonly start: Date
+  readonly #snapshot: Snapshot
   /** The keys whose last change is no delete, in order; read anew after each refresh. */
   #live: Promise<Map<string, LiveKey>> | null = null
 
-  private constructor(key: TopicSourceOptions['key'], folder: string, query: StreamingQuery, start: Date) {
+  private constructor(key: TopicSourceOptions['key'], folder: string, query: StreamingQuery, snapshot: Snapshot) {
     this.#key = key
     this.#folder = folder
     this.#query = query
-    this.start = start
+    this.#snapshot = snapshot
     this.columns = key.map(({ name }) => name)
   }
 
@@ -121,18 +136,21 @@ export class TopicSource implements SourceTable {
   static async open(given: TopicSourceOptions): Promise<TopicSource> {
     const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-resync-'))
     try {
-      const start = given.since ?? (await startOfSnapshot(given, join(folder, 'changelog')))
-      await mustBeWhole(given, start)
+      const snapshot = await snapshotOf(given, join(folder, 'changelog'))
+      await mustBeWhole(given, snapshot)
       const trigger = { processingTime: 50, maxDelay: 0 }
       const own = {
         uri: keysIn(folder),
         writeMode: 'upsert',
-        metadataColumns: [],
+        metadataColumns: ['kafka.partition', 'kafka.offset'],
         includeColumns: [],
         trigger,
       } as const
-      const query = await startReading(given, own, { startingOffsets: { timestamp: start }, trigger })
-      const source = new TopicSource(given.key, folder, query, new Date(start))
+      const from = new Map<number | '*', bigint>([['*', -2n]])
+      for (const [partition, window] of snapshot.partitions) from.set(partition, window.from)
+      const startingOffsets = { offsets: new Map([[given.table.topic, from]]) }
+      const query = await startReading(given, own, { startingOffsets, trigger })
+      const source = new TopicSource(given.key, folder, query, snapshot)
       try {
         await source.refresh()
         return source
@@ -144,6 +162,24 @@ export class TopicSource implements SourceTable {
       rmSync(folder, { recursive: true, force: true })
       throw error
     }
+  }
+
+  /** When the snapshot began. */
+  get start(): Date {
+    return new Date(this.#snapshot.start)
+  }
+
+  /**
+   * Keys of which the last message is from before the snapshot began by its time, though the snapshot may have brought it:
+   * the log does not tell that they are gone.
+   */
+  async numUncertain(): Promise<number> {
+    let count = 0
+    for (const { partition, offset } of (await this.#keys()).values()) {
+      const certain = this.#snapshot.partitions.get(partition)?.certain
+      if (certain !== undefined && offset < certain) count++
+    }
+    return count
   }
 
   reading(): Reading {
@@ -185,13 +221,13 @@ export class TopicSource implements SourceTable {
     const names = this.#key.map(({ name }) => name)
     const hows = this.#key.map(({ type }) => comparable(type))
     const found: [string, LiveKey][] = []
-    for await (const rows of scanIfThere(keysIn(this.#folder), names)) {
-      const keys = names.map((_, i) => rows.getChildAt(i) as Vector)
+    for await (const rows of scanIfThere(keysIn(this.#folder), [...names, ...PLACE])) {
+      const [partition, offset, ...keys] = [...PLACE, ...names].map((name) => rows.getChild(name) as Vector)
       for (let row = 0; row < rows.numRows; row++) {
         const values = keys.map((key) => key.get(row) as unknown)
         if (values.includes(null)) continue
         const texts = values.map((value, i) => hows[i]?.stored(value) ?? '')
-        found.push([JSON.stringify(texts), { values, texts }])
+        found.push([JSON.stringify(texts), { values, texts, partition: partition?.get(row), offset: offset?.get(row) }])
       }
     }
     return new Map(found.sort(([, a], [, b]) => byKey(a, b)))
@@ -201,6 +237,9 @@ export class TopicSource implements SourceTable {
     return columns.map(({ field }) => texts[this.columns.indexOf(field)] ?? null)
   }
 }
+
+/** Columns of the keys' table: the place of the key's last message. */
+const PLACE = ['__kafka_partition', '__kafka_offset']
 
 const keysIn = (folder: string) => join(folder, 'keys')
 
@@ -215,29 +254,47 @@ async function* scanIfThere(path: string, columns: readonly string[]): AsyncIter
   for await (const batch of scanTable(path, { columns })) yield rawValues(batch)
 }
 
-/** When the last whole snapshot of the topic began, in milliseconds since 1970. */
-async function startOfSnapshot(given: TopicSourceOptions, changelog: string): Promise<number> {
+/** The snapshot that the keys are compared with: the last one that is whole, or what the caller says began then. */
+async function snapshotOf(given: TopicSourceOptions, changelog: string): Promise<Snapshot> {
+  const { topic } = given.table
+  if (given.since !== null) return since(given, given.since)
   // Flattened values have the marker as a field.
   const trigger = { availableNow: true } as const
   const own = { uri: changelog, writeMode: 'append', maintenance: null, trigger } as const
-  const columns = { metadataColumns: MARKER_COLUMNS, includeColumns: ['__source_snapshot'] }
+  const columns = { metadataColumns: MARKER_COLUMNS, includeColumns: ADDED_COLUMNS }
   const query = await startReading(given, { ...own, ...columns }, { startingOffsets: 'earliest', trigger })
   await query.awaitTermination()
-  return lastSnapshot(given.table.topic, changelog)
+  return lastSnapshot(topic, changelog)
+}
+
+/** Whoever names the moment has another clock than those who stamped the messages. */
+async function since(given: TopicSourceOptions, start: number): Promise<Snapshot> {
+  const { topic } = given.table
+  const [marks, from, certain] = await ask(given, (admin) =>
+    Promise.all([
+      fetchWatermarks(admin, topic),
+      admin.fetchTopicOffsetsByTimestamp(topic, Math.max(0, start - SKEW_MS)),
+      admin.fetchTopicOffsetsByTimestamp(topic, Math.max(0, start)),
+    ]),
+  )
+  const partitions = new Map<number, PartitionWindow>()
+  for (const [partition, { low, high }] of marks) {
+    if (low === high) continue
+    const of = (found: typeof from) => BigInt(found.find((one) => one.partition === partition)?.offset ?? low)
+    const first = of(from)
+    partitions.set(partition, { from: first, certain: of(certain), isWhole: first > low })
+  }
+  return { start, partitions }
 }
 
 /** No partition may have lost messages since the snapshot began: their keys would be taken for removed ones. */
-async function mustBeWhole({ options, table: { topic } }: TopicSourceOptions, start: number): Promise<void> {
-  const { kafka, queryName } = options
-  const [since, marks] = await askKafka(
-    { kafka, queryName, retry: { retries: 2 } },
-    `topic ${topic} cannot be looked at`,
-    async (admin) =>
-      [await admin.fetchTopicOffsetsByTimestamp(topic, start), await fetchWatermarks(admin, topic)] as const,
-  )
+async function mustBeWhole(given: TopicSourceOptions, { start, partitions }: Snapshot): Promise<void> {
+  const { topic } = given.table
+  const marks = await ask(given, (admin) => fetchWatermarks(admin, topic))
   for (const [partition, { low, high }] of marks) {
-    const first = since.find((one) => one.partition === partition)?.offset ?? low
-    if (low === 0n || low === high || BigInt(first) > low) continue
+    if (low === 0n || partitions.get(partition)?.isWhole) continue
+    const last = lastApplied(given, partition)
+    if (last.offset === high - 1n && last.time >= 0n && Number(last.time) < start - SKEW_MS) continue
     throw new KafkaToDeltaError(
       'DATA_LOSS',
       `topic ${topic}, partition ${partition} begins at offset ${low}, and no message there is from before ` +
@@ -245,4 +302,16 @@ async function mustBeWhole({ options, table: { topic } }: TopicSourceOptions, st
       { topic, partition },
     )
   }
+}
+
+/** The last message of a partition that the stream has applied; the numbers are negative where that is not known. */
+function lastApplied({ options, table, stored = [] }: TopicSourceOptions, partition: number) {
+  const appId = entryPrefix(options.queryName, table.topic) + partition
+  const of = (id: string) => stored.find((entry) => entry.appId === id)?.version ?? NONE
+  return { offset: of(appId), time: of(appId + TIME) }
+}
+
+function ask<T>({ options, table }: TopicSourceOptions, question: (admin: Admin) => Promise<T>): Promise<T> {
+  const { kafka, queryName } = options
+  return askKafka({ kafka, queryName, retry: { retries: 2 } }, `topic ${table.topic} cannot be looked at`, question)
 }

@@ -42,7 +42,7 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
       name,
       type: fields.find((field) => field.name === name)?.type ?? 'string',
     }))
-    const source = await TopicSource.open({ options, table, key, since })
+    const source = await TopicSource.open({ options, table, key, since, stored: info.offsets })
     try {
       const verification = new Verification(source, {
         path: delta.uri,
@@ -58,8 +58,10 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
       const shape = { fields, primaryKey, rules: table }
       const done = flags.dryRun ? null : await repair((indexed) => openForRepair(table, indexed), verification, shape)
       const snapshot = source.start.toISOString()
+      const uncertain = await source.numUncertain()
       if (flags.json) {
-        output.stdout.write(json({ snapshot, rows, extra: differences.map((difference) => difference.key), ...done }))
+        const extra = differences.map((difference) => difference.key)
+        output.stdout.write(json({ snapshot, rows, uncertain, extra, ...done }))
         return 0
       }
       for (const difference of differences.slice(0, SHOWN)) output.stdout.write(`  ${difference.key.join(', ')}\n`)
@@ -70,6 +72,10 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
       output.stdout.write(
         `${formatCount(rows)} keys since the snapshot of ${snapshot}; of the table's other keys ${verdict}\n`,
       )
+      if (uncertain > 0) {
+        const why = 'their last messages are from before it by their times, which does not prove that they are gone'
+        output.stdout.write(`${formatCount(uncertain)} of these keys are kept although ${why}\n`)
+      }
       return 0
     } finally {
       await source.close()
