@@ -309,26 +309,48 @@ test.serial('a topic with the snapshots of several tables needs --since', async 
   await t.throwsAsync(run({ dryRun: true }), { code: 'CONFIG_INVALID', message: /several tables.*--since/ })
 })
 
-test.serial('the keys of the topic are read once for all pages of a look', async (t) => {
+test.serial('a look reads what is new since the one before, and no key again', async (t) => {
   t.timeout(60_000)
   const temporary = join(folder, 'temporary')
   mkdirSync(temporary)
-  const { config } = await prepared('hard-env', 'henv.public.pkt')
-  const { options, table } = configuredTable('henv.public.pkt', config)
+  await tell('looks', 1, [
+    [0, 1, 'first', 0],
+    [0, 2, 'true', 1],
+    [0, 3, 'last', 2],
+  ])
+  const { config } = await prepared('hard-seq', 'looks')
+  const { options, table } = configuredTable('looks', config)
   const before = process.env.TMPDIR
   process.env.TMPDIR = temporary
-  const source = await TopicSource.open({ options, table, key: [{ name: 'id', type: 'integer' }], since: 0 })
+  const source = await TopicSource.open({ options, table, key: [{ name: 'id', type: 'integer' }], since: null })
   process.env.TMPDIR = before ?? ''
   if (before === undefined) delete process.env.TMPDIR
+  const selection = { columns: [{ field: 'id', reading: source.reading() }], key: [0] }
+  const all = async () => {
+    const found: SourceRow[] = []
+    for await (const rows of source.rows(selection, 2)) found.push(...rows)
+    return found.flat()
+  }
+  const keys = join(temporary, readdirSync(temporary)[0] as string, 'keys')
+  const forgetFiles = () => {
+    for (const file of readdirSync(keys)) if (file.endsWith('.parquet')) rmSync(join(keys, file))
+  }
   try {
-    const selection = { columns: [{ field: 'id', reading: source.reading() }], key: [0] }
-    const all: SourceRow[] = []
-    for await (const rows of source.rows(selection, 1000)) all.push(...rows)
-    t.true(all.length > 0)
-    const [own = ''] = readdirSync(temporary)
-    rmSync(join(temporary, own, 'keys'), { recursive: true })
-    for (const [key] of all) t.deepEqual(await source.rowsOf(selection, [[key as string]]), [[key as string]])
+    t.deepEqual(await all(), ['1', '2', '3'])
+    forgetFiles()
+    await tellOne('looks', [0, 10, null, 3])
+    await tellOne('looks', [0, 4, null, 4])
+    await source.refresh()
+    t.deepEqual(await all(), ['1', '2', '3', '4', '10'])
+    forgetFiles()
+    for (const key of await all()) t.deepEqual(await source.rowsOf(selection, [[key as string]]), [[key as string]])
     t.deepEqual(await source.rowsOf(selection, [['-1']]), [])
+    await source.refresh()
+    await tellOne('looks', [0, 5, null, 5])
+    await tellOne('looks', [0, 5, 'delete', 6])
+    await tellOne('looks', [0, 6, null, 7])
+    await source.refresh()
+    t.deepEqual(await all(), ['1', '2', '3', '4', '6', '10'])
   } finally {
     await source.close()
   }

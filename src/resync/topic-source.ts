@@ -9,12 +9,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { RecordBatch, Vector } from 'apache-arrow'
 import type { Admin } from 'kafkajs'
-import { decimalText, rawValues } from '../arrow/raw-values.js'
 import { entryPrefix, NONE, type StoredOffset, TIME } from '../delta/offset-entries.js'
-import { scanTable } from '../delta/scan.js'
-import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { askKafka } from '../kafka/ask.js'
 import { fetchWatermarks } from '../kafka/positions.js'
@@ -23,9 +19,10 @@ import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { realSystems } from '../stream/connect.js'
 import type { StreamingQuery } from '../stream/query.js'
 import { startQuery } from '../stream/start.js'
-import { comparable, type DeltaType } from '../verify/comparable.js'
+import type { DeltaType } from '../verify/comparable.js'
 import { same } from '../verify/source-text.js'
 import type { KeySide, Reading, Selection, SourceRow, SourceTable } from '../verify/sources/source.js'
+import { FEED, type LiveKey, LiveKeys, PLACE_COLUMNS } from './live-keys.js'
 import {
   ADDED_COLUMNS,
   lastSnapshot,
@@ -34,34 +31,6 @@ import {
   SKEW_MS,
   type Snapshot,
 } from './snapshots.js'
-
-/** A key that the topic shows: its values as they are stored, and as a comparison has them. */
-interface LiveKey {
-  values: readonly unknown[]
-  texts: readonly string[]
-  /** Of the key's last message. */
-  partition: number
-  offset: bigint
-}
-
-/** The order in which a comparison reads a table: numbers by their size, texts by their UTF-8 bytes. */
-function byKey(a: LiveKey, b: LiveKey): number {
-  for (const [i, one] of a.values.entries()) {
-    const order = compareValues(one, b.values[i])
-    if (order !== 0) return order
-  }
-  return 0
-}
-
-function compareValues(a: unknown, b: unknown): number {
-  if (typeof a === 'string') return Buffer.compare(Buffer.from(a), Buffer.from(b as string))
-  if (a instanceof Uint8Array) return Buffer.compare(a, b as Uint8Array)
-  if (a instanceof Uint32Array) return compareValues(decimalOf(a), decimalOf(b as Uint32Array))
-  return (a as number | bigint) < (b as number | bigint) ? -1 : a === b ? 0 : 1
-}
-
-/** The unscaled number of a decimal. */
-const decimalOf = (words: Uint32Array) => BigInt(decimalText(words, 0))
 
 export interface TopicSourceOptions {
   options: ResolvedOptions
@@ -114,19 +83,18 @@ const READING: Reading = { sql: '', value: same, key: { order: SIDE, find: SIDE 
 
 export class TopicSource implements SourceTable {
   readonly columns: readonly string[]
-  readonly #key: TopicSourceOptions['key']
   readonly #folder: string
   readonly #query: StreamingQuery
   readonly #snapshot: Snapshot
-  /** The keys whose last change is no delete, in order; read anew after each refresh. */
-  #live: Promise<Map<string, LiveKey>> | null = null
+  /** The keys whose last change is no delete. */
+  readonly #live: LiveKeys
 
-  private constructor(key: TopicSourceOptions['key'], folder: string, query: StreamingQuery, snapshot: Snapshot) {
-    this.#key = key
+  private constructor(folder: string, query: StreamingQuery, snapshot: Snapshot, live: LiveKeys, columns: string[]) {
     this.#folder = folder
     this.#query = query
     this.#snapshot = snapshot
-    this.columns = key.map(({ name }) => name)
+    this.#live = live
+    this.columns = columns
   }
 
   /**
@@ -142,20 +110,25 @@ export class TopicSource implements SourceTable {
       const own = {
         uri: keysIn(folder),
         writeMode: 'upsert',
-        metadataColumns: ['kafka.partition', 'kafka.offset'],
+        metadataColumns: PLACE_COLUMNS,
         includeColumns: [],
+        tableProperties: FEED,
         trigger,
       } as const
       const from = new Map<number | '*', bigint>([['*', -2n]])
       for (const [partition, window] of snapshot.partitions) from.set(partition, window.from)
       const startingOffsets = { offsets: new Map([[given.table.topic, from]]) }
-      const query = await startReading(given, own, { startingOffsets, trigger })
-      const source = new TopicSource(given.key, folder, query, snapshot)
+      const live = await LiveKeys.open(keysIn(folder), given.key)
+      let query: StreamingQuery | null = null
       try {
+        query = await startReading(given, own, { startingOffsets, trigger })
+        const columns = given.key.map(({ name }) => name)
+        const source = new TopicSource(folder, query, snapshot, live, columns)
         await source.refresh()
         return source
       } catch (error) {
-        await query.stop()
+        await query?.stop()
+        await live.close()
         throw error
       }
     } catch (error) {
@@ -173,9 +146,9 @@ export class TopicSource implements SourceTable {
    * Keys of which the last message is from before the snapshot began by its time, though the snapshot may have brought it:
    * the log does not tell that they are gone.
    */
-  async numUncertain(): Promise<number> {
+  get numUncertain(): number {
     let count = 0
-    for (const { partition, offset } of (await this.#keys()).values()) {
+    for (const { partition, offset } of this.#live.values()) {
       const certain = this.#snapshot.partitions.get(partition)?.certain
       if (certain !== undefined && offset < certain) count++
     }
@@ -186,51 +159,30 @@ export class TopicSource implements SourceTable {
     return READING
   }
 
-  /** Reads on, to the topic's end as it is now. */
+  /** Reads on, to the topic's end as it is now: only what is new. */
   async refresh(): Promise<void> {
     await this.#query.processAllAvailable()
-    this.#live = null
+    await this.#live.refresh()
   }
 
   async *rows({ columns }: Selection, fetchSize: number): AsyncIterable<readonly SourceRow[]> {
-    const live = [...(await this.#keys()).values()]
+    const live = this.#live.sorted()
     for (let from = 0; from < live.length; from += fetchSize) {
       yield live.slice(from, from + fetchSize).map((key) => this.#asRow(key, columns))
     }
   }
 
   async rowsOf({ columns }: Selection, keys: readonly (readonly string[])[]): Promise<readonly SourceRow[]> {
-    const live = await this.#keys()
     return keys.flatMap((key) => {
-      const found = live.get(JSON.stringify(key))
+      const found = this.#live.get(key)
       return found ? [this.#asRow(found, columns)] : []
     })
   }
 
   async close(): Promise<void> {
     await this.#query.stop()
+    await this.#live.close()
     rmSync(this.#folder, { recursive: true, force: true })
-  }
-
-  #keys(): Promise<Map<string, LiveKey>> {
-    this.#live ??= this.#read()
-    return this.#live
-  }
-
-  async #read(): Promise<Map<string, LiveKey>> {
-    const names = this.#key.map(({ name }) => name)
-    const hows = this.#key.map(({ type }) => comparable(type))
-    const found: [string, LiveKey][] = []
-    for await (const rows of scanIfThere(keysIn(this.#folder), [...names, ...PLACE])) {
-      const [partition, offset, ...keys] = [...PLACE, ...names].map((name) => rows.getChild(name) as Vector)
-      for (let row = 0; row < rows.numRows; row++) {
-        const values = keys.map((key) => key.get(row) as unknown)
-        if (values.includes(null)) continue
-        const texts = values.map((value, i) => hows[i]?.stored(value) ?? '')
-        found.push([JSON.stringify(texts), { values, texts, partition: partition?.get(row), offset: offset?.get(row) }])
-      }
-    }
-    return new Map(found.sort(([, a], [, b]) => byKey(a, b)))
   }
 
   #asRow({ texts }: LiveKey, columns: Selection['columns']): SourceRow {
@@ -238,21 +190,7 @@ export class TopicSource implements SourceTable {
   }
 }
 
-/** Columns of the keys' table: the place of the key's last message. */
-const PLACE = ['__kafka_partition', '__kafka_offset']
-
 const keysIn = (folder: string) => join(folder, 'keys')
-
-/** The rows of a table that the first message makes. */
-async function* scanIfThere(path: string, columns: readonly string[]): AsyncIterable<RecordBatch> {
-  const table = await DeltaTable.open({ path })
-  try {
-    if (!(await table.info()).exists) return
-  } finally {
-    await table.close()
-  }
-  for await (const batch of scanTable(path, { columns })) yield rawValues(batch)
-}
 
 /** The snapshot that the keys are compared with: the last one that is whole, or what the caller says began then. */
 async function snapshotOf(given: TopicSourceOptions, changelog: string): Promise<Snapshot> {

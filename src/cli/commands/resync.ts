@@ -58,7 +58,7 @@ export async function resync(topic: string, flags: ResyncFlags, output: Output):
       const shape = { fields, primaryKey, rules: table }
       const done = flags.dryRun ? null : await repair((indexed) => openForRepair(table, indexed), verification, shape)
       const snapshot = source.start.toISOString()
-      const uncertain = await source.numUncertain()
+      const uncertain = source.numUncertain
       if (flags.json) {
         const extra = differences.map((difference) => difference.key)
         output.stdout.write(json({ snapshot, rows, uncertain, extra, ...done }))
