@@ -342,6 +342,38 @@ test('a topic that was deleted before the start ends alone where its table has c
   t.like(await t.throwsAsync(refused.start()), { code: 'TOPIC_NOT_FOUND', position: { topic: 'b' } })
 })
 
+for (const [how, trigger] of [
+  ['a run over what is there now', NOW],
+  ['a run that goes on', { processingTime: 0, maxDelay: 0 }],
+] as const) {
+  test(`a topic of which a partition has no leader fails alone at the start of ${how}`, async (t) => {
+    const { broker, source, othersGoOn } = await threeTopics(t, {}, { trigger })
+    broker.setLeaderless('b', true)
+    await source.start()
+    t.like(await t.throwsAsync(source.next('b')), { code: 'KAFKA_UNREACHABLE', position: { topic: 'b' } })
+    if (trigger !== NOW) await othersGoOn()
+    else {
+      for (const topic of ['a', 'c']) {
+        const table = new FakeTable()
+        await drain(source, table, undefined, topic)
+        t.is(table.values.length, 10)
+      }
+    }
+    const alone = makeSource(t, broker, { topics: ['b'], trigger })
+    t.like(await t.throwsAsync(alone.start()), { code: 'KAFKA_UNREACHABLE', position: { topic: 'b' } })
+  })
+}
+
+test('a start waits for a leader that is being elected', async (t) => {
+  const { broker, source } = await threeTopics(t, {})
+  broker.setLeaderless('b', true)
+  const elected = sleep(1_500).then(() => broker.setLeaderless('b', false))
+  await source.start()
+  await elected
+  produce(broker, 1, 'v', 0, 'b')
+  t.true(((await source.next('b'))?.numMessages ?? 0) > 0)
+})
+
 test('an outage is told while it lasts, and not any more when it is over', async (t) => {
   const broker = await startBroker(t)
   const source = makeSource(t, broker)

@@ -171,6 +171,12 @@ export function isTopicDenied(error: unknown): boolean {
   return false
 }
 
+/** Whether a partition of some topic has no leader. kafkajs does not say which. */
+export function isLeaderless(error: unknown): boolean {
+  for (const { type } of chain(error)) if (type === 'LEADER_NOT_AVAILABLE') return true
+  return false
+}
+
 /** Whether the same request may succeed later: the connection, a leader that moves. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof KafkaToDeltaError) return error.canRetry

@@ -3,14 +3,15 @@
 import type { Admin } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { askKafka, fewRetries } from './ask.js'
-import { classify, isTopicDenied } from './client.js'
+import { classify, isLeaderless, isTopicDenied } from './client.js'
 import type { SourceOptions } from './options.js'
 
 /** Why a topic cannot be read. */
-export type Unreadable = 'missing' | 'denied'
+export type Unreadable = 'missing' | 'denied' | 'leaderless'
 
 /**
- * Of the topics, those that do not exist, or that this user may not see.
+ * Of the topics, those that do not exist, that this user may not see, or that have a partition without a leader: kafkajs
+ * reads none of the topics beside such a one.
  * @throws KAFKA_UNREACHABLE, KAFKA_AUTH within some seconds
  */
 export async function findUnreadable(
@@ -44,6 +45,7 @@ async function whyUnreadable(admin: Admin, topics: readonly string[]): Promise<U
   } catch (error) {
     if (isTopicDenied(error)) return 'denied'
     if (classify(error) === 'TOPIC_NOT_FOUND') return 'missing'
+    if (isLeaderless(error)) return 'leaderless'
     throw error
   }
 }
@@ -55,6 +57,10 @@ export function unreadableTopics(topics: readonly string[], why: Unreadable): Ka
   if (why === 'missing') {
     const message = `Kafka has no topic ${names}: check the name, or wait until the connector has made it`
     return new KafkaToDeltaError('TOPIC_NOT_FOUND', message, position)
+  }
+  if (why === 'leaderless') {
+    const message = `a partition of ${names} has no leader: brokers that hold it are down`
+    return new KafkaToDeltaError('KAFKA_UNREACHABLE', message, position)
   }
   const message = `Kafka does not let this user read ${names}: give it the operations Read and Describe on the topic`
   return new KafkaToDeltaError('KAFKA_AUTH', message, position)

@@ -23,6 +23,8 @@ const LEAVE_MS = 5_000
 const FLUSH_MS = 2_000
 /** Longest wait for the first positions, where Kafka fails. */
 const START_MS = 60_000
+/** Longest wait of a start for the leaders of partitions. */
+const ELECTION_MS = 8_000
 /** Between two tries to find a position; doubled each time. */
 const LOCATE_MS = 300
 const MAX_LOCATE_MS = 5_000
@@ -215,6 +217,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const { signal } = this.#ending
     signal.throwIfAborted()
     await this.#leaveOutUnreadable()
+    this.#mustHaveTopics()
     this.#client = createClient(this.#options.kafka, queryName, logger)
     const { kafka, redact } = this.#client
     this.#lookup = new TopicLookup(kafka)
@@ -235,8 +238,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#keeper = this.#makeKeeper(this.#client)
     await this.#keeper.start()
     await unlessAborted(located, signal)
-    const feeds = [...this.#feeds.values()]
-    if (feeds.every(({ error }) => error !== null)) throw feeds[0]?.error
+    this.#mustHaveTopics()
     this.#isRunning = true
     this.#watchdog.start()
     logger?.info({ groupId: this.#keeper.session?.groupId, topics }, 'source is running')
@@ -271,6 +273,12 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     })
   }
 
+  /** Throws where no topic is left to be read. */
+  #mustHaveTopics(): void {
+    const feeds = [...this.#feeds.values()]
+    if (feeds.every(({ error }) => error !== null)) throw feeds[0]?.error
+  }
+
   /** Topics that are read. */
   get #openFeeds(): TopicFeed[] {
     return [...this.#feeds.values()].filter(({ isClosed }) => !isClosed)
@@ -283,12 +291,24 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   async #leaveOutUnreadable(): Promise<void> {
     const unreadable = await this.#findUnreadable()
     if (!this.#isRunning) await this.#refuseUnknown(unreadable)
-    for (const [topic, why] of unreadable) this.#failTopic(this.#feed(topic), unreadableTopics([topic], why))
+    for (const [topic, why] of unreadable) {
+      // A running query waits for Kafka, whatever it lacks.
+      if (why === 'leaderless' && this.#isRunning) continue
+      this.#failTopic(this.#feed(topic), unreadableTopics([topic], why))
+    }
   }
 
   async #findUnreadable(): Promise<Map<string, Unreadable>> {
     const topics = this.#openFeeds.map(({ topic }) => topic)
-    const unreadable = await findUnreadable(this.#options, topics, this.#ending.signal)
+    const { signal } = this.#ending
+    let unreadable = await findUnreadable(this.#options, topics, signal)
+    // Another leader is elected within seconds, where there is a broker for it.
+    const until = Date.now() + ELECTION_MS
+    while (!this.#isRunning && [...unreadable.values()].includes('leaderless') && Date.now() < until) {
+      await pause(LOCATE_MS, signal)
+      signal.throwIfAborted()
+      unreadable = await findUnreadable(this.#options, topics, signal)
+    }
     const lookup = this.#lookup
     if (!lookup) return unreadable
     const seen = topics.filter((topic) => !unreadable.has(topic))
@@ -314,12 +334,22 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   async #captureEnds(): Promise<void> {
     const isNow = 'availableNow' in this.#options.trigger
     if (!isNow) return
+    const failed = new Map<TopicFeed, unknown>()
+    const feeds = this.#openFeeds
     await Promise.all(
-      this.#openFeeds.map(async (feed) => {
-        const marks = await this.#watermarks(feed.topic)
-        feed.ends = new Map([...marks].map(([partition, { high }]) => [partition, high]))
+      feeds.map(async (feed) => {
+        try {
+          const marks = await this.#watermarks(feed.topic)
+          feed.ends = new Map([...marks].map(([partition, { high }]) => [partition, high]))
+        } catch (error) {
+          failed.set(feed, error)
+        }
       }),
     )
+    for (const [feed, error] of failed) {
+      if (failed.size === feeds.length) throw error
+      this.#failTopic(feed, this.#kafkaError(error, `cannot read the offsets of ${feed.topic}`))
+    }
   }
 
   /** Takes over an assignment. Nothing is fetched of a partition until its position is confirmed. */

@@ -74,6 +74,12 @@ export class EmbeddedBroker {
     return this.#state.port
   }
 
+  /** Whether a topic's last partition has no leader. */
+  setLeaderless(name: string, isLeaderless: boolean): void {
+    const topic = this.#state.topics.get(name)
+    if (topic) topic.isLeaderless = isLeaderless
+  }
+
   /** Gives users other passwords, or none, and ends all connections. */
   setUsers(users: Record<string, string>): void {
     this.#state.users = new Map(Object.entries(users))

@@ -23,11 +23,15 @@ interface TopicMetadata {
   name: string
   error: number
   partitions: number
+  isLeaderless?: boolean
 }
 
 function describeTopic(state: BrokerState, name: string, mayCreate: boolean): TopicMetadata {
   const topic = state.topics.get(name)
-  if (topic) return { name, error: 0, partitions: topic.partitions.length }
+  if (topic) {
+    const { partitions, isLeaderless = false } = topic
+    return { name, error: 0, partitions: partitions.length, isLeaderless }
+  }
   if (!mayCreate) return { name, error: KafkaErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partitions: 0 }
   try {
     const created = state.topics.create(name, state.defaultPartitions)
@@ -44,11 +48,12 @@ export const metadata: Handler = (state, request, response) => {
   response.int32(THROTTLE_MS)
   response.int32(1).int32(NODE_ID).string(state.host).int32(state.port).string(null)
   response.string(CLUSTER_ID).int32(NODE_ID)
-  response.array(topics, (writer, { name, error, partitions }) => {
+  response.array(topics, (writer, { name, error, partitions, isLeaderless }) => {
     writer.int16(error).string(name).boolean(false)
     const ids = Array.from({ length: partitions }, (_, id) => id)
     writer.array(ids, (to, id) => {
-      to.int16(0).int32(id).int32(NODE_ID)
+      if (isLeaderless && id === partitions - 1) to.int16(KafkaErrorCode.LEADER_NOT_AVAILABLE).int32(id).int32(-1)
+      else to.int16(0).int32(id).int32(NODE_ID)
       to.int32(1).int32(NODE_ID) // replicas
       to.int32(1).int32(NODE_ID) // in sync
       to.int32(0) // offline

@@ -10,6 +10,8 @@ export interface Topic {
   partitions: PartitionLog[]
   /** As given at creation. */
   configs: Map<string, string>
+  /** Its last partition has no leader. */
+  isLeaderless?: boolean
 }
 
 interface TopicFile {
