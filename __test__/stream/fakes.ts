@@ -117,6 +117,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
   stopped = false
   readonly waitingFor = null
   queuedBytes = 0
+  readonly options: ResolvedOptions
   readonly #batchSize: number
   readonly #availableNow: boolean
   readonly #storedOffsets: (topic: string) => Promise<StoredOffsets>
@@ -127,13 +128,14 @@ export class FakeSource extends EventEmitter implements StreamSource {
   constructor(topics: FakeTopics, options: ResolvedOptions, stored: (topic: string) => Promise<StoredOffsets>) {
     super()
     this.topics = topics
+    this.options = options
     this.#batchSize = options.limits.maxBatchMessages
     this.#availableNow = 'availableNow' in options.trigger
     this.#storedOffsets = stored
   }
 
   async start(): Promise<void> {
-    for (const topic of Object.keys(this.topics)) await this.#seek(topic)
+    for (const { topic } of this.options.tables) await this.#seek(topic)
   }
 
   async #seek(topic: string): Promise<void> {

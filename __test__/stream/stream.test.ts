@@ -598,6 +598,35 @@ test('a start that fails closes what was opened', async (t) => {
   t.true(opened.get('a')?.closed)
 })
 
+for (const code of ['TABLE_UNSUPPORTED', 'TABLE_CORRUPT', 'CONFIG_INVALID', 'EXPRESSION_INVALID'] as const) {
+  const isAlone = !/INVALID/.test(code)
+  test(`a table that cannot be opened, ${code}: ${isAlone ? 'it fails alone' : 'the start is refused'}`, async (t) => {
+    const start = (topics: string[]) =>
+      startFake({
+        topics: Object.fromEntries(topics.map((topic) => [topic, [numbered(0, 3)]])),
+        options: { ...availableNow, startingOffsets: { a: { 0: -2 }, b: { 0: -2 } } },
+        prepare: ({ tables }) => {
+          const get = tables.get.bind(tables)
+          tables.get = (topic) => {
+            if (topic === 'b') throw new KafkaToDeltaError(code, 'amiss')
+            return get(topic)
+          }
+        },
+      })
+    await t.throwsAsync(start(['b']), { code })
+    if (!isAlone) {
+      await t.throwsAsync(start(['a', 'b']), { code })
+      return
+    }
+    const { query, tables, source } = await start(['a', 'b'])
+    // A source refuses offsets of topics that it does not read.
+    t.deepEqual(source.options.startingOffsets, { offsets: new Map([['a', new Map([[0, -2n]])]]) })
+    await t.throwsAsync(query.awaitTermination(), { code })
+    t.deepEqual(tables.get('a')?.storage.applied, numbered(0, 3))
+    t.like(query.status.tables.b, { state: 'ended', error: { code } })
+  })
+}
+
 test('a listener that throws does not stop the tables', async (t) => {
   const { query, tables } = await startFake({
     topics: { a: [numbered(0, 4)] },

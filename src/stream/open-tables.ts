@@ -1,6 +1,6 @@
 /** The tables of a query: opened with patience, and let go of together where the start fails. */
 
-import { asKafkaToDeltaError } from '../errors.js'
+import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { type RetryOptions, withRetries } from '../retry.js'
@@ -32,6 +32,9 @@ export interface CommitListener {
   noteCompaction(step: CompactionStep): void
 }
 
+/** Whether it is the table that is amiss, as it lies there, and not what the configuration says of it. */
+const isOfTable = ({ code, exitCode }: KafkaToDeltaError) => exitCode === 1 && code !== 'ADDON_UNAVAILABLE'
+
 export class OpenTables {
   /** Every table that was opened and not closed yet. */
   readonly tables = new Set<StreamTable>()
@@ -60,8 +63,8 @@ export class OpenTables {
   }
 
   /**
-   * Opens tables side by side. Of those that patterns have made, one that cannot be opened stops itself alone; rejects where
-   * one that is named cannot be, or where that may pass.
+   * Opens tables side by side. One that cannot be opened stops itself alone; rejects where that may pass, and where one that is
+   * named has a wrong configuration.
    */
   async open(
     tables: readonly ResolvedTable[],
@@ -74,7 +77,7 @@ export class OpenTables {
         return await this.#open(table, options, signal)
       } catch (thrown) {
         const error = asKafkaToDeltaError(thrown)
-        if (table.pattern === null || error.canRetry || signal?.aborted) throw error
+        if (error.canRetry || signal?.aborted || (table.pattern === null && !isOfTable(error))) throw error
         failures.push({ topic: table.topic, table: table.name ?? table.uri, error })
         return null
       }

@@ -33,7 +33,7 @@ export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
     signal?.throwIfAborted()
     failures.push(...(found?.failures ?? []))
     if (loops.length === 0) throw failures[0]?.error
-    const read = { ...options, tables: options.tables.filter(({ topic }) => opened.loopOf(topic)) }
+    const read = withTables(options, (topic) => opened.loopOf(topic) !== null)
     const source = systems.source(
       read,
       (topic) => loopOf(opened, topic).storedOffsets(),
@@ -50,6 +50,17 @@ export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
     await opened.letGo()
     throw signal?.aborted ? signal.reason : asKafkaToDeltaError(error)
   }
+}
+
+/** The options without tables that could not be opened, and without what they say of these. */
+function withTables(options: ResolvedOptions, isOpen: (topic: string) => boolean): ResolvedOptions {
+  const { tables, startingOffsets: starting } = options
+  const isLeft = (topic: string) => isOpen(topic) || !tables.some((table) => table.topic === topic)
+  const startingOffsets =
+    typeof starting !== 'string' && 'offsets' in starting
+      ? { offsets: new Map([...starting.offsets].filter(([topic]) => isLeft(topic))) }
+      : starting
+  return { ...options, startingOffsets, tables: tables.filter(({ topic }) => isOpen(topic)) }
 }
 
 /** Null where all topics are named. */
