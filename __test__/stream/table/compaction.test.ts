@@ -21,7 +21,7 @@ const step: CompactResult = {
 const options = { minFiles: 4, maxBytes: 1000, deletedShare: 0.5, maxLag: 10 }
 
 /** A compaction with `due` steps; what it was asked for and told. */
-function makeCompaction({ due = 0, lag = () => 0 as number | null, fail = [] as Error[] } = {}) {
+function makeCompaction({ due = 0, lag = () => 0 as number | null, fail = [] as Error[], quietMs = 60_000 } = {}) {
   const asked: CompactOptions[] = []
   const steps: CompactResult[] = []
   let left = due
@@ -29,6 +29,7 @@ function makeCompaction({ due = 0, lag = () => 0 as number | null, fail = [] as 
     options,
     lag,
     logger: silentLogger,
+    quietMs,
     onStep: (result) => steps.push(result),
     compact: async (given) => {
       asked.push(given)
@@ -37,7 +38,10 @@ function makeCompaction({ due = 0, lag = () => 0 as number | null, fail = [] as 
       return left-- > 0 ? step : null
     },
   })
-  return { compaction, asked, steps }
+  const more = (steps: number) => {
+    left = steps
+  }
+  return { compaction, asked, steps, more }
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -56,6 +60,26 @@ test('a commit starts steps until nothing is due, with the options', async (t) =
   compaction.noteCommit()
   await sleep(10)
   t.is(asked.length, 4)
+  await compaction.stop()
+})
+
+test('a table that falls quiet is looked at until nothing is due, and then not any more', async (t) => {
+  const { compaction, asked, steps, more } = makeCompaction({ quietMs: 1_100 })
+  compaction.noteCommit()
+  await until(() => asked.length === 1)
+  more(1)
+  const quiet = async (looks: number) => {
+    for (let i = 0; i < 1_000 && asked.length < looks; i++) await sleep(10)
+  }
+  // What is due once it is quiet, and what became due by that.
+  await quiet(4)
+  t.is(steps.length, 1)
+  t.is(asked.length, 4)
+  await sleep(3_000)
+  t.is(asked.length, 4)
+  compaction.noteCommit()
+  await quiet(6)
+  t.is(asked.length, 6)
   await compaction.stop()
 })
 

@@ -14,6 +14,12 @@ const PAUSE_MS = 1_000
 /** Longest wait after failures, in milliseconds. */
 const MAX_BACK_OFF_MS = 5 * 60_000
 
+/**
+ * Milliseconds without a commit after which a table is looked at once more. The engine finishes the small files of a partition
+ * that has got none for ten minutes, and of a table that falls quiet as a whole no commit would tell.
+ */
+const QUIET_MS = 11 * 60_000
+
 /** A stream that stays behind for so many milliseconds gets a step all the same: readers feel the files, too. */
 const MAX_WAIT_MS = 60 * 60_000
 
@@ -24,12 +30,16 @@ export interface CompactionParts {
   lag: () => number | null
   logger: Logger
   onStep: (result: CompactResult) => void
+  /** Default: {@link QUIET_MS}. */
+  quietMs?: number
 }
 
 export class Compaction {
   readonly #parts: CompactionParts
   readonly #stopping = new AbortController()
-  #running: Promise<void> | null = null
+  #running: Promise<unknown> | null = null
+  /** Goes off when the table has been quiet for long enough. */
+  #quiet: NodeJS.Timeout | null = null
   #notBefore = 0
   #failures = 0
   #lastStep = Date.now()
@@ -40,10 +50,36 @@ export class Compaction {
 
   /** After a commit: steps begin, if any are due and none is under way. Returns at once. */
   noteCommit(): void {
-    if (this.#running || this.#stopping.signal.aborted || Date.now() < this.#notBefore || this.#isBehind()) return
-    this.#running = this.#steps(true).finally(() => {
+    this.lookWhenQuiet()
+    if (this.#mayRun) void this.#run()
+  }
+
+  /** Has the table looked at when it has been quiet for a while from now on; not any more once nothing is due. */
+  lookWhenQuiet(): void {
+    if (this.#stopping.signal.aborted) return
+    const { quietMs = QUIET_MS } = this.#parts
+    this.#quiet ??= setTimeout(() => void this.#lookAtQuiet(), quietMs).unref()
+    this.#quiet.refresh()
+  }
+
+  async #lookAtQuiet(): Promise<void> {
+    const isDue = this.#mayRun ? await this.#run() : true
+    if (isDue) this.lookWhenQuiet()
+  }
+
+  get #mayRun(): boolean {
+    return !this.#running && !this.#stopping.signal.aborted && Date.now() >= this.#notBefore && !this.#isBehind()
+  }
+
+  /** Whether something was done, or failed: there may be more to do later. */
+  async #run(): Promise<boolean> {
+    const steps = this.#steps(true)
+    this.#running = steps
+    try {
+      return await steps
+    } finally {
       this.#running = null
-    })
+    }
   }
 
   /** Does all that is due, at the end of what there was to apply. */
@@ -55,6 +91,7 @@ export class Compaction {
   /** Stops the step under way: it has not happened then, unless it was being committed already. */
   async stop(): Promise<void> {
     this.#stopping.abort()
+    if (this.#quiet) clearTimeout(this.#quiet)
     await this.#running
   }
 
@@ -63,10 +100,11 @@ export class Compaction {
     return lag !== null && lag > this.#parts.options.maxLag && Date.now() - this.#lastStep < MAX_WAIT_MS
   }
 
-  /** Never rejects: a table is whole without compaction. */
-  async #steps(sparing: boolean): Promise<void> {
+  /** Never rejects: a table is whole without compaction. False where nothing was due. */
+  async #steps(sparing: boolean): Promise<boolean> {
     const { compact, options, logger, onStep } = this.#parts
     const { signal } = this.#stopping
+    let hasDone = false
     try {
       while (!signal.aborted) {
         const begun = Date.now()
@@ -74,22 +112,24 @@ export class Compaction {
         this.#failures = 0
         if (result === null) {
           this.#notBefore = Date.now() + PAUSE_MS
-          return
+          return hasDone
         }
+        hasDone = true
         this.#lastStep = Date.now()
         onStep(result)
         if (sparing) {
           // At most half of the time is compaction's, as long as changes come in.
           await pause(Date.now() - begun, signal, { ref: false })
-          if (this.#isBehind()) return
+          if (this.#isBehind()) return true
         }
       }
     } catch (thrown) {
-      if (signal.aborted) return
+      if (signal.aborted) return false
       const delayMs = Math.min(PAUSE_MS * 2 ** this.#failures++, MAX_BACK_OFF_MS)
       this.#notBefore = Date.now() + delayMs
       const { code, message } = asKafkaToDeltaError(thrown)
       logger.warn({ code, delayMs }, `a step of compaction failed and is tried again later: ${message}`)
     }
+    return true
   }
 }

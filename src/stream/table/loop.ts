@@ -135,6 +135,8 @@ export class TableLoop {
   /** Applies what comes from the source, until its end or a stop. */
   async #follow(source: StreamSource): Promise<void> {
     const { flow, lifetime } = this.#parts
+    // The run before may have ended before the table had been quiet for long enough.
+    if (this.#writer.exists) this.#compaction?.lookWhenQuiet()
     let ahead = this.#readAhead(source)
     for (;;) {
       const decoded = await this.#taken(ahead)
