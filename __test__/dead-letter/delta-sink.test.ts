@@ -51,6 +51,26 @@ test('a table is opened with the first letter, shared in the process, and closed
   await b.close()
 })
 
+test('a stop ends the waiting for a store that does not answer, and the merge is told', async (t) => {
+  let told: AbortSignal | undefined
+  const open: OpenDeadLetterTable = async ({ uri }) => {
+    const table = new FakeTable(uri, new FakeStorage())
+    table.merge = (_, { signal } = {} as never) => {
+      told = signal
+      return new Promise(() => {})
+    }
+    return table
+  }
+  const sink = new DeltaDeadLetters(place('/silent'), silentLogger, open)
+  const stopping = new AbortController()
+  const writing = sink.write([letter(1)], stopping.signal)
+  while (told === undefined) await new Promise((resolve) => setTimeout(resolve, 1))
+  t.false(told.aborted)
+  stopping.abort()
+  await t.throwsAsync(writing, { code: 'CANCELLED' })
+  t.true(told.aborted)
+})
+
 test('what cannot be opened is opened anew by the next try', async (t) => {
   const { open, opened } = opener({ fails: 1 })
   const [a, b] = [0, 1].map(() => new DeltaDeadLetters(place('/later'), silentLogger, open)) as [

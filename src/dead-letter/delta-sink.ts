@@ -3,9 +3,12 @@
 import { DeltaTable, type MergeOptions, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
+import { onAbort, unlessAborted } from '../waits.js'
 import { type DeadLetter, type DeadLetterSink, inGroups } from './dead-letter.js'
 import { DEAD_LETTER_KEY, deadLetterRows } from './delta-rows.js'
 
+/** After a stop, milliseconds in which letters are to be written. */
+const STOP_MS = 5_000
 /** Bounds of one commit: what it holds is copied. */
 const MAX_LETTERS = 10_000
 const MAX_BYTES = 16 * 1024 * 1024
@@ -106,12 +109,27 @@ export class DeltaDeadLetters implements DeadLetterSink {
   /** Nothing is opened before the first letter. */
   async check(): Promise<void> {}
 
-  async write(letters: readonly DeadLetter[]): Promise<void> {
+  async write(letters: readonly DeadLetter[], stopping?: AbortSignal): Promise<void> {
     if (letters.length === 0) return
-    const table = await this.#acquired()
+    const cutOff = new AbortController()
+    let timer: NodeJS.Timeout | undefined
+    const ended = onAbort(stopping, () => {
+      timer = setTimeout(() => cutOff.abort(new KafkaToDeltaError('CANCELLED', 'the table was stopped')), STOP_MS)
+    })
+    try {
+      await this.#write(letters, cutOff.signal)
+    } finally {
+      ended()
+      clearTimeout(timer)
+    }
+  }
+
+  async #write(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
+    const table = await unlessAborted(this.#acquired(), signal)
     for (const group of inGroups(letters, MAX_LETTERS, MAX_BYTES)) {
       const ipc = deadLetterRows(group, Date.now())
-      const { version } = await table.merge(ipc, { primaryKey: DEAD_LETTER_KEY, transfer: true })
+      const merging = table.merge(ipc, { primaryKey: DEAD_LETTER_KEY, transfer: true, signal })
+      const { version } = await unlessAborted(merging, signal)
       this.#logger.debug({ deadLetter: this.target, version, letters: group.length }, 'dead letters were committed')
     }
   }
