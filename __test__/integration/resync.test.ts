@@ -248,6 +248,18 @@ test.serial('changes between a whole snapshot and one that is not through are ke
   t.like(await run(), { extra: [['4']], deleted: 1 })
 })
 
+test.serial('a message without a time may be of the snapshot', async (t) => {
+  t.timeout(60_000)
+  await tell('timeless', 2, [
+    [1, 4, null, -2 * HOUR],
+    [0, 1, 'first', 0],
+    [1, 2, 'true', -BEGAN - 1],
+    [0, 3, 'last', 10],
+  ])
+  const { run } = await prepared('hard-seq', 'timeless')
+  t.like(await run(), { extra: [['4']], deleted: 1 })
+})
+
 test.serial('a partition that has lost all of its messages', async (t) => {
   t.timeout(60_000)
   for (const [topic, at] of [

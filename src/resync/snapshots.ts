@@ -19,6 +19,9 @@ export const ADDED_COLUMNS = ['__source_snapshot', '__ts_ms', '__source_db', '__
 /** Clocks of brokers, and of a worker of Connect from one moment to another, are as near as that, in milliseconds. */
 export const SKEW_MS = 10 * 60_000
 
+/** Of a message that has none: it may be of any time, also since the snapshot began. */
+const NO_TIME = 2n ** 62n
+
 const FIRST = ['first', 'first_in_data_collection']
 const LAST = ['last', 'last_in_data_collection']
 const ROWS = new Set(['true', ...FIRST, ...LAST])
@@ -83,7 +86,7 @@ class Changelog {
         see({
           partition: partition?.get(row),
           offset: offset?.get(row),
-          time: ms === null ? (stamp?.get(row) ?? 0n) : BigInt(ms) * 1000n,
+          time: ms === null ? (stamp?.get(row) ?? NO_TIME) : BigInt(ms) * 1000n,
           marker: marker?.get(row),
         })
       }
