@@ -1,12 +1,6 @@
 import test from 'ava'
-import {
-  BytesBuilder,
-  builderFor,
-  FixedBuilder,
-  type ListBuilder,
-  packBits,
-  packValidity,
-} from '../../src/arrow/builders.js'
+import { BytesBuilder, FixedBuilder, packBits, packValidity } from '../../src/arrow/builders.js'
+import { builderFor, type ListBuilder } from '../../src/arrow/nested-builders.js'
 import { type ColumnType, deltaTypeName, widen } from '../../src/arrow/types.js'
 import { putBytes } from '../../src/avro/store-values.js'
 import { plainAt } from '../debezium/support.js'

@@ -1,6 +1,7 @@
 /** Keys of maps: Delta's maps have each key once. */
 
-import type { BytesBuilder, ListBuilder, StructBuilder } from '../arrow/builders.js'
+import type { BytesBuilder } from '../arrow/builders.js'
+import type { ListBuilder, StructBuilder } from '../arrow/nested-builders.js'
 import { fault } from './wire.js'
 
 /** Below this many entries, comparing each with each is faster than a set. */

@@ -1,6 +1,7 @@
 /** Generates JavaScript that reads Avro bytes straight into column builders. */
 
-import { type ColumnBuilder, FixedBuilder, ListBuilder, StructBuilder } from '../arrow/builders.js'
+import { type ColumnBuilder, FixedBuilder } from '../arrow/builders.js'
+import { ListBuilder, StructBuilder } from '../arrow/nested-builders.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CodeWriter, type Reader } from './codegen.js'
 import { decimalTarget, putDecimal, putDecimalDouble, putDecimalText, putWholeText } from './decimals.js'

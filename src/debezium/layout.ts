@@ -1,6 +1,7 @@
 /** The columns of one table: the union over all schemas seen, in the order of their first definition. */
 
-import { builderFor, type ColumnBuilder, StructBuilder } from '../arrow/builders.js'
+import type { ColumnBuilder } from '../arrow/builders.js'
+import { builderFor, StructBuilder } from '../arrow/nested-builders.js'
 import { type ColumnType, deltaTypeName, sameType, widen } from '../arrow/types.js'
 import { type AvroNode, describeAvro } from '../avro/schema.js'
 import { columnTypeOf } from '../avro/semantic-types.js'
