@@ -2,27 +2,25 @@
 
 import { deltaTypeName } from '../arrow/types.js'
 import { Placeholder } from '../avro/placeholder.js'
-import type { Reader } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/schema.js'
-import { DecodeFault, fault, schemaIdOf, schemaName, schemaPosition } from '../avro/wire.js'
+import { DecodeFault, fault, schemaName, schemaPosition } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import { interleave, type Run } from '../kafka/interleave.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { Turns } from '../waits.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
-import { OLD_KEY_HEADER } from './header-keys.js'
 import { Notes, noteUnknownNames } from './ignored.js'
 import { KeyUpdates } from './key-updates.js'
 import { TableLayout } from './layout.js'
-import { BatchIds, deleteOf, isFault, NULL_PART, problemOf, readAll, timeOf, UNUSABLE_PART } from './messages.js'
+import { CHAR, IGNORED, MessageDecoder } from './message-decoder.js'
+import { type BatchIds, isFault, NULL_PART, problemOf, readHeaders, timeOf, UNUSABLE_PART } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
 import { OldKeys } from './old-keys.js'
 import { type DecodeOptions, type DecoderSettings, decoderSettings } from './options.js'
 import { isStreamed } from './order.js'
 import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
-import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
 import { Tombstones } from './tombstones.js'
 import { UnkeyedTombstones } from './unkeyed.js'
 
@@ -63,14 +61,6 @@ const IDLE_MS = 250
 /** Messages that are decoded between two looks at the clock. */
 const CHUNK = 256
 
-/** Instead of an op: the message is no change. */
-const IGNORED = -1
-
-const CHAR = { c: 99, d: 100, m: 109, r: 114, t: 116, u: 117 } as const
-
-const SHARED_TRUNCATE =
-  'a truncate of a table that several topics share (shared: true): which rows are of this topic is not known'
-
 /** The character of `op` for the column `operation`: of deletes always known. */
 function operationOf(plan: Plan, op: number): number {
   return isDelete(op) ? CHAR.d : plan.state.op
@@ -92,9 +82,7 @@ export class TableDecoder {
   readonly #rowSet = new RowSet()
   readonly #tombstones = new Tombstones()
   readonly #unkeyed: UnkeyedTombstones
-  readonly #oldKeys: OldKeys
-  /** Whether a tombstone only follows a delete. */
-  #deletesHaveValues = false
+  readonly #messages: MessageDecoder
   #numCalls = 0
   #idle: NodeJS.Timeout | undefined
   /** Settles when no call has the columns any more. */
@@ -111,7 +99,8 @@ export class TableDecoder {
     const metadata = parseMetadataColumns(this.#options)
     this.#messageColumns = new MessageColumns(metadata, this.#layout, this.#options)
     this.#unkeyed = new UnkeyedTombstones(options.topic, this.#notes)
-    this.#oldKeys = new OldKeys(this.#layout, this.#plans, this.#options, this.#notes)
+    const oldKeys = new OldKeys(this.#layout, this.#plans, this.#options, this.#notes)
+    this.#messages = new MessageDecoder(this.#layout, this.#options, this.#unkeyed, oldKeys)
     this.#context = {
       layout: this.#layout,
       options: this.#options,
@@ -136,7 +125,7 @@ export class TableDecoder {
    * @throws SCHEMA_INCOMPATIBLE, SCHEMA_UNSUPPORTED, CONFIG_INVALID; REGISTRY_UNREACHABLE, REGISTRY_AUTH
    */
   async decode(batch: MicroBatch): Promise<ChangeBatch> {
-    const ids = this.#readHeaders(batch)
+    const ids = readHeaders(batch, this.#options.primaryKey !== undefined)
     const unknown = await this.#loadSchemas(ids)
     if (batch.numPartitions > 1) await this.#keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
     return this.#inTurn(async () => {
@@ -170,34 +159,6 @@ export class TableDecoder {
       () => {},
     )
     return turn
-  }
-
-  #readHeaders(batch: MicroBatch): BatchIds {
-    let count = 0
-    for (const range of batch.ranges) count += range.messages.length
-    const ids = new BatchIds(count)
-    let at = 0
-    for (const range of batch.ranges) {
-      ids.firsts.push(at)
-      for (const message of range.messages) {
-        const { key, value, headers } = message
-        let keyId = key === null ? NULL_PART : messageSchemaId(message, 'key')
-        // A key that is not Avro does no harm where the option names key columns that the value has.
-        if (keyId === -1 && key !== null) keyId = this.#options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
-        let valueId = value === null ? NULL_PART : messageSchemaId(message, 'value')
-        if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
-        ids.set(at++, keyId, valueId)
-        if (headers !== undefined && headers[OLD_KEY_HEADER] !== undefined) {
-          ids.hasOldKeys = true
-          const id = schemaIdOf(headerBytes(message, OLD_KEY_HEADER) ?? Buffer.alloc(0))
-          if (id >= 0) {
-            ids.schemas.add(id)
-            ids.oldKeySchemas.add(id)
-          }
-        }
-      }
-    }
-    return ids
   }
 
   /** Looks the schemas up. Those that the registry does not know are returned, with the reason. */
@@ -247,8 +208,7 @@ export class TableDecoder {
       const schemaOf = (id: number) => (id === NULL_PART ? null : (this.#schemas.get(id) ?? null))
       const plan = new Plan(schemaOf(keyId), schemaOf(valueId), this.#context)
       this.#note(plan)
-      this.#deletesHaveValues ||= plan.deletesHaveValues
-      this.#unkeyed.learn(plan)
+      this.#messages.learn(plan)
       if (known === undefined) this.#plans.set(keyId, new Map([[valueId, plan]]))
       else known.set(valueId, plan)
     }
@@ -345,10 +305,10 @@ export class TableDecoder {
     const layout = this.#layout
     const rowSet = this.#rowSet
     if (isStrict) layout.mark()
-    const op = this.#decodeMessage(plan, partition, message, row)
+    const op = this.#messages.decode(plan, partition, message, row)
     if (plan.kind !== 'tombstone') this.#unkeyed.follow(partition, message, isDelete(op))
     if (op === IGNORED) return false
-    const movedOp = plan.movedKey === null ? IGNORED : this.#splitUpdate(plan, message, row, op)
+    const movedOp = plan.movedKey === null ? IGNORED : this.#messages.splitUpdate(plan, message, row, op)
     const rows = movedOp === IGNORED ? 1 : 2
     const broken = isStrict ? layout.brokenTextSinceMark(row, row + rows) : null
     if (broken !== null) fault('a text is not valid UTF-8', broken)
@@ -391,144 +351,6 @@ export class TableDecoder {
     }
     if (rows === 2) sequences.copy(row, row + 1)
     this.#tombstones.follow(partition, message, row, isDeleted)
-  }
-
-  /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
-  #decodeMessage(plan: Plan, partition: number, message: RawMessage, row: number): number {
-    switch (plan.kind) {
-      case 'flattened':
-        return this.#decodeFlattened(plan, message, row)
-      case 'envelope':
-        return this.#decodeEnvelope(plan, message, row)
-      case 'tombstone':
-        if (this.#options.deletes === 'ignore') return IGNORED
-        if (this.#options.mode.rowPerChange && this.#deletesHaveValues) return IGNORED
-        if (plan.reason !== '') {
-          this.#unkeyed.check(plan, partition, message)
-          return IGNORED
-        }
-        this.#leaveUnknown(plan, row)
-        this.#readKey(plan, message, row)
-        return deleteOf(message, this.#options.deletes === 'soft')
-      default:
-        return IGNORED
-    }
-  }
-
-  #decodeFlattened(plan: Plan, message: RawMessage, row: number): number {
-    const { state } = plan
-    const value = message.value as Buffer
-    state.reset()
-    try {
-      readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
-    } catch (error) {
-      // Of a deleted row only the key counts: its other values may be made up.
-      if (!isFault(error)) throw error
-      this.#layout.clear(row)
-      state.reset()
-      readAll(plan.readDelete, value, payloadStart(message, 'value'), row)
-      if (state.deleted === 0 && state.op !== CHAR.d) throw error
-    }
-    if (state.deleted === 0 && state.op !== CHAR.d) {
-      this.#readKey(plan, message, row)
-      this.#oldKeys.read(plan, message, row)
-      return Op.upsert
-    }
-    if (this.#options.deletes === 'ignore') {
-      this.#layout.clear(row)
-      return IGNORED
-    }
-    if (!this.#options.mode.rowPerChange) this.#leaveUnknown(plan, row)
-    this.#readKey(plan, message, row)
-    return deleteOf(message, this.#options.deletes === 'soft')
-  }
-
-  /** Of a delete: nothing else counts than its key, and where its row stays, what the change says of itself. */
-  #leaveUnknown(plan: Plan, row: number): void {
-    const soft = this.#options.deletes === 'soft'
-    for (const column of plan.unknownToDelete) {
-      column.clear(row)
-      if (soft) column.leave(row)
-    }
-  }
-
-  #decodeEnvelope(plan: Plan, message: RawMessage, row: number): number {
-    const { state } = plan
-    const value = message.value as Buffer
-    state.reset()
-    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
-    switch (state.op) {
-      case CHAR.c:
-      case CHAR.r:
-      case CHAR.u:
-        if (plan.reason !== '') fault(plan.reason)
-        if (state.afterAt < 0)
-          fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
-        this.#readKey(plan, message, row)
-        this.#oldKeys.read(plan, message, row)
-        return Op.upsert
-      case CHAR.d:
-        if (plan.reason !== '') fault(plan.reason)
-        if (this.#options.deletes === 'ignore') {
-          this.#layout.clear(row)
-          return IGNORED
-        }
-        if (plan.keyIsInValue && state.beforeAt < 0) {
-          fault('a delete whose key is neither in the message’s key nor in the row before it')
-        }
-        this.#deleteBefore(plan, message, row)
-        return deleteOf(message, this.#options.deletes === 'soft')
-      case CHAR.t:
-        this.#layout.clear(row)
-        if (this.#options.deletes === 'ignore') return IGNORED
-        if (this.#options.shared) fault(SHARED_TRUNCATE)
-        return Op.truncate
-      case CHAR.m:
-        this.#layout.clear(row)
-        return IGNORED
-      default:
-        return fault('the event has an operation that is none of c, r, u, d, t, m')
-    }
-  }
-
-  /** The row, which holds what the event says of itself, becomes the delete of the row before. */
-  #deleteBefore(plan: Plan, message: RawMessage, row: number): void {
-    const value = message.value as Buffer
-    this.#leaveUnknown(plan, row)
-    for (const column of plan.keyColumns) column.clear(row)
-    if (plan.readBefore !== null && plan.state.beforeAt >= 0) {
-      plan.readBefore(value, plan.state.beforeAt, value.length, row)
-    } else if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
-    this.#readKey(plan, message, row)
-  }
-
-  /**
-   * An update of key columns that are not in the message's key: the connector does not know that the key changed, and
-   * sends no delete of the old one. Returns the op of that delete, made at `row + 1`; IGNORED where the key is the same.
-   */
-  #splitUpdate(plan: Plan, message: RawMessage, row: number, op: number): number {
-    const { state, movedKey } = plan
-    const value = message.value as Buffer
-    if (movedKey === null || isDelete(op) || state.op !== CHAR.u || state.beforeAt < 0) return IGNORED
-    const { before, after, readOldKey, readOldKeyOfKey } = movedKey
-    if (before.find(value, state.beforeAt).equals(after.find(value, state.afterAt), value)) return IGNORED
-    readOldKey(value, state.beforeAt, value.length, row)
-    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, payloadStart(message, 'key'), row)
-    this.#layout.oldKeyBuilder().valid[row] = 1
-    const { deletes } = this.#options
-    if (deletes === 'ignore') return IGNORED
-    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row + 1)
-    this.#deleteBefore(plan, message, row + 1)
-    return deletes === 'soft' ? Op.softMoved : Op.moved
-  }
-
-  #readKey(plan: Plan, message: RawMessage, row: number): void {
-    if (plan.readKey === null) return
-    try {
-      readAll(plan.readKey, message.key as Buffer, payloadStart(message, 'key'), row)
-    } catch (error) {
-      throw isFault(error) ? new DecodeFault(`in the key, ${error.message}`, (error as DecodeFault).column) : error
-    }
   }
 
   /** By the option, the record to hand on, or the error that stops the batch. */

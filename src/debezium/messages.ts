@@ -1,12 +1,12 @@
 /** A batch's messages before they are decoded: their schema ids, their headers, and what is wrong with them. */
 
 import type { Reader } from '../avro/reader-compiler.js'
-import { DecodeFault, fault, headerProblem } from '../avro/wire.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import { DecodeFault, fault, headerProblem, schemaIdOf } from '../avro/wire.js'
+import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
-import { NEW_KEY_HEADER } from './header-keys.js'
+import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './header-keys.js'
 import { NUMBERS, type RowState } from './row-state.js'
-import { headerOf, idProblem } from './schema-ids.js'
+import { headerBytes, headerOf, idProblem, messageSchemaId } from './schema-ids.js'
 
 /** The id of a message part that is null. */
 export const NULL_PART = -1
@@ -44,6 +44,38 @@ export class BatchIds {
     }
     this.pairOf[at] = this.#last
   }
+}
+
+/**
+ * Reads the schema ids of a batch's messages.
+ * @param namesKey whether the option names key columns
+ */
+export function readHeaders(batch: MicroBatch, namesKey: boolean): BatchIds {
+  let count = 0
+  for (const range of batch.ranges) count += range.messages.length
+  const ids = new BatchIds(count)
+  let at = 0
+  for (const range of batch.ranges) {
+    ids.firsts.push(at)
+    for (const message of range.messages) {
+      const { key, value, headers } = message
+      let keyId = key === null ? NULL_PART : messageSchemaId(message, 'key')
+      // A key that is not Avro does no harm where the option names key columns that the value has.
+      if (keyId === -1 && key !== null) keyId = namesKey ? NULL_PART : UNUSABLE_PART
+      let valueId = value === null ? NULL_PART : messageSchemaId(message, 'value')
+      if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
+      ids.set(at++, keyId, valueId)
+      if (headers !== undefined && headers[OLD_KEY_HEADER] !== undefined) {
+        ids.hasOldKeys = true
+        const id = schemaIdOf(headerBytes(message, OLD_KEY_HEADER) ?? Buffer.alloc(0))
+        if (id >= 0) {
+          ids.schemas.add(id)
+          ids.oldKeySchemas.add(id)
+        }
+      }
+    }
+  }
+  return ids
 }
 
 /** A message's own fault, or the stack that its depth used up. */

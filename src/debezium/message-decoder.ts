@@ -1,0 +1,181 @@
+/** Decodes single messages to rows. */
+
+import type { Reader } from '../avro/reader-compiler.js'
+import { DecodeFault, fault } from '../avro/wire.js'
+import type { RawMessage } from '../kafka/micro-batch.js'
+import { isDelete, Op } from './change-batch.js'
+import type { TableLayout } from './layout.js'
+import { deleteOf, isFault, readAll } from './messages.js'
+import type { OldKeys } from './old-keys.js'
+import type { DecoderSettings } from './options.js'
+import type { Plan } from './plan.js'
+import { payloadStart } from './schema-ids.js'
+import type { UnkeyedTombstones } from './unkeyed.js'
+
+/** Instead of an op: the message is no change. */
+export const IGNORED = -1
+
+export const CHAR = { c: 99, d: 100, m: 109, r: 114, t: 116, u: 117 } as const
+
+const SHARED_TRUNCATE =
+  'a truncate of a table that several topics share (shared: true): which rows are of this topic is not known'
+
+export class MessageDecoder {
+  readonly #layout: TableLayout
+  readonly #options: DecoderSettings
+  readonly #unkeyed: UnkeyedTombstones
+  readonly #oldKeys: OldKeys
+  /** Whether a tombstone only follows a delete. */
+  #deletesHaveValues = false
+
+  constructor(layout: TableLayout, options: DecoderSettings, unkeyed: UnkeyedTombstones, oldKeys: OldKeys) {
+    this.#layout = layout
+    this.#options = options
+    this.#unkeyed = unkeyed
+    this.#oldKeys = oldKeys
+  }
+
+  /** Notes what the schemas of a plan tell of the topic's deletes. */
+  learn(plan: Plan): void {
+    this.#deletesHaveValues ||= plan.deletesHaveValues
+    this.#unkeyed.learn(plan)
+  }
+
+  /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
+  decode(plan: Plan, partition: number, message: RawMessage, row: number): number {
+    switch (plan.kind) {
+      case 'flattened':
+        return this.#decodeFlattened(plan, message, row)
+      case 'envelope':
+        return this.#decodeEnvelope(plan, message, row)
+      case 'tombstone':
+        if (this.#options.deletes === 'ignore') return IGNORED
+        if (this.#options.mode.rowPerChange && this.#deletesHaveValues) return IGNORED
+        if (plan.reason !== '') {
+          this.#unkeyed.check(plan, partition, message)
+          return IGNORED
+        }
+        this.#leaveUnknown(plan, row)
+        this.#readKey(plan, message, row)
+        return deleteOf(message, this.#options.deletes === 'soft')
+      default:
+        return IGNORED
+    }
+  }
+
+  #decodeFlattened(plan: Plan, message: RawMessage, row: number): number {
+    const { state } = plan
+    const value = message.value as Buffer
+    state.reset()
+    try {
+      readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
+    } catch (error) {
+      // Of a deleted row only the key counts: its other values may be made up.
+      if (!isFault(error)) throw error
+      this.#layout.clear(row)
+      state.reset()
+      readAll(plan.readDelete, value, payloadStart(message, 'value'), row)
+      if (state.deleted === 0 && state.op !== CHAR.d) throw error
+    }
+    if (state.deleted === 0 && state.op !== CHAR.d) {
+      this.#readKey(plan, message, row)
+      this.#oldKeys.read(plan, message, row)
+      return Op.upsert
+    }
+    if (this.#options.deletes === 'ignore') {
+      this.#layout.clear(row)
+      return IGNORED
+    }
+    if (!this.#options.mode.rowPerChange) this.#leaveUnknown(plan, row)
+    this.#readKey(plan, message, row)
+    return deleteOf(message, this.#options.deletes === 'soft')
+  }
+
+  /** Of a delete: nothing else counts than its key, and where its row stays, what the change says of itself. */
+  #leaveUnknown(plan: Plan, row: number): void {
+    const soft = this.#options.deletes === 'soft'
+    for (const column of plan.unknownToDelete) {
+      column.clear(row)
+      if (soft) column.leave(row)
+    }
+  }
+
+  #decodeEnvelope(plan: Plan, message: RawMessage, row: number): number {
+    const { state } = plan
+    const value = message.value as Buffer
+    state.reset()
+    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
+    switch (state.op) {
+      case CHAR.c:
+      case CHAR.r:
+      case CHAR.u:
+        if (plan.reason !== '') fault(plan.reason)
+        if (state.afterAt < 0)
+          fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
+        this.#readKey(plan, message, row)
+        this.#oldKeys.read(plan, message, row)
+        return Op.upsert
+      case CHAR.d:
+        if (plan.reason !== '') fault(plan.reason)
+        if (this.#options.deletes === 'ignore') {
+          this.#layout.clear(row)
+          return IGNORED
+        }
+        if (plan.keyIsInValue && state.beforeAt < 0) {
+          fault('a delete whose key is neither in the message’s key nor in the row before it')
+        }
+        this.#deleteBefore(plan, message, row)
+        return deleteOf(message, this.#options.deletes === 'soft')
+      case CHAR.t:
+        this.#layout.clear(row)
+        if (this.#options.deletes === 'ignore') return IGNORED
+        if (this.#options.shared) fault(SHARED_TRUNCATE)
+        return Op.truncate
+      case CHAR.m:
+        this.#layout.clear(row)
+        return IGNORED
+      default:
+        return fault('the event has an operation that is none of c, r, u, d, t, m')
+    }
+  }
+
+  /** The row, which holds what the event says of itself, becomes the delete of the row before. */
+  #deleteBefore(plan: Plan, message: RawMessage, row: number): void {
+    const value = message.value as Buffer
+    this.#leaveUnknown(plan, row)
+    for (const column of plan.keyColumns) column.clear(row)
+    if (plan.readBefore !== null && plan.state.beforeAt >= 0) {
+      plan.readBefore(value, plan.state.beforeAt, value.length, row)
+    } else if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
+    this.#readKey(plan, message, row)
+  }
+
+  /**
+   * An update of key columns that are not in the message's key: the connector does not know that the key changed, and
+   * sends no delete of the old one. Returns the op of that delete, made at `row + 1`; IGNORED where the key is the same.
+   */
+  splitUpdate(plan: Plan, message: RawMessage, row: number, op: number): number {
+    const { state, movedKey } = plan
+    const value = message.value as Buffer
+    if (movedKey === null || isDelete(op) || state.op !== CHAR.u || state.beforeAt < 0) return IGNORED
+    const { before, after, readOldKey, readOldKeyOfKey } = movedKey
+    if (before.find(value, state.beforeAt).equals(after.find(value, state.afterAt), value)) return IGNORED
+    readOldKey(value, state.beforeAt, value.length, row)
+    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, payloadStart(message, 'key'), row)
+    this.#layout.oldKeyBuilder().valid[row] = 1
+    const { deletes } = this.#options
+    if (deletes === 'ignore') return IGNORED
+    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row + 1)
+    this.#deleteBefore(plan, message, row + 1)
+    return deletes === 'soft' ? Op.softMoved : Op.moved
+  }
+
+  #readKey(plan: Plan, message: RawMessage, row: number): void {
+    if (plan.readKey === null) return
+    try {
+      readAll(plan.readKey, message.key as Buffer, payloadStart(message, 'key'), row)
+    } catch (error) {
+      throw isFault(error) ? new DecodeFault(`in the key, ${error.message}`, (error as DecodeFault).column) : error
+    }
+  }
+}
