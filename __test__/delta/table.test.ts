@@ -22,6 +22,7 @@ const result: MergeResult = {
   addedColumns: [],
   widenedColumns: [],
   notes: [],
+  indexBytes: 0,
   timings: { collapse: 0, locate: 0, fetch: 0, write: 0, commit: 0, total: 0 },
 }
 

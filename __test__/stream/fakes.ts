@@ -97,6 +97,7 @@ export class FakeTable implements StreamTable {
       addedColumns: [],
       widenedColumns: [],
       notes: [],
+      indexBytes: 64,
       timings: { collapse: 1, locate: 1, fetch: 0, write: 1, commit: 1, total: 4 },
     }
   }

@@ -51,6 +51,8 @@ export type MergeFigure = keyof typeof MERGE_FIGURES
 export interface MergeResult extends Record<MergeFigure, number> {
   /** The table's version after the commit. */
   version: number
+  /** What the key index holds in memory after the commit. */
+  indexBytes: number
   /** Columns, and nested fields by their paths (`address.zip`, `tags.element.name`), that are new. */
   addedColumns: string[]
   /** Those whose type grew: the table was rewritten. */

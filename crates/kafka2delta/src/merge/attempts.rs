@@ -215,6 +215,7 @@ impl KeyedTable {
         self.committed(landed, commit, taken, prepared, stored)?;
         delete_unused(self.storage.files(), unused).await;
         self.keys.tend(self.snapshot.state()).await;
+        result.index_bytes = self.keys.index().allocated_bytes() as u64;
         result.version = landed.version;
         self.checkpoint_if_due(landed.version, commit);
         if in_new_types {

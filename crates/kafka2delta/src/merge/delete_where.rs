@@ -53,6 +53,7 @@ impl KeyedTable {
                 delete_unused(self.storage.files(), copies.unused(&taken.rewritten)).await;
                 result.version = landed.version;
                 self.committed(landed, &commit, &taken, None, None)?;
+                result.index_bytes = self.keys.index().allocated_bytes() as u64;
                 self.checkpoint_if_due(result.version, &commit);
                 Ok(result)
             }

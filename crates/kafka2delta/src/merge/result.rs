@@ -76,6 +76,8 @@ pub struct MergeResult {
     pub files_touched: u64,
     /// Bytes of files and vectors.
     pub bytes_written: u64,
+    /// What the key index holds in memory after the commit.
+    pub index_bytes: u64,
     /// Columns, and nested fields by their paths, that are new.
     pub added_columns: Vec<String>,
     /// Those whose type grew: the table was rewritten.
