@@ -105,6 +105,10 @@ test('messages above the limits, by the setting and by what was read', (t) => {
   state.newest.push({ partition: 0, firstOffset: 0n, lastOffset: 0n, messages: [message] })
   t.deepEqual(topicCodes(state, NOTHING, {}, { limits: { maxBatchBytes: 1500 } }), ['warning MESSAGE_TOO_LARGE'])
   t.deepEqual(topicCodes(state, NOTHING), [])
+  const { options, table } = optionsOf({}, { limits: { maxBatchBytes: 1500, maxMemory: '1 MB' } })
+  message.value = Buffer.alloc(200_000)
+  const [beyond] = topicFindings({ table, state, stored: NOTHING, now: 0 }, options)
+  t.regex(beyond?.message ?? '', /195 KB.*an eighth of limits\.maxMemory \(128 KB\).*bad record/)
 })
 
 const row = (fields: unknown[], name = 'Value'): AvroSchemaJson => ({ type: 'record', name, namespace: 'a.b', fields })

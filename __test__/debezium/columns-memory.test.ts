@@ -46,6 +46,34 @@ test('tables that have nothing to decode keep no columns', async (t) => {
   t.is(tableFromIPC(again?.ipc as Uint8Array).numRows, 20_000)
 })
 
+test('the decoder tells what its columns hold', async (t) => {
+  const { source, batch } = wide(30, 20_000)
+  const decoder = new TableDecoder({ topic: 't' }, source)
+  const told: number[] = []
+  decoder.onHeld = (bytes) => told.push(bytes)
+  await decoder.decode(batch)
+  const held = told.at(-1) ?? 0
+  // 30 columns of eight bytes, each with a byte for null; keys and controls.
+  t.true(held > 20_000 * 30 * 9 && held < 20_000 * 30 * 11, `${held} bytes`)
+  while (told.at(-1) !== 0) await sleep(50)
+  t.deepEqual(told, [held, 0])
+})
+
+test('a message that is too large is a bad record by the option', async (t) => {
+  const { source, batch } = wide(600, 20)
+  const [first] = batch.ranges[0]?.messages ?? []
+  const size = (first?.key?.length ?? 0) + (first?.value?.length ?? 0)
+  const decoder = (onBadRecord: 'fail' | 'skip' | 'collect') =>
+    new TableDecoder({ topic: 't', onBadRecord, maxMessageBytes: size - 1 }, source)
+  // The first ten have a value more.
+  const { numRows, badRecords } = await decoder('collect').decode(batch)
+  t.deepEqual([numRows, badRecords.length], [10, 10])
+  t.is(badRecords[0]?.value, first?.value)
+  t.regex(badRecords[0]?.reason ?? '', /^its \d+ bytes are more than a message may have.*limits\.maxMemory/)
+  t.like(await decoder('skip').decode(batch), { numRows: 10 })
+  await t.throwsAsync(decoder('fail').decode(batch), { code: 'BAD_RECORD', message: /offset 0: its/ })
+})
+
 test('a long decode lets others have their turn', async (t) => {
   const { source, batch } = wide(600, 20_000)
   const decoder = new TableDecoder({ topic: 't' }, source)

@@ -27,7 +27,7 @@ class FakeQuery extends EventEmitter {
     error: null as unknown,
   }
   get status() {
-    const memory = { queued: 4096 }
+    const memory = { limit: 8192, queued: 4096, decoding: 300, merging: 200, indexes: 100 }
     return { message: '', isDataAvailable: false, isTriggerActive: false, memory, tables: { orders: this.table } }
   }
 }
@@ -66,7 +66,7 @@ test('the life of a worker', async (t) => {
   t.like(JSON.parse((await get('/status')).body), {
     state: 'running',
     name: 'shop',
-    memory: { queued: 4096 },
+    memory: { limit: 8192, queued: 4096, decoding: 300, merging: 200, indexes: 100 },
     tables: { orders: { lag: 7 } },
   })
 
@@ -80,6 +80,9 @@ test('the life of a worker', async (t) => {
     `kafka2delta_messages_total{${labels}} 20`,
     `kafka2delta_rows_total{${labels},operation="update"} 10`,
     'kafka2delta_queued_bytes 4096',
+    'kafka2delta_decoding_bytes 300',
+    'kafka2delta_merging_bytes 200',
+    'kafka2delta_indexes_bytes 100',
     `kafka2delta_lag_messages{${labels}} 7`,
     `kafka2delta_table_ended{${labels}} 0`,
     `kafka2delta_table_needs_resync{${labels}} 1`,

@@ -112,6 +112,11 @@ test('by a running worker', async (t) => {
   t.like(report, { query: 'status', state: 'running', problems: [] })
   t.like(report.tables[0], { topic: 'shop.users', table: 'shop.users', version: 0, lag: 0, trouble: null })
   t.regex(plain(statusLines(report))[0] as string, /^table +version +lag +last commit$/)
+  t.regex(
+    plain(statusLines(report)).at(-2) as string,
+    /^memory: .* queued, .* decoding, 0 B merging of .*; .* of indexes$/,
+  )
+  t.true((report.memory?.indexes ?? 0) > 0, 'the index of the users')
   await t.throwsAsync(statusOfWorker('127.0.0.1:9'), { code: 'WORKER_UNREACHABLE' })
   await t.throwsAsync(statusOfWorker('http://'), { code: 'CONFIG_INVALID' })
 })

@@ -1,6 +1,7 @@
-/** The memory that all topics share. */
+/** The memory that the queues of all topics share. */
 
 import test from 'ava'
+import { MemoryBudget } from '../../src/kafka/memory-budget.js'
 import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
 import { QueueRoom } from '../../src/kafka/queue-room.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
@@ -10,7 +11,13 @@ import { makeSource, startBroker, TOPIC } from './support.js'
 const LIMITS = { maxBatchMessages: 1_000, maxBatchBytes: 1e9, maxQueueBytes: 1e9 }
 
 const queueIn = (room: QueueRoom) => {
-  const queue = new TopicQueue('t', LIMITS, () => null, room)
+  const budget = Object.assign(new MemoryBudget(), { queues: room })
+  const queue = new TopicQueue(
+    't',
+    LIMITS,
+    () => null,
+    budget.topic(() => {}),
+  )
   let next = 0n
   const push = (bytes: number) => {
     const messages = [
@@ -109,7 +116,7 @@ test('many topics under a small memory: all messages arrive, and the sum stays b
     topics.map(async (topic) => {
       const values: number[] = []
       for (let batch = await source.next(topic); batch; batch = await source.next(topic)) {
-        most = Math.max(most, source.queuedBytes)
+        most = Math.max(most, source.memory.queued)
         for (const { messages } of batch.ranges) for (const { value } of messages) values.push(value?.[0] ?? 0)
         await new Promise((resolve) => setTimeout(resolve, 20))
         source.committed(batch)
@@ -124,5 +131,5 @@ test('many topics under a small memory: all messages arrive, and the sum stays b
     )
   // The share of 8 MB, and what kafkajs fetches meanwhile (10 MB each); all messages are 69 MB.
   t.true(most > 0 && most < 28 << 20, `${most} bytes`)
-  t.is(source.queuedBytes, 0)
+  t.is(source.memory.queued, 0)
 })

@@ -117,8 +117,8 @@ export class FakeSource extends EventEmitter implements StreamSource {
   readonly closed: string[] = []
   stopped = false
   readonly waitingFor = null
-  queuedBytes = 0
   readonly options: ResolvedOptions
+  readonly memory = { limit: 1000, queued: 0, decoding: 0, merging: 0 }
   readonly #batchSize: number
   readonly #availableNow: boolean
   readonly #storedOffsets: (topic: string) => Promise<StoredOffsets>
@@ -194,6 +194,14 @@ export class FakeSource extends EventEmitter implements StreamSource {
     return batch.ranges.length > 0 ? batch : null
   }
 
+  decoded(_batch: MicroBatch, bytes: number): void {
+    this.memory.merging += bytes
+  }
+
+  noteColumns(_topic: string, bytes: number): void {
+    this.memory.decoding = bytes
+  }
+
   committed(batch: MicroBatch): void {
     this.committedBatches.push(batch)
   }
@@ -238,6 +246,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
 /** Values: `bad` is a bad record, `ignore` no change, `gone` a delete. */
 export class FakeDecoder implements StreamDecoder {
   decoded = 0
+  onHeld?: (bytes: number) => void
   beforeDecode: (() => Promise<void> | void) | null = null
 
   async decode(batch: MicroBatch): Promise<ChangeBatch> {

@@ -108,8 +108,10 @@ test('the next batch is decoded while one is merged, and no more than one', asyn
   await sleep(30)
   t.is(decoders.get('a')?.decoded, 2)
   t.is(tables.get('a')?.merges.length, 0)
-  source.queuedBytes = 300
-  t.deepEqual(query.status.memory, { queued: 300 })
+  source.memory.queued = 300
+  decoders.get('a')?.onHeld?.(40)
+  // Two rows, as FakeDecoder writes them.
+  t.deepEqual(query.status.memory, { limit: 1000, queued: 300, decoding: 40, merging: 24, indexes: 0 })
   t.true(query.status.isTriggerActive)
   release()
   await query.awaitTermination()

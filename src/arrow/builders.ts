@@ -29,6 +29,11 @@ export abstract class ColumnBuilder {
     this.path = path
   }
 
+  /** Bytes of its arrays. */
+  get heldBytes(): number {
+    return this.valid.byteLength
+  }
+
   /** Empties the builder and makes room for `capacity` rows. Arrays are used again where they fit. */
   reset(capacity: number): void {
     if (capacity <= this.capacity && this.capacity <= 4 * capacity + 1024) this.valid.fill(0)
@@ -123,6 +128,10 @@ export class FixedBuilder extends ColumnBuilder {
     this.#width = widthOf(type)
   }
 
+  override get heldBytes(): number {
+    return super.heldBytes + this.u8.byteLength
+  }
+
   override reset(capacity: number): void {
     super.reset(capacity)
     if (this.u8.length !== this.capacity * this.#width) this.#allocate()
@@ -192,6 +201,10 @@ export abstract class OffsetsBuilder extends ColumnBuilder {
   start = 0
   startRow = -1
 
+  override get heldBytes(): number {
+    return super.heldBytes + this.offsets.byteLength
+  }
+
   override reset(capacity: number): void {
     super.reset(capacity)
     if (this.offsets.length === this.capacity + 1) this.offsets.fill(0)
@@ -237,6 +250,10 @@ export class BytesBuilder extends OffsetsBuilder {
   length = 0
   #marked = 0
   #lastLength = 0
+
+  override get heldBytes(): number {
+    return super.heldBytes + this.data.byteLength
+  }
 
   override reset(capacity: number): void {
     super.reset(capacity)

@@ -16,6 +16,10 @@ export class ListBuilder extends OffsetsBuilder {
     this.child = child
   }
 
+  override get heldBytes(): number {
+    return super.heldBytes + this.child.heldBytes
+  }
+
   override reset(capacity: number): void {
     super.reset(capacity)
     this.child.reset(Math.max(64, this.count))
@@ -90,6 +94,10 @@ export class StructBuilder extends ColumnBuilder {
     this.names = names
     this.children = children
     this.#entries = entries
+  }
+
+  override get heldBytes(): number {
+    return this.children.reduce((sum, child) => sum + child.heldBytes, super.heldBytes)
   }
 
   override reset(capacity: number): void {

@@ -72,6 +72,8 @@ function operationOf(plan: Plan, op: number): number {
  * their turn in between.
  */
 export class TableDecoder {
+  /** Told what the columns hold in memory, whenever that has changed. */
+  onHeld: (bytes: number) => void = () => {}
   readonly #options: DecoderSettings
   readonly #layout: TableLayout
   readonly #context: PlanContext
@@ -125,7 +127,7 @@ export class TableDecoder {
    * @throws SCHEMA_INCOMPATIBLE, SCHEMA_UNSUPPORTED, CONFIG_INVALID; REGISTRY_UNREACHABLE, REGISTRY_AUTH
    */
   async decode(batch: MicroBatch): Promise<ChangeBatch> {
-    const ids = readHeaders(batch, this.#options.primaryKey !== undefined)
+    const ids = readHeaders(batch, this.#options)
     const unknown = await this.#loadSchemas(ids)
     if (batch.numPartitions > 1) await this.#keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
     return this.#inTurn(async () => {
@@ -143,6 +145,7 @@ export class TableDecoder {
     if (this.#numCalls > 0) return
     this.#layout.release()
     this.#rowSet.release()
+    this.onHeld(0)
   }
 
   /** The columns belong to one call at a time. */
@@ -151,6 +154,7 @@ export class TableDecoder {
     clearTimeout(this.#idle)
     const turn = this.#lastTurn.then(work).finally(() => {
       this.#numCalls--
+      this.onHeld(this.#layout.heldBytes + this.#rowSet.heldBytes)
       this.#idle = setTimeout(() => this.release(), IDLE_MS)
       this.#idle.unref()
     })
@@ -285,7 +289,7 @@ export class TableDecoder {
       try {
         if (plan === null || plan.kind === 'bad') {
           const [keyId, valueId] = ids.pairs[pair] as [number, number]
-          fault(plan?.reason ?? problemOf(message, keyId, valueId, state.unknown))
+          fault(plan?.reason ?? problemOf(message, keyId, valueId, state.unknown, this.#options))
         }
         if (!this.#decodeChange(state, plan, partition, message, row)) state.numIgnored++
       } catch (error) {

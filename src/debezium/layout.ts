@@ -65,6 +65,10 @@ export class LayoutColumn {
     this.builder = builderFor(type, name)
   }
 
+  get heldBytes(): number {
+    return this.builder.heldBytes + (this.leftOut?.byteLength ?? 0)
+  }
+
   reset(rows: number): void {
     this.builder.reset(rows)
     this.#capacity = rows
@@ -285,6 +289,11 @@ export class TableLayout {
       fields.map((field) => builderFor(field.type, `_old_key.${field.name}`)),
     )
     return this.oldKey
+  }
+
+  /** Bytes of memory. */
+  get heldBytes(): number {
+    return this.columns.reduce((sum, column) => sum + column.heldBytes, this.oldKey?.heldBytes ?? 0)
   }
 
   reset(rows: number): void {

@@ -5,6 +5,7 @@ import { DecodeFault, fault, headerProblem, schemaIdOf } from '../avro/wire.js'
 import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './header-keys.js'
+import type { DecoderSettings } from './options.js'
 import { NUMBERS, type RowState } from './row-state.js'
 import { headerBytes, headerOf, idProblem, messageSchemaId } from './schema-ids.js'
 
@@ -46,11 +47,13 @@ export class BatchIds {
   }
 }
 
-/**
- * Reads the schema ids of a batch's messages.
- * @param namesKey whether the option names key columns
- */
-export function readHeaders(batch: MicroBatch, namesKey: boolean): BatchIds {
+type HeaderOptions = Pick<DecoderSettings, 'primaryKey' | 'maxMessageBytes'>
+
+const isTooLarge = ({ key, value }: RawMessage, { maxMessageBytes }: HeaderOptions): boolean =>
+  (key?.length ?? 0) + (value?.length ?? 0) > maxMessageBytes
+
+/** Reads the schema ids of a batch's messages. */
+export function readHeaders(batch: MicroBatch, options: HeaderOptions): BatchIds {
   let count = 0
   for (const range of batch.ranges) count += range.messages.length
   const ids = new BatchIds(count)
@@ -61,9 +64,13 @@ export function readHeaders(batch: MicroBatch, namesKey: boolean): BatchIds {
       const { key, value, headers } = message
       let keyId = key === null ? NULL_PART : messageSchemaId(message, 'key')
       // A key that is not Avro does no harm where the option names key columns that the value has.
-      if (keyId === -1 && key !== null) keyId = namesKey ? NULL_PART : UNUSABLE_PART
+      if (keyId === -1 && key !== null) keyId = options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
       let valueId = value === null ? NULL_PART : messageSchemaId(message, 'value')
       if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
+      if (isTooLarge(message, options)) {
+        keyId = UNUSABLE_PART
+        valueId = UNUSABLE_PART
+      }
       ids.set(at++, keyId, valueId)
       if (headers !== undefined && headers[OLD_KEY_HEADER] !== undefined) {
         ids.hasOldKeys = true
@@ -94,8 +101,18 @@ export function readAll(read: Reader, bytes: Buffer, start: number, row: number)
   }
 }
 
-export function problemOf(message: RawMessage, keyId: number, valueId: number, unknown: Map<number, string>): string {
+export function problemOf(
+  message: RawMessage,
+  keyId: number,
+  valueId: number,
+  unknown: Map<number, string>,
+  options: HeaderOptions,
+): string {
   const { key, value } = message
+  if (isTooLarge(message, options)) {
+    const bytes = (key?.length ?? 0) + (value?.length ?? 0)
+    return `its ${bytes} bytes are more than a message may have, which are ${options.maxMessageBytes}: an eighth of limits.maxMemory`
+  }
   if (value !== null && valueId === UNUSABLE_PART) return idProblem(message, 'value')
   if (key !== null && keyId === UNUSABLE_PART) return idProblem(message, 'key')
   for (const [id, bytes, part] of [

@@ -35,6 +35,8 @@ export interface DecodeOptions extends Plain<Pick<SharedTableOptions, TableOptio
   shared?: boolean
   /** 'collect' keeps the raw key and value of bad records, 'skip' only their position. Default 'fail'. */
   onBadRecord?: 'fail' | 'skip' | 'collect'
+  /** Bytes of key and value from which on a message is a bad record. Default: no bound. */
+  maxMessageBytes?: number
 }
 
 /** What has no default: it is left out, or given. */
@@ -55,6 +57,7 @@ export function decoderSettings(options: DecodeOptions): DecoderSettings {
     renameColumns: {},
     metadataColumns: [],
     shared: false,
+    maxMessageBytes: Number.POSITIVE_INFINITY,
     ...withoutUndefined(options),
     topic: options.topic,
   }

@@ -79,6 +79,11 @@ export class Sequences {
   timestamps: Float64Array = new Float64Array(0)
   any = false
 
+  get heldBytes(): number {
+    const { bytes, valid, epochs, timestamps } = this
+    return bytes.byteLength + valid.byteLength + epochs.byteLength + timestamps.byteLength
+  }
+
   reset(rows: number): void {
     this.bytes = Buffer.alloc(rows * SEQ_SIZE)
     this.valid = new Uint8Array(rows)

@@ -2,7 +2,7 @@
 
 import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct, Uint8, Uint64 } from 'apache-arrow'
 import { packBits, packValidity } from '../arrow/builders.js'
-import { type NamedData, writeIpc } from '../arrow/ipc.js'
+import { type NamedData, writeIpcInTurns } from '../arrow/ipc.js'
 import type { Turns } from '../waits.js'
 import { FORMS, Op, PARTITIONS } from './change-batch.js'
 import type { TableLayout } from './layout.js'
@@ -39,6 +39,11 @@ export class RowSet {
   /** Gives up its arrays. */
   release(): void {
     this.reset(0, null, false)
+  }
+
+  get heldBytes(): number {
+    const own = this.#ops.byteLength + this.#partitions.byteLength + this.#hasTime.byteLength
+    return own + (this.#times?.byteLength ?? 0) + this.sequences.heldBytes
   }
 
   get wantsTimes(): boolean {
@@ -99,7 +104,7 @@ export class RowSet {
     const metadata = new Map<string, string>()
     if (Object.keys(forms).length > 0) metadata.set(FORMS, JSON.stringify(forms))
     if (this.sequences.isKept) metadata.set(PARTITIONS, String(this.#numPartitions))
-    return writeIpc(columns, rows, metadata)
+    return writeIpcInTurns(columns, rows, metadata, turns)
   }
 
   #orderColumns(): NamedData[] {

@@ -2,7 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { MERGE_FIGURES, type MergeCounter, type MergeFigure } from '../delta/results.js'
-import type { StreamingQuery } from '../stream/index.js'
+import type { MemoryStatus, StreamingQuery } from '../stream/index.js'
 
 const LABELS = ['topic', 'table'] as const
 
@@ -29,15 +29,10 @@ export class Metrics {
         },
       })
     }
-    const query = () => this.#query
-    new Gauge({
-      name: 'kafka2delta_queued_bytes',
-      help: 'Memory of messages of all topics that wait, or are not committed.',
-      registers,
-      collect() {
-        this.set(query()?.status.memory.queued ?? 0)
-      },
-    })
+    this.#addMemory('queued', 'Memory of messages of all topics that wait, or are being decoded.')
+    this.#addMemory('decoding', 'Memory of the columns that batches are decoded into.')
+    this.#addMemory('merging', 'Memory of decoded batches that are not committed.')
+    this.#addMemory('indexes', 'Memory of the key indexes, as of the last commits.')
     perTable('lag_messages', 'Offsets between the table and the end of its topic.', ({ lag }) => lag)
     perTable('table_ended', '1 where the table gets no changes any more.', ({ state }) => (state === 'ended' ? 1 : 0))
     perTable('table_needs_resync', '1 where messages were lost and not made good.', ({ needsResync }) =>
@@ -49,6 +44,18 @@ export class Metrics {
     perTable('table_retrying_seconds', 'How long the table has waited for it.', ({ waitingFor }) =>
       waitingFor ? (Date.now() - Date.parse(waitingFor.since)) / 1000 : 0,
     )
+  }
+
+  #addMemory(kind: keyof MemoryStatus, help: string): void {
+    const query = () => this.#query
+    new Gauge({
+      name: `kafka2delta_${kind}_bytes`,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.set(query()?.status.memory[kind] ?? 0)
+      },
+    })
   }
 
   /** Begins to count what a query does. */

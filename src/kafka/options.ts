@@ -33,16 +33,19 @@ export type SourceTrigger = { processingTime: number; maxDelay: number } | { ava
 export interface SourceLimits {
   /** Messages of one micro-batch, at most. */
   maxBatchMessages: number
-  /** Bytes of keys and values of one micro-batch; a single larger message is a batch of its own. */
+  /**
+   * Bytes of keys and values of one micro-batch, and half of what it may decode to; a single larger message is a batch of
+   * its own.
+   */
   maxBatchBytes: number
   /**
-   * Bytes that a topic may hold in memory: what is queued and what was handed over and is not committed. What counts is
+   * Bytes that a topic may hold in memory: what is queued and what was handed over and is not decoded. What counts is
    * what is held: the buffers that keys, values and headers lie in, and {@link MESSAGE_OVERHEAD} bytes for each message. A
    * full queue pauses the topic's partitions; drained below half, they go on. It is exceeded by one fetch at most
    * (`consumer.maxBytes`).
    */
   maxQueueBytes: number
-  /** Bytes of memory for the whole query: the queues of all topics share a part of it (`QueueRoom`). Default: no bound. */
+  /** Bytes of memory for the whole query: see `MemoryBudget`. Default: no bound. */
   maxMemory?: number
 }
 

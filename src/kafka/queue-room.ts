@@ -3,26 +3,18 @@
 /** What the queues may hold together of `limits.maxMemory`: see {@link QueueRoom}. */
 const SHARE = 0.5
 
-/** What a queue knows of the others. */
-export interface SharedRoom {
-  /** The queues hold much together, until they are drained below half of that. */
-  readonly isTight: boolean
-  /** Bytes that a queue may hold while that is so. */
-  readonly fairBytes: number
-  /** Notes what a queue holds now. */
-  note(queue: object, bytes: number): void
-}
-
 /**
  * It is tight from half of the queues' share on. Then topics wait that hold more than an equal part of that half: there always
- * is one, since that is the average. The others go on up to such a part each, which is another half together: so the sum
- * stays within the share, but for what is fetched meanwhile (`consumer.maxBytes`, twice at most), and no topic has to wait for one whose table is slow.
+ * is one, since that is the average. The others go on up to such a part each: no topic has to wait for one whose table is
+ * slow. A fetch may bring more than a part, for each of them: where the whole share is held, all wait. So the sum stays
+ * within the share, but for what is fetched meanwhile (`consumer.maxBytes`, twice at most).
  */
-export class QueueRoom implements SharedRoom {
+export class QueueRoom {
   readonly #tightBytes: number
   readonly #held = new Map<object, number>()
   #sum = 0
   #isTight = false
+  #isFull = false
 
   /** @param maxMemory of the query, in bytes */
   constructor(maxMemory: number) {
@@ -34,19 +26,29 @@ export class QueueRoom implements SharedRoom {
     return this.#sum
   }
 
+  /** The queues hold much together, until they are drained below half of that. */
   get isTight(): boolean {
     return this.#isTight
   }
 
+  /** The queues hold all that they may, until a quarter of it is drained. */
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
+  /** Bytes that a queue may hold while it is tight. */
   get fairBytes(): number {
     return this.#tightBytes / Math.max(1, this.#held.size)
   }
 
+  /** Notes what a queue holds now. */
   note(queue: object, bytes: number): void {
     this.#sum += bytes - (this.#held.get(queue) ?? 0)
     if (bytes === 0) this.#held.delete(queue)
     else this.#held.set(queue, bytes)
     if (this.#sum >= this.#tightBytes) this.#isTight = true
     else if (this.#sum < this.#tightBytes / 2) this.#isTight = false
+    if (this.#sum >= this.#tightBytes * 2) this.#isFull = true
+    else if (this.#sum < this.#tightBytes * 1.5) this.#isFull = false
   }
 }

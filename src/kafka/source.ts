@@ -10,11 +10,11 @@ import { findUnreadable, type Unreadable, unreadableTopics } from './cluster-che
 import { ConsumerKeeper } from './consumer-keeper.js'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
 import { TopicLookup } from './lookup.js'
+import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
 import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
-import { QueueRoom } from './queue-room.js'
 import { type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
 
@@ -58,7 +58,7 @@ export interface KafkaSourceEvents {
  * where the table turns out to be elsewhere than the batch expects (its `firstOffset`).
  *
  * What is held in memory is bounded by kafkajs's `maxBytes` (a fetch), per topic by `limits.maxQueueBytes`, and for all topics
- * together by {@link QueueRoom}. Keys and values are slices of the fetch response, which stays in memory until the last
+ * together by {@link MemoryBudget}, which {@link decoded} and {@link noteColumns} tell what batches become. Keys and values are slices of the fetch response, which stays in memory until the last
  * message of it is released: keep no message longer than its batch.
  */
 export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
@@ -66,8 +66,9 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #storedOffsets: (topic: string) => Promise<StoredOffsets>
   #feeds: Map<string, TopicFeed>
   #client: KafkaClient | null = null
-  readonly #room: QueueRoom
-  #wasTight = false
+  readonly #budget: MemoryBudget
+  /** How the queues of all topics were when all were last told to go on or to wait. */
+  #room = { isTight: false, isFull: false }
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
@@ -88,7 +89,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     checkSourceOptions(options)
     consumerConfig(options, 'check')
     this.#options = options
-    this.#room = new QueueRoom(options.limits.maxMemory ?? Number.POSITIVE_INFINITY)
+    const { maxMemory, maxBatchBytes } = options.limits
+    this.#budget = new MemoryBudget(maxMemory, maxBatchBytes)
     this.#storedOffsets = storedOffsets
     this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
@@ -124,6 +126,18 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
    */
   async next(topic: string): Promise<MicroBatch | null> {
     return this.#feed(topic).next()
+  }
+
+  /** The batch is decoded, to `bytes` that it holds until it is committed; its messages are held no longer. */
+  decoded(batch: MicroBatch, bytes: number): void {
+    const feed = this.#feed(batch.topic)
+    feed.queue.decoded(batch, bytes)
+    this.#holdOrResume(feed)
+  }
+
+  /** What the columns that a topic's batches are decoded into hold now, in bytes. */
+  noteColumns(topic: string, bytes: number): void {
+    this.#feed(topic).memory.noteColumns(bytes)
   }
 
   /** The batch is in the table: its memory counts as free, paused partitions go on, the group is told. */
@@ -174,12 +188,12 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   #newFeed(topic: string, trigger: SourceTrigger = this.#options.trigger): TopicFeed {
-    return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf, this.#room)
+    return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf, this.#budget)
   }
 
-  /** Bytes that messages of all topics hold: those that wait, and those that are not committed. */
-  get queuedBytes(): number {
-    return this.#room.heldBytes
+  /** What all topics hold in memory. */
+  get memory(): MemoryUse {
+    return this.#budget.use
   }
 
   /** How far each partition of a topic is, by what was last seen: no request. */
@@ -493,16 +507,14 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   /** Tells kafkajs which partitions to fetch, after a change in a topic; of all topics where their common memory changed. */
   #holdOrResume(feed: TopicFeed): void {
-    const { isTight } = this.#room
-    if (isTight === this.#wasTight) {
+    const { isTight, isFull, heldBytes } = this.#budget.queues
+    if (isTight === this.#room.isTight && isFull === this.#room.isFull) {
       this.#holdOrResumeOne(feed)
       return
     }
-    this.#wasTight = isTight
-    this.#options.logger?.info(
-      { bytes: this.#room.heldBytes, isTight },
-      'the memory of all queues is tight, or is not any more',
-    )
+    this.#room = { isTight, isFull }
+    const note = 'the memory of all queues is tight, or is not any more'
+    this.#options.logger?.info({ bytes: heldBytes, isTight, isFull }, note)
     for (const other of this.#feeds.values()) {
       this.#holdOrResumeOne(other)
       other.wake()

@@ -1,10 +1,10 @@
 /** One topic on its way: the positions of its partitions, its queue, and when a micro-batch is cut. */
 
 import { KafkaToDeltaError } from '../errors.js'
+import { MemoryBudget, type TopicMemory } from './memory-budget.js'
 import type { MicroBatch, RawMessage } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
 import type { FindPairMember, ReadProgress } from './paired-messages.js'
-import type { SharedRoom } from './queue-room.js'
 import { TopicQueue } from './topic-queue.js'
 
 /** How long offsets without messages wait for company before they are handed over alone. Milliseconds. */
@@ -60,6 +60,8 @@ export class TopicFeed {
   readonly topic: string
   readonly partitions = new Map<number, PartitionState>()
   readonly queue: TopicQueue
+  /** What its batches hold. */
+  readonly memory: TopicMemory
   /** With `availableNow`: the end of each partition when the source started. */
   ends: Map<number, bigint> | null = null
   /** Counts the rewinds: what was begun before one is not to be finished. */
@@ -88,11 +90,12 @@ export class TopicFeed {
     trigger: SourceTrigger,
     limits: SourceLimits,
     pairMemberOf?: FindPairMember,
-    room: SharedRoom | null = null,
+    budget = new MemoryBudget(),
   ) {
     this.topic = topic
     this.#trigger = trigger
-    this.queue = new TopicQueue(topic, limits, pairMemberOf, room)
+    this.memory = budget.topic(() => this.wake())
+    this.queue = new TopicQueue(topic, limits, pairMemberOf, this.memory)
   }
 
   /** The partition's state; made where it was not known. */
@@ -179,7 +182,10 @@ export class TopicFeed {
     if (this.#timer) clearTimeout(this.#timer)
     this.#timer = null
     const waiter = this.#waiter
-    if (!waiter) return
+    if (!waiter) {
+      this.memory.leave()
+      return
+    }
     if (this.#error) {
       this.#waiter = null
       waiter.reject(this.#error)
@@ -188,6 +194,7 @@ export class TopicFeed {
     const dueAt = this.#dueAt()
     const isDue = this.#stopped || dueAt <= Date.now()
     const batch = isDue ? this.#cut() : null
+    if (!isDue) this.memory.leave()
     if (batch || this.#stopped || (this.isComplete && !this.#hasSomething)) {
       this.#waiter = null
       waiter.resolve(batch)
@@ -206,6 +213,7 @@ export class TopicFeed {
     this.#error ??= error
     this.isClosed = true
     this.queue.clear()
+    this.memory.close()
     this.wake()
   }
 
@@ -213,6 +221,7 @@ export class TopicFeed {
   close(): void {
     this.isClosed = true
     this.queue.clear()
+    this.memory.close()
     this.stop()
   }
 

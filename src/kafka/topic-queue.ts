@@ -1,6 +1,7 @@
 /** The queue of one topic: scanned ranges on their way into micro-batches, and how much memory they hold. */
 
 import { compactMessages } from './compact-messages.js'
+import { MemoryBudget, type TopicMemory } from './memory-budget.js'
 import type { MicroBatch, OffsetRange, RawMessage } from './micro-batch.js'
 import { MESSAGE_OVERHEAD, type SourceLimits } from './options.js'
 import {
@@ -10,7 +11,6 @@ import {
   type ReadProgress,
   type Take,
 } from './paired-messages.js'
-import type { SharedRoom } from './queue-room.js'
 
 interface Segment {
   partition: number
@@ -34,7 +34,20 @@ interface Plan {
 
 const NO_HOLDS: ReadonlyMap<number, bigint> = new Map()
 
+/** A batch that was handed over. */
+interface Taken {
+  /** What its messages weigh: {@link weightOf}. */
+  weight: number
+  /** Bytes that its messages hold; 0 once they are decoded. */
+  held: number
+  /** Bytes that they were decoded to; null before. */
+  decoded: number | null
+}
+
 const messageBytes = ({ key, value }: RawMessage): number => (key?.length ?? 0) + (value?.length ?? 0)
+
+/** Small messages take more memory, also decoded, than their bytes tell. */
+const weightOf = (numMessages: number, numBytes: number): number => numBytes + numMessages * MESSAGE_OVERHEAD
 
 export class TopicQueue {
   readonly topic: string
@@ -51,11 +64,11 @@ export class TopicQueue {
   #numBytes = 0
   /** What {@link Segment.held} says of all that wait. */
   #held = 0
-  /** Handed over and not committed: the bytes that they hold. */
-  #inFlight = new Map<MicroBatch, number>()
+  /** Handed over and not committed. */
+  #inFlight = new Map<MicroBatch, Taken>()
   #inFlightHeld = 0
   #full = false
-  readonly #room: SharedRoom | null
+  readonly #memory: TopicMemory
   /** It holds more than its part while the topics' common memory is tight. */
   #isOverPart = false
 
@@ -64,10 +77,10 @@ export class TopicQueue {
     topic: string,
     limits: SourceLimits,
     pairMemberOf: FindPairMember = () => null,
-    room: SharedRoom | null = null,
+    memory: TopicMemory = new MemoryBudget().topic(() => {}),
   ) {
     this.topic = topic
-    this.#room = room
+    this.#memory = memory
     this.#limits = limits
     this.#pairMemberOf = pairMemberOf
   }
@@ -90,22 +103,20 @@ export class TopicQueue {
     return this.#inFlight.size
   }
 
-  /** Bytes of memory, with what each message takes beside its key and value; also of batches not yet committed. */
+  /** Bytes of memory, with what each message takes beside its key and value; also of batches not yet decoded. */
   get heldBytes(): number {
     return this.#held + this.#numMessages * MESSAGE_OVERHEAD + this.#inFlightHeld
   }
 
-  /** Full from `maxQueueBytes` on, or from its part of what all topics share, until it is drained below half of that. */
+  /** Full from `maxQueueBytes` on, or from its part of what all topics share, until it is drained below half; or all are. */
   get isFull(): boolean {
     const held = this.heldBytes
     if (held >= this.#limits.maxQueueBytes) this.#full = true
     else if (held < this.#limits.maxQueueBytes / 2) this.#full = false
-    if (this.#room) {
-      const { isTight, fairBytes } = this.#room
-      if (!isTight || held < fairBytes / 2) this.#isOverPart = false
-      else if (held >= fairBytes) this.#isOverPart = true
-    }
-    return this.#full || this.#isOverPart
+    const { isTight, isFull, fairBytes } = this.#memory.queues
+    if (!isTight || held < fairBytes / 2) this.#isOverPart = false
+    else if (held >= fairBytes) this.#isOverPart = true
+    return this.#full || this.#isOverPart || isFull
   }
 
   /** What waits fills a micro-batch, or cannot grow since the queue is full of it. */
@@ -113,12 +124,13 @@ export class TopicQueue {
     if (this.#numMessages === 0) return false
     const { maxBatchMessages, maxBatchBytes } = this.#limits
     if (this.#numMessages >= maxBatchMessages || this.#numBytes >= maxBatchBytes) return true
-    return this.isFull && this.#inFlight.size === 0
+    if (weightOf(this.#numMessages, this.#numBytes) >= this.#memory.maxWeight) return true
+    return this.isFull && this.#inFlightHeld === 0
   }
 
   /** After every change of what is held. */
   #noteHeld(): void {
-    this.#room?.note(this, this.heldBytes)
+    this.#memory.queues.note(this.#memory, this.heldBytes)
   }
 
   /** Appends a range that continues its partition. */
@@ -160,13 +172,12 @@ export class TopicQueue {
   }
 
   /**
-   * Takes the next micro-batch, in order of arrival, up to the limits. Null if nothing waits, or all that waits are halves
-   * that wait for their others.
+   * Takes the next micro-batch, in order of arrival, up to the limits. Null if nothing waits, if all that waits are halves
+   * that wait for their others, or as long as there is no memory for what it decodes to.
    * @param reach how each partition of the topic stands
    */
   cut(reach: ReadonlyMap<number, ReadProgress> = new Map()): MicroBatch | null {
-    if (this.#segments.length === 0) return null
-    const plan = this.#numHalves === 0 || reach.size < 2 ? this.#plan(NO_HOLDS) : this.#planWithHalves(reach)
+    const plan = this.#nextPlan(reach)
     if (plan === null) return null
     const { ends, numMessages, numBytes } = plan
     const ranges = new Map<number, { range: OffsetRange; parts: RawMessage[][] }>()
@@ -206,10 +217,25 @@ export class TopicQueue {
     const numPartitions = Math.max(reach.size, 1)
     const batch: MicroBatch = { topic: this.topic, ranges: merged, numMessages, numPartitions, numBytes }
     this.#held -= held
-    const inFlight = held + numMessages * MESSAGE_OVERHEAD
-    this.#inFlight.set(batch, inFlight)
-    this.#inFlightHeld += inFlight
+    const taken: Taken = {
+      weight: weightOf(numMessages, numBytes),
+      held: held + numMessages * MESSAGE_OVERHEAD,
+      decoded: null,
+    }
+    this.#inFlight.set(batch, taken)
+    this.#inFlightHeld += taken.held
     return batch
+  }
+
+  /** What the next micro-batch takes, where there is memory for it; null where there is none, or nothing to take. */
+  #nextPlan(reach: ReadonlyMap<number, ReadProgress>): Plan | null {
+    if (this.#numMessages > 0 && this.#memory.mustWait) return null
+    const plan = this.#numHalves === 0 || reach.size < 2 ? this.#plan(NO_HOLDS) : this.#planWithHalves(reach)
+    if (plan === null || plan.numMessages === 0) {
+      this.#memory.leave()
+      return plan !== null && plan.ends.size > 0 ? plan : null
+    }
+    return this.#memory.take(weightOf(plan.numMessages, plan.numBytes)) ? plan : null
   }
 
   /**
@@ -219,6 +245,7 @@ export class TopicQueue {
   #plan(holds: ReadonlyMap<number, bigint>, factor = 1): Plan {
     const maxBatchMessages = this.#limits.maxBatchMessages * factor
     const maxBatchBytes = this.#limits.maxBatchBytes * factor
+    const maxWeight = this.#memory.maxWeight * factor
     const plan: Plan = { ends: new Map(), numMessages: 0, numBytes: 0 }
     const begun = new Set<number>()
     const held = new Set<number>()
@@ -233,10 +260,13 @@ export class TopicQueue {
       let isFull = false
       for (; to < messages.length && !isHeld(messages[to] as RawMessage); to++) {
         const bytes = messageBytes(messages[to] as RawMessage)
-        isFull = plan.numMessages >= maxBatchMessages || (plan.numMessages > 0 && plan.numBytes + bytes > maxBatchBytes)
+        const numMessages = plan.numMessages + 1
+        const numBytes = plan.numBytes + bytes
+        const isTooMuch = numBytes > maxBatchBytes || weightOf(numMessages, numBytes) > maxWeight
+        isFull = numMessages > maxBatchMessages || (numMessages > 1 && isTooMuch)
         if (isFull) break
-        plan.numMessages++
-        plan.numBytes += bytes
+        plan.numMessages = numMessages
+        plan.numBytes = numBytes
       }
       const isWhole = to === messages.length
       if (isWhole || to > from) {
@@ -258,8 +288,9 @@ export class TopicQueue {
       // Halves that do not fit into one micro-batch exceed its limits: by what the queue holds, at most.
       const { maxBatchMessages, maxBatchBytes } = this.#limits
       if (factor * maxBatchMessages < this.#numMessages || factor * maxBatchBytes < this.#numBytes) continue
+      if (factor * this.#memory.maxWeight < weightOf(this.#numMessages, this.#numBytes)) continue
       // Where the queue is full, nothing comes in before something goes out.
-      const isStuck = !isExpecting || (this.isFull && this.#inFlight.size === 0)
+      const isStuck = !isExpecting || (this.isFull && this.#inFlightHeld === 0)
       return isStuck ? this.#plan(NO_HOLDS) : null
     }
   }
@@ -288,12 +319,25 @@ export class TopicQueue {
     return takes
   }
 
+  /** A batch that was handed over is decoded: its messages are free, and it holds `bytes` until it is committed. */
+  decoded(batch: MicroBatch, bytes: number): void {
+    const taken = this.#inFlight.get(batch)
+    if (taken === undefined) return
+    this.#memory.decoded(taken.weight, bytes)
+    this.#inFlightHeld -= taken.held
+    taken.held = 0
+    taken.decoded = bytes
+    this.#noteHeld()
+  }
+
   /** A batch that was handed over is in the table. False if it is not known: dropped by a rewind. */
   committed(batch: MicroBatch): boolean {
-    const held = this.#inFlight.get(batch)
-    if (held === undefined) return false
+    const taken = this.#inFlight.get(batch)
+    if (taken === undefined) return false
     this.#inFlight.delete(batch)
-    this.#inFlightHeld -= held
+    this.#inFlightHeld -= taken.held
+    if (taken.decoded === null) this.#memory.dropped()
+    else this.#memory.committed(taken.decoded)
     this.#noteHeld()
     return true
   }
@@ -305,6 +349,7 @@ export class TopicQueue {
     this.#lastDeletes.clear()
     this.#inFlight.clear()
     this.#inFlightHeld = 0
+    this.#memory.clear()
     this.#full = false
     this.#noteHeld()
   }

@@ -333,13 +333,16 @@ export const optionsSchema = z
     limits: z
       .strictObject({
         maxBatchMessages: count('Messages of one commit (default 100,000).', 1).optional(),
-        maxBatchBytes: size('Bytes of keys and values of one commit (default 64 MB).', 1024).optional(),
+        maxBatchBytes: size(
+          'Bytes of keys and values of one commit; decoded, it takes twice as much at most (default 64 MB).',
+          1024,
+        ).optional(),
         maxMemory: size(
-          "Memory of the query; messages of all topics that wait take half of it at most (default: half of the container's or the machine's).",
+          "Memory of the query, half for messages that wait, half for batches until they are committed; a message of more than an eighth is a bad record (default: half of the container's or the machine's).",
           1024 * 1024,
         ).optional(),
         maxQueueBytes: size(
-          "Bytes of one topic's messages in memory, waiting or not committed yet (default 192 MB).",
+          "Bytes of one topic's messages in memory, waiting or not decoded yet (default 192 MB).",
           1024,
         ).optional(),
       })

@@ -238,13 +238,14 @@ export interface StreamOptions extends SharedTableOptions {
   readonly limits?: {
     /** Messages of one commit. Default: 100,000. */
     readonly maxBatchMessages?: number
-    /** Bytes of keys and values of one commit. Default: 64 MB. */
+    /** Bytes of keys and values of one commit; decoded, it takes twice as much at most. Default: 64 MB. */
     readonly maxBatchBytes?: number | string
-    /** Bytes of one topic's messages in memory: waiting, and taken but not committed. Default: 192 MB. */
+    /** Bytes of one topic's messages in memory: waiting, and taken but not decoded. Default: 192 MB. */
     readonly maxQueueBytes?: number | string
     /**
-     * Memory of the query: messages of all topics that wait take half of it at most. Default: half of the container's limit, or
-     * of the machine's memory.
+     * Memory of the query: half of it is for messages of all topics that wait, half for batches of all tables until they are
+     * committed. A message of more than an eighth of it is a bad record. Default: half of the container's limit, or of the
+     * machine's memory.
      */
     readonly maxMemory?: number | string
   }

@@ -40,7 +40,7 @@ export async function statusOfTables(
     problems.push(problemOf(thrown))
   }
   const reports = await sideBySide(MAX_LOOKS, tables, (table) => reportOf(table, options.queryName, systems, ends))
-  return { query: options.queryName, state: null, tables: reports, problems }
+  return { query: options.queryName, state: null, memory: null, tables: reports, problems }
 }
 
 async function reportOf(

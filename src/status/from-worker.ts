@@ -30,10 +30,11 @@ export async function statusOfWorker(address: string): Promise<StatusReport> {
     const why = cause instanceof Error ? cause.message : message
     throw new KafkaToDeltaError('WORKER_UNREACHABLE', `no worker answers at ${url}: ${why}`, { cause: error })
   }
-  const { state, name = '', error = null, tables = {} } = status
+  const { state, name = '', error = null, tables = {}, memory = null } = status
   return {
     query: name,
     state,
+    memory,
     tables: Object.entries(tables).map(([topic, table]) => reportOf(topic, table)),
     problems: error ? [error] : [],
   }

@@ -1,6 +1,7 @@
 /** A status report for people. */
 
 import pc from 'picocolors'
+import type { MemoryStatus } from '../stream/index.js'
 import { formatBytes, formatCount, formatTable } from '../terminal/format.js'
 import { byUrgency, needsHelp, type StatusReport, type TableReport } from './report.js'
 
@@ -28,7 +29,7 @@ function note(table: TableReport): string {
 }
 
 /** One line for each table, then a line for each trouble, then the sum. */
-export function statusLines({ query, state, tables, problems }: StatusReport, now = Date.now()): string[] {
+export function statusLines({ query, state, memory, tables, problems }: StatusReport, now = Date.now()): string[] {
   const ordered = byUrgency(tables)
   const isWorker = state !== null
   const head = ['table', 'version', 'lag', isWorker ? 'last commit' : 'last change', 'rows', 'files', 'size', '']
@@ -55,7 +56,13 @@ export function statusLines({ query, state, tables, problems }: StatusReport, no
     if (trouble) lines.push(`${pc.red(trouble.code)} ${topic}: ${trouble.message}`)
   }
   for (const { code, message } of problems) lines.push(`${pc.red(code)} ${message}`)
+  if (memory) lines.push(memoryLine(memory))
   return [...lines, sum(query, state, tables)]
+}
+
+function memoryLine({ limit, indexes, ...kinds }: MemoryStatus): string {
+  const told = Object.entries(kinds).map(([kind, bytes]) => `${formatBytes(bytes)} ${kind}`)
+  return `memory: ${told.join(', ')} of ${formatBytes(limit)}; ${formatBytes(indexes)} of indexes`
 }
 
 function sum(query: string, state: string | null, tables: readonly TableReport[]): string {

@@ -1,5 +1,7 @@
 /** What is known of a query's tables, whether a running worker tells it or the tables do. */
 
+import type { MemoryStatus } from '../stream/index.js'
+
 /** One partition of a topic. Offsets are text: they exceed what JSON numbers hold. */
 export interface PartitionReport {
   partition: number
@@ -42,6 +44,8 @@ export interface StatusReport {
   query: string
   /** Of a running worker; null where only the tables were asked. */
   state: string | null
+  /** Of a running worker, in bytes by what holds it; null where only the tables were asked, or the worker starts. */
+  memory: MemoryStatus | null
   tables: TableReport[]
   /** Systems that could not be asked, and topics that no table could be made for. */
   problems: { code: string; message: string }[]

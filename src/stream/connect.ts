@@ -6,6 +6,7 @@ import { KeyUpdates } from '../debezium/key-updates.js'
 import type { DecodeOptions } from '../debezium/options.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { maxMessageBytes } from '../kafka/memory-budget.js'
 import { KafkaSource } from '../kafka/source.js'
 import { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
@@ -145,7 +146,10 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
         },
         storedOffsets,
       ),
-    decoder: (table) => new TableDecoder(decodeOptions(table), schemas, keyUpdates),
+    decoder: (table, { limits }) => {
+      const bounded = { ...decodeOptions(table), maxMessageBytes: maxMessageBytes(limits.maxMemory) }
+      return new TableDecoder(bounded, schemas, keyUpdates)
+    },
     table: openDeltaTable,
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
     check: async (signal) => {

@@ -4,6 +4,7 @@ import type { DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../debezium/change-batch.js'
 import type { CompactOptions, CompactResult, MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
 import type { KafkaToDeltaError, Waiting } from '../errors.js'
+import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
 import type { PartitionLag } from '../kafka/source.js'
@@ -17,14 +18,18 @@ export interface StreamSource {
    * at a time for one topic.
    */
   next(topic: string): Promise<MicroBatch | null>
+  /** A batch is decoded, to `bytes` that are held until it is committed; its messages are held no longer. */
+  decoded(batch: MicroBatch, bytes: number): void
+  /** What the columns that a topic's batches are decoded into hold now, in bytes. */
+  noteColumns(topic: string, bytes: number): void
   /** Tells the group about offsets that are in the table: for dashboards. */
   committed(batch: MicroBatch): Promise<void> | void
   /** Drops what waits, and goes on after what the table holds. A call of `next` under way gives null at once. */
   rewind(topic: string): Promise<void>
   /** Why nothing comes, of any topic: Kafka fails, and is waited for. Null where it does not. */
   readonly waitingFor: Waiting | null
-  /** Bytes that messages of all topics hold: those that wait, and those that are not committed. */
-  readonly queuedBytes: number
+  /** What the topics hold in memory. */
+  readonly memory: MemoryUse
   /** How far each partition is, by what was last seen. */
   lag(topic: string): Map<number, PartitionLag>
   /** The end of each partition as it is now. */
@@ -41,6 +46,8 @@ export interface StreamSource {
 /** What turns messages into columns: `TableDecoder`. */
 export interface StreamDecoder {
   decode(batch: MicroBatch): Promise<ChangeBatch>
+  /** Told what its columns hold in memory, whenever that has changed. */
+  onHeld?: (bytes: number) => void
 }
 
 /** What changes go into: `DeltaTable`. */

@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError, type Waiting } from '../errors.js'
+import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import { settled } from '../waits.js'
@@ -31,10 +32,10 @@ export interface TableStatus {
   error: { code: ErrorCode; message: string } | null
 }
 
-/** What is held in memory, in bytes. */
-export interface MemoryStatus {
-  /** Messages of all topics that wait, or are not committed: half of `limits.maxMemory` at most. */
-  queued: number
+/** What is held in memory, in bytes: {@link MemoryUse}, and what tables hold beside it. */
+export interface MemoryStatus extends MemoryUse {
+  /** The key indexes of all tables, as of their last commits. */
+  indexes: number
 }
 
 /** What a query does at the moment. */
@@ -146,7 +147,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   get status(): StreamingQueryStatus {
-    const { loops, failures } = this.#parts
+    const { loops, failures, source } = this.#parts
     const tables = [...loops.map((loop) => this.#statusOf(loop)), ...failures.map(statusOfFailure)]
     const waiting = tables.find(({ waitingFor }) => waitingFor !== null)
     const isTriggerActive = tables.some(({ state }) => state === 'merging')
@@ -162,7 +163,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
               : 'Waiting for data to arrive',
       isDataAvailable: loops.some((loop) => !loop.isIdle) || tables.some(({ lag }) => lag !== null && lag > 0),
       isTriggerActive,
-      memory: { queued: this.#parts.source.queuedBytes },
+      memory: { ...source.memory, indexes: loops.reduce((sum, { indexBytes }) => sum + indexBytes, 0) },
       tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),
     }
   }

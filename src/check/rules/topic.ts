@@ -1,6 +1,7 @@
 /** What a topic's settings and offsets mean for a table: what is lost, or soon will be. */
 
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../../errors.js'
+import { maxMessageBytes } from '../../kafka/memory-budget.js'
 import { dataLossError, findLoss, type StoredOffsets, storedPosition, type Watermarks } from '../../kafka/positions.js'
 import type { TopicState } from '../../kafka/topic-state.js'
 import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
@@ -164,6 +165,14 @@ function sizes({ state }: TopicSituation, { limits }: ResolvedOptions, settings:
   const size = Math.max(largest, Number.isNaN(allowed) ? 0 : allowed)
   if (size <= limits.maxBatchBytes) return null
   const what = size === largest ? 'a message of the topic has' : 'the topic takes messages of'
+  const most = maxMessageBytes(limits.maxMemory)
+  if (size > most) {
+    return finding(
+      'MESSAGE_TOO_LARGE',
+      `${what} ${formatBytes(size)} (max.message.bytes), above an eighth of limits.maxMemory (${formatBytes(most)}): such a message is a bad record`,
+      'give the process more memory, and raise limits.maxMemory; or lower max.message.bytes',
+    )
+  }
   return finding(
     'MESSAGE_TOO_LARGE',
     `${what} ${formatBytes(size)} (max.message.bytes), above limits.maxBatchBytes (${formatBytes(limits.maxBatchBytes)}): such a message is a batch of ` +

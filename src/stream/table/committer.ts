@@ -98,8 +98,8 @@ export class Committer {
   }
 
   /**
-   * Bad records are told of at once, with a commit. Positions of many ignored messages are not kept back: the source
-   * holds their memory until they are committed.
+   * Bad records are told of at once, with a commit. Positions of many ignored messages are not kept back: a restart would
+   * read them all again.
    */
   #mustCommit({ original, changes }: Decoded): boolean {
     return this.#writer.exists && (changes.badRecords.length > 0 || this.#pending.holdsMuch(original))

@@ -1,4 +1,4 @@
-/** Batches whose positions are not committed yet, since they change no row; the source holds their memory until then. */
+/** Batches whose positions are not committed yet, since they change no row. */
 
 import type { MicroBatch } from '../../kafka/micro-batch.js'
 import { MESSAGE_OVERHEAD } from '../../kafka/options.js'
@@ -14,7 +14,7 @@ export class Pending {
   #batches: MicroBatch[] = []
   #since: number | null = null
 
-  /** @param maxBytes of the source's memory from which on positions are not kept back */
+  /** @param maxBytes of messages from which on positions are not kept back */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes
   }
@@ -39,7 +39,7 @@ export class Pending {
     this.#batches.push(batch)
   }
 
-  /** Whether the batches hold much of the source's memory, and this one with them. */
+  /** Whether the batches had many messages, and this one with them. */
   holdsMuch(...more: MicroBatch[]): boolean {
     let held = 0
     for (const { numBytes, numMessages } of [...this.#batches, ...more]) {

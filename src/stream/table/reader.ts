@@ -29,6 +29,8 @@ export class BatchReader {
 
   constructor(parts: TableParts) {
     this.#parts = parts
+    const { decoder } = parts.options
+    decoder.onHeld = (bytes) => parts.lag.source?.noteColumns(parts.label.topic, bytes)
   }
 
   /** The next batch that has something new, decoded. Null at the end. */
@@ -51,6 +53,7 @@ export class BatchReader {
       const decoded = await this.#decode(batch)
       // The columns hold all that is needed; the messages' memory is free from here on.
       for (const range of original.ranges) range.messages = []
+      source.decoded(original, heldBytes(decoded))
       return { original, ...decoded, wait: arrived - begun, decode: performance.now() - arrived }
     }
   }
@@ -79,6 +82,12 @@ export class BatchReader {
       letters: deadLetters ? collectDeadLetters(batch, badRecords, query.queryName) : [],
     }
   }
+}
+
+/** What a batch holds until it is committed. */
+function heldBytes({ changes, letters }: Pick<Decoded, 'changes' | 'letters'>): number {
+  const ofLetters = letters.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0)
+  return ofLetters + (changes.ipc?.byteLength ?? 0)
 }
 
 const positionOf = ({ topic, partition, offset }: BadRecord) => ({ topic, partition, offset })
