@@ -9,6 +9,7 @@ import { classify, createClient, isTopicDenied, isTransient, type KafkaClient, k
 import { findUnreadable, type Unreadable, unreadableTopics } from './cluster-check.js'
 import { ConsumerKeeper } from './consumer-keeper.js'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
+import { FetchControl } from './fetch-control.js'
 import { TopicLookup } from './lookup.js'
 import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
@@ -67,8 +68,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #feeds: Map<string, TopicFeed>
   #client: KafkaClient | null = null
   readonly #budget: MemoryBudget
-  /** How the queues of all topics were when all were last told to go on or to wait. */
-  #room = { isTight: false, isFull: false }
+  readonly #fetching: FetchControl
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
@@ -91,6 +91,11 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#options = options
     const { maxMemory, maxBatchBytes } = options.limits
     this.#budget = new MemoryBudget(maxMemory, maxBatchBytes)
+    this.#fetching = new FetchControl(this.#budget.queues, {
+      feeds: () => this.#feeds.values(),
+      session: () => this.#keeper?.session,
+      logger: options.logger,
+    })
     this.#storedOffsets = storedOffsets
     this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
@@ -132,7 +137,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   decoded(batch: MicroBatch, bytes: number): void {
     const feed = this.#feed(batch.topic)
     feed.queue.decoded(batch, bytes)
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
   }
 
   /** What the columns that a topic's batches are decoded into hold now, in bytes. */
@@ -149,7 +154,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       if (state) state.committed = lastOffset + 1n
       this.#keeper?.session?.noteCommitted(batch.topic, partition, lastOffset + 1n)
     }
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
     feed.wake()
   }
 
@@ -162,7 +167,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const feed = this.#feed(topic)
     if (this.#error) throw this.#error
     feed.reset()
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
     await this.#locate(feed)
     if (this.#error) throw this.#error
   }
@@ -171,7 +176,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   close(topic: string): void {
     const feed = this.#feed(topic)
     feed.close()
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
   }
 
   /**
@@ -381,7 +386,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
         state.confirmed = false
         state.paused = false
       }
-      this.#holdOrResume(feed)
+      this.#fetching.update(feed)
     }
     await Promise.all([...this.#feeds.values()].map((feed) => this.#locate(feed)))
     if (generation !== this.#generation || this.#ending.signal.aborted) return
@@ -425,7 +430,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       }
     }
     feed.locating = null
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
     feed.wake()
   }
 
@@ -487,14 +492,14 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #accept(state: PartitionState, last: bigint, messages: Batch['messages'], high: bigint): void {
     const feed = this.#feed(state.topic)
     feed.accept(state, last, messages, high)
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
   }
 
   /** The consumer is not where it should be: hold the partition, look at the log, seek again. */
   #misplaced(state: PartitionState): void {
     const feed = this.#feed(state.topic)
     state.confirmed = false
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
     void this.#locate(feed)
   }
 
@@ -503,36 +508,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     if (!this.#keeper?.session?.seek(topic, partition, next)) return
     this.#options.logger?.info({ topic, partition, from: String(expected), to: String(next) }, 'skipped empty offsets')
     this.#accept(state, next - 1n, [], state.high ?? next)
-  }
-
-  /** Tells kafkajs which partitions to fetch, after a change in a topic; of all topics where their common memory changed. */
-  #holdOrResume(feed: TopicFeed): void {
-    const { isTight, isFull, heldBytes } = this.#budget.queues
-    if (isTight === this.#room.isTight && isFull === this.#room.isFull) {
-      this.#holdOrResumeOne(feed)
-      return
-    }
-    this.#room = { isTight, isFull }
-    const note = 'the memory of all queues is tight, or is not any more'
-    this.#options.logger?.info({ bytes: heldBytes, isTight, isFull }, note)
-    for (const other of this.#feeds.values()) {
-      this.#holdOrResumeOne(other)
-      other.wake()
-    }
-  }
-
-  #holdOrResumeOne(feed: TopicFeed): void {
-    const hold: number[] = []
-    const resume: number[] = []
-    for (const state of feed.partitions.values()) {
-      const isHeld = feed.isHeld(state)
-      if (isHeld === state.paused) continue
-      state.paused = isHeld
-      ;(isHeld ? hold : resume).push(state.partition)
-      if (!isHeld) state.movedAt = Date.now()
-    }
-    if (hold.length > 0) this.#keeper?.session?.hold(feed.topic, hold)
-    if (resume.length > 0) this.#keeper?.session?.resume(feed.topic, resume)
   }
 
   #crashed(crash: { error: Error; restart: boolean }): void {
@@ -557,7 +532,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const { code, message } = error
     this.#options.logger?.error({ topic: feed.topic, code }, message)
     feed.fail(error)
-    this.#holdOrResume(feed)
+    this.#fetching.update(feed)
   }
 
   #fail(error: KafkaToDeltaError): void {

@@ -1,0 +1,55 @@
+/** Tells the consumer which partitions it fetches: those whose queues, and the queues of all together, have room. */
+
+import type { ConsumerSession } from './consumer-session.js'
+import type { SourceLogger } from './options.js'
+import type { QueueRoom } from './queue-room.js'
+import type { TopicFeed } from './topic-feed.js'
+
+export interface FetchHost {
+  feeds(): Iterable<TopicFeed>
+  session(): Pick<ConsumerSession, 'hold' | 'resume'> | null | undefined
+  logger: SourceLogger | undefined
+}
+
+export class FetchControl {
+  readonly #room: QueueRoom
+  readonly #host: FetchHost
+  /** How the room was when all topics were last told to go on or to wait. */
+  #told = { isTight: false, isFull: false }
+
+  constructor(room: QueueRoom, host: FetchHost) {
+    this.#room = room
+    this.#host = host
+  }
+
+  /** After a change in a topic; tells all of them where their common memory changed. */
+  update(feed: TopicFeed): void {
+    const { isTight, isFull, heldBytes } = this.#room
+    if (isTight === this.#told.isTight && isFull === this.#told.isFull) {
+      this.#tell(feed)
+      return
+    }
+    this.#told = { isTight, isFull }
+    const note = 'the memory of all queues is tight, or is not any more'
+    this.#host.logger?.info({ bytes: heldBytes, isTight, isFull }, note)
+    for (const other of this.#host.feeds()) {
+      this.#tell(other)
+      other.wake()
+    }
+  }
+
+  #tell(feed: TopicFeed): void {
+    const hold: number[] = []
+    const resume: number[] = []
+    for (const state of feed.partitions.values()) {
+      const isHeld = feed.isHeld(state)
+      if (isHeld === state.paused) continue
+      state.paused = isHeld
+      ;(isHeld ? hold : resume).push(state.partition)
+      if (!isHeld) state.movedAt = Date.now()
+    }
+    const session = this.#host.session()
+    if (hold.length > 0) session?.hold(feed.topic, hold)
+    if (resume.length > 0) session?.resume(feed.topic, resume)
+  }
+}
