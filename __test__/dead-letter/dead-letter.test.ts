@@ -79,6 +79,10 @@ test('letters are taken out of a batch as they came, with all that a message has
     },
   ])
   t.deepEqual(collectDeadLetters(batch, [], 'q'), [])
+  const piece = Buffer.alloc(1_000_000).subarray(0, 100)
+  const messages = [{ offset: '0', timestamp: '0', key: null, value: piece }]
+  const small = { ...batch, ranges: [{ partition: 0, firstOffset: 0n, lastOffset: 0n, messages }] }
+  t.is(collectDeadLetters(small, [bad(0, '0')], 'q')[0]?.value?.buffer.byteLength, 100, 'all that was fetched with it')
   t.throws(() => collectDeadLetters(batch, [bad(9, '6')], 'q'), { message: /not in the batch/ })
 })
 

@@ -4,6 +4,7 @@ import { guidOf } from '../avro/wire.js'
 import type { BadRecord } from '../debezium/change-batch.js'
 import { messageSchemaId } from '../debezium/schema-ids.js'
 import { type ErrorCode, KafkaToDeltaError } from '../errors.js'
+import { compactMessages } from '../kafka/compact-messages.js'
 import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
 
 /** One header of a message. Names may come more than once. */
@@ -51,7 +52,10 @@ export interface DeadLetterSink {
   close(): Promise<void>
 }
 
-/** Takes the bad records of a batch out of its messages, in the batch's order. */
+/**
+ * Takes the bad records of a batch out of its messages, in the batch's order. They keep no more of the batch than their own
+ * bytes.
+ */
 export function collectDeadLetters(
   batch: MicroBatch,
   badRecords: readonly BadRecord[],
@@ -60,11 +64,15 @@ export function collectDeadLetters(
   if (badRecords.length === 0) return []
   const reasons = new Map<string, string>()
   for (const { partition, offset, reason } of badRecords) reasons.set(`${partition}:${offset}`, reason)
+  const bad = batch.ranges.map(({ partition, messages }) => ({
+    partition,
+    messages: messages.filter(({ offset }) => reasons.has(`${partition}:${offset}`)),
+  }))
+  compactMessages(bad.flatMap(({ messages }) => messages))
   const letters: DeadLetter[] = []
-  for (const { partition, messages } of batch.ranges) {
+  for (const { partition, messages } of bad) {
     for (const message of messages) {
-      const reason = reasons.get(`${partition}:${message.offset}`)
-      if (reason === undefined) continue
+      const reason = reasons.get(`${partition}:${message.offset}`) as string
       const { offset, key, value } = message
       letters.push({
         topic: batch.topic,

@@ -41,7 +41,8 @@ export function decodeOptions(table: ResolvedTable): DecodeOptions {
     excludeColumns: [...table.excludeColumns],
     renameColumns: { ...table.renameColumns },
     metadataColumns: [...table.metadataColumns],
-    onBadRecord: table.onBadRecord === 'dead-letter' ? 'collect' : table.onBadRecord,
+    // Dead letters are taken out of the messages, as they came.
+    onBadRecord: table.onBadRecord === 'dead-letter' ? 'skip' : table.onBadRecord,
     ...(table.primaryKey ? { primaryKey: [...table.primaryKey] } : {}),
     ...(table.lsnColName ? { lsnColName: table.lsnColName } : {}),
     ...(table.includeColumns ? { includeColumns: [...table.includeColumns] } : {}),
