@@ -4,6 +4,8 @@
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -282,4 +284,28 @@ test.serial('run, while the addon opens a table in a store that never answers: a
   child.process.kill('SIGTERM')
   t.is(await endOf(child), 143, child.output())
   t.true(Date.now() - began < 10_000, `${Date.now() - began} ms`)
+})
+
+test.serial('a merge into a store that takes no file: an abort ends it, and the process', async (t) => {
+  let puts = 0
+  const store = createServer((request, response) => {
+    request.resume()
+    if (request.method === 'PUT') {
+      puts++
+      return
+    }
+    const isList = request.url?.includes('list-type=2')
+    response.writeHead(isList ? 200 : 404, { 'content-type': 'application/xml' })
+    response.end(isList ? '<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>' : '<Error/>')
+  })
+  t.teardown(() => {
+    store.closeAllConnections()
+    store.close()
+  })
+  await new Promise<void>((resolve) => store.listen(0, '127.0.0.1', resolve))
+  const { port } = store.address() as AddressInfo
+  const child = startChild('aborted-merge.ts', [`http://127.0.0.1:${port}`])
+  t.is(await endOf(child), 0, child.output())
+  t.regex(child.output(), /through/)
+  t.true(puts > 0)
 })

@@ -41,7 +41,7 @@ export interface DeltaTableOptions
 export interface CompactOptions extends Plain<Pick<MaintenanceOptions, keyof typeof COMPACT_DEFAULTS>> {
   /** Rewrites every small file and every deleted row, whether it pays or not. Default: false. */
   full?: boolean
-  /** Stops the step; nothing has happened then. */
+  /** Stops the step; nothing has happened then. Where the store does not answer: as {@link MergeOptions.signal}. */
   signal?: AbortSignal
 }
 
@@ -58,7 +58,10 @@ export interface MergeOptions {
   primaryKey?: readonly string[]
   /** Committed with the rows. A commit fails with FENCED where another stored offset is found than expected. */
   offsets?: readonly TableOffset[]
-  /** Stops the merge. Whether it was committed then, the stored offsets tell. */
+  /**
+   * Stops the merge, ten seconds later at the latest. Whether it was committed then, the stored offsets tell. Where the store
+   * did not answer in that time, the table is closed.
+   */
   signal?: AbortSignal
   /** The bytes are not touched until the promise settles, so that no copy is needed. */
   transfer?: boolean

@@ -12,6 +12,13 @@ pub fn cancelled() -> Error {
     Error::new(ErrorCode::Cancelled, "the call was cancelled")
 }
 
+/// An aborted call that was dropped: the store did not answer.
+pub fn abandoned() -> Error {
+    let message = "the call was cancelled, and the store did not answer in the ten seconds after that: the table is closed, \
+                   and its log tells whether there was a commit";
+    Error::new(ErrorCode::Cancelled, message)
+}
+
 /// A value that is not of its type.
 pub fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::ConfigInvalid, message)

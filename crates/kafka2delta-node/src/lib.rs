@@ -17,11 +17,12 @@ use kafka2delta::KeyedTable;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_util::sync::CancellationToken;
 
-use crate::error::{cancelled, closed};
+use crate::error::{abandoned, cancelled, closed};
 use crate::json::Json;
 use crate::offset::NativeOffset;
-use crate::outcome::{Outcome, call, stoppable, token};
+use crate::outcome::{Outcome, call, stoppable, token, unless_abandoned};
 
 /// One open table. Calls wait for each other, but for the long part of maintenance.
 #[napi]
@@ -53,6 +54,22 @@ fn turn<T: Send + 'static>(lock: Arc<Mutex<T>>) -> impl Future<Output = OwnedMut
             None => turn.await,
         }
     }
+}
+
+/// A turn, unless the call is cancelled while it waits for it.
+async fn unless_cancelled<T>(turn: impl Future<Output = T>, cancel: &CancellationToken) -> kafka2delta::Result<T> {
+    tokio::select! {
+        guard = turn => Ok(guard),
+        () = cancel.cancelled() => Err(cancelled()),
+    }
+}
+
+/// What a call on the table came to. A table whose call was dropped is closed: nobody knows how far it came.
+fn or_closed<T>(table: &mut Option<KeyedTable>, result: Option<kafka2delta::Result<T>>) -> kafka2delta::Result<T> {
+    result.unwrap_or_else(|| {
+        *table = None;
+        Err(abandoned())
+    })
 }
 
 #[napi(ts_return_type = "Promise<NativeTable>", catch_unwind)]
@@ -123,10 +140,7 @@ impl NativeTable {
     ) -> Result<PromiseRaw<'env, Outcome<Json>>> {
         let (turn, cancel) = (self.turn(), token(signal));
         call(env, async move {
-            let mut table = tokio::select! {
-                table = turn => table,
-                () = cancel.cancelled() => return Err(cancelled()),
-            };
+            let mut table = unless_cancelled(turn, &cancel).await?;
             let table = table.as_mut().ok_or_else(closed)?;
             table.refresh(&cancel).await?;
             Json::of(&table.info())
@@ -149,9 +163,10 @@ impl NativeTable {
         call(env, async move {
             let offsets =
                 offsets.into_iter().map(NativeOffset::into_engine).collect::<kafka2delta::Result<Vec<_>>>()?;
-            let mut table = turn.await;
-            let table = table.as_mut().ok_or_else(closed)?;
-            Json::of(&table.merge(batch, &primary_key, &offsets, &cancel).await?)
+            let mut table = unless_cancelled(turn, &cancel).await?;
+            let open = table.as_mut().ok_or_else(closed)?;
+            let merged = unless_abandoned(&cancel, open.merge(batch, &primary_key, &offsets, &cancel)).await;
+            Json::of(&or_closed(&mut table, merged)?)
         })
     }
 
@@ -166,9 +181,10 @@ impl NativeTable {
         let turn = self.turn();
         let cancel = token(signal);
         call(env, async move {
-            let mut table = turn.await;
-            let table = table.as_mut().ok_or_else(closed)?;
-            Json::of(&table.delete_where(&condition, &cancel).await?)
+            let mut table = unless_cancelled(turn, &cancel).await?;
+            let open = table.as_mut().ok_or_else(closed)?;
+            let deleted = unless_abandoned(&cancel, open.delete_where(&condition, &cancel)).await;
+            Json::of(&or_closed(&mut table, deleted)?)
         })
     }
 

@@ -3,10 +3,10 @@
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
-use crate::NativeTable;
-use crate::error::closed;
+use crate::error::{cancelled, closed};
 use crate::json::{self, Json};
-use crate::outcome::{Outcome, call, stoppable, token};
+use crate::outcome::{Outcome, call, stoppable, token, unless_abandoned};
+use crate::{NativeTable, or_closed, unless_cancelled};
 
 #[napi]
 impl NativeTable {
@@ -21,16 +21,21 @@ impl NativeTable {
         let (table, compacting, cancel) = (self.table.clone(), self.compaction_turn(), token(signal));
         call(env, async move {
             let options = json::read(&options)?;
-            let _one_at_a_time = compacting.await;
-            let plan = table.lock().await.as_ref().ok_or_else(closed)?.plan_compaction(&options)?;
+            let _one_at_a_time = unless_cancelled(compacting, &cancel).await?;
+            let plan = unless_cancelled(table.lock(), &cancel)
+                .await?
+                .as_ref()
+                .ok_or_else(closed)?
+                .plan_compaction(&options)?;
             let Some(plan) = plan else { return Json::of(&None::<()>) };
-            let rewritten = plan.rewrite(&cancel).await?;
+            let rewritten = unless_abandoned(&cancel, plan.rewrite(&cancel)).await.ok_or_else(cancelled)??;
             let mut table = table.lock().await;
-            let Some(table) = table.as_mut() else {
+            let Some(open) = table.as_mut() else {
                 rewritten.discard().await;
                 return Err(closed());
             };
-            Json::of(&table.commit_compaction(rewritten).await?)
+            let committed = unless_abandoned(&cancel, open.commit_compaction(rewritten)).await;
+            Json::of(&or_closed(&mut table, committed)?)
         })
     }
 

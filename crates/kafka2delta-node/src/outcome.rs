@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::ptr;
+use std::time::Duration;
 
 use futures::FutureExt;
 use kafka2delta::{Error, ErrorCode};
@@ -37,6 +38,21 @@ pub fn stoppable<'env, T: ToNapiValue + Send + 'static>(
             () = cancel.cancelled() => Err(cancelled()),
         }
     })
+}
+
+/// How long a call may go on after its signal was aborted: for a commit that is under way.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Work that looks at the signal between its steps, and is dropped where it waits for the store long after that. None then.
+pub async fn unless_abandoned<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    let abandoned = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        result = work => Some(result),
+        () = abandoned => None,
+    }
 }
 
 /// What is cancelled when the signal is aborted.
