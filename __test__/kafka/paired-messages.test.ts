@@ -88,7 +88,14 @@ test('a half alone goes where the others were read past its time, or nothing mor
 })
 
 test('patience ends', (t) => {
-  const half = { side: 'after' as const, isTombstone: false, pair: () => '1', offset: 0n, time: 0, blockedSince: null }
+  const half = {
+    side: 'after' as const,
+    isTombstone: false,
+    pair: () => '1',
+    offset: 0n,
+    time: 0,
+    blockedSince: null as number | null,
+  }
   const takes = new Map<number, Take>([
     [0, { halves: [half], time: 0, isAll: true }],
     [1, { halves: [], time: Number.NEGATIVE_INFINITY, isAll: true }],
@@ -96,6 +103,11 @@ test('patience ends', (t) => {
   const plan = (holds: ReadonlyMap<number, bigint>) =>
     holds.has(0) ? new Map(takes).set(0, { halves: [], time: 0, isAll: false }) : takes
   const held = (reached: ReadProgress, now: number) => holdBackUnpaired(plan, reach('end', reached), now).holds.has(0)
+  // The other half may be on its way while the partition's leader is elected.
+  t.true(held('end', 1_000))
+  t.true(held('end', 10_999))
+  t.false(held('end', 11_000))
+  half.blockedSince = null
   t.true(held('end', 1_000_000))
   t.true(held('end', 1_000_900))
   t.false(held('end', 1_001_000))

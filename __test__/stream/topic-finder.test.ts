@@ -47,16 +47,18 @@ test("what a topic holds decides where its name may be Debezium's own", async (t
       'shop.public.users': message(1),
       plain: { ...message(0), value: Buffer.from('{}') },
       unknown: message(9),
+      constructor: message(2),
     },
   )
   // A message that cannot be read is for its table to tell of.
   t.deepEqual(await finder.find(() => true), ['shop.public.transaction', 'shop.public.users', 'plain', 'unknown'])
   t.deepEqual(reads, ['shop.transaction', 'shop.public.transaction', 'shop', 'plain', 'unknown'])
-  t.is(told.length, 2)
+  t.is(told.length, 3)
+  t.regex(told[0] ?? '', /^constructor: passed over.*KafkaJS cannot read it/)
   // Said, and looked at, once.
   await finder.find(() => true)
   t.is(reads.length, 5)
-  t.is(told.length, 2)
+  t.is(told.length, 3)
 })
 
 test('a registry that is down tells nothing of a topic: it is asked again', async (t) => {

@@ -79,8 +79,12 @@ export interface BatchEnds {
 /** Milliseconds between the two halves of a change at most: they are sent one after the other. */
 const MAX_PAIR_GAP_MS = 1_000
 
-/** How long a half waits for a partition of which nothing more comes: at its end, and behind it. Milliseconds. */
-const PAIR_TIMEOUT_MS = { end: 1_000, behind: 10_000 }
+/** How long a half waits for a partition of which nothing more comes. Milliseconds. */
+const PAIR_TIMEOUT_MS = 10_000
+
+/** The same at the end of a partition, for a half from before that time: the other one would be there. Milliseconds. */
+const OLD_PAIR_TIMEOUT_MS = 1_000
+const OLD_MS = 60_000
 
 /** Stop after this many rounds: many unpaired messages would otherwise shrink the batch forever. */
 const MAX_ROUNDS = 100
@@ -134,7 +138,8 @@ function whatFor(
     }
     if (reached === 'done') continue
     half.blockedSince ??= now
-    if (now - half.blockedSince < PAIR_TIMEOUT_MS[reached]) return 'more'
+    const isOld = reached === 'end' && now - half.time >= OLD_MS
+    if (now - half.blockedSince < (isOld ? OLD_PAIR_TIMEOUT_MS : PAIR_TIMEOUT_MS)) return 'more'
   }
   return waits
 }

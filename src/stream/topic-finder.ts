@@ -28,7 +28,7 @@ export class TopicFinder {
    * message tells what it holds.
    */
   async find(isWanted: (topic: string) => boolean, signal?: AbortSignal): Promise<string[]> {
-    const wanted = (await this.#catalog.list(signal)).filter(isWanted)
+    const wanted = (await this.#catalog.list(signal)).filter((topic) => isWanted(topic) && this.#isReadable(topic))
     await this.#lookInto(
       wanted.filter((topic) => kindByName(topic) === 'unknown' && !this.#holdsRows.has(topic)),
       signal,
@@ -43,6 +43,16 @@ export class TopicFinder {
       this.#tell(topic, `passed over by patterns, for it holds ${why}: name it in tables to take it`)
       return false
     })
+  }
+
+  /** KafkaJS keeps topics in plain objects: see the names of topics in the options. */
+  #isReadable(topic: string): boolean {
+    if (!(topic in {})) return true
+    this.#tell(
+      topic,
+      'passed over by patterns, for its name is one that every JavaScript object has: KafkaJS cannot read it',
+    )
+    return false
   }
 
   async #lookInto(topics: readonly string[], signal?: AbortSignal): Promise<void> {
