@@ -35,6 +35,12 @@ test('an option that another one leaves without effect is refused, at the table 
     [{ keyIndex: 'none' }, { indexMemory: '1 GB' }, /^tables\.a\.indexMemory: has no effect/],
     [{}, { keyIndex: 'none', indexDir: '/i' }, /^tables\.a\.indexDir: has no effect/],
     [{ writeMode: 'append', keyIndex: 'none' }, {}, /^keyIndex: has no effect with writeMode "append"/],
+    [{ writeMode: 'append', rememberedKeys: 5 }, {}, /^rememberedKeys: has no effect with writeMode "append"/],
+    [
+      {},
+      { writeMode: 'append', onMissingValue: 'fail' },
+      /^tables\.a\.onMissingValue: has no effect with writeMode "append"/,
+    ],
     [{ kafka: { brokers: 'a:1', requestTimeout: 1, enforceRequestTimeout: 'false' } }, {}, /^kafka\.requestTimeout/],
     [{ kafka: { brokers: 'a:1', authenticationTimeout: 1 } }, {}, /^kafka\.authenticationTimeout.*without kafka\.sasl/],
     [{ schemaRegistry: { url: 'http://r', tls: { ca: 'x.pem' } } }, {}, /^schemaRegistry\.tls: .*https/],

@@ -15,7 +15,7 @@ export class UnkeyedTombstones {
   /** Whether there are schemas of values that tell of deletes, and such that do not. */
   #tells = false
   #lacks = false
-  /** Whether a tombstone of a batch before was taken to follow a delete, while nothing was known. */
+  /** Whether a tombstone of a batch before was taken to follow a delete that was not seen. */
   #hasPassed = false
   #passes = false
   /** By partition, before the batch. */
@@ -34,7 +34,7 @@ export class UnkeyedTombstones {
     else if (plan.kind === 'flattened') this.#lacks = true
     if (!this.#lacks || !this.#hasPassed) return
     this.#notes.add(
-      `${this.#topic}: the tombstone that came first was a delete, as the values now show: its row may still be in the table ` +
+      `${this.#topic}: a tombstone that was passed over was a delete, as the values now show: its row may still be in the table ` +
         '(kafka2delta verify --repair removes it)',
     )
   }
@@ -52,8 +52,14 @@ export class UnkeyedTombstones {
 
   /** @throws DecodeFault where the tombstone may be the only delete of a row */
   check(plan: Plan, partition: number, { key }: RawMessage): void {
-    if (this.#tells && !this.#lacks) return
     const last = this.#last.get(partition) ?? this.#past.get(partition)
+    const follows = last !== undefined && last !== 'no delete' && sameKey(last.deleted, key)
+    if (follows) return
+    if (this.#tells && !this.#lacks) {
+      // Compaction may have taken the delete before it, or the connector tells of deletes by tombstones alone by now.
+      this.#passes = true
+      return
+    }
     if (last === undefined && !this.#lacks) {
       // Its delete may have been applied before a restart.
       this.#notes.add(
@@ -64,8 +70,7 @@ export class UnkeyedTombstones {
       this.#passes = true
       return
     }
-    const follows = last !== undefined && last !== 'no delete' && sameKey(last.deleted, key)
-    if (!follows) fault(plan.reason)
+    fault(plan.reason)
   }
 
   /** Ends a batch: what it noted goes over to the next one. */

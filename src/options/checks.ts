@@ -118,6 +118,8 @@ const UNUSED: readonly Unused[] = [
   ...ownColumnsUnused,
   ['keyIndex', 'has no effect with writeMode "append", which has no key index', looksUp],
   ['indexMemory', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
+  ['rememberedKeys', 'has no effect with writeMode "append", which looks up no key', looksUp],
+  ['onMissingValue', 'has no effect with writeMode "append", which looks up no key', looksUp],
   ['indexDir', 'has no effect with keyIndex "none" or writeMode "append": there is no key index', hasIndex],
 ]
 

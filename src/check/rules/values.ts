@@ -97,7 +97,8 @@ function isUntellableItem(items: AvroNode): boolean {
   return ['decimal', 'variableDecimal', 'timestamp', 'zonedTimestamp', 'time', 'isoTimestamp'].includes(is)
 }
 
-const UNTELLABLE = /^io\.debezium\.data\.(Bits|DoubleVector|FloatVector|SparseVector|geometry\.(Geometry|Geography))$/
+const UNTELLABLE =
+  /^io\.debezium\.data\.(Bits|DoubleVector|FloatVector|SparseDoubleVector|geometry\.(Geometry|Geography))$/
 
 /** Bit strings of a few bytes stay in their row, which a change never leaves out. */
 const isShort = ({ parameters }: AvroNode): boolean => Number(parameters?.length ?? Number.NaN) <= 64
