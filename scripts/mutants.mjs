@@ -106,11 +106,13 @@ async function runEngine(tests, status) {
   if (missing) throw new Problem(`delta-rs is the tests' other writer: ${missing}`)
   const env = { ...cargoEnv(), ORACLE_PYTHON: python, CARGO_TERM_COLOR: 'never' }
   const args = [...ENGINE_BUILD, '-p', 'kafka2delta', '--test', 'engine', ...LOCKED]
-  const built = await run('cargo', [...args, '--no-run'], { cwd: ROOT, env })
+  const onOutput = () => {}
+  const built = await run('cargo', [...args, '--no-run'], { cwd: ROOT, env, onOutput })
   if (built.code !== 0) throw new Problem(`the fault does not compile:\n${built.output.slice(-4000)}`)
   status.update('running')
   // One test after the other, each without captured output: the seeds stand in it.
-  const { code, output } = await run('cargo', [...args, '--', '--nocapture', ...tests.split(' ')], { cwd: ROOT, env })
+  const filters = ['--', '--nocapture', ...tests.split(' ')]
+  const { code, output } = await run('cargo', [...args, ...filters], { cwd: ROOT, env, onOutput })
   return code === 0 ? { isFound: false, by: 'not found' } : { isFound: true, by: `found by ${foundBy(output)}` }
 }
 
