@@ -47,8 +47,10 @@ pub(super) fn register() {
 impl ObjectStoreFactory for S3 {
     fn parse_url_opts(&self, url: &Url, config: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
         let (_, path) = ObjectStoreScheme::parse(url).map_err(DeltaTableError::generic)?;
-        let variables = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-        let settings = settings(config.raw.clone(), variables);
+        // A variable that is no text, of whatever program, is none of ours.
+        let texts =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let settings = settings(config.raw.clone(), texts.filter(|(name, _)| name.starts_with("AWS_")));
         refuse_profile(&settings, has_profile())?;
         let mut builder = AmazonS3Builder::new().with_url(url.as_str()).with_retry(config.retry.clone());
         if let Some(file) = config.certificate.as_ref().and_then(|certificate| certificate.certificate_path.as_ref()) {
