@@ -21,20 +21,16 @@ const MEMORY = 24 * MB
 const WIDE_COLUMNS = 600
 
 const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'int' }] }
-const NARROW = {
-  type: 'record',
-  name: 'Narrow',
-  fields: [
-    { name: 'id', type: 'int' },
-    { name: 'v', type: 'string' },
-  ],
-}
+const FIELDS = [
+  { name: 'id', type: 'int' },
+  { name: 'v', type: 'string' },
+]
+const NARROW = { type: 'record', name: 'Narrow', fields: FIELDS }
 const WIDE = {
   type: 'record',
   name: 'Wide',
   fields: [
-    { name: 'id', type: 'int' },
-    { name: 'v', type: 'string' },
+    ...FIELDS,
     ...Array.from({ length: WIDE_COLUMNS }, (_, i) => ({ name: `c${i}`, type: ['null', 'double'], default: null })),
   ],
 }
