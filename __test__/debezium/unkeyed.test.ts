@@ -140,3 +140,34 @@ for (const [name, key] of KEYS) {
     t.deepEqual([mixed.ignored, mixed.bad, mixed.notes], [1, null, []])
   })
 }
+
+test('a key of one value that is not the column which primaryKey names is a bad record', async (t) => {
+  // The topic is keyed by the tenant; `id` tells the rows.
+  const key = (tenant: bigint) => encode(5, SCHEMAS[5], tenant)
+  const flattened = { key: key(1n), value: encode(3, SCHEMAS[3], { ...row(1, 5n, 'x'), __deleted: 'false' }) }
+  const deleted = { key: key(1n), value: encode(3, SCHEMAS[3], { ...row(1, 5n, 'x'), __deleted: 'true' }) }
+  const envelope = {
+    key: key(1n),
+    value: encode(4, SCHEMAS[4], { before: null, after: row(1, 5n, 'x'), source: { ts_ms: 1n }, op: 'c' }),
+  }
+  for (const message of [flattened, deleted, envelope]) {
+    const { bad } = await follow([[message]], { primaryKey: ['id'] })
+    t.regex(bad ?? '', /primaryKey takes for the column id, but the row has another value.*message\.key\.columns/)
+  }
+  for (const message of [flattened, envelope]) {
+    const { rows, bad } = await follow([[{ ...message, key: key(5n) }, tombstone(key, 5n)]], { primaryKey: ['id'] })
+    t.deepEqual(
+      [rows.map(({ id, _op }) => [id, _op]), bad],
+      [
+        [
+          [5n, Op.upsert],
+          [5n, Op.delete],
+        ],
+        null,
+      ],
+    )
+    // The remedy.
+    const both = await follow([[message]], { primaryKey: ['tenant', 'id'] })
+    t.deepEqual([keysOf(both.rows), both.bad], [[[1, 5n, Op.upsert]], null])
+  }
+})

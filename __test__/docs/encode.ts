@@ -149,7 +149,9 @@ export class Encoder {
 
   /** The row's fields: those of the key, and those that the example names. */
   private row({ key, row, fields }: Message, values: Values = row): Values {
-    const ofKey = typeof key === 'object' && key !== null ? key : {}
+    const { primaryKey } = this.example.options
+    const bare = typeof primaryKey === 'string' ? { [primaryKey]: key } : {}
+    const ofKey = typeof key === 'object' && key !== null ? key : bare
     return this.record(fields, { ...ofKey, ...values })
   }
 

@@ -219,7 +219,7 @@ export function compileRowKey(
   return compiler.build()
 }
 
-/** Where the fields of a row lie that are key columns but not of the message's key: two positions for each. */
+/** Where the fields of a row lie that are key columns but not of `fromKey`: two positions for each. */
 export class KeySpans {
   readonly at: Int32Array
   readonly #read: Reader

@@ -22,6 +22,8 @@ export interface KeyShape {
   schemaId: number
   node: AvroNode
   fields: KeyField[]
+  /** Whether the key is one value, whose column the option `primaryKey` tells. */
+  isBare: boolean
 }
 
 /**
@@ -38,14 +40,14 @@ export function keyShapeOf(
   if (record?.kind === 'record') {
     if (record.fields.length === 0 && options.primaryKey === undefined) return 'the key is a record without fields'
     const fields = record.fields.map(({ name, type }) => ({ field: name, column: layout.nameOf(name), type }))
-    return { schemaId, node, fields }
+    return { schemaId, node, fields, isBare: false }
   }
   const [only, ...more] = options.primaryKey ?? []
   if (only === undefined) {
     return `the key is a single ${node.kind}, not a record: name its column with the option primaryKey`
   }
-  if (more.length > 0) return { schemaId, node, fields: [] }
-  return { schemaId, node, fields: [{ field: only, column: layout.nameOf(only), type: node }] }
+  if (more.length > 0) return { schemaId, node, fields: [], isBare: true }
+  return { schemaId, node, fields: [{ field: only, column: layout.nameOf(only), type: node }], isBare: true }
 }
 
 const BEYOND_MICROS =

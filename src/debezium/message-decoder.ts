@@ -77,6 +77,7 @@ export class MessageDecoder {
       readAll(plan.readDelete, value, payloadStart(message, 'value'), row)
       if (state.deleted === 0 && state.op !== CHAR.d) throw error
     }
+    plan.bareKey?.check(message, payloadStart(message, 'value'))
     if (state.deleted === 0 && state.op !== CHAR.d) {
       this.#readKey(plan, message, row)
       this.#oldKeys.read(plan, message, row)
@@ -112,6 +113,7 @@ export class MessageDecoder {
         if (plan.reason !== '') fault(plan.reason)
         if (state.afterAt < 0)
           fault(`the event has the operation ${String.fromCharCode(state.op)}, but no row after it`)
+        plan.bareKey?.check(message, state.afterAt)
         this.#readKey(plan, message, row)
         this.#oldKeys.read(plan, message, row)
         return Op.upsert

@@ -5,6 +5,7 @@ import type { Placeholder } from '../avro/placeholder.js'
 import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
+import { BareKey } from './bare-key.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
 import { compileDelete, compileFlattened, type FlattenedShape, flattenedShape, isStored } from './flattened.js'
 import { ownTopicOf } from './ignored.js'
@@ -55,6 +56,8 @@ export class Plan {
   readBeforeKey: Reader | null = null
   /** Reads all of the row before; where each change is a row. */
   readBefore: Reader | null = null
+  /** What compares a key that is one value with the column of the row that it stands for; null where nothing is to compare. */
+  bareKey: BareKey | null = null
   /** For keys that may change without a delete of the old one: null where the connector knows the whole key. */
   movedKey: MovedKey | null = null
   /** The columns of the primary key. */
@@ -252,6 +255,8 @@ export class Plan {
     this.keyColumns = layout.columns.filter(({ name }) => layout.isKey(name))
     this.#stateReader = null
     if (shape === null) return
+    this.bareKey =
+      this.key === null ? null : BareKey.of(this.key, 'after' in shape ? shape.after : shape.record, layout)
     if ('after' in shape) {
       this.readValue = compileEnvelope(shape, this.#fromKey, layout, options, placeholder, this.state)
       const builderOf = (column: string) => layout.find(column).builder
