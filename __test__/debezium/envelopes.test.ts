@@ -103,6 +103,16 @@ test('envelopes that cannot be read are refused, with what to do', async (t) => 
       { before: null, after: null, updateDescription: null, source: { ts_ms: 1n }, op: 'd' },
       /MongoDB's envelope.*ExtractNewDocumentState/,
     ],
+    // As the transform SetSchemaMetadata names it.
+    [
+      record('Orders', [
+        ['after', JSON_TEXT],
+        ['source', record('Source', [['ts_ms', 'long']], { namespace: 'io.debezium.connector.mongo' })],
+        ['op', optional('string')],
+      ]),
+      { after: null, source: { ts_ms: 1n }, op: 'd' },
+      /MongoDB's envelope.*ExtractNewDocumentState/,
+    ],
     [
       record(
         'Envelope',

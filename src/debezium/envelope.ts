@@ -42,6 +42,13 @@ function isNamedEnvelope({ name, connectName }: AvroRecord): boolean {
   return [name, connectName ?? ''].some((given) => /(^|\.)Envelope$/.test(given))
 }
 
+/** Whether a record is Debezium's `source`, which keeps its name where a transform gives the event another one. */
+function isNamedSource(record: AvroRecord | null): boolean {
+  return [record?.name ?? '', record?.connectName ?? ''].some((given) =>
+    /^io\.debezium\.connector\..*\bSource$/.test(given),
+  )
+}
+
 /** Why an envelope cannot be read, and what to do. */
 function unusableEnvelope(record: AvroRecord): string {
   const has = (name: string) => fieldType(record, name) !== undefined
@@ -75,8 +82,10 @@ export function envelopeShape(
   const op = fieldType(record, 'op')
   const hasOp = op !== undefined && withoutNull(op)?.kind === 'string'
   if (after === null || !hasOp || (given.before === null && given.source === null)) {
-    const parts = ['before', 'after', 'op', 'source'].some((name) => fieldType(record, name) !== undefined)
-    return parts && isNamedEnvelope(record) ? unusableEnvelope(record) : null
+    const has = (name: string) => fieldType(record, name) !== undefined
+    const isEnvelope = ['before', 'after', 'op', 'source'].some(has) && isNamedEnvelope(record)
+    const isRenamed = ['op', 'after'].every(has) && isNamedSource(given.source)
+    return isEnvelope || isRenamed ? unusableEnvelope(record) : null
   }
   const { before, source } = { before: given.before ?? NO_FIELDS, source: given.source ?? NO_FIELDS }
   if (/cassandra|scylla/i.test(`${source.name} ${source.connectName ?? ''}`)) {
