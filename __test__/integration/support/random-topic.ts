@@ -86,16 +86,18 @@ export class RandomTopic {
   ) {
     const chance = (p: number) => random.next() < p
     this.topic = topic
-    this.flavour = random.pick(['postgres', 'postgres', 'mysql', 'mariadb', 'sqlserver', 'oracle', 'none'])
-    this.behaviour = random.pick(['rising', 'standing', 'back', 'partial'])
-    this.shape = chance(0.5) ? 'flattened' : 'envelope'
+    const beginsAnew = chance(0.2)
+    const withPositions = ['postgres', 'postgres', 'mysql', 'mariadb', 'sqlserver', 'oracle'] as const
+    this.flavour = random.pick(beginsAnew ? withPositions : [...withPositions, 'none' as const])
+    this.behaviour = beginsAnew ? 'back' : random.pick(['rising', 'standing', 'back', 'partial'])
+    this.shape = chance(beginsAnew ? 0.3 : 0.5) ? 'flattened' : 'envelope'
     this.added = this.shape === 'envelope' ? 'all' : random.pick<Added>(['all', 'all', 'spark', 'spark', 'op', 'none'])
     this.keyless = chance(0.1)
-    this.partitions = random.pick([1, 1, 2, 2, 3])
-    this.grows = !this.keyless && chance(0.25)
+    this.partitions = random.pick(beginsAnew ? [2, 3] : [1, 1, 2, 2, 3])
+    this.grows = !this.keyless && !beginsAnew && chance(0.25)
     this.headerForm = random.pick(HEADER_FORMS)
     this.restarts = random.pick([0, 0.15, 0.6])
-    this.lies = this.behaviour === 'back' && !this.grows && chance(0.6)
+    this.lies = beginsAnew || (this.behaviour === 'back' && !this.grows && chance(0.6))
     this.leavesOut = !this.grows && chance(0.7)
     this.readsInOrder = this.lies
     this.router = !this.keyless && chance(0.08)
@@ -455,7 +457,7 @@ export class RandomTopic {
         this.source.failOver()
         log.push(`${this.messages.length}: fail over`)
       } else if (dice < 0.92 && this.lies) this.beginAnew()
-      else if (dice < 0.945 && this.canTruncate) this.truncate()
+      else if (dice < (this.lies ? 0.96 : 0.945) && this.canTruncate) this.truncate()
       else if (dice < 0.965 && this.shape === 'envelope') {
         const [position] = this.source.transaction(1)
         this.write('m', {}, position as Position)
