@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::files::Written;
 use super::locate::Located;
+use super::modes::WRITE_MODE_PROPERTY;
 use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
 use crate::change::{deleted_rows, forms};
@@ -27,7 +28,7 @@ use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::log::tags::set_committed;
 use crate::order::truncate::Floor;
 use crate::schema::to_delta;
-use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, WRITE_MODE_PROPERTY, key_text};
+use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, key_text};
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
 /// leaves 1.7 million tombstones a day, which each checkpoint holds, and 86,400 log entries: with Delta's 7 and 30 days

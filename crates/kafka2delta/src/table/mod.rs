@@ -32,13 +32,10 @@ use crate::datafile::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::KeyHasher;
-use crate::log::features;
 use crate::options::{MergeMode, TableOptions};
 
 /// Table property that names the key's columns, as a JSON list.
 pub const KEY_PROPERTY: &str = "kafka2delta.primaryKey";
-/// Table property that tells the write mode where it is another one than upsert.
-pub const WRITE_MODE_PROPERTY: &str = "kafka2delta.writeMode";
 
 /// One open table. It is written by one call at a time.
 #[derive(Debug)]
@@ -186,39 +183,6 @@ impl KeyedTable {
             MergeMode::MergeOnRead => false,
             MergeMode::CopyOnWrite => true,
             MergeMode::Auto => self.snapshot.state().is_some_and(|s| !s.deletion_vectors_enabled()),
-        }
-    }
-
-    /// Refuses a table whose rows are something else than this mode writes.
-    pub(crate) fn check_write_mode(&self) -> Result<()> {
-        let Some(state) = self.snapshot.state() else { return Ok(()) };
-        let mode = &self.options.write_mode;
-        features::check_append_only(state, !mode.replaces_rows())?;
-        let stored = state.property(WRITE_MODE_PROPERTY);
-        // A changelog may be appended to what others made.
-        let others = !mode.replaces_rows() && stored.is_none() && state.property(KEY_PROPERTY).is_none();
-        if stored != mode.name() && !others {
-            return Err(Error::new(
-                ErrorCode::SchemaIncompatible,
-                format!(
-                    "the table was written with writeMode {stored}, and the options say {}: set writeMode to \
-                     '{stored}', or write to a new table",
-                    mode.name().unwrap_or("upsert"),
-                    stored = stored.unwrap_or("upsert"),
-                ),
-            ));
-        }
-        let columns = mode.version_columns().map(|c| [&c.valid_from, &c.valid_to, &c.is_current]);
-        match columns.into_iter().flatten().find(|name| self.snapshot.schema().field_with_name(name).is_err()) {
-            None => Ok(()),
-            Some(name) => Err(Error::new(
-                ErrorCode::SchemaIncompatible,
-                format!(
-                    "the table lacks the column '{name}' of its versions: scd2Columns had other names before. Give it \
-                     those; the table's columns are {}",
-                    self.snapshot.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
-                ),
-            )),
         }
     }
 

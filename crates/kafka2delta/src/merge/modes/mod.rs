@@ -9,12 +9,16 @@ use arrow::datatypes::Field;
 use super::prepared::Prepared;
 use crate::change::batch::ChangeBatch;
 use crate::datafile::remove_rows::Deletions;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::CommitInfo;
 use crate::log::commit::MERGE_MODE;
+use crate::log::features;
 use crate::log::state::TableState;
 use crate::options::WriteMode;
-use crate::table::KeyedTable;
+use crate::table::{KEY_PROPERTY, KeyedTable};
+
+/// Table property that tells the write mode where it is another one than upsert.
+pub(super) const WRITE_MODE_PROPERTY: &str = "kafka2delta.writeMode";
 
 impl WriteMode {
     /// Columns that rows have beside the topic's.
@@ -70,6 +74,39 @@ impl KeyedTable {
         match &self.options.write_mode {
             WriteMode::Upsert | WriteMode::Append => Ok(()),
             WriteMode::Scd2(columns) => self.retain_current(state, truncated, columns).await,
+        }
+    }
+
+    /// Refuses a table whose rows are something else than this mode writes.
+    pub(super) fn check_write_mode(&self) -> Result<()> {
+        let Some(state) = self.snapshot.state() else { return Ok(()) };
+        let mode = &self.options.write_mode;
+        features::check_append_only(state, !mode.replaces_rows())?;
+        let stored = state.property(WRITE_MODE_PROPERTY);
+        // A changelog may be appended to what others made.
+        let others = !mode.replaces_rows() && stored.is_none() && state.property(KEY_PROPERTY).is_none();
+        if stored != mode.name() && !others {
+            return Err(Error::new(
+                ErrorCode::SchemaIncompatible,
+                format!(
+                    "the table was written with writeMode {stored}, and the options say {}: set writeMode to \
+                     '{stored}', or write to a new table",
+                    mode.name().unwrap_or("upsert"),
+                    stored = stored.unwrap_or("upsert"),
+                ),
+            ));
+        }
+        let columns = mode.version_columns().map(|c| [&c.valid_from, &c.valid_to, &c.is_current]);
+        match columns.into_iter().flatten().find(|name| self.snapshot.schema().field_with_name(name).is_err()) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                ErrorCode::SchemaIncompatible,
+                format!(
+                    "the table lacks the column '{name}' of its versions: scd2Columns had other names before. Give it \
+                     those; the table's columns are {}",
+                    self.snapshot.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+                ),
+            )),
         }
     }
 }
