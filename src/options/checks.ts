@@ -1,11 +1,10 @@
 /** What options of several tables, or several options of one, must not say together. */
 
-import { OWN_COLUMNS_OPTIONS, type OwnColumnsOption } from './defaults.js'
 import { type OptionProblem, OptionsError } from './errors.js'
 import { hasReference, isPattern, unknownReference, wholeName } from './patterns.js'
 import type { ParsedOptions, ParsedTable } from './schema.js'
 import type { ResolvedTable } from './types.js'
-import { traitsOf, WRITE_MODE_NAMES } from './write-modes.js'
+import { OWN_COLUMNS_OPTIONS, type OwnColumnsOption, traitsOf, WRITE_MODE_NAMES } from './write-modes.js'
 
 /** What tables at one path must have in common: the table has it once. */
 const COMMON = [

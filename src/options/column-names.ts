@@ -1,10 +1,9 @@
 /** Names of columns that options make: those that Delta's own writers refuse would lock them out of the table. */
 
-import type { OwnColumnsOption } from './defaults.js'
 import { OptionsError } from './errors.js'
 import { computedName, type ParsedOptions } from './schema.js'
 import type { ResolvedTable } from './types.js'
-import { traitsOf } from './write-modes.js'
+import { type OwnColumnsOption, traitsOf } from './write-modes.js'
 
 /** What Spark and delta-rs take in no column name, unless the table maps its columns' names. */
 const REFUSED = /[ ,;{}()\n\t=]/

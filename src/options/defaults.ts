@@ -1,4 +1,4 @@
-/** The defaults of all options. Sizes are in bytes, durations in milliseconds. */
+/** The defaults of all options, but for the names of columns that write modes add (`write-modes.ts`). Sizes are in bytes, durations in milliseconds. */
 
 import { totalmem } from 'node:os'
 
@@ -31,18 +31,6 @@ export const DELTA_DEFAULTS = {
 
 /** Options that a table takes from the query where it does not set them itself. */
 export const TABLE_DEFAULTS = { ...DECODER_DEFAULTS, ...DELTA_DEFAULTS } as const
-
-/** Names of the columns that write modes add to a table, by the option that gives them other ones. */
-export const OWN_COLUMNS = {
-  scd2Columns: { validFrom: '__valid_from', validTo: '__valid_to', isCurrent: '__is_current' },
-} as const
-
-export type OwnColumnsOption = keyof typeof OWN_COLUMNS
-
-export const OWN_COLUMNS_OPTIONS = Object.keys(OWN_COLUMNS) as OwnColumnsOption[]
-
-/** The `metadataColumns` of a changelog (`writeMode: append`). */
-export const CHANGELOG_COLUMNS = ['operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp'] as const
 
 /** When compaction rewrites files. */
 export const COMPACT_DEFAULTS = { minFiles: 8, maxBytes: 1024 ** 3, deletedShare: 0.3 } as const

@@ -7,15 +7,7 @@ import { pick, withoutUndefined } from '../objects.js'
 import { withCertificates } from './certificates.js'
 import { checkDeadLetters, checkPatterns, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
 import { checkColumnNames } from './column-names.js'
-import {
-  defaultMaxMemory,
-  LIMIT_DEFAULTS,
-  MAINTENANCE_DEFAULTS,
-  OWN_COLUMNS,
-  OWN_COLUMNS_OPTIONS,
-  QUERY_DEFAULTS,
-  TABLE_DEFAULTS,
-} from './defaults.js'
+import { defaultMaxMemory, LIMIT_DEFAULTS, MAINTENANCE_DEFAULTS, QUERY_DEFAULTS, TABLE_DEFAULTS } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
 import { isPattern, wholeName } from './patterns.js'
 import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
@@ -31,7 +23,7 @@ import type {
   StreamOptions,
   TablePattern,
 } from './types.js'
-import { traitsOf } from './write-modes.js'
+import { OWN_COLUMNS, OWN_COLUMNS_OPTIONS, traitsOf } from './write-modes.js'
 
 const isKafka = (value: unknown): value is Kafka =>
   typeof value === 'object' && value !== null && 'consumer' in value && typeof value.consumer === 'function'

@@ -1,9 +1,9 @@
 /** The options of a query: as users give them, and as they are once they are read. */
 
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
-import type { MAINTENANCE_DEFAULTS, OwnColumnsOption } from './defaults.js'
+import type { MAINTENANCE_DEFAULTS } from './defaults.js'
 import type { ResolvedStartingOffsets, StartingOffsets } from './starting-offsets.js'
-import type { WriteMode } from './write-modes.js'
+import type { OwnColumnsOption, WriteMode } from './write-modes.js'
 
 /** How decimals are stored that Delta has no type for. */
 export type DecimalChoice =

@@ -1,6 +1,13 @@
 /** The write modes, and what is done differently in one of them. The engine has its own part in `merge/modes`. */
 
-import { CHANGELOG_COLUMNS, type OwnColumnsOption } from './defaults.js'
+/** Names of the columns that write modes add to a table, by the option that gives them other ones. */
+export const OWN_COLUMNS = {
+  scd2Columns: { validFrom: '__valid_from', validTo: '__valid_to', isCurrent: '__is_current' },
+} as const
+
+export type OwnColumnsOption = keyof typeof OWN_COLUMNS
+
+export const OWN_COLUMNS_OPTIONS = Object.keys(OWN_COLUMNS) as OwnColumnsOption[]
 
 /** What the program asks of a mode. */
 export interface WriteModeTraits {
@@ -33,7 +40,7 @@ export const WRITE_MODES = {
     replacesRows: false,
     needsTime: false,
     ownColumns: null,
-    metadataColumns: CHANGELOG_COLUMNS,
+    metadataColumns: ['operation', 'kafka.partition', 'kafka.offset', 'kafka.timestamp'],
   },
   scd2: {
     equalsSource: false,

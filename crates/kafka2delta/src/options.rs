@@ -62,6 +62,14 @@ impl WriteMode {
             Self::Scd2(_) => Some("scd2"),
         }
     }
+
+    /// The option that names the columns which the mode adds to a table; none where it has no such option.
+    pub fn columns_option(&self) -> Option<&'static str> {
+        match self {
+            Self::Upsert | Self::Append => None,
+            Self::Scd2(_) => Some("scd2Columns"),
+        }
+    }
 }
 
 /// Names of the columns that tell a version's time.

@@ -66,14 +66,16 @@ impl KeyedTable {
         {
             fields.push(Field::new(name, DataType::Boolean, true));
         }
-        let own = self.options.write_mode.own_fields(batch);
+        let mode = &self.options.write_mode;
+        let own = mode.own_columns_with(batch);
         if let Some(taken) = own.iter().find(|own| fields.iter().any(|f| f.name().eq_ignore_ascii_case(own.name()))) {
             return Err(Error::new(
                 ErrorCode::ConfigInvalid,
                 format!(
-                    "the topic has a column '{}', which this writeMode adds itself: rename the topic's (renameColumns), \
-                     or the own ones of scd2 (scd2Columns)",
-                    taken.name()
+                    "the topic has a column '{}', which this writeMode adds itself: rename the topic's \
+                     (renameColumns){}",
+                    taken.name(),
+                    mode.columns_option().map(|option| format!(", or the own one ({option})")).unwrap_or_default()
                 ),
             ));
         }

@@ -399,3 +399,30 @@ async fn a_table_of_another_mode_is_refused() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_own_columns_are_held_against_the_table_and_the_topic() {
+    let named = |is_current: &str| match scd2() {
+        WriteMode::Scd2(columns) => WriteMode::Scd2(VersionColumns { is_current: is_current.to_owned(), ..columns }),
+        other => other,
+    };
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let cases = [
+        (named("Name"), Some((ErrorCode::ConfigInvalid, "the topic has a column 'Name'"))),
+        (named("is_current"), None),
+        (named("is_now"), Some((ErrorCode::SchemaIncompatible, "the table lacks the column 'is_now'"))),
+    ];
+    for (write_mode, refused) in cases {
+        let options = TableOptions { write_mode, ..options(uri, MergeMode::Auto) };
+        let mut table = KeyedTable::open(options).await.unwrap();
+        let result = apply(&mut table, &[(upsert(1, "a", None), 1)], false).await;
+        let Some((code, message)) = refused else {
+            result.unwrap();
+            continue;
+        };
+        let error = result.unwrap_err();
+        assert_eq!(error.code, code);
+        assert!(error.message.contains(message) && error.message.contains("(scd2Columns)"), "{error}");
+    }
+}

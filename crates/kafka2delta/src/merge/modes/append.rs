@@ -15,11 +15,11 @@ use crate::table::KeyedTable;
 /// Column with the names of columns whose value a change left as it was: it is not known here.
 const UNCHANGED: &str = "__unchanged";
 
-/// Columns that a changelog has beside the topic's: [`UNCHANGED`] from the first change on that needs it.
-pub(super) fn own_fields(batch: &ChangeBatch) -> Vec<Field> {
+/// The column that a changelog has beside the topic's: [`UNCHANGED`], from the first change on that needs it.
+pub(super) fn own_column(batch: &ChangeBatch) -> Option<Field> {
     let leaves = batch.left_out.iter().any(|(_, mask)| mask.true_count() > 0);
     let names = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
-    leaves.then(|| Field::new(UNCHANGED, names, true)).into_iter().collect()
+    leaves.then(|| Field::new(UNCHANGED, names, true))
 }
 
 impl KeyedTable {

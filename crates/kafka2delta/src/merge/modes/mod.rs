@@ -21,13 +21,22 @@ use crate::table::{KEY_PROPERTY, KeyedTable};
 pub(super) const WRITE_MODE_PROPERTY: &str = "kafka2delta.writeMode";
 
 impl WriteMode {
-    /// Columns that rows have beside the topic's.
-    pub(super) fn own_fields(&self, batch: &ChangeBatch) -> Vec<Field> {
+    /// Columns that each table of the mode has beside the topic's.
+    fn own_columns(&self) -> Vec<Field> {
         match self {
-            Self::Upsert => Vec::new(),
-            Self::Append => append::own_fields(batch),
-            Self::Scd2(columns) => scd2::own_fields(columns),
+            Self::Upsert | Self::Append => Vec::new(),
+            Self::Scd2(columns) => scd2::own_columns(columns),
         }
+    }
+
+    /// Columns that the table has with this batch: [`Self::own_columns`], and those that only some batches need.
+    pub(super) fn own_columns_with(&self, batch: &ChangeBatch) -> Vec<Field> {
+        let mut columns = self.own_columns();
+        match self {
+            Self::Append => columns.extend(append::own_column(batch)),
+            Self::Upsert | Self::Scd2(_) => {}
+        }
+        columns
     }
 
     /// Says in a commit's note what kind of write it is. `copies`: files were written anew for rows that left them.
@@ -96,15 +105,18 @@ impl KeyedTable {
                 ),
             ));
         }
-        let columns = mode.version_columns().map(|c| [&c.valid_from, &c.valid_to, &c.is_current]);
-        match columns.into_iter().flatten().find(|name| self.snapshot.schema().field_with_name(name).is_err()) {
+        let names: Vec<&str> = self.snapshot.schema().fields().iter().map(|f| f.name().as_str()).collect();
+        match mode.own_columns().iter().find(|own| !names.contains(&own.name().as_str())) {
             None => Ok(()),
-            Some(name) => Err(Error::new(
+            Some(lacking) => Err(Error::new(
                 ErrorCode::SchemaIncompatible,
                 format!(
-                    "the table lacks the column '{name}' of its versions: scd2Columns had other names before. Give it \
-                     those; the table's columns are {}",
-                    self.snapshot.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+                    "the table lacks the column '{}', which writeMode {} adds: it has another name there. Give it \
+                     that name{}; the table's columns are {}",
+                    lacking.name(),
+                    mode.name().unwrap_or("upsert"),
+                    mode.columns_option().map(|option| format!(" ({option})")).unwrap_or_default(),
+                    names.join(", ")
                 ),
             )),
         }

@@ -39,7 +39,7 @@ fn time_type() -> DataType {
 }
 
 /// Columns that versions have beside the topic's.
-pub(super) fn own_fields(columns: &VersionColumns) -> Vec<Field> {
+pub(super) fn own_columns(columns: &VersionColumns) -> Vec<Field> {
     vec![
         Field::new(&columns.valid_from, time_type(), true),
         Field::new(&columns.valid_to, time_type(), true),
@@ -155,7 +155,8 @@ impl KeyedTable {
         let touched = collapsed.history.iter().filter(|row| batch.ops[**row as usize] != Op::Truncate);
         let touched = touched.map(|row| keys[*row as usize]);
         let stored = self.current_rows(&prepared.base.schema(), touched.collect(), columns).await?;
-        let own = [&columns.valid_from, &columns.valid_to, &columns.is_current].map(String::as_str);
+        let own = own_columns(columns);
+        let own: Vec<&str> = own.iter().map(|column| column.name().as_str()).collect();
         let leaves_out = |number: usize, column: &str| {
             let mut masks = prepared.left_out.iter().filter(|(name, _)| name == column);
             masks.any(|(_, mask)| mask.value(upserts[number] as usize))
