@@ -12,15 +12,14 @@ use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
+use super::format::FileFormat;
 use super::paths::file_path;
 use super::split::FileRows;
-use super::stats::StatsColumns;
 use super::{order_columns, stats};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::log::clock::now_millis;
 use crate::log::tags::{PARTITION_TAG, SEQUENCE_TAG};
-use crate::options::Compression;
 
 /// Values below which one thread is faster.
 const MIN_VALUES: usize = 50_000;
@@ -45,19 +44,17 @@ pub fn encode(
     batch: &RecordBatch,
     file: &FileRows,
     partition_columns: &[String],
-    properties: WriterProperties,
-    compression: Compression,
-    stats_columns: &StatsColumns,
+    format: &FileFormat,
 ) -> Result<DataFile> {
     let kept: Vec<usize> =
         (0..batch.num_columns()).filter(|i| !partition_columns.contains(batch.schema_ref().field(*i).name())).collect();
     let columns = batch.project(&kept)?;
     let picked = (file.rows.len() != batch.num_rows()).then(|| UInt32Array::from(file.rows.clone()));
-    let (rows, bytes, metadata) = to_parquet(&columns, picked.as_ref(), properties)?;
-    let stats = stats::to_json(&rows, metadata.row_groups(), stats_columns);
+    let (rows, bytes, metadata) = to_parquet(&columns, picked.as_ref(), format.writer_properties())?;
+    let stats = stats::to_json(&rows, metadata.row_groups(), format.stats());
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
-    let path = file_path(&file.partition_values, compression);
+    let path = file_path(&file.partition_values, format.suffix());
     let mut tags = StringMap::new();
     if let Some(partition) = file.kafka_partition {
         tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
@@ -192,7 +189,6 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datafile::parquet_properties::writer_properties;
     use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Int64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
@@ -215,8 +211,7 @@ mod tests {
         let batch = RecordBatch::try_new(schema.clone(), arrays.into_iter().map(|(_, a)| a).collect()).unwrap();
         for rows in [vec![], vec![3], (0..count as u32).collect(), (0..count as u32).filter(|n| n % 3 > 0).collect()] {
             let file = FileRows { partition_values: StringMap::new(), rows: rows.clone(), kafka_partition: Some(0) };
-            let properties = writer_properties(Compression::Snappy);
-            let file = encode(&batch, &file, &[], properties, Compression::Snappy, &StatsColumns::First(32)).unwrap();
+            let file = encode(&batch, &file, &[], &FileFormat::of_tests()).unwrap();
             let read: Vec<RecordBatch> =
                 ParquetRecordBatchReader::try_new(file.bytes, 1 << 20).unwrap().map(|b| b.unwrap()).collect();
             let read = arrow::compute::concat_batches(&schema, &read).unwrap();

@@ -3,10 +3,10 @@
 mod calendar;
 pub(crate) mod copies;
 pub(crate) mod encode;
+pub(crate) mod format;
 pub mod open;
 pub(crate) mod order_columns;
 pub(crate) mod output;
-pub(crate) mod parquet_properties;
 pub(crate) mod partition_values;
 pub(crate) mod paths;
 pub(crate) mod pieces;

@@ -9,10 +9,10 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 
+use super::format::FileFormat;
 use super::order_columns;
-use super::parquet_properties::writer_properties;
 use super::paths::file_path;
-use super::stats::{StatsColumns, Summary};
+use super::stats::Summary;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
@@ -20,7 +20,6 @@ use crate::log::actions::{Add, StringMap};
 use crate::log::clock::now_millis;
 use crate::log::store::delete_unused;
 use crate::log::tags::{PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
-use crate::options::Compression;
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.
 const PART_BYTES: usize = 16 << 20;
@@ -32,8 +31,7 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 pub(crate) struct OutputLayout {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) partition_columns: Vec<String>,
-    pub(crate) compression: Compression,
-    pub(crate) stats: StatsColumns,
+    pub(crate) format: FileFormat,
     pub(crate) target_file_size: u64,
     pub(crate) key: Option<KeyColumns>,
     pub(crate) partition_values: StringMap,
@@ -86,10 +84,9 @@ impl Encoder {
         let kept: Vec<usize> =
             (0..rows.fields().len()).filter(|i| !layout.partition_columns.contains(rows.field(*i).name())).collect();
         let schema: SchemaRef = Arc::new(Schema::new(rows.project(&kept)?.fields().clone()));
-        let properties = writer_properties(layout.compression);
         Ok(Self {
-            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?,
-            summary: Summary::new(schema.clone(), &layout.stats),
+            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout.format.writer_properties()))?,
+            summary: Summary::new(schema.clone(), layout.format.stats()),
             schema,
             kept,
             sequences: SequenceRange::default(),
@@ -120,7 +117,7 @@ impl Encoder {
 impl OpenFile {
     fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
         Ok(Self {
-            path: file_path(&layout.partition_values, layout.compression),
+            path: file_path(&layout.partition_values, layout.format.suffix()),
             encoder: Some(Encoder::new(rows, layout)?),
             upload: None,
             pending: Vec::new(),
@@ -300,8 +297,7 @@ mod tests {
         let layout = OutputLayout {
             store: store.clone(),
             partition_columns: Vec::new(),
-            compression: Compression::Snappy,
-            stats: StatsColumns::First(32),
+            format: FileFormat::of_tests(),
             target_file_size: 90 << 20,
             key: None,
             partition_values: StringMap::new(),

@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
-use crate::options::Compression;
 
 /// Bytes that a folder's name may have where file systems end names at 255.
 const MAX_FOLDER: usize = 200;
@@ -18,13 +17,9 @@ const VALUES_IN_LOG: &str = "partition_values_in_log=1";
 /// What stands for null in a folder's name.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// A new file's path: ASCII that needs no encoding, since programs differ in how they encode.
-pub(crate) fn file_path(partition_values: &StringMap, compression: Compression) -> Path {
-    let suffix = match compression {
-        Compression::Snappy => "snappy",
-        Compression::Zstd => "zstd",
-    };
-    let name = format!("part-00000-{}-c000.{suffix}.parquet", Uuid::new_v4());
+/// A new file's path, of a name with this end: ASCII that needs no encoding, since programs differ in how they encode.
+pub(crate) fn file_path(partition_values: &StringMap, suffix: &str) -> Path {
+    let name = format!("part-00000-{}-c000.{suffix}", Uuid::new_v4());
     match partition_folder(partition_values) {
         Some(folder) => Path::from(format!("{folder}/{name}")),
         None => Path::from(name),
@@ -73,7 +68,7 @@ mod tests {
     fn paths_are_plain_ascii() {
         let path_of = |value: Option<&str>| {
             let values = StringMap::from([("p".to_owned(), value.map(str::to_owned))]);
-            file_path(&values, Compression::Snappy).to_string()
+            file_path(&values, "snappy.parquet").to_string()
         };
         assert!(path_of(Some("2024-01.5")).starts_with("p=2024-01.5/part-"));
         assert!(path_of(None).starts_with("p=__HIVE_DEFAULT_PARTITION__/part-"));

@@ -17,12 +17,12 @@ use tokio::task::JoinSet;
 
 use super::copies::{Copies, FileCopy};
 use super::encode::DataFile;
+use super::format::FileFormat;
 use super::open::{OpenFile, StoredFile};
 use super::order_columns;
 use super::output::{GroupWriter, Output, OutputLayout};
 use super::partition_values::partition_text;
 use super::read::{FileReader, partition_column};
-use super::stats::StatsColumns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
@@ -33,7 +33,6 @@ use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
 use crate::log::tags::{committed, set_committed};
-use crate::options::Compression;
 
 /// Files that are written anew at the same time.
 const PARALLEL_COPIES: usize = 4;
@@ -142,11 +141,9 @@ pub struct Layout {
     /// Those that are in the path.
     pub partition_columns: Vec<String>,
     /// Of new files.
-    pub compression: Compression,
+    pub format: FileFormat,
     /// To find the rows again, where they have keys.
     pub key: Option<KeyColumns>,
-    /// Columns of new files with statistics.
-    pub stats: StatsColumns,
 }
 
 /// Writes the files anew without the rows, unless there are copies from an earlier attempt. Some are written at a time: of
@@ -233,8 +230,7 @@ async fn copy_without(
     let mut writer = GroupWriter::new(OutputLayout {
         store: store.clone(),
         partition_columns: layout.partition_columns.clone(),
-        compression: layout.compression,
-        stats: layout.stats.clone(),
+        format: layout.format.clone(),
         target_file_size: u64::MAX,
         key: layout.key.clone(),
         partition_values: restated(&add.partition_values, &layout.schema)?,

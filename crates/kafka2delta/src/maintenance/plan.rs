@@ -6,10 +6,9 @@ use arrow::datatypes::SchemaRef;
 use object_store::ObjectStore;
 
 use super::choose::{CompactOptions, Group, select, size};
-use crate::datafile::stats::StatsColumns;
+use crate::datafile::format::FileFormat;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::clock::now_millis;
-use crate::options::Compression;
 use crate::table::KeyedTable;
 
 /// One step of compaction, planned.
@@ -20,8 +19,7 @@ pub struct CompactionPlan {
     pub(super) schema_string: String,
     pub(super) partition_columns: Vec<String>,
     pub(super) cluster_by: Vec<String>,
-    pub(super) compression: Compression,
-    pub(super) stats: StatsColumns,
+    pub(super) format: FileFormat,
     pub(super) target_file_size: u64,
     pub(super) groups: Vec<Group>,
 }
@@ -69,8 +67,7 @@ impl KeyedTable {
             schema_string: state.metadata.schema_string.clone(),
             partition_columns: state.metadata.partition_columns.clone(),
             cluster_by,
-            compression: self.options.compression,
-            stats: self.stats_columns(),
+            format: self.file_format(),
             target_file_size: self.options.target_file_size,
             groups,
         }))

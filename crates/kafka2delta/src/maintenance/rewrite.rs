@@ -111,8 +111,7 @@ impl CompactionPlan {
             let layout = OutputLayout {
                 store: self.store.clone(),
                 partition_columns: self.partition_columns.clone(),
-                compression: self.compression,
-                stats: self.stats.clone(),
+                format: self.format.clone(),
                 target_file_size: if group.one_file { u64::MAX } else { self.target_file_size },
                 // The index follows the files, not the keys.
                 key: None,

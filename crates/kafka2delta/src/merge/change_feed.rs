@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::files::Written;
 use super::locate::Located;
-use crate::datafile::parquet_properties::writer_properties;
+use crate::datafile::format::FileFormat;
 use crate::datafile::paths::partition_folder;
 use crate::datafile::read::FileReader;
 use crate::datafile::remove_rows::Deletions;
@@ -27,7 +27,6 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Cdc};
 use crate::log::features::CHANGE_DATA_FEED;
 use crate::log::state::TableState;
-use crate::options::Compression;
 use crate::table::KeyedTable;
 
 /// Columns that a reader of the feed adds to the table's.
@@ -61,7 +60,7 @@ pub(super) struct ChangeFeed {
     /// The table's with this commit.
     schema: SchemaRef,
     partition_columns: Vec<String>,
-    compression: Compression,
+    format: FileFormat,
     held: Vec<RecordBatch>,
     held_bytes: usize,
     files: Vec<Cdc>,
@@ -97,7 +96,7 @@ impl KeyedTable {
             store: self.storage.files().clone(),
             schema: schema.clone(),
             partition_columns: self.partition_columns(),
-            compression: self.options.compression,
+            format: self.file_format(),
             held: Vec::new(),
             held_bytes: 0,
             files: Vec::new(),
@@ -199,10 +198,9 @@ impl ChangeFeed {
         let rows = arrow::compute::concat_batches(&self.file_schema(), &held)?;
         drop(held);
         for group in split(&rows, &self.partition_columns, None)? {
-            let (rows, partition_columns, compression) =
-                (rows.clone(), self.partition_columns.clone(), self.compression);
+            let (rows, partition_columns, format) = (rows.clone(), self.partition_columns.clone(), self.format.clone());
             let (group, bytes) = tokio::task::spawn_blocking(move || {
-                let bytes = encode(&rows, &group, &partition_columns, compression)?;
+                let bytes = encode(&rows, &group, &partition_columns, &format)?;
                 Ok::<_, Error>((group, bytes))
             })
             .await??;
@@ -228,12 +226,7 @@ impl ChangeFeed {
     }
 }
 
-fn encode(
-    rows: &RecordBatch,
-    group: &FileRows,
-    partition_columns: &[String],
-    compression: Compression,
-) -> Result<Vec<u8>> {
+fn encode(rows: &RecordBatch, group: &FileRows, partition_columns: &[String], format: &FileFormat) -> Result<Vec<u8>> {
     let kept: Vec<usize> =
         (0..rows.num_columns()).filter(|i| !partition_columns.contains(rows.schema_ref().field(*i).name())).collect();
     let rows = take_record_batch(&rows.project(&kept)?, &UInt32Array::from(group.rows.clone()))?;
@@ -241,7 +234,7 @@ fn encode(
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     let rows = RecordBatch::try_new_with_options(schema.clone(), rows.columns().to_vec(), &options)?;
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(writer_properties(compression)))?;
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(format.writer_properties()))?;
     writer.write(&rows)?;
     writer.close()?;
     Ok(bytes)

@@ -176,9 +176,8 @@ impl KeyedTable {
         Layout {
             schema: schema.clone(),
             partition_columns: self.partition_columns(),
-            compression: self.options.compression,
+            format: self.file_format(),
             key: self.keys.columns().cloned(),
-            stats: self.stats_columns(),
         }
     }
 

@@ -17,7 +17,6 @@ use crate::change::left_out::{Stored, fill};
 use crate::datafile::copies::Copies;
 use crate::datafile::encode::{DataFile, encode};
 use crate::datafile::order_columns;
-use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::partition_values::empty_to_null;
 use crate::datafile::pieces::cut;
 use crate::datafile::remove_rows::Taken;
@@ -168,13 +167,12 @@ impl KeyedTable {
         groups: Vec<FileRows>,
         partition_columns: Vec<String>,
     ) -> Result<Vec<(DataFile, FileRows)>> {
-        let (compression, stats) = (self.options.compression, self.stats_columns());
+        let format = self.file_format();
         let mut tasks = Vec::with_capacity(groups.len());
         for group in groups {
-            let (rows, partition_columns, stats) = (rows.clone(), partition_columns.clone(), stats.clone());
+            let (rows, partition_columns, format) = (rows.clone(), partition_columns.clone(), format.clone());
             tasks.push(tokio::task::spawn_blocking(move || {
-                let properties = writer_properties(compression);
-                let file = encode(&rows, &group, &partition_columns, properties, compression, &stats)?;
+                let file = encode(&rows, &group, &partition_columns, &format)?;
                 Ok::<_, Error>((file, group))
             }));
         }
@@ -212,9 +210,7 @@ impl KeyedTable {
         let complete = complete(moved, &prepared.schema, &prepared.compiled)?;
         let rows = (0..moved.num_rows() as u32).collect();
         let group = FileRows { partition_values: Default::default(), rows, kafka_partition: Some(0) };
-        let compression = self.options.compression;
-        let mut file =
-            encode(&complete, &group, &[], writer_properties(compression), compression, &self.stats_columns())?;
+        let mut file = encode(&complete, &group, &[], &self.file_format())?;
         put(self.storage.files().clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
         Ok(Some(file))
     }

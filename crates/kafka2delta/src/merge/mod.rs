@@ -21,7 +21,6 @@ use uuid::Uuid;
 
 use self::files::put;
 use crate::datafile::encode::encode;
-use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::split::split;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
@@ -62,12 +61,12 @@ impl KeyedTable {
     /// bytes written.
     pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
         let partition_columns = self.partition_columns();
-        let (compression, stats) = (self.options.compression, self.stats_columns());
+        let format = self.file_format();
         let id = Uuid::new_v4();
         let mut commit = Commit { info: Some(self.note(id, &[])), ..Commit::default() };
         let mut bytes = 0;
         for group in split(&rows, &partition_columns, None)? {
-            let file = encode(&rows, &group, &partition_columns, writer_properties(compression), compression, &stats)?;
+            let file = encode(&rows, &group, &partition_columns, &format)?;
             bytes += file.bytes.len() as u64;
             put(self.storage.files().clone(), file.path, file.bytes).await?;
             commit.adds.push(file.add);

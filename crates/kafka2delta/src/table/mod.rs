@@ -28,7 +28,7 @@ pub(crate) use self::standing::{Notes, Standing};
 pub(crate) use self::storage::Storage;
 use self::stored_orders::StoredOrders;
 use crate::computed::ComputedColumns;
-use crate::datafile::stats::StatsColumns;
+use crate::datafile::format::FileFormat;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::KeyHasher;
@@ -166,9 +166,9 @@ impl KeyedTable {
         }
     }
 
-    /// The columns of new files that get statistics.
-    pub(crate) fn stats_columns(&self) -> StatsColumns {
-        StatsColumns::of(|name| self.property(name))
+    /// How new files are written.
+    pub(crate) fn file_format(&self) -> FileFormat {
+        FileFormat::new(&self.options, |name| self.property(name))
     }
 
     /// Whether deleted rows stay, marked.

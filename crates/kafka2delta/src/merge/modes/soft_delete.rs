@@ -7,7 +7,6 @@ use futures::TryStreamExt;
 use super::scd2::{closed, truncated_at};
 use crate::datafile::encode::encode;
 use crate::datafile::order_columns;
-use crate::datafile::parquet_properties::writer_properties;
 use crate::datafile::read::FileReader;
 use crate::datafile::remove_rows::{Deletions, Taken};
 use crate::datafile::split::split;
@@ -77,11 +76,10 @@ impl KeyedTable {
         }
         let complete = order_columns::append(&complete, &order_columns::orders_of(&found))?;
         let (key, partition_columns) = (self.keys.required()?, self.partition_columns());
-        let (compression, stats) = (self.options.compression, self.stats_columns());
+        let format = self.file_format();
         for mut group in split(&complete, &partition_columns, Some(&vec![partition.unwrap_or(0); count]))? {
             group.kafka_partition = partition;
-            let properties = writer_properties(compression);
-            let copy = encode(&complete, &group, &partition_columns, properties, compression, &stats)?;
+            let copy = encode(&complete, &group, &partition_columns, &format)?;
             let picked = take_record_batch(&complete, &UInt32Array::from(group.rows.clone()))?;
             taken.store_copy(self.storage.files(), copy, key.fingerprints(&picked)?).await?;
         }
