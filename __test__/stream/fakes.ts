@@ -8,7 +8,7 @@ import type { MergeOptions, MergeResult, TableInfo } from '../../src/delta/table
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import type { StoredOffsets } from '../../src/kafka/positions.js'
-import type { PartitionLag } from '../../src/kafka/source.js'
+import type { PartitionLag } from '../../src/kafka/topic-feed.js'
 import { silentLogger } from '../../src/log.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import type { ResolvedOptions, StreamOptions } from '../../src/options/types.js'

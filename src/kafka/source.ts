@@ -16,7 +16,7 @@ import type { MicroBatch } from './micro-batch.js'
 import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
-import { type PartitionState, TopicFeed } from './topic-feed.js'
+import { type PartitionLag, type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
 
 /** Longest wait for the consumer to leave its group, and for the group to be told of offsets. */
@@ -29,18 +29,6 @@ const ELECTION_MS = 8_000
 /** Between two tries to find a position; doubled each time. */
 const LOCATE_MS = 300
 const MAX_LOCATE_MS = 5_000
-
-/** How far a partition is. */
-export interface PartitionLag {
-  /** The next offset that will be read. */
-  position: bigint | null
-  /** The next offset after what is in the table. */
-  committed: bigint | null
-  /** The end of the partition, as last seen. */
-  high: bigint | null
-  /** Offsets (not messages) between the table and the end; null while unknown. */
-  lag: bigint | null
-}
 
 export interface KafkaSourceEvents {
   /** Offsets are gone, and the source goes on at the earliest (`failOnDataLoss: false`). */
@@ -203,12 +191,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   /** How far each partition of a topic is, by what was last seen: no request. */
   lag(topic: string): Map<number, PartitionLag> {
-    const result = new Map<number, PartitionLag>()
-    for (const { partition, expected, committed, high } of this.#feed(topic).partitions.values()) {
-      const lag = high !== null && committed !== null ? (high > committed ? high - committed : 0n) : null
-      result.set(partition, { position: expected, committed, high, lag })
-    }
-    return result
+    return this.#feed(topic).lag()
   }
 
   /** The end of each partition as it is now: the offset after the last that can be read. */

@@ -51,6 +51,18 @@ export interface PartitionState {
   gap: { last: bigint; messages: RawMessage[]; high: bigint } | null
 }
 
+/** How far a partition is. */
+export interface PartitionLag {
+  /** The next offset that will be read. */
+  position: bigint | null
+  /** The next offset after what is in the table. */
+  committed: bigint | null
+  /** The end of the partition, as last seen. */
+  high: bigint | null
+  /** Offsets (not messages) between the table and the end; null while unknown. */
+  lag: bigint | null
+}
+
 interface Waiter {
   resolve(batch: MicroBatch | null): void
   reject(error: Error): void
@@ -141,6 +153,16 @@ export class TopicFeed {
       if (!state?.confirmed || !this.isDone(state)) return false
     }
     return true
+  }
+
+  /** How far each partition is, by what was last seen: no request. */
+  lag(): Map<number, PartitionLag> {
+    const result = new Map<number, PartitionLag>()
+    for (const { partition, expected, committed, high } of this.partitions.values()) {
+      const lag = high !== null && committed !== null ? (high > committed ? high - committed : 0n) : null
+      result.set(partition, { position: expected, committed, high, lag })
+    }
+    return result
   }
 
   /** Takes what was scanned from the expected offset on. Beyond the end of `availableNow`, it is dropped. */

@@ -7,7 +7,7 @@ import type { KafkaToDeltaError, Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
-import type { PartitionLag } from '../kafka/source.js'
+import type { PartitionLag } from '../kafka/topic-feed.js'
 import type { ResolvedOptions, ResolvedTable, ResolvedTrigger } from '../options/types.js'
 
 /** Where messages come from: `KafkaSource`. */
