@@ -5,7 +5,7 @@ import type { Batch } from 'kafkajs'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
 import { pause, settled, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
-import { classify, createClient, isTopicDenied, isTransient, type KafkaClient, kafkaError } from './client.js'
+import { createClient, type KafkaClient, kafkaError } from './client.js'
 import { findUnreadable, type Unreadable, unreadableTopics } from './cluster-check.js'
 import { ConsumerKeeper } from './consumer-keeper.js'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
@@ -15,6 +15,7 @@ import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
 import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
+import { PositionSearch } from './position-search.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
 import { type PartitionLag, type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
@@ -22,13 +23,9 @@ import { Watchdog } from './watchdog.js'
 /** Longest wait for the consumer to leave its group, and for the group to be told of offsets. */
 const LEAVE_MS = 5_000
 const FLUSH_MS = 2_000
-/** Longest wait for the first positions, where Kafka fails. */
-const START_MS = 60_000
 /** Longest wait of a start for the leaders of partitions. */
 const ELECTION_MS = 8_000
-/** Between two tries to find a position; doubled each time. */
-const LOCATE_MS = 300
-const MAX_LOCATE_MS = 5_000
+const ELECTION_EVERY_MS = 300
 
 export interface KafkaSourceEvents {
   /** Offsets are gone, and the source goes on at the earliest (`failOnDataLoss: false`). */
@@ -57,6 +54,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #client: KafkaClient | null = null
   readonly #budget: MemoryBudget
   readonly #fetching: FetchControl
+  readonly #search: PositionSearch
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
@@ -84,6 +82,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       session: () => this.#keeper?.session,
       logger: options.logger,
     })
+    this.#search = this.#makeSearch()
     this.#storedOffsets = storedOffsets
     this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
@@ -156,7 +155,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     if (this.#error) throw this.#error
     feed.reset()
     this.#fetching.update(feed)
-    await this.#locate(feed)
+    await this.#search.locate(feed)
     if (this.#error) throw this.#error
   }
 
@@ -246,6 +245,22 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     logger?.info({ groupId: this.#keeper.session?.groupId, topics }, 'source is running')
   }
 
+  #makeSearch(): PositionSearch {
+    return new PositionSearch({
+      options: this.#options,
+      locator: () => this.#locator,
+      isRunning: () => this.#isRunning,
+      signal: this.#ending.signal,
+      failed: (feed, error) =>
+        this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`)),
+      failedOnce: ({ topic }, error) => this.#log('debug', error, `the position in ${topic} could not be found yet`),
+      ended: (feed) => {
+        this.#fetching.update(feed)
+        feed.wake()
+      },
+    })
+  }
+
   #makeWatchdog(lookup: TopicLookup): Watchdog {
     const host = {
       feeds: () => this.#feeds.values(),
@@ -307,7 +322,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     // Another leader is elected within seconds, where there is a broker for it.
     const until = Date.now() + ELECTION_MS
     while (!this.#isRunning && [...unreadable.values()].includes('leaderless') && Date.now() < until) {
-      await pause(LOCATE_MS, signal)
+      await pause(ELECTION_EVERY_MS, signal)
       signal.throwIfAborted()
       unreadable = await findUnreadable(this.#options, topics, signal)
     }
@@ -371,7 +386,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       }
       this.#fetching.update(feed)
     }
-    await Promise.all([...this.#feeds.values()].map((feed) => this.#locate(feed)))
+    await Promise.all([...this.#feeds.values()].map((feed) => this.#search.locate(feed)))
     if (generation !== this.#generation || this.#ending.signal.aborted) return
     const positions = [...this.#feeds.values()].flatMap((feed) =>
       [...feed.partitions.values()].map(({ topic, partition, expected }) => ({
@@ -382,60 +397,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     )
     this.#onLocated()
     this.emit('assigned', positions)
-  }
-
-  /** Confirms the positions of a topic's partitions; fails the topic where that is impossible. */
-  #locate(feed: TopicFeed): Promise<void> {
-    feed.locating ??= this.#keepLocating(feed)
-    return feed.locating
-  }
-
-  async #keepLocating(feed: TopicFeed): Promise<void> {
-    await null // so that `locating` is set before it is cleared
-    const { signal } = this.#ending
-    let failingSince = 0
-    let delay = LOCATE_MS
-    while (!signal.aborted && !feed.isClosed) {
-      try {
-        if (await unlessAborted(this.#locateOnce(feed), signal)) break
-        failingSince = 0
-        delay = LOCATE_MS
-      } catch (error) {
-        if (signal.aborted) break
-        failingSince ||= Date.now()
-        if (!this.#mayPass(error) || this.#hasLasted(failingSince)) {
-          this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`))
-          break
-        }
-        this.#log('debug', error, `the position in ${feed.topic} could not be found yet`)
-        await pause(delay, signal)
-        delay = Math.min(delay * 2, MAX_LOCATE_MS)
-      }
-    }
-    feed.locating = null
-    this.#fetching.update(feed)
-    feed.wake()
-  }
-
-  /** Where Kafka has let this user in before, it may do so again. */
-  #mayPass(error: unknown): boolean {
-    if (error instanceof KafkaToDeltaError) return false
-    return isTransient(error) || (this.#isRunning && classify(error) === 'KAFKA_AUTH')
-  }
-
-  /** True where all partitions are confirmed; false where there is more to do. */
-  async #locateOnce(feed: TopicFeed): Promise<boolean> {
-    try {
-      return (await this.#locator?.locate(feed)) ?? false
-    } catch (error) {
-      if (error instanceof KafkaToDeltaError) throw error
-      if (classify(error) !== 'TOPIC_NOT_FOUND' && !isTopicDenied(error)) throw error
-      // kafkajs says that of every topic, where one of those is amiss that it was asked for before.
-      const unreadable = await findUnreadable(this.#options, [feed.topic], this.#ending.signal).catch(() => null)
-      const why = unreadable?.get(feed.topic)
-      if (why) throw unreadableTopics([feed.topic], why)
-      throw Object.assign(new Error(`Kafka did not tell the offsets of ${feed.topic}`), { retriable: true })
-    }
   }
 
   /** A fetched batch: checks its position and enqueues it. Waits for nothing. */
@@ -483,7 +444,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const feed = this.#feed(state.topic)
     state.confirmed = false
     this.#fetching.update(feed)
-    void this.#locate(feed)
+    void this.#search.locate(feed)
   }
 
   #skipTo(state: PartitionState, next: bigint): void {
@@ -503,11 +464,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #unconfirm(): void {
     this.#generation++
     for (const feed of this.#feeds.values()) for (const state of feed.partitions.values()) state.confirmed = false
-  }
-
-  #hasLasted(since: number): boolean {
-    const atMost = this.#isRunning ? (this.#options.maxUnavailableMs ?? Number.POSITIVE_INFINITY) : START_MS
-    return Date.now() - since > atMost
   }
 
   /** Nothing more is read of this topic; the others go on. */

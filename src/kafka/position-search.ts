@@ -1,0 +1,98 @@
+/** Searches the positions of a topic's partitions until all are confirmed: again and again while Kafka fails. */
+
+import { KafkaToDeltaError } from '../errors.js'
+import { pause, unlessAborted } from '../waits.js'
+import { classify, isTopicDenied, isTransient } from './client.js'
+import { findUnreadable, unreadableTopics } from './cluster-check.js'
+import type { SourceOptions } from './options.js'
+import type { PartitionLocator } from './partition-locator.js'
+import type { TopicFeed } from './topic-feed.js'
+
+/** Longest wait for the first positions, where Kafka fails. */
+const START_MS = 60_000
+/** Between two tries to find a position; doubled each time. */
+const LOCATE_MS = 300
+const MAX_LOCATE_MS = 5_000
+
+export interface SearchHost {
+  options: SourceOptions
+  locator(): PartitionLocator | null
+  /** The source is past its start. */
+  isRunning(): boolean
+  /** Aborted when the source ends. */
+  signal: AbortSignal
+  /** The position cannot be found: nothing more is read of the topic. */
+  failed(feed: TopicFeed, error: unknown): void
+  /** Another try follows. */
+  failedOnce(feed: TopicFeed, error: unknown): void
+  /** The search has ended. */
+  ended(feed: TopicFeed): void
+}
+
+export class PositionSearch {
+  readonly #host: SearchHost
+
+  constructor(host: SearchHost) {
+    this.#host = host
+  }
+
+  /** Confirms the positions of a topic's partitions; fails the topic where that is impossible. Never rejects. */
+  locate(feed: TopicFeed): Promise<void> {
+    feed.locating ??= this.#keepLocating(feed)
+    return feed.locating
+  }
+
+  async #keepLocating(feed: TopicFeed): Promise<void> {
+    await null // so that `locating` is set before it is cleared
+    const { signal } = this.#host
+    let failingSince = 0
+    let delay = LOCATE_MS
+    while (!signal.aborted && !feed.isClosed) {
+      try {
+        if (await unlessAborted(this.#locateOnce(feed), signal)) break
+        failingSince = 0
+        delay = LOCATE_MS
+      } catch (error) {
+        if (signal.aborted) break
+        failingSince ||= Date.now()
+        if (!this.#mayPass(error) || this.#hasLasted(failingSince)) {
+          this.#host.failed(feed, error)
+          break
+        }
+        this.#host.failedOnce(feed, error)
+        await pause(delay, signal)
+        delay = Math.min(delay * 2, MAX_LOCATE_MS)
+      }
+    }
+    feed.locating = null
+    this.#host.ended(feed)
+  }
+
+  /** Where Kafka has let this user in before, it may do so again. */
+  #mayPass(error: unknown): boolean {
+    if (error instanceof KafkaToDeltaError) return false
+    return isTransient(error) || (this.#host.isRunning() && classify(error) === 'KAFKA_AUTH')
+  }
+
+  #hasLasted(since: number): boolean {
+    const { options, isRunning } = this.#host
+    const atMost = isRunning() ? (options.maxUnavailableMs ?? Number.POSITIVE_INFINITY) : START_MS
+    return Date.now() - since > atMost
+  }
+
+  /** True where all partitions are confirmed; false where there is more to do. */
+  async #locateOnce(feed: TopicFeed): Promise<boolean> {
+    const { options, signal, locator } = this.#host
+    try {
+      return (await locator()?.locate(feed)) ?? false
+    } catch (error) {
+      if (error instanceof KafkaToDeltaError) throw error
+      if (classify(error) !== 'TOPIC_NOT_FOUND' && !isTopicDenied(error)) throw error
+      // kafkajs says that of every topic, where one of those is amiss that it was asked for before.
+      const unreadable = await findUnreadable(options, [feed.topic], signal).catch(() => null)
+      const why = unreadable?.get(feed.topic)
+      if (why) throw unreadableTopics([feed.topic], why)
+      throw Object.assign(new Error(`Kafka did not tell the offsets of ${feed.topic}`), { retriable: true })
+    }
+  }
+}
