@@ -3,10 +3,10 @@
 import { EventEmitter } from 'node:events'
 import type { Batch } from 'kafkajs'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
-import { pause, settled, unlessAborted } from '../waits.js'
+import { settled, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
 import { createClient, type KafkaClient, kafkaError } from './client.js'
-import { findUnreadable, type Unreadable, unreadableTopics } from './cluster-check.js'
+import { unreadableTopics } from './cluster-check.js'
 import { ConsumerKeeper } from './consumer-keeper.js'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
 import { FetchControl } from './fetch-control.js'
@@ -17,15 +17,13 @@ import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrig
 import { PartitionLocator } from './partition-locator.js'
 import { PositionSearch } from './position-search.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
+import { TopicCheck } from './topic-check.js'
 import { type PartitionLag, type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
 
 /** Longest wait for the consumer to leave its group, and for the group to be told of offsets. */
 const LEAVE_MS = 5_000
 const FLUSH_MS = 2_000
-/** Longest wait of a start for the leaders of partitions. */
-const ELECTION_MS = 8_000
-const ELECTION_EVERY_MS = 300
 
 export interface KafkaSourceEvents {
   /** Offsets are gone, and the source goes on at the earliest (`failOnDataLoss: false`). */
@@ -54,6 +52,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #client: KafkaClient | null = null
   readonly #budget: MemoryBudget
   readonly #fetching: FetchControl
+  readonly #check: TopicCheck
   readonly #search: PositionSearch
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
@@ -82,8 +81,15 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       session: () => this.#keeper?.session,
       logger: options.logger,
     })
-    this.#search = this.#makeSearch()
     this.#storedOffsets = storedOffsets
+    this.#check = new TopicCheck({
+      options,
+      storedOffsets,
+      lookup: () => this.#lookup,
+      isRunning: () => this.#isRunning,
+      signal: this.#ending.signal,
+    })
+    this.#search = this.#makeSearch()
     this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
 
@@ -301,51 +307,10 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     return [...this.#feeds.values()].filter(({ isClosed }) => !isClosed)
   }
 
-  /**
-   * A topic that was deleted, or that may no longer be read, stops its own table alone. One that never could be read is
-   * most likely a mistake, which a start refuses: where the table has nothing of the topic.
-   */
+  /** A topic that was deleted, or that may no longer be read, stops its own table alone. */
   async #leaveOutUnreadable(): Promise<void> {
-    const unreadable = await this.#findUnreadable()
-    if (!this.#isRunning) await this.#refuseUnknown(unreadable)
-    for (const [topic, why] of unreadable) {
-      // A running query waits for Kafka, whatever it lacks.
-      if (why === 'leaderless' && this.#isRunning) continue
-      this.#failTopic(this.#feed(topic), unreadableTopics([topic], why))
-    }
-  }
-
-  async #findUnreadable(): Promise<Map<string, Unreadable>> {
-    const topics = this.#openFeeds.map(({ topic }) => topic)
-    const { signal } = this.#ending
-    let unreadable = await findUnreadable(this.#options, topics, signal)
-    // Another leader is elected within seconds, where there is a broker for it.
-    const until = Date.now() + ELECTION_MS
-    while (!this.#isRunning && [...unreadable.values()].includes('leaderless') && Date.now() < until) {
-      await pause(ELECTION_EVERY_MS, signal)
-      signal.throwIfAborted()
-      unreadable = await findUnreadable(this.#options, topics, signal)
-    }
-    const lookup = this.#lookup
-    if (!lookup) return unreadable
-    const seen = topics.filter((topic) => !unreadable.has(topic))
-    const denied = await Promise.all(seen.map((topic) => lookup.isReadDenied(topic)))
-    for (const [at, topic] of seen.entries()) if (denied[at]) unreadable.set(topic, 'denied')
-    return unreadable
-  }
-
-  async #refuseUnknown(unreadable: Map<string, Unreadable>): Promise<void> {
-    for (const why of ['missing', 'denied'] as const) {
-      const unknown: string[] = []
-      for (const [topic, itsWhy] of unreadable) {
-        if (itsWhy === why && !(await this.#isInTable(topic))) unknown.push(topic)
-      }
-      if (unknown.length > 0) throw unreadableTopics(unknown, why)
-    }
-  }
-
-  async #isInTable(topic: string): Promise<boolean> {
-    return (await unlessAborted(this.#storedOffsets(topic), this.#ending.signal)).exists
+    const unreadable = await this.#check.unreadable(this.#openFeeds.map(({ topic }) => topic))
+    for (const [topic, why] of unreadable) this.#failTopic(this.#feed(topic), unreadableTopics([topic], why))
   }
 
   async #captureEnds(): Promise<void> {
