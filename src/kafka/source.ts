@@ -1,15 +1,14 @@
 /** The source: a kafkajs consumer that hands over micro-batches per topic, from positions that it has confirmed. */
 
 import { EventEmitter } from 'node:events'
-import type { Batch } from 'kafkajs'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
 import { settled, unlessAborted } from '../waits.js'
 import { connected } from './ask.js'
 import { createClient, type KafkaClient, kafkaError } from './client.js'
 import { unreadableTopics } from './cluster-check.js'
 import { ConsumerKeeper } from './consumer-keeper.js'
-import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
 import { FetchControl } from './fetch-control.js'
+import { Intake } from './intake.js'
 import { TopicLookup } from './lookup.js'
 import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
@@ -42,8 +41,9 @@ export interface KafkaSourceEvents {
  * where the table turns out to be elsewhere than the batch expects (its `firstOffset`).
  *
  * What is held in memory is bounded by kafkajs's `maxBytes` (a fetch), per topic by `limits.maxQueueBytes`, and for all topics
- * together by {@link MemoryBudget}, which {@link decoded} and {@link noteColumns} tell what batches become. Keys and values are slices of the fetch response, which stays in memory until the last
- * message of it is released: keep no message longer than its batch.
+ * together by {@link MemoryBudget}, which {@link decoded} and {@link noteColumns} tell what batches become. Keys and values
+ * are slices of the fetch response, which stays in memory until the last message of it is released: keep no message longer
+ * than its batch.
  */
 export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #options: SourceOptions
@@ -54,6 +54,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   readonly #fetching: FetchControl
   readonly #check: TopicCheck
   readonly #search: PositionSearch
+  readonly #intake: Intake
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
@@ -90,6 +91,14 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       signal: this.#ending.signal,
     })
     this.#search = this.#makeSearch()
+    this.#intake = new Intake({
+      feed: (topic) => this.#feeds.get(topic),
+      seek: (topic, partition, offset) => this.#seek(topic, partition, offset),
+      changed: (feed) => this.#fetching.update(feed),
+      locate: (feed) => this.#search.locate(feed),
+      signal: this.#ending.signal,
+      logger: options.logger,
+    })
     this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
   }
 
@@ -234,7 +243,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       options: this.#options,
       storedOffsets: this.#storedOffsets,
       lookup: this.#lookup,
-      seek: (topic, partition, offset) => this.#keeper?.session?.seek(topic, partition, offset) ?? false,
+      seek: (topic, partition, offset) => this.#seek(topic, partition, offset),
       generation: () => this.#generation,
       onLoss: (loss) => this.emit('dataLoss', loss),
     })
@@ -273,8 +282,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       watermarks: (topic: string) => lookup.watermarks(topic),
       skipEmpty: (topic: string, partition: number, from: bigint) =>
         lookup.skipEmpty(topic, partition, from, () => this.#ending.signal.aborted),
-      misplaced: (state: PartitionState) => this.#misplaced(state),
-      skipTo: (state: PartitionState, next: bigint) => this.#skipTo(state, next),
+      misplaced: (state: PartitionState) => this.#intake.misplaced(state),
+      skipTo: (state: PartitionState, next: bigint) => this.#intake.skipTo(state, next),
       onError: (error: unknown) => this.#log('debug', error, 'the log could not be asked for its end'),
     }
     return new Watchdog(host, consumerConfig(this.#options, 'any').maxWaitTimeInMs ?? 0)
@@ -285,8 +294,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       topics: () => this.#openFeeds.map(({ topic }) => topic),
       topicAmiss: () => this.#leaveOutUnreadable(),
       assigned: (assignment) => void this.#assigned(assignment),
-      take: (batch) => this.#take(batch),
-      skipped: (batch) => this.#skipped(batch),
+      take: (batch) => this.#intake.take(batch),
+      skipped: (batch) => this.#intake.skipped(batch),
       fetched: (durationMs) => this.#watchdog?.fetched(durationMs),
       delivered: () => this.#watchdog?.delivered(),
       crashed: (crash) => this.#crashed(crash),
@@ -364,61 +373,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.emit('assigned', positions)
   }
 
-  /** A fetched batch: checks its position and enqueues it. Waits for nothing. */
-  #take(batch: FetchedBatch): boolean {
-    const state = this.#feeds.get(batch.topic)?.partitions.get(batch.partition)
-    if (!state?.confirmed || state.expected === null || this.#ending.signal.aborted) return false
-    const last = BigInt(batch.lastOffset())
-    const high = BigInt(batch.highWatermark)
-    // The broker answers a fetch below or above the log with an error, upon which kafkajs goes elsewhere without
-    // a word. A fetch of the very offset that was expected therefore proves the position; a message that begins
-    // later then only shows that the offsets between are empty: compacted, or transaction markers.
-    const fetched = BigInt(batch.fetchedOffset ?? batch.firstOffset() ?? last)
-    if (fetched === state.expected) {
-      this.#accept(state, last, batch.messages, high)
-      return true
-    }
-    const isGap = batch.fetchedOffset === undefined && fetched > state.expected
-    state.gap = isGap ? { last, messages: batch.messages, high } : null
-    this.#misplaced(state)
-    return false
-  }
-
-  #skipped(batch: SkippedBatch): void {
-    const state = this.#feeds.get(batch.topic)?.partitions.get(batch.partition)
-    if (!state?.confirmed || state.expected === null || this.#ending.signal.aborted) return
-    const last = BigInt(batch.lastOffset)
-    const high = BigInt(batch.highWatermark)
-    const first = batch.firstOffset === null ? last : BigInt(batch.firstOffset)
-    if (first <= state.expected && last >= state.expected) {
-      this.#accept(state, last, [], high)
-      return
-    }
-    state.gap = first > state.expected ? { last, messages: [], high } : null
-    this.#misplaced(state)
-  }
-
-  #accept(state: PartitionState, last: bigint, messages: Batch['messages'], high: bigint): void {
-    const feed = this.#feed(state.topic)
-    feed.accept(state, last, messages, high)
-    this.#fetching.update(feed)
-  }
-
-  /** The consumer is not where it should be: hold the partition, look at the log, seek again. */
-  #misplaced(state: PartitionState): void {
-    const feed = this.#feed(state.topic)
-    state.confirmed = false
-    this.#fetching.update(feed)
-    void this.#search.locate(feed)
-  }
-
-  #skipTo(state: PartitionState, next: bigint): void {
-    const { topic, partition, expected } = state
-    if (!this.#keeper?.session?.seek(topic, partition, next)) return
-    this.#options.logger?.info({ topic, partition, from: String(expected), to: String(next) }, 'skipped empty offsets')
-    this.#accept(state, next - 1n, [], state.high ?? next)
-  }
-
   #crashed(crash: { error: Error; restart: boolean }): void {
     if (this.#ending.signal.aborted) return
     this.#unconfirm()
@@ -464,6 +418,11 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const feed = this.#feeds.get(topic)
     if (!feed) throw new KafkaToDeltaError('INTERNAL', `the topic ${topic} is not consumed`, { topic })
     return feed
+  }
+
+  /** False where there is no assignment to seek in. */
+  #seek(topic: string, partition: number, offset: bigint): boolean {
+    return this.#keeper?.session?.seek(topic, partition, offset) ?? false
   }
 
   #watermarks(topic: string): Promise<Map<number, Watermarks>> {
