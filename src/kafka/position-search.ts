@@ -1,4 +1,4 @@
-/** Searches the positions of a topic's partitions until all are confirmed: again and again while Kafka fails. */
+/** Takes over assignments: searches the positions of their partitions until all are confirmed, and again while Kafka fails. */
 
 import { KafkaToDeltaError } from '../errors.js'
 import { pause, unlessAborted } from '../waits.js'
@@ -14,8 +14,16 @@ const START_MS = 60_000
 const LOCATE_MS = 300
 const MAX_LOCATE_MS = 5_000
 
+/** A partition, and the next offset that is read of it. */
+export interface AssignedPosition {
+  topic: string
+  partition: number
+  position: bigint
+}
+
 export interface SearchHost {
   options: SourceOptions
+  feeds(): Iterable<TopicFeed>
   locator(): PartitionLocator | null
   /** The source is past its start. */
   isRunning(): boolean
@@ -25,15 +33,59 @@ export interface SearchHost {
   failed(feed: TopicFeed, error: unknown): void
   /** Another try follows. */
   failedOnce(feed: TopicFeed, error: unknown): void
-  /** The search has ended. */
-  ended(feed: TopicFeed): void
+  /** Partitions of the topic came, went, or were confirmed. */
+  changed(feed: TopicFeed): void
 }
 
 export class PositionSearch {
   readonly #host: SearchHost
+  #generation = 0
 
   constructor(host: SearchHost) {
     this.#host = host
+  }
+
+  /** Counts the assignments. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /**
+   * Takes over an assignment. Nothing is fetched of a partition until its position is confirmed.
+   * @returns null where the source ended or another assignment came meanwhile
+   */
+  async assigned(assignment: Record<string, number[]>): Promise<AssignedPosition[] | null> {
+    const generation = ++this.#generation
+    const feeds = [...this.#host.feeds()]
+    for (const feed of feeds) {
+      const ids = new Set(Object.hasOwn(assignment, feed.topic) ? assignment[feed.topic] : [])
+      for (const id of feed.partitions.keys()) {
+        if (ids.has(id)) continue
+        feed.queue.dropPartition(id)
+        feed.partitions.delete(id)
+      }
+      for (const id of ids) {
+        const state = feed.partition(id, this.#host.isRunning())
+        state.confirmed = false
+        state.paused = false
+      }
+      this.#host.changed(feed)
+    }
+    await Promise.all(feeds.map((feed) => this.locate(feed)))
+    if (generation !== this.#generation || this.#host.signal.aborted) return null
+    return [...this.#host.feeds()].flatMap((feed) =>
+      [...feed.partitions.values()].map(({ topic, partition, expected }) => ({
+        topic,
+        partition,
+        position: expected ?? 0n,
+      })),
+    )
+  }
+
+  /** What a consumer had located does not hold for the one that takes its place. */
+  unconfirm(): void {
+    this.#generation++
+    for (const feed of this.#host.feeds()) for (const state of feed.partitions.values()) state.confirmed = false
   }
 
   /** Confirms the positions of a topic's partitions; fails the topic where that is impossible. Never rejects. */
@@ -65,7 +117,8 @@ export class PositionSearch {
       }
     }
     feed.locating = null
-    this.#host.ended(feed)
+    this.#host.changed(feed)
+    feed.wake()
   }
 
   /** Where Kafka has let this user in before, it may do so again. */

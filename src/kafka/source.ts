@@ -14,7 +14,7 @@ import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
 import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
-import { PositionSearch } from './position-search.js'
+import { type AssignedPosition, PositionSearch } from './position-search.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
 import { TopicCheck } from './topic-check.js'
 import { type PartitionLag, type PartitionState, TopicFeed } from './topic-feed.js'
@@ -28,7 +28,7 @@ export interface KafkaSourceEvents {
   /** Offsets are gone, and the source goes on at the earliest (`failOnDataLoss: false`). */
   dataLoss: [loss: DataLoss]
   /** Positions of partitions are confirmed. */
-  assigned: [partitions: { topic: string; partition: number; position: bigint }[]]
+  assigned: [partitions: AssignedPosition[]]
   /** The consumer crashed; with `restart` it begins again by itself. */
   crash: [crash: { error: Error; restart: boolean }]
   /** The source cannot go on; every `next` rejects with this. */
@@ -59,8 +59,6 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
   #watchdog: Watchdog | null = null
-  /** Counts the assignments. */
-  #generation = 0
   #isStarted = false
   #isRunning = false
   /** Aborted when the source stops or fails. */
@@ -244,7 +242,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       storedOffsets: this.#storedOffsets,
       lookup: this.#lookup,
       seek: (topic, partition, offset) => this.#seek(topic, partition, offset),
-      generation: () => this.#generation,
+      generation: () => this.#search.generation,
       onLoss: (loss) => this.emit('dataLoss', loss),
     })
     this.#watchdog = this.#makeWatchdog(this.#lookup)
@@ -263,16 +261,14 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #makeSearch(): PositionSearch {
     return new PositionSearch({
       options: this.#options,
+      feeds: () => this.#feeds.values(),
       locator: () => this.#locator,
       isRunning: () => this.#isRunning,
       signal: this.#ending.signal,
       failed: (feed, error) =>
         this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`)),
       failedOnce: ({ topic }, error) => this.#log('debug', error, `the position in ${topic} could not be found yet`),
-      ended: (feed) => {
-        this.#fetching.update(feed)
-        feed.wake()
-      },
+      changed: (feed) => this.#fetching.update(feed),
     })
   }
 
@@ -299,7 +295,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       fetched: (durationMs) => this.#watchdog?.fetched(durationMs),
       delivered: () => this.#watchdog?.delivered(),
       crashed: (crash) => this.#crashed(crash),
-      replaced: () => this.#unconfirm(),
+      replaced: () => this.#search.unconfirm(),
       failed: (error) => this.#fail(error),
       onCommitError: (error) => this.#log('debug', error, 'the consumer group was not told of offsets'),
     })
@@ -343,46 +339,17 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     }
   }
 
-  /** Takes over an assignment. Nothing is fetched of a partition until its position is confirmed. */
   async #assigned(assignment: Record<string, number[]>): Promise<void> {
-    const generation = ++this.#generation
-    for (const feed of this.#feeds.values()) {
-      const ids = new Set(Object.hasOwn(assignment, feed.topic) ? assignment[feed.topic] : [])
-      for (const id of feed.partitions.keys()) {
-        if (ids.has(id)) continue
-        feed.queue.dropPartition(id)
-        feed.partitions.delete(id)
-      }
-      for (const id of ids) {
-        const state = feed.partition(id, this.#isRunning)
-        state.confirmed = false
-        state.paused = false
-      }
-      this.#fetching.update(feed)
-    }
-    await Promise.all([...this.#feeds.values()].map((feed) => this.#search.locate(feed)))
-    if (generation !== this.#generation || this.#ending.signal.aborted) return
-    const positions = [...this.#feeds.values()].flatMap((feed) =>
-      [...feed.partitions.values()].map(({ topic, partition, expected }) => ({
-        topic,
-        partition,
-        position: expected ?? 0n,
-      })),
-    )
+    const positions = await this.#search.assigned(assignment)
+    if (positions === null) return
     this.#onLocated()
     this.emit('assigned', positions)
   }
 
   #crashed(crash: { error: Error; restart: boolean }): void {
     if (this.#ending.signal.aborted) return
-    this.#unconfirm()
+    this.#search.unconfirm()
     this.emit('crash', crash)
-  }
-
-  /** What a consumer had located does not hold for the one that takes its place. */
-  #unconfirm(): void {
-    this.#generation++
-    for (const feed of this.#feeds.values()) for (const state of feed.partitions.values()) state.confirmed = false
   }
 
   /** Nothing more is read of this topic; the others go on. */
