@@ -13,14 +13,15 @@ mod choose;
 mod cleanup;
 mod cluster;
 mod commit;
+mod due;
 mod plan;
 mod rewrite;
 mod task;
 mod vacuum;
 
 pub use crate::table::checkpoint_clock::CheckpointResult;
-pub use choose::CompactOptions;
 pub use commit::CompactResult;
+pub use due::CompactOptions;
 pub use plan::CompactionPlan;
 pub use rewrite::Rewritten;
 pub use task::Maintenance;

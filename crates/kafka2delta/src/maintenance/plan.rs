@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use object_store::ObjectStore;
 
-use super::choose::{CompactOptions, Group, select, size};
+use super::choose::{Group, select};
+use super::due::{CompactOptions, size};
 use crate::datafile::format::FileFormat;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::clock::now_millis;
