@@ -20,6 +20,7 @@ mod missing_columns;
 mod model;
 mod nested;
 mod partitions;
+mod random_handles;
 mod requests;
 mod retention;
 mod rows;
