@@ -1,11 +1,10 @@
 /** Debezium's envelopes: `before`, `after`, `op`, `source`, and metadata columns taken from them. */
 
 import type { ColumnBuilder } from '../arrow/builders.js'
-import type { Placeholder } from '../avro/placeholder.js'
 import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
-import { captureOf, emitRow, type Guard } from './flattened.js'
+import { captureOf, emitRow, type Guard, type RowTarget } from './flattened.js'
 import { emitExactness } from './keys.js'
 import type { TableLayout } from './layout.js'
 import { isMessagePath, type MetadataSpec } from './metadata.js'
@@ -135,28 +134,16 @@ function metadataField(path: string, record: AvroRecord, source: AvroRecord): { 
 }
 
 /** Reads all columns out of a row, `before` or `after`. */
-export function compileRow(
-  record: AvroRecord,
-  fromKey: Map<string, unknown>,
-  layout: TableLayout,
-  options: DecoderSettings,
-  placeholder: Placeholder,
-): Reader {
+export function compileRow(record: AvroRecord, to: RowTarget): Reader {
   const compiler = new ReaderCompiler()
-  emitRow(compiler, record, fromKey, layout, options, placeholder)
+  emitRow(compiler, record, to)
   return compiler.build()
 }
 
 /** Reads an envelope: columns of `after`, metadata columns, and the state. */
-export function compileEnvelope(
-  shape: EnvelopeShape,
-  fromKey: Map<string, unknown>,
-  layout: TableLayout,
-  options: DecoderSettings,
-  placeholder: Placeholder,
-  state: RowState,
-): Reader {
-  const readRow = compileRow(shape.after, fromKey, layout, options, placeholder)
+export function compileEnvelope(shape: EnvelopeShape, to: RowTarget, state: RowState): Reader {
+  const { layout, options } = to
+  const readRow = compileRow(shape.after, to)
   const compiler = new ReaderCompiler()
   const x = compiler.constant(state)
   const emitValue = (type: AvroNode, path: string, capture: Capture | undefined) => {

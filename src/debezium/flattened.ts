@@ -92,14 +92,20 @@ export function isStored(field: string, layout: TableLayout, options: DecoderSet
   return field !== options.deletedColName && layout.keeps(field)
 }
 
-/** Emits code that reads the fields of a row; `skipped` are the columns that come from the key. */
+/** Where the fields of rows go. */
+export interface RowTarget {
+  readonly layout: TableLayout
+  readonly options: DecoderSettings
+  readonly placeholder: Placeholder
+  /** The columns that the message's key gives. */
+  readonly fromKey: ReadonlyMap<string, unknown>
+}
+
+/** Emits code that reads the fields of a row. */
 export function emitRow(
   compiler: ReaderCompiler,
   record: AvroRecord,
-  skipped: Map<string, unknown>,
-  layout: TableLayout,
-  options: DecoderSettings,
-  placeholder: Placeholder,
+  { layout, options, placeholder, fromKey }: RowTarget,
   /** Reads only these columns, where given. */
   only?: Set<string>,
   guard?: { captures: Map<string, Capture>; state: RowState },
@@ -107,7 +113,7 @@ export function emitRow(
   for (const field of record.fields) {
     const column = layout.nameOf(field.name)
     const stored =
-      !skipped.has(column) &&
+      !fromKey.has(column) &&
       (only === undefined || only.has(column)) &&
       layout.has(column) &&
       isStored(field.name, layout, options)
@@ -132,35 +138,12 @@ export function emitRow(
   }
 }
 
-/** Reads a flattened value: columns and state. */
-export function compileFlattened(
-  shape: FlattenedShape,
-  fromKey: Map<string, unknown>,
-  layout: TableLayout,
-  options: DecoderSettings,
-  placeholder: Placeholder,
-  state: RowState,
-): Reader {
+/**
+ * Reads a flattened value: columns and state. `only` some columns are read of rows whose other values cannot be stored, which
+ * does not matter to a delete.
+ */
+export function compileFlattened(shape: FlattenedShape, to: RowTarget, state: RowState, only?: Set<string>): Reader {
   const compiler = new ReaderCompiler()
-  emitRow(compiler, shape.record, fromKey, layout, options, placeholder, undefined, {
-    captures: shape.guard.captures,
-    state,
-  })
-  return compiler.build()
-}
-
-/** Reads the state and some columns: of rows whose other values cannot be stored, which does not matter to a delete. */
-export function compileDelete(
-  shape: FlattenedShape,
-  fromKey: Map<string, unknown>,
-  columns: Set<string>,
-  layout: TableLayout,
-  options: DecoderSettings,
-  placeholder: Placeholder,
-  state: RowState,
-): Reader {
-  const compiler = new ReaderCompiler()
-  const guard = { captures: shape.guard.captures, state }
-  emitRow(compiler, shape.record, fromKey, layout, options, placeholder, columns, guard)
+  emitRow(compiler, shape.record, to, only, { captures: shape.guard.captures, state })
   return compiler.build()
 }

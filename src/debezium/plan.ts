@@ -1,18 +1,16 @@
 /** How messages of one pair of schemas, key and value, are decoded. */
 
 import type { ColumnBuilder } from '../arrow/builders.js'
-import type { Placeholder } from '../avro/placeholder.js'
 import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { BareKey } from './bare-key.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
-import { compileDelete, compileFlattened, type FlattenedShape, flattenedShape, isStored } from './flattened.js'
+import { compileFlattened, type FlattenedShape, flattenedShape, isStored, type RowTarget } from './flattened.js'
 import { ownTopicOf } from './ignored.js'
 import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.js'
-import type { LayoutColumn, TableLayout } from './layout.js'
+import type { LayoutColumn } from './layout.js'
 import type { MessageColumns, MetadataSpec } from './metadata.js'
-import type { DecoderSettings } from './options.js'
 import { RowState } from './row-state.js'
 
 export interface SchemaOf {
@@ -33,10 +31,7 @@ export interface MovedKey {
 }
 
 /** What all plans of a decoder share. */
-export interface PlanContext {
-  layout: TableLayout
-  options: DecoderSettings
-  placeholder: Placeholder
+export interface PlanContext extends Omit<RowTarget, 'fromKey'> {
   metadata: MetadataSpec[]
   messageColumns: MessageColumns
 }
@@ -72,11 +67,13 @@ export class Plan {
   readonly keySchema: SchemaOf | null
   readonly valueSchema: SchemaOf | null
   readonly #context: PlanContext
+  readonly #target: RowTarget
 
   constructor(keySchema: SchemaOf | null, valueSchema: SchemaOf | null, context: PlanContext) {
     this.keySchema = keySchema
     this.valueSchema = valueSchema
     this.#context = context
+    this.#target = { ...context, fromKey: this.#fromKey }
     this.#classify()
   }
 
@@ -242,7 +239,7 @@ export class Plan {
   /** Compiles the readers for the layout as it is now. */
   prepare(): void {
     const { shape } = this
-    const { layout, options, placeholder, messageColumns } = this.#context
+    const { layout, options, messageColumns } = this.#context
     if (this.#compiledVersion === layout.version || this.kind === 'bad' || this.kind === 'ignored') return
     if (this.kind === 'tombstone' && this.reason !== '') return
     this.#compiledVersion = layout.version
@@ -258,15 +255,13 @@ export class Plan {
     this.bareKey =
       this.key === null ? null : BareKey.of(this.key, 'after' in shape ? shape.after : shape.record, layout)
     if ('after' in shape) {
-      this.readValue = compileEnvelope(shape, this.#fromKey, layout, options, placeholder, this.state)
+      this.readValue = compileEnvelope(shape, this.#target, this.state)
       const builderOf = (column: string) => layout.find(column).builder
       this.readBeforeKey = compileRowKey(shape.before, this.#fromKey, layout, builderOf)
-      this.readBefore = options.mode.rowPerChange
-        ? compileRow(shape.before, this.#fromKey, layout, options, placeholder)
-        : null
+      this.readBefore = options.mode.rowPerChange ? compileRow(shape.before, this.#target) : null
       this.movedKey = this.reason === '' && this.keyIsInValue ? this.#compileMovedKey(shape) : null
     } else {
-      this.readValue = compileFlattened(shape, this.#fromKey, layout, options, placeholder, this.state)
+      this.readValue = compileFlattened(shape, this.#target, this.state)
     }
   }
 
@@ -307,17 +302,9 @@ export class Plan {
 
   /** Reads what a delete tells, where the row's values cannot be read; flattened values only. */
   get readDelete(): Reader {
-    const { layout, options, placeholder } = this.#context
-    const columns = new Set([...(layout.primaryKey ?? []), ...(this.#deletesAreRows ? this.#companions : [])])
-    this.#stateReader ??= compileDelete(
-      this.shape as FlattenedShape,
-      this.#fromKey,
-      columns,
-      layout,
-      options,
-      placeholder,
-      this.state,
-    )
+    const { primaryKey } = this.#context.layout
+    const columns = new Set([...(primaryKey ?? []), ...(this.#deletesAreRows ? this.#companions : [])])
+    this.#stateReader ??= compileFlattened(this.shape as FlattenedShape, this.#target, this.state, columns)
     return this.#stateReader
   }
 
