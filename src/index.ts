@@ -3,28 +3,7 @@
 export { type BadRecord, type ChangeBatch, CONTROL_COLUMNS, Op } from './debezium/change-batch.js'
 export { type ColumnDescription, TableDecoder, type TableDescription } from './debezium/decoder.js'
 export type { DecodeOptions } from './debezium/options.js'
-export {
-  type ChangesOptions,
-  type CheckpointResult,
-  type CompactOptions,
-  type CompactResult,
-  DeltaTable,
-  type DeltaTableOptions,
-  type HistoryEntry,
-  type MergeOptions,
-  type MergeResult,
-  Scan,
-  type ScanOptions,
-  type StoreOptions,
-  scanTable,
-  type TableInfo,
-  type TableOffset,
-  tableChanges,
-  tableHistory,
-  type VacuumOptions,
-  type VacuumResult,
-} from './delta/index.js'
-export { ERROR_CODES, type ErrorCode, type ErrorPosition, KafkaToDeltaError } from './errors.js'
+export * from './delta/index.js'
 export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
 export type { Logger, LogLevel } from './log.js'
 export type { StartingOffsets } from './options/starting-offsets.js'
