@@ -17,9 +17,9 @@ use super::paths::file_path;
 use super::split::FileRows;
 use super::{order_columns, stats};
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::actions::{Add, StringMap};
+use crate::log::actions::Add;
 use crate::log::clock::now_millis;
-use crate::log::tags::{PARTITION_TAG, SEQUENCE_TAG};
+use crate::log::tags;
 
 /// Values below which one thread is faster.
 const MIN_VALUES: usize = 50_000;
@@ -55,13 +55,6 @@ pub fn encode(
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;
     let path = file_path(&file.partition_values, format.suffix());
-    let mut tags = StringMap::new();
-    if let Some(partition) = file.kafka_partition {
-        tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
-    }
-    if let Some(range) = order_columns::tag_of(&rows) {
-        tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
-    }
     let add = Add {
         path: path.to_string(),
         partition_values: file.partition_values.clone(),
@@ -69,11 +62,8 @@ pub fn encode(
         modification_time: now_millis(),
         data_change: true,
         stats: Some(stats),
-        tags: Some(tags),
-        deletion_vector: None,
-        base_row_id: None,
-        default_row_commit_version: None,
-        clustering_provider: None,
+        tags: Some(tags::of_new_file(file.kafka_partition, order_columns::tag_of(&rows))),
+        ..Add::default()
     };
     Ok(DataFile { path, bytes, add })
 }
@@ -189,6 +179,7 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::actions::StringMap;
     use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Int64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;

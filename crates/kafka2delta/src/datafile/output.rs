@@ -19,7 +19,8 @@ use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, StringMap};
 use crate::log::clock::now_millis;
 use crate::log::store::delete_unused;
-use crate::log::tags::{PARTITION_TAG, SEQUENCE_TAG, SequenceRange};
+use crate::log::tags;
+use crate::log::tags::SequenceRange;
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.
 const PART_BYTES: usize = 16 << 20;
@@ -182,13 +183,7 @@ impl OpenFile {
             self.uploaded = last.len() as u64;
             layout.store.put(&self.path, Bytes::from(last).into()).await?;
         }
-        let mut tags = StringMap::new();
-        if let Some(partition) = layout.kafka_partition {
-            tags.insert(PARTITION_TAG.to_owned(), Some(partition.to_string()));
-        }
-        if let Some(range) = encoder.sequences.tag() {
-            tags.insert(SEQUENCE_TAG.to_owned(), Some(range));
-        }
+        let tags = tags::of_new_file(layout.kafka_partition, encoder.sequences.tag());
         let add = Add {
             path: self.path.to_string(),
             partition_values: layout.partition_values.clone(),
@@ -197,10 +192,7 @@ impl OpenFile {
             data_change: false,
             stats: Some(encoder.summary.to_json(metadata.row_groups())),
             tags: (!tags.is_empty()).then_some(tags),
-            deletion_vector: None,
-            base_row_id: None,
-            default_row_commit_version: None,
-            clustering_provider: None,
+            ..Add::default()
         };
         Ok(Output { path: self.path.clone(), add, start, rows: encoder.rows, keys: self.keys.take() })
     }
@@ -268,6 +260,7 @@ impl GroupWriter {
 mod tests {
     use super::*;
     use crate::datafile::read::FileReader;
+    use crate::log::tags::PARTITION_TAG;
     use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array};
     use arrow::datatypes::{DataType, Field};
     use futures::TryStreamExt;

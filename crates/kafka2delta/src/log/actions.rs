@@ -39,7 +39,7 @@ impl DeletionVectorDescriptor {
 }
 
 /// A file that belongs to the table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Add {
     /// Percent-encoded path relative to the table, as the log has it.
@@ -115,14 +115,11 @@ impl Remove {
             path: self.path.clone(),
             partition_values: self.partition_values.clone().unwrap_or_default(),
             size: self.size?,
-            modification_time: 0,
             data_change: self.data_change,
-            stats: None,
-            tags: None,
             deletion_vector: self.deletion_vector.clone(),
             base_row_id: self.base_row_id,
             default_row_commit_version: self.default_row_commit_version,
-            clustering_provider: None,
+            ..Add::default()
         })
     }
 }

@@ -61,19 +61,7 @@ impl FileEntry {
     /// What stands for a file that left long ago: no row of it can be read.
     pub(super) fn forgotten() -> Self {
         Self {
-            add: Add {
-                path: String::new(),
-                partition_values: Default::default(),
-                size: 0,
-                modification_time: 0,
-                data_change: false,
-                stats: None,
-                tags: None,
-                deletion_vector: None,
-                base_row_id: None,
-                default_row_commit_version: None,
-                clustering_provider: None,
-            },
+            add: Add::default(),
             live: false,
             deleted: Some(Arc::default()),
             partition: None,

@@ -323,12 +323,8 @@ mod tests {
     fn add(path: &str, dv: Option<i64>) -> Add {
         Add {
             path: path.to_owned(),
-            partition_values: Default::default(),
             size: 1,
-            modification_time: 0,
             data_change: true,
-            stats: None,
-            tags: None,
             deletion_vector: dv.map(|n| DeletionVectorDescriptor {
                 storage_type: "u".into(),
                 path_or_inline_dv: "ab^-aqEH.-t@S}K{vb[*k^".into(),
@@ -336,9 +332,7 @@ mod tests {
                 size_in_bytes: 1,
                 cardinality: n,
             }),
-            base_row_id: None,
-            default_row_commit_version: None,
-            clustering_provider: None,
+            ..Add::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! Our tags of data files: what the log tells of the order of a file's rows.
 
-use super::actions::Add;
+use super::actions::{Add, StringMap};
 use crate::order::sequence::Sequence;
 
 /// Tag of the Kafka partition that a file's rows came through.
@@ -46,6 +46,13 @@ pub(crate) fn sequence_tag(sequences: impl Iterator<Item = Option<Sequence>>) ->
     let mut range = SequenceRange::default();
     sequences.for_each(|sequence| range.add(sequence));
     range.tag()
+}
+
+/// The tags of a new file: of the Kafka partition and the sequences of its rows, where there are such.
+pub(crate) fn of_new_file(partition: Option<i32>, sequences: Option<String>) -> StringMap {
+    let partition = partition.map(|partition| (PARTITION_TAG.to_owned(), Some(partition.to_string())));
+    let sequences = sequences.map(|range| (SEQUENCE_TAG.to_owned(), Some(range)));
+    partition.into_iter().chain(sequences).collect()
 }
 
 fn tag<'a>(add: &'a Add, name: &str) -> Option<&'a str> {

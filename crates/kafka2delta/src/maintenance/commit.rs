@@ -95,11 +95,7 @@ impl KeyedTable {
 
     /// What the log has taken.
     async fn commit_step(&mut self, rewritten: &Rewritten) -> Result<Option<Committed>, Failed> {
-        self.standing.check()?;
-        if self.standing.is_uncertain() {
-            self.follow().await?;
-        }
-        self.standing.doubt();
+        self.begin_commit().await?;
         // Asked beside the work.
         let mut same_log = self.ask_for_same_log();
         for _ in 0..MAX_ATTEMPTS {

@@ -42,11 +42,7 @@ impl KeyedTable {
         offsets: &[Offset],
         cancel: &CancellationToken,
     ) -> Result<MergeResult> {
-        self.standing.check()?;
-        if self.standing.is_uncertain() {
-            self.follow().await?;
-        }
-        self.standing.doubt();
+        self.begin_commit().await?;
         let mut result = self.merge_once(batch.clone(), primary_key, offsets, cancel).await;
         // A file that is missing may have left the table, and been vacuumed, since we looked last.
         if matches!(&result, Err(error) if error.code == ErrorCode::TableCorrupt) && self.follow().await? {

@@ -23,6 +23,17 @@ pub(crate) struct SameLog {
 }
 
 impl KeyedTable {
+    /// Before something is decided that is to be committed: refuses a table that is not to be written to any more, and looks at
+    /// the log where it is not certain what it holds. Until the commit has ended, that is not certain again.
+    pub(crate) async fn begin_commit(&mut self) -> Result<()> {
+        self.standing.check()?;
+        if self.standing.is_uncertain() {
+            self.follow().await?;
+        }
+        self.standing.doubt();
+        Ok(())
+    }
+
     /// Begins to ask whether the log is still the same.
     pub(crate) fn ask_for_same_log(&self) -> SameLog {
         SameLog { asked: Instant::now(), answer: self.anchor_check().map(tokio::spawn) }
