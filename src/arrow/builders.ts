@@ -225,8 +225,26 @@ export abstract class OffsetsBuilder extends ColumnBuilder {
     this.offsets = offsets
   }
 
+  /** Takes back what was appended beyond a length. */
+  protected abstract cutTo(length: number): void
+
+  override clear(row: number): void {
+    if (this.startRow === row) {
+      this.cutTo(this.start)
+      this.startRow = -1
+    }
+    this.valid[row] = 0
+    this.offsets[row + 1] = 0
+  }
+
+  override truncate(from: number, to: number): void {
+    this.cutTo(this.#lengthBefore(from))
+    this.valid.fill(0, from, to)
+    this.offsets.fill(0, from + 1, to + 1)
+  }
+
   /** The length before row `row`: the last offset written before it. */
-  protected lengthBefore(row: number): number {
+  #lengthBefore(row: number): number {
     for (let i = row; i > 0; i--) if (this.offsets[i] !== 0) return this.offsets[i] as number
     return 0
   }
@@ -281,19 +299,8 @@ export class BytesBuilder extends OffsetsBuilder {
     this.data = data
   }
 
-  override clear(row: number): void {
-    if (this.startRow === row) {
-      this.length = this.start
-      this.startRow = -1
-    }
-    this.valid[row] = 0
-    this.offsets[row + 1] = 0
-  }
-
-  override truncate(from: number, to: number): void {
-    this.length = this.lengthBefore(from)
-    this.valid.fill(0, from, to)
-    this.offsets.fill(0, from + 1, to + 1)
+  protected override cutTo(length: number): void {
+    this.length = length
   }
 
   override mark(): void {

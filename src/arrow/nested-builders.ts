@@ -37,22 +37,7 @@ export class ListBuilder extends OffsetsBuilder {
     if (wanted > this.child.capacity) this.child.grow(Math.max(wanted, this.child.capacity * 2))
   }
 
-  override clear(row: number): void {
-    if (this.startRow === row) {
-      this.#forget(this.start)
-      this.startRow = -1
-    }
-    this.valid[row] = 0
-    this.offsets[row + 1] = 0
-  }
-
-  override truncate(from: number, to: number): void {
-    this.#forget(this.lengthBefore(from))
-    this.valid.fill(0, from, to)
-    this.offsets.fill(0, from + 1, to + 1)
-  }
-
-  #forget(count: number): void {
+  protected override cutTo(count: number): void {
     this.child.truncate(count, this.count)
     this.count = count
   }

@@ -13,14 +13,18 @@ export interface OffsetProgress {
 /** What a merge reports of itself, as far as it is a metric of its commit. */
 type CommitMetrics = Omit<MergeResult, 'timings' | 'notes'>
 
-/** One commit of one table, with the metrics of its merge. Only plain values: it can be written as JSON. */
-export interface StreamingQueryProgress extends CommitMetrics {
+/** Which table of which query. */
+export interface QueryTable {
   /** The query's name. */
   name: string
   topic: string
   /** The table's name, or its path where it has none. */
   table: string
   path: string
+}
+
+/** One commit of one table, with the metrics of its merge. Only plain values: it can be written as JSON. */
+export interface StreamingQueryProgress extends QueryTable, CommitMetrics {
   /** Counts the batches of this table since the start, from 0. */
   batchId: number
   /** When the batch was begun, ISO 8601. */
@@ -59,23 +63,13 @@ export interface StreamingQueryProgress extends CommitMetrics {
 }
 
 /** A step of compaction beside the stream. Only plain values. */
-export interface CompactionStep extends CompactResult {
-  /** The query's name. */
-  name: string
-  topic: string
-  /** The table's name, or its path where it has none. */
-  table: string
-  path: string
-}
+export interface CompactionStep extends QueryTable, CompactResult {}
 
 /** A progress entry out of what was measured. */
 export function makeProgress(
   fixed: Pick<
     StreamingQueryProgress,
-    | 'name'
-    | 'topic'
-    | 'table'
-    | 'path'
+    | keyof QueryTable
     | 'batchId'
     | 'numInputRows'
     | 'numInputBytes'

@@ -157,6 +157,8 @@ export function decimals(shape: TopicShape, description: TableDescription): Find
   )
 }
 
+const ADAPTIVE_PRECISION = 'leave time.precision.mode out (adaptive) in the connector, before the table is made'
+
 /** Times that the connector cuts, or that end early. */
 export function timePrecision(shape: TopicShape, description: TableDescription): Finding | null {
   const named = (pattern: RegExp) =>
@@ -167,19 +169,11 @@ export function timePrecision(shape: TopicShape, description: TableDescription):
   const nanos = named(/^io\.debezium\.time\.NanoTimestamp$/)
   if (millis.length > 0) {
     const message = `${listed(millis)}: time.precision.mode=connect cuts times to milliseconds`
-    return finding(
-      'TIME_PRECISION',
-      message,
-      'leave time.precision.mode out (adaptive) in the connector, before the table is made',
-    )
+    return finding('TIME_PRECISION', message, ADAPTIVE_PRECISION)
   }
   if (nanos.length === 0) return null
   const message = `${listed(nanos)}: nanoseconds end in 2262; later values, as the year 9999 for "never", arrive as infinity`
-  return finding(
-    'TIME_PRECISION',
-    message,
-    'leave time.precision.mode out (adaptive) in the connector, before the table is made',
-  )
+  return finding('TIME_PRECISION', message, ADAPTIVE_PRECISION)
 }
 
 /** All that the schemas of a topic say. */
