@@ -69,8 +69,6 @@ pub struct Indexed {
     pub duplicates: u64,
     /// Those of [`Scope::deleted`] that have rows again.
     pub live_again: Vec<Fingerprint>,
-    /// Those that have rows which are deleted, too.
-    pub deleted_again: Vec<Fingerprint>,
 }
 
 /// Files in parts, each of up to `most` rows: one that has more, or of which that is not known, is a part of its own.
@@ -140,13 +138,11 @@ pub fn enter_keys(
     index.insert_all(&keys, |n, known| {
         let place = Place { file: first.file, row: first.row + rows.as_ref().map_or(n as u32, |rows| rows[n]) };
         let known = known.filter(|known| is_live(state, *known));
-        let is_met = scope.deleted.is_some_and(|is_deleted| is_deleted(&keys[n]));
         if deleted.contains(place.row) {
-            indexed.deleted_again.extend(is_met.then_some(keys[n]));
             return (known.is_none() && keeps_deleted).then_some(place);
         }
         indexed.duplicates += u64::from(known.is_some_and(|known| known != place));
-        indexed.live_again.extend(is_met.then_some(keys[n]));
+        indexed.live_again.extend(scope.deleted.filter(|is_deleted| is_deleted(&keys[n])).map(|_| keys[n]));
         Some(place)
     });
     Ok(())

@@ -61,11 +61,9 @@ impl Memory {
         self.keys.is_empty()
     }
 
-    /// The key's place in the index may not be the one that its row was deleted from.
-    pub fn displace(&mut self, key: &Fingerprint) {
-        if let Some((remembered, _)) = self.keys.get_mut(key) {
-            remembered.placed = false;
-        }
+    /// No key's place in the index needs to be the one that its row was deleted from any more.
+    pub fn displace_all(&mut self) {
+        self.keys.values_mut().for_each(|(remembered, _)| remembered.placed = false);
     }
 
     /// Forgets a key.

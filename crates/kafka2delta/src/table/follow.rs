@@ -72,7 +72,7 @@ impl KeyedTable {
             self.reload_same().await?;
             return Ok(true);
         }
-        let mut touched = Touched::default();
+        let (mut touched, basis) = (Touched::default(), self.snapshot.basis());
         let followed = self.follow_commits(&mut touched).await;
         if followed.is_err() {
             self.keys.distrust();
@@ -88,6 +88,9 @@ impl KeyedTable {
         {
             self.keys.distrust();
             return Err(error);
+        }
+        if self.snapshot.basis() != basis {
+            self.keys.others_wrote();
         }
         // Files that came and went again may be gone: those that stay are read.
         self.keys.follow(&self.storage, &mut self.snapshot, touched).await?;

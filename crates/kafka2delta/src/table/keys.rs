@@ -179,6 +179,15 @@ impl Keys {
         Ok(())
     }
 
+    /// Another writer may have given deleted keys rows, and deleted these too: the last row of a key may be elsewhere than is
+    /// known here. The log tells where.
+    pub(super) fn others_wrote(&mut self) {
+        if !self.memory.is_empty() {
+            Arc::make_mut(&mut self.memory).displace_all();
+        }
+        self.moved = MovedRows::default();
+    }
+
     /// Whether the index stands for key columns of these names and types.
     pub(crate) fn is_for(&self, names: &[String], types: &[arrow::datatypes::DataType]) -> bool {
         self.stands && self.columns.as_ref().is_some_and(|key| key.names == names && key.hasher.types() == types)
@@ -187,6 +196,7 @@ impl Keys {
     async fn build(&mut self, key: &KeyColumns, storage: &Storage, snapshot: &mut Snapshot) -> Result<()> {
         self.index = KeyIndex::new(key.hasher.is_exact(), self.limits.clone());
         self.saves = Saves::default();
+        self.others_wrote();
         let files = snapshot.load_all_vectors(storage).await?;
         let Some(state) = snapshot.state() else { return Ok(()) };
         if self.mode == KeyIndexMode::None {
@@ -199,7 +209,7 @@ impl Keys {
         let scope = Scope { schema: snapshot.schema(), key, wanted: None, deleted: None };
         let duplicates = match saved {
             Some(unknown) => self.enter_changes(scope, storage, state, unknown).await?,
-            None => self.enter_in_parts(scope, storage, state, files, false).await? + self.settle(state).await?,
+            None => self.enter_in_parts(scope, storage, state, files).await? + self.settle(state).await?,
         };
         match duplicates {
             0 => Ok(()),
@@ -223,7 +233,7 @@ impl Keys {
         if are_others && are_few && !self.index.is_in_memory() {
             self.stage_files(scope, storage, state, &files).await?;
         }
-        let found = self.enter_in_parts(scope, storage, state, files, true).await?;
+        let found = self.enter_in_parts(scope, storage, state, files).await?;
         Ok(if are_others && !are_few { found + self.settle(state).await? } else { found })
     }
 
@@ -235,7 +245,6 @@ impl Keys {
         storage: &Storage,
         state: &TableState,
         mut files: Vec<FileId>,
-        are_changes: bool,
     ) -> Result<u64> {
         // If a key has several deleted rows, the most recently written file wins.
         files.sort_by_key(|id| (state.files[*id as usize].add.modification_time, *id));
@@ -246,11 +255,11 @@ impl Keys {
         for part in parts(state, &files, most) {
             duplicates += match part {
                 [file] if state.files[*file as usize].num_records.is_none_or(|rows| rows > most as u64) => {
-                    self.enter_large_file(scope, storage, state, *file, are_changes).await?
+                    self.enter_large_file(scope, storage, state, *file).await?
                 }
                 files => {
                     let found = self.enter_files(scope, storage, state, files).await?;
-                    self.entered(found, are_changes)
+                    self.entered(found)
                 }
             };
             duplicates += self.make_room(state).await;
@@ -269,7 +278,6 @@ impl Keys {
         storage: &Storage,
         state: &TableState,
         file: FileId,
-        are_changes: bool,
     ) -> Result<u64> {
         let (add, names) = (&state.files[file as usize].add, key_columns(scope.key));
         let mut reader = KeyReader::open(storage.files(), add, scope.schema, scope.key, &names).await?;
@@ -283,11 +291,11 @@ impl Keys {
             first += keys.len();
             let mut found = Indexed::default();
             {
-                let is_deleted = deleted_key(&self.memory, &self.moved);
+                let is_deleted = deleted_key(&self.memory);
                 let scope = Scope { deleted: is_deleted.as_ref().map(|f| f as _), ..scope };
                 enter_keys(state, scope, place, keys, &mut self.index, &mut found)?;
             }
-            duplicates += self.entered(found, are_changes) + self.make_room(state).await;
+            duplicates += self.entered(found) + self.make_room(state).await;
         }
     }
 
@@ -308,24 +316,18 @@ impl Keys {
         state: &TableState,
         files: &[FileId],
     ) -> Result<Indexed> {
-        let is_deleted = deleted_key(&self.memory, &self.moved);
+        let is_deleted = deleted_key(&self.memory);
         let scope = Scope { deleted: is_deleted.as_ref().map(|f| f as _), ..scope };
         index_files(storage.files(), state, scope, files, &mut self.index).await
     }
 
     /// Forgets what is remembered of deleted keys that have rows again. Gives the number of live rows beyond the first one of
-    /// a key. `are_changes`: the rows are newer than what the index held.
-    fn entered(&mut self, found: Indexed, are_changes: bool) -> u64 {
-        let Indexed { duplicates, live_again, mut deleted_again } = found;
-        if !are_changes {
-            deleted_again.clear();
-        }
-        if !live_again.is_empty() || !deleted_again.is_empty() {
+    /// a key.
+    fn entered(&mut self, found: Indexed) -> u64 {
+        let Indexed { duplicates, live_again } = found;
+        if !live_again.is_empty() {
             let memory = Arc::make_mut(&mut self.memory);
             live_again.iter().for_each(|key| memory.forget(key));
-            // Keys that were written and deleted once more: the last row may be elsewhere.
-            deleted_again.iter().for_each(|key| memory.displace(key));
-            self.moved.forget(live_again.iter().chain(&deleted_again));
         }
         duplicates
     }
@@ -350,7 +352,7 @@ impl Keys {
         files.sort_by_key(|id| state.files[*id as usize].add.modification_time);
         let scope = Scope { schema: snapshot.schema(), key: &key, wanted: Some(&wanted), deleted: None };
         let found = self.enter_files(scope, storage, state, &files).await?;
-        match self.entered(found, false) {
+        match self.entered(found) {
             0 => Ok(()),
             count => Err(duplicate_keys::error(storage.files(), state, snapshot.schema(), &key, count).await),
         }
@@ -458,7 +460,6 @@ impl Keys {
 }
 
 /// Whether a key is deleted, as far as is known; none where nothing is known of any.
-fn deleted_key<'a>(memory: &'a Memory, moved: &'a MovedRows) -> Option<impl Fn(&Fingerprint) -> bool + Sync + 'a> {
-    let knows_some = !memory.is_empty() || !moved.is_empty();
-    knows_some.then_some(|key: &Fingerprint| memory.get(key).is_some() || moved.has(key))
+fn deleted_key(memory: &Memory) -> Option<impl Fn(&Fingerprint) -> bool + Sync> {
+    (!memory.is_empty()).then_some(|key: &Fingerprint| memory.get(key).is_some())
 }

@@ -83,24 +83,58 @@ async fn left_out_values_come_from_the_row_that_another_writer_put_there_meanwhi
         let folder = temporary::folder();
         let uri = folder.path().to_str().unwrap();
         let mut a = KeyedTable::open(options(uri, mode)).await.unwrap();
-        let plain = |id, name: &str| Change::Upsert {
-            key: (0, id),
-            row: row(name),
-            leaves_big: false,
-            old: None,
-            sequence: None,
-        };
         merge_from(&mut a, 0, None, &[plain(1, "old"), plain(3, "third")]).await.unwrap();
         let mut b = KeyedTable::open(options(uri, mode)).await.unwrap();
         merge_from(&mut b, 1, None, &[plain(1, "new")]).await.unwrap();
-        let moved =
-            Change::Upsert { key: (0, 2), row: row("moved"), leaves_big: true, old: Some((0, 1)), sequence: None };
         let same = Change::Upsert { key: (0, 3), row: row("kept"), leaves_big: true, old: None, sequence: None };
-        merge_from(&mut a, 0, Some(1), &[Change::Moved { key: (0, 1) }, moved, same]).await.unwrap();
+        let changes = [Change::Moved { key: (0, 1) }, moved_from(1, 2, "moved"), same];
+        merge_from(&mut a, 0, Some(1), &changes).await.unwrap();
         let rows = rows(uri).await;
         assert_eq!(rows[&(0, 2)].big.as_deref(), Some("big new"), "{mode:?}");
         assert_eq!(rows[&(0, 3)].big.as_deref(), Some("big third"), "{mode:?}");
         assert!(!rows.contains_key(&(0, 1)));
+    }
+}
+
+fn plain(id: i64, name: &str) -> Change {
+    Change::Upsert { key: (0, id), row: row(name), leaves_big: false, old: None, sequence: None }
+}
+
+fn moved_from(old: i64, id: i64, name: &str) -> Change {
+    Change::Upsert { key: (0, id), row: row(name), leaves_big: true, old: Some((0, old)), sequence: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn left_out_values_come_from_the_last_row_that_another_writer_gave_a_deleted_key() {
+    let moved = Change::Moved { key: (0, 1) };
+    // Before the other writer the key's row was stored, or updated in the batch that brought it. That writer deletes its row,
+    // in a file that stays or goes with it, or the first one does.
+    for case in 0..32 {
+        let [is_stored, by_vectors, stays, is_theirs, on_disk] = [1, 2, 4, 8, 16].map(|bit| case & bit != 0);
+        let mode = if by_vectors { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite };
+        let note = format!("case {case}: {is_stored}, {mode:?}, {stays}, {is_theirs}, {on_disk}");
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let options = TableOptions { index_memory: if on_disk { 1 } else { 1 << 30 }, ..options(uri, mode) };
+        let mut a = KeyedTable::open(options.clone()).await.unwrap();
+        merge_from(&mut a, 0, None, &[plain(2, "beside")]).await.unwrap();
+        let mut last = 0;
+        let first = [plain(1, "old"), moved.clone()];
+        for batch in if is_stored { first.chunks(1) } else { first.chunks(2) } {
+            merge_from(&mut a, 0, Some(last), batch).await.unwrap();
+            last += batch.len() as i64;
+        }
+        let mut b = KeyedTable::open(options).await.unwrap();
+        let theirs = [plain(1, "new"), plain(4, "beside")];
+        let theirs = &theirs[..if stays { 2 } else { 1 }];
+        merge_from(&mut b, 1, None, theirs).await.unwrap();
+        if is_theirs {
+            merge_from(&mut b, 1, Some(theirs.len() as i64 - 1), std::slice::from_ref(&moved)).await.unwrap();
+        }
+        a.follow().await.unwrap();
+        let ours = [moved.clone(), moved_from(1, 3, "moved")];
+        merge_from(&mut a, 0, Some(last), &ours[usize::from(is_theirs)..]).await.unwrap();
+        assert_eq!(rows(uri).await[&(0, 3)].big.as_deref(), Some("big new"), "{note}");
     }
 }
 
