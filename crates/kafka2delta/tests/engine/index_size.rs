@@ -71,6 +71,29 @@ async fn keys_whose_rows_are_gone_are_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_key_tells_its_row_for_as_long_as_it_is_remembered() {
+    // More commits lie between than are looked through for rows of keys that are not remembered.
+    for (memory, remembered_keys, is_found) in [(1 << 30, 10, true), (1, 10, true), (1 << 30, 1, false), (1, 1, false)]
+    {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let mut table = KeyedTable::open(TableOptions { remembered_keys, ..plain(uri, memory) }).await.unwrap();
+        let big = Row { big: Some("of the old row".into()), part: Some(0), ..Row::default() };
+        let first = Change::Upsert { key: (0, 1), row: big, leaves_big: false, old: None, sequence: None };
+        merge(&mut table, "q:t:0", &[first, upsert(7, "a"), upsert(8, "a")], false).await.unwrap();
+        merge(&mut table, "q:t:0", &[Change::Moved { key: (0, 1) }], false).await.unwrap();
+        merge(&mut table, "q:t:0", &[delete(7)], false).await.unwrap();
+        for id in 100..150 {
+            merge(&mut table, "q:t:0", &[upsert(id, "a")], false).await.unwrap();
+        }
+        let row = Row { part: Some(0), ..Row::default() };
+        let second = Change::Upsert { key: (0, 2), row, leaves_big: true, old: Some((0, 1)), sequence: None };
+        let result = merge(&mut table, "q:t:0", &[second], false).await.unwrap();
+        assert_eq!(result.missing_values, u64::from(!is_found), "{memory}, {remembered_keys}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_rewrite_passes_through_the_memory_and_ends_on_disk() {
     const ROWS: i64 = 400_000;
     let memory = 2 << 20;
