@@ -358,7 +358,7 @@ impl KeyIndex {
         })
     }
 
-    /// Ends the entering of many files: of several places of one key the live one stays. Gives the number of live rows beyond
+    /// Ends the entering of many files: of several places of one key the newest one stays. Gives the number of live rows beyond
     /// the first one of a key.
     pub async fn settle(&mut self, survivors: Survivors) -> Result<u64> {
         self.staged = HashMap::new();
@@ -410,7 +410,7 @@ impl KeyIndex {
             let mut writer = RunWriter::create(path, width)?;
             merge(
                 sources(&parts, &runs, &translation),
-                |newer, older| survivors.choose(newer, older, &mut duplicates),
+                |newer, older| duplicates += u64::from(survivors.are_two_rows(newer, older)),
                 |(hash, key, place)| match survivors.keep(&key, place) {
                     true => writer.push((hash, key, place)),
                     false => Ok(()),

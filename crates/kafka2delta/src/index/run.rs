@@ -332,11 +332,10 @@ impl Iterator for RunIter<'_> {
     }
 }
 
-/// Joins sorted parts, the newest first. Of one key's places `choose` is given the newer and the older one, and says
-/// which stays.
+/// Joins sorted parts, the newest first. Of a key's places the newest stays; `met` is told it, and each older one.
 pub fn merge<'a>(
     parts: Vec<Box<dyn Iterator<Item = Result<Entry>> + 'a>>,
-    mut choose: impl FnMut(u64, u64) -> u64,
+    mut met: impl FnMut(u64, u64),
     mut each: impl FnMut(Entry) -> Result<()>,
 ) -> Result<()> {
     let mut parts = parts;
@@ -347,16 +346,19 @@ pub fn merge<'a>(
     loop {
         let least = heads.iter().flatten().map(|(hash, key, _)| (*hash, *key)).min();
         let Some((hash, key)) = least else { return Ok(()) };
-        let mut chosen = None;
+        let mut newest = None;
         for (head, part) in heads.iter_mut().zip(&mut parts) {
             if let Some((h, k, place)) = *head
                 && (h, k) == (hash, key)
             {
-                chosen = Some(chosen.map_or(place, |newer| choose(newer, place)));
+                match newest {
+                    Some(newest) => met(newest, place),
+                    None => newest = Some(place),
+                }
                 *head = part.next().transpose()?;
             }
         }
-        if let Some(place) = chosen {
+        if let Some(place) = newest {
             each((hash, key, place))?;
         }
     }
@@ -446,11 +448,11 @@ mod tests {
             entries.sort_unstable();
             Box::new(entries.into_iter().map(Ok))
         };
-        let mut out = BTreeMap::new();
+        let (mut out, mut met) = (BTreeMap::new(), Vec::new());
         let parts = vec![part(&[(1, 10), (4, 40)]), part(&[(1, 9), (2, 20)]), part(&[(1, 8), (3, 30), (4, 39)])];
         merge(
             parts,
-            |newer, _| newer,
+            |newer, older| met.push((newer, older)),
             |(_, key, place)| {
                 out.insert(key[0], place);
                 Ok(())
@@ -458,5 +460,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(out, BTreeMap::from([(1, 10), (2, 20), (3, 30), (4, 40)]));
+        met.sort_unstable();
+        assert_eq!(met, [(10, 8), (10, 9), (40, 39)]);
     }
 }

@@ -137,7 +137,7 @@ fn write(
     }
     merge(
         sources,
-        |newer, _| newer,
+        |_, _| (),
         |entry| match Place::of_bits(entry.2) {
             _ if given_up.get() => Err(Error::new(ErrorCode::Cancelled, "the saving was given up")),
             Some(_) => writer.push(entry),

@@ -30,15 +30,8 @@ impl Survivors {
         self.is_live(place) || (Place::of_bits(place).is_some() && self.remembered.get(key).is_some())
     }
 
-    /// The place that stays of two of one key. `duplicates` counts those that both hold a row.
-    pub(super) fn choose(&self, newer: u64, older: u64, duplicates: &mut u64) -> u64 {
-        match (self.is_live(newer), self.is_live(older)) {
-            (false, true) => older,
-            (true, true) if newer != older => {
-                *duplicates += 1;
-                newer
-            }
-            _ => newer,
-        }
+    /// Whether two places of one key both hold a row.
+    pub(super) fn are_two_rows(&self, newer: u64, older: u64) -> bool {
+        newer != older && self.is_live(newer) && self.is_live(older)
     }
 }
