@@ -10,7 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 
-use crate::datafile::read::read_rows;
+use crate::datafile::read::read_rows_in_views;
 use crate::error::{ErrorCode, Result};
 use crate::index::build::read_keys;
 use crate::key::columns::KeyColumns;
@@ -48,7 +48,8 @@ pub fn is_moved(remove: &Remove) -> bool {
     remove.tags.as_ref().is_some_and(|tags| tags.contains_key(MOVED_TAG))
 }
 
-/// The rows of these keys as they were when they were last deleted: those columns of `schema` that are named.
+/// The rows of these keys as they were when they were last deleted: those columns of `schema` that are named, with views of
+/// texts and bytes.
 pub async fn deleted_rows(
     history: History<'_>,
     schema: &SchemaRef,
@@ -70,7 +71,7 @@ pub async fn deleted_rows(
             match history.taken_rows(schema, &add, vector, &wanted).await {
                 Ok(rows) if !rows.is_empty() => {
                     let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-                    let batch = read_rows(history.store, &add, schema, columns, &numbers).await?;
+                    let batch = read_rows_in_views(history.store, &add, schema, columns, &numbers).await?;
                     for (_, key) in &rows {
                         wanted.remove(key);
                     }

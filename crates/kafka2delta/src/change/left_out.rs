@@ -32,8 +32,10 @@ const PARALLEL_READS: usize = 16;
 const MAX_MOVED_BYTES: usize = 64 << 20;
 
 /// Rows of keys that were updated in the batch in which they came, for the new key's change in a later batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MovedRows {
+    /// Bytes that are kept.
+    most: usize,
     /// By key: the number of its batch, and its row there.
     places: HashMap<Fingerprint, (u64, usize)>,
     /// The oldest first.
@@ -51,8 +53,18 @@ struct KeptBatch {
     left: usize,
 }
 
+impl Default for MovedRows {
+    fn default() -> Self {
+        Self::with_most(MAX_MOVED_BYTES)
+    }
+}
+
 impl MovedRows {
-    /// Keeps the rows of these keys, and forgets the oldest ones above 64 MiB.
+    fn with_most(most: usize) -> Self {
+        Self { most, places: HashMap::new(), batches: VecDeque::new(), oldest: 0, bytes: 0 }
+    }
+
+    /// Keeps the rows of these keys, and forgets the oldest ones where all are too many.
     pub fn keep(&mut self, rows: RecordBatch, keys: impl Iterator<Item = Fingerprint>) {
         if rows.num_rows() == 0 {
             return;
@@ -64,7 +76,7 @@ impl MovedRows {
         let left = keys.iter().enumerate().filter(|(row, key)| self.places.get(*key) == Some(&(number, *row))).count();
         self.bytes += rows.get_array_memory_size();
         self.batches.push_back(KeptBatch { rows, keys, left });
-        while self.bytes > MAX_MOVED_BYTES {
+        while self.bytes > self.most {
             self.drop_oldest();
         }
     }
@@ -75,13 +87,8 @@ impl MovedRows {
         Some((&batch.rows, *row))
     }
 
-    /// Whether a row of the key is kept.
-    pub fn has(&self, key: &Fingerprint) -> bool {
-        self.places.contains_key(key)
-    }
-
     /// Whether no row is kept.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
@@ -282,7 +289,7 @@ impl Stored<'_> {
     }
 
     async fn deleted(&self, schema: &SchemaRef, columns: &[String], wanted: HashSet<Fingerprint>) -> Result<MovedRows> {
-        let mut rows = MovedRows::default();
+        let mut rows = MovedRows::with_most(usize::MAX);
         if let Some(history) = self.history.filter(|_| !wanted.is_empty()) {
             for (batch, keys) in deleted_rows(history, schema, columns, wanted).await? {
                 rows.keep(batch, keys.into_iter());

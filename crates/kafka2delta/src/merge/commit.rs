@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::UInt32Array;
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use hashbrown::HashSet;
 use uuid::Uuid;
@@ -13,6 +15,7 @@ use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
 use crate::change::{deleted_rows, forms};
 use crate::datafile::copies::Copies;
+use crate::datafile::pieces::pieces;
 use crate::datafile::remove_rows;
 use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
@@ -27,7 +30,7 @@ use crate::log::liveness::row_number;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::log::tags::set_committed;
 use crate::order::truncate::Floor;
-use crate::schema::to_delta;
+use crate::schema::{conform_batch, to_delta};
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, key_text};
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
@@ -69,7 +72,7 @@ impl KeyedTable {
         count_written(prepared, written, &taken, result);
         // First, since they are newer than the same keys' rows in the table: see `deleted_rows`.
         let now = now_millis();
-        commit.removes = written.moved_file.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
+        commit.removes = written.moved_files.iter().map(|file| deleted_rows::moved(&file.add, now)).collect();
         commit.removes.extend(taken.removes.iter().cloned());
         commit.adds.clone_from(&taken.adds);
         commit.adds.extend(written.files.iter().map(|(file, _)| file.add.clone()));
@@ -304,11 +307,16 @@ impl KeyedTable {
         // A delete that came again leaves what the first one kept.
         let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());
         let deleted: HashSet<Fingerprint> = deleted.map(|(key, _)| *key).collect();
-        // A copy: the batch's buffers are the caller's.
-        let moved = arrow::compute::concat_batches(&written.moved.schema(), [&written.moved])?;
-        let changed = collapsed.upsert_keys.iter().chain(&deleted);
-        self.keys.keep_moved(moved, collapsed.moved.iter().map(|(_, key)| *key), changed);
-        self.keys.remember(state, &collapsed.upsert_keys, collapsed.deleted, &deleted);
+        self.keys.forget_moved(collapsed.upsert_keys.iter().chain(&deleted));
+        let moved: Vec<Fingerprint> = collapsed.moved.iter().map(|(_, key)| *key).collect();
+        let mut keys = moved.iter().copied();
+        for part in pieces(&written.moved) {
+            // A copy: the batch's buffers are the caller's.
+            let rows = UInt32Array::from_iter_values(0..part.num_rows() as u32);
+            let kept = conform_batch(&take_record_batch(&part, &rows)?, &prepared.base_schema)?;
+            self.keys.keep_moved(kept, keys.by_ref().take(part.num_rows()));
+        }
+        self.keys.remember(state, &collapsed.upsert_keys, collapsed.deleted, &deleted, &moved.into_iter().collect());
         self.snapshot.set_schema(prepared.schema);
         Ok(())
     }

@@ -37,10 +37,10 @@ pub(super) struct Written {
     pub(super) missing: u64,
     /// Partition columns in which additional columns had empty texts.
     pub(super) empty_partition_values: Vec<String>,
-    /// Filled rows of keys that were updated before they were stored.
+    /// Filled rows of keys that were updated before they were stored, with views of texts and bytes.
     pub(super) moved: RecordBatch,
-    /// Their file, which the table never holds: after a restart they are found in the log.
-    pub(super) moved_file: Option<DataFile>,
+    /// Their files, which the table never holds: after a restart they are found in the log.
+    pub(super) moved_files: Vec<DataFile>,
 }
 
 /// Data files that are being stored.
@@ -69,6 +69,11 @@ impl Storing {
 }
 
 impl Storing {
+    /// Begins to store a file.
+    fn store(&mut self, store: &Arc<dyn ObjectStore>, path: &Path, bytes: Bytes) {
+        self.puts.push(tokio::spawn(put(store.clone(), path.clone(), bytes)));
+    }
+
     /// Removes what was stored so far.
     async fn discard(self, store: &Arc<dyn ObjectStore>) {
         for put in self.puts {
@@ -106,20 +111,33 @@ impl KeyedTable {
         }
         timings.fetch += millis(clock);
         let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
-        let moved = conform_batch(&moved, &prepared.base.schema())?;
-        let moved_file = self.store_moved(&moved, prepared).await?;
-        let written = Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_file };
+        let written =
+            Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_files: Vec::new() };
         let mut storing = Storing { puts: Vec::new(), written };
-        let mut first = 0;
-        for part in cut(&filled.slice(0, collapsed.upserts.len()), PART_BYTES) {
-            let rows = first..first + part.num_rows();
-            first = rows.end;
-            if let Err(error) = self.write_part(prepared, &part, rows, &mut storing).await {
+        match self.write_parts(prepared, &filled.slice(0, collapsed.upserts.len()), &mut storing).await {
+            Ok(()) => Ok(storing),
+            Err(error) => {
                 storing.discard(self.storage.files()).await;
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(storing)
+    }
+
+    /// Writes rows part by part, beside those of `storing` that the table never holds.
+    async fn write_parts(&self, prepared: &Prepared, rows: &RecordBatch, storing: &mut Storing) -> Result<()> {
+        let parts = |rows: &RecordBatch| cut(rows, PART_BYTES).into_iter().filter(|part| part.num_rows() > 0);
+        for part in parts(&storing.written.moved) {
+            let mut file = self.encode_moved(&part, prepared)?;
+            storing.store(self.storage.files(), &file.path, std::mem::take(&mut file.bytes));
+            storing.written.moved_files.push(file);
+        }
+        let mut first = 0;
+        for part in parts(rows) {
+            let rows = first..first + part.num_rows();
+            first = rows.end;
+            self.write_part(prepared, &part, rows, storing).await?;
+        }
+        Ok(())
     }
 
     /// Completes, encodes and begins to store a part of the rows that are written: those with these numbers among them.
@@ -130,12 +148,9 @@ impl KeyedTable {
         rows: Range<usize>,
         storing: &mut Storing,
     ) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
         let collapsed = &prepared.collapsed;
         let upserts = &collapsed.upserts[rows.clone()];
-        let mut part = conform_batch(part, &prepared.base.schema())?;
+        let mut part = conform_batch(part, &prepared.base_schema)?;
         if let Some(column) = &self.options.soft_delete_column {
             part = with_flags(&part, column, upserts.iter().map(|row| collapsed.flagged[*row as usize]))?;
         }
@@ -152,8 +167,7 @@ impl KeyedTable {
         let groups = split(&complete, &partition_columns, kafka.as_deref())?;
         let groups = split_by_size(groups, &complete, self.options.target_file_size);
         for (file, mut group) in self.encode_groups(&complete, groups, partition_columns).await? {
-            let put = put(self.storage.files().clone(), file.path.clone(), file.bytes.clone());
-            storing.puts.push(tokio::spawn(put));
+            storing.store(self.storage.files(), &file.path, file.bytes.clone());
             group.rows.iter_mut().for_each(|row| *row += rows.start as u32);
             storing.written.files.push((file, group));
         }
@@ -203,16 +217,12 @@ impl KeyedTable {
         }
     }
 
-    async fn store_moved(&self, moved: &RecordBatch, prepared: &Prepared) -> Result<Option<DataFile>> {
-        if moved.num_rows() == 0 {
-            return Ok(None);
-        }
-        let complete = complete(moved, &prepared.schema, &prepared.compiled)?;
+    fn encode_moved(&self, moved: &RecordBatch, prepared: &Prepared) -> Result<DataFile> {
+        let moved = conform_batch(moved, &prepared.base_schema)?;
+        let complete = complete(&moved, &prepared.schema, &prepared.compiled)?;
         let rows = (0..moved.num_rows() as u32).collect();
         let group = FileRows { partition_values: Default::default(), rows, kafka_partition: Some(0) };
-        let mut file = encode(&complete, &group, &[], &self.file_format())?;
-        put(self.storage.files().clone(), file.path.clone(), std::mem::take(&mut file.bytes)).await?;
-        Ok(Some(file))
+        encode(&complete, &group, &[], &self.file_format())
     }
 
     pub(super) fn partition_columns(&self) -> Vec<String> {
@@ -238,9 +248,8 @@ pub(super) async fn put(store: Arc<dyn ObjectStore>, path: Path, bytes: Bytes) -
 
 /// Removes data files that no commit names.
 pub(super) async fn discard(store: &Arc<dyn ObjectStore>, written: Written) {
-    let files: Vec<Path> =
-        written.files.into_iter().map(|(file, _)| file).chain(written.moved_file).map(|file| file.path).collect();
-    delete_unused(store, files).await;
+    let files = written.files.into_iter().map(|(file, _)| file).chain(written.moved_files);
+    delete_unused(store, files.map(|file| file.path).collect()).await;
 }
 
 /// Removes copies, vectors and files of the change data feed that no commit names, but for the copies that are kept.

@@ -114,6 +114,7 @@ impl KeyedTable {
             widened_columns,
             compiled,
             base: conform_batch(&batch.data, &base_schema)?,
+            base_schema,
             forms: batch_forms,
             left_out: Vec::new(),
             partitions: batch.partitions.clone(),

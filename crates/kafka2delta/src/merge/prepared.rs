@@ -21,7 +21,9 @@ pub(super) struct Prepared {
     pub(super) added_columns: Vec<String>,
     pub(super) widened_columns: Vec<String>,
     pub(super) compiled: Arc<CompiledColumns>,
-    /// The batch in the table's types, without additional columns.
+    /// The batch's columns in the table's types, without additional ones.
+    pub(super) base_schema: SchemaRef,
+    /// The batch in these types, or with views of texts and bytes.
     pub(super) base: RecordBatch,
     /// What the types of the batch's columns do not tell.
     pub(super) forms: Forms,

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::array::{ArrayRef, DynComparator, RecordBatch, make_comparator};
+use arrow::compute::SortOptions;
 use hashbrown::{HashMap, HashSet};
 
 use crate::change::batch::ChangeBatch;
-use crate::datafile::read::read_rows;
+use crate::datafile::pieces::with_views;
+use crate::datafile::read::read_rows_in_views;
 use crate::error::Result;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::order::sequence::Sequence;
+use crate::schema::conform_batch;
 use crate::table::KeyedTable;
 
 /// Begins the names of columns that tell of the change.
@@ -27,7 +29,7 @@ pub(super) struct Candidate {
     pub(super) partition: i32,
 }
 
-/// The rows that changes are compared by.
+/// The rows that changes are compared by, with views of texts and bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Changes<'a> {
     pub(super) rows: &'a RecordBatch,
@@ -68,7 +70,7 @@ impl KeyedTable {
                 continue;
             }
             let numbers: Vec<u32> = found.keys().copied().collect();
-            let stored = read_rows(self.storage.files(), &entry.add, &schema, &names, &numbers).await?;
+            let stored = read_rows_in_views(self.storage.files(), &entry.add, &schema, &names, &numbers).await?;
             let same = Sameness::new(&stored, changes)?;
             for (n, rows) in found.values().enumerate() {
                 repeats.extend(rows.iter().filter(|row| same.has_given_values((0, n), **row)));
@@ -110,6 +112,7 @@ impl KeyedTable {
         if candidates.is_empty() {
             return Ok(all.collect());
         }
+        let rows = &conform_batch(rows, &with_views(rows.schema_ref()))?;
         let changes = Changes { rows, own_columns: &[], leaves_out: &|_, _| false };
         let mut repeats = self.repeats(changes, &candidates).await?;
         let same = Sameness::new(rows, changes)?;
@@ -120,7 +123,7 @@ impl KeyedTable {
         }
         for Candidate { row, .. } in &candidates {
             let beside = by_position.get(&position(*row)).into_iter().flatten();
-            if beside.take_while(|other| *other < row).any(|other| same.same((0, *other), (1, *row))) {
+            if beside.take_while(|other| *other < row).any(|other| same.same((1, *other), *row)) {
                 repeats.insert(*row);
             }
         }
@@ -141,58 +144,36 @@ type Side = (usize, usize);
 
 /// Whether rows have the same values, but for columns that tell of the change and those that are ours.
 pub(super) struct Sameness<'a> {
-    rows: Option<[Rows; 2]>,
-    /// Columns of types that have no order: maps.
-    others: Vec<[ArrayRef; 2]>,
-    /// All columns that count, by name.
-    columns: Vec<(String, [ArrayRef; 2])>,
+    /// The columns that count, by name, each with what compares a stored row, and a change, with a change.
+    columns: Vec<(String, [DynComparator; 2])>,
     leaves_out: &'a (dyn Fn(usize, &str) -> bool + Sync),
 }
 
 impl<'a> Sameness<'a> {
     pub(super) fn new(stored: &RecordBatch, changes: Changes<'a>) -> Result<Self> {
-        let Changes { rows: changed, own_columns, leaves_out } = changes;
-        let mut fields = Vec::new();
-        let (mut lefts, mut rights, mut others, mut columns) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (at, field) in stored.schema_ref().fields().iter().enumerate() {
+        let Changes { rows, own_columns, leaves_out } = changes;
+        let mut columns = Vec::new();
+        for (at, field) in rows.schema_ref().fields().iter().enumerate() {
             let name = field.name().as_str();
             if (name.starts_with(OF_THE_CHANGE) && name != OPERATION) || own_columns.contains(&name) {
                 continue;
             }
-            let both = [stored.column(at).clone(), changed.column(at).clone()];
-            columns.push((name.to_owned(), both.clone()));
-            let sort = SortField::new(field.data_type().clone());
-            if RowConverter::supports_fields(std::slice::from_ref(&sort)) {
-                let [left, right] = both;
-                fields.push(sort);
-                lefts.push(left);
-                rights.push(right);
-            } else {
-                others.push(both);
-            }
+            let with_change = |side: &ArrayRef| make_comparator(side, rows.column(at), SortOptions::default());
+            columns.push((name.to_owned(), [with_change(stored.column(at))?, with_change(rows.column(at))?]));
         }
-        let rows = match fields.is_empty() {
-            true => None,
-            false => {
-                let converter = RowConverter::new(fields)?;
-                Some([converter.convert_columns(&lefts)?, converter.convert_columns(&rights)?])
-            }
-        };
-        Ok(Self { rows, others, columns, leaves_out })
+        Ok(Self { columns, leaves_out })
     }
 
-    pub(super) fn same(&self, a: Side, b: Side) -> bool {
-        let rows = self.rows.as_ref().is_none_or(|rows| rows[a.0].row(a.1) == rows[b.0].row(b.1));
-        rows && self.others.iter().all(|arrays| arrays[a.0].slice(a.1, 1) == arrays[b.0].slice(b.1, 1))
+    /// Whether a row has all values of a change.
+    pub(super) fn same(&self, (side, row): Side, change: usize) -> bool {
+        self.columns.iter().all(|(_, compare)| compare[side](row, change).is_eq())
     }
 
     /// Whether a row has all values that a change gives.
-    pub(super) fn has_given_values(&self, row: Side, change: usize) -> bool {
-        let is_given = |(name, _): &&(String, [ArrayRef; 2])| !(self.leaves_out)(change, name);
-        let equal = |(_, arrays): &(String, [ArrayRef; 2])| arrays[row.0].slice(row.1, 1) == arrays[1].slice(change, 1);
-        match self.columns.iter().all(|column| is_given(&column)) {
-            true => self.same(row, (1, change)),
-            false => self.columns.iter().filter(is_given).all(equal),
-        }
+    pub(super) fn has_given_values(&self, (side, row): Side, change: usize) -> bool {
+        let is_same = |(name, compare): &(String, [DynComparator; 2])| {
+            (self.leaves_out)(change, name) || compare[side](row, change).is_eq()
+        };
+        self.columns.iter().all(is_same)
     }
 }

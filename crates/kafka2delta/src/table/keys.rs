@@ -410,25 +410,25 @@ impl Keys {
         }
     }
 
-    /// Keeps rows of keys that were updated before they were stored, in their order. `changed`: keys whose kept rows are
-    /// out of date.
-    pub(crate) fn keep_moved<'a>(
-        &mut self,
-        rows: RecordBatch,
-        keys: impl Iterator<Item = Fingerprint>,
-        changed: impl Iterator<Item = &'a Fingerprint>,
-    ) {
-        self.moved.forget(changed);
+    /// Keeps rows of keys that were updated before they were stored, in their order.
+    pub(crate) fn keep_moved(&mut self, rows: RecordBatch, keys: impl Iterator<Item = Fingerprint>) {
         self.moved.keep(rows, keys);
     }
 
+    /// Forgets such rows of keys that changed again.
+    pub(crate) fn forget_moved<'a>(&mut self, changed: impl Iterator<Item = &'a Fingerprint>) {
+        self.moved.forget(changed);
+    }
+
     /// Remembers deletes, and forgets the keys that have rows again. `had_rows`: deleted keys whose rows this batch took.
+    /// `never_stored`: those whose rows came in the batch itself.
     pub(crate) fn remember(
         &mut self,
         state: &TableState,
         upserted: &[Fingerprint],
         deleted: Vec<(Fingerprint, Remembered)>,
         had_rows: &HashSet<Fingerprint>,
+        never_stored: &HashSet<Fingerprint>,
     ) {
         if self.memory.is_empty() && deleted.is_empty() {
             return;
@@ -438,7 +438,7 @@ impl Keys {
         for (key, mut remembered) in deleted {
             // A row that was never stored is newer than the one in the index's place.
             let had_row = had_rows.contains(&key) || memory.get(&key).is_some_and(|known| known.placed);
-            remembered.placed = had_row && !self.moved.has(&key);
+            remembered.placed = had_row && !never_stored.contains(&key);
             for forgotten in memory.set(key, remembered) {
                 // A deleted key that is no longer remembered leaves the index too.
                 if self.index.get(&forgotten).is_some_and(|place| !is_live(state, place)) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray, StructArray, UInt8Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use kafka2delta::{KeyedTable, MergeResult, Offset, Result, TableOptions};
@@ -13,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::delta_rs;
-use crate::support::options;
+use crate::support::{options, with_column};
 
 /// Options of a table at `uri` without additional columns and partitions.
 pub fn plain_options(uri: &str, mode: kafka2delta::options::MergeMode) -> TableOptions {
@@ -71,11 +70,16 @@ pub fn batch(fields: &[Field], rows: &[Value]) -> Bytes {
 
 /// Merges rows with the key `key`, one offset further.
 pub async fn put(table: &mut KeyedTable, key: &[&str], fields: &[Field], rows: &[Value]) -> Result<MergeResult> {
+    put_batch(table, key, batch(fields, rows)).await
+}
+
+/// The same with a batch.
+pub async fn put_batch(table: &mut KeyedTable, key: &[&str], batch: Bytes) -> Result<MergeResult> {
     let stored = table.info().offsets.first().map(|(_, version)| *version);
     let offset =
         Offset { may_fall: false, app_id: "q:t:0".to_owned(), expected: stored, last: stored.unwrap_or(-1) + 1 };
     let key: Vec<String> = key.iter().map(|name| (*name).to_owned()).collect();
-    table.merge(Some(batch(fields, rows)), &key, &[offset], &CancellationToken::new()).await
+    table.merge(Some(batch), &key, &[offset], &CancellationToken::new()).await
 }
 
 /// What the SQL gives of the table `t`, read by delta-rs; without nulls.
@@ -95,16 +99,8 @@ pub async fn read(uri: &str, sql: &str) -> Vec<Value> {
 
 /// The same, with the key's text column before the update of each row that has one.
 pub fn with_old_key(fields: &[Field], rows: &[Value], name: &str, old: Vec<Option<&str>>) -> Bytes {
-    let batch =
-        StreamReader::try_new(std::io::Cursor::new(batch(fields, rows)), None).unwrap().next().unwrap().unwrap();
     let nulls = NullBuffer::from_iter(old.iter().map(Option::is_some));
     let values: ArrayRef = Arc::new(StringArray::from(old));
     let old = StructArray::new(vec![field(name, DataType::Utf8)].into(), vec![values], Some(nulls));
-    let mut fields = batch.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("_old_key", old.data_type().clone(), true)));
-    let columns: Vec<ArrayRef> = batch.columns().iter().cloned().chain([Arc::new(old) as ArrayRef]).collect();
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
-    writer.write(&batch).unwrap();
-    writer.into_inner().unwrap().into()
+    with_column(batch(fields, rows), "_old_key", Arc::new(old))
 }

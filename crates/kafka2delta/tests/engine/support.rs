@@ -244,11 +244,16 @@ pub fn with_partitions(ipc: Bytes, partitions: usize) -> Bytes {
 
 /// The stream with the times of its changes: those of the source in `_time`, those of the messages in `_timestamp`.
 pub fn with_times(ipc: Bytes, column: &str, times: &[i64]) -> Bytes {
+    with_column(ipc, column, Arc::new(Int64Array::from(times.to_vec())))
+}
+
+/// The stream with one column more.
+pub fn with_column(ipc: Bytes, name: &str, column: ArrayRef) -> Bytes {
     let batch = StreamReader::try_new(std::io::Cursor::new(ipc), None).unwrap().next().unwrap().unwrap();
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(column, DataType::Int64, true)));
+    fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
     let mut columns = batch.columns().to_vec();
-    columns.push(Arc::new(Int64Array::from(times.to_vec())));
+    columns.push(column);
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();

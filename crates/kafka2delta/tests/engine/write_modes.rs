@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// Begin, end, and the row.
 type Version = (i64, Option<i64>, Row);
 
-fn scd2() -> WriteMode {
+pub fn scd2() -> WriteMode {
     let [valid_from, valid_to, is_current] = ["valid_from", "valid_to", "is_current"].map(str::to_owned);
     WriteMode::Scd2(VersionColumns { valid_from, valid_to, is_current })
 }

@@ -19,7 +19,8 @@ use crate::change::batch::{ChangeBatch, Op};
 use crate::change::collapse::Collapsed;
 use crate::change::left_out::fill;
 use crate::datafile::order_columns;
-use crate::datafile::read::read_rows;
+use crate::datafile::pieces::with_views;
+use crate::datafile::read::{read_rows, read_rows_in_views};
 use crate::datafile::remove_rows::Deletions;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY};
@@ -130,7 +131,7 @@ impl Chains {
     }
 }
 
-/// The current rows that the table holds of some keys.
+/// The current rows that the table holds of some keys, with views of texts and bytes.
 struct StoredRows {
     rows: RecordBatch,
     versions: HashMap<Fingerprint, Version>,
@@ -150,11 +151,13 @@ impl KeyedTable {
         let upserts: Vec<u32> = collapsed.history.iter().copied().filter(is_upsert).collect();
         let (filled, missing) =
             fill(&prepared.base, &upserts, &prepared.left_out, &collapsed.previous, self.stored()).await?;
-        let filled = conform_batch(&filled, &prepared.base.schema())?;
+        // Views: many versions may share a text that is too large to be copied for each.
+        let schema = with_views(&prepared.base_schema);
+        let filled = conform_batch(&filled, &schema)?;
         let filled_row: HashMap<u32, usize> = upserts.iter().enumerate().map(|(n, row)| (*row, n)).collect();
         let touched = collapsed.history.iter().filter(|row| batch.ops[**row as usize] != Op::Truncate);
         let touched = touched.map(|row| keys[*row as usize]);
-        let stored = self.current_rows(&prepared.base.schema(), touched.collect(), columns).await?;
+        let stored = self.current_rows(&schema, touched.collect(), columns).await?;
         let own = own_columns(columns);
         let own: Vec<&str> = own.iter().map(|column| column.name().as_str()).collect();
         let leaves_out = |number: usize, column: &str| {
@@ -240,7 +243,7 @@ impl KeyedTable {
             let current = chains.current.get_mut(&key).and_then(Option::as_mut);
             let current_order = current.as_ref().map(|version| version.order);
             if let Some(version) = current
-                && same.same(version.source, source)
+                && same.same(version.source, *number)
             {
                 // No new version. Its order goes on, for truncates of other partitions.
                 if orders_count && order != version.order {
@@ -294,7 +297,7 @@ impl KeyedTable {
             collapsed.moved.iter().filter_map(|(row, key)| Some((*filled_row.get(row)?, *key))).collect();
         let indices: Vec<Source> =
             written.iter().map(|w| w.version.source).chain(moved.iter().map(|(row, _)| (1, *row))).collect();
-        let schema = prepared.base.schema();
+        let schema = sources.1.schema();
         let arrays: Result<Vec<ArrayRef>> = (0..schema.fields().len())
             .map(|column| Ok(interleave(&[sources.0.column(column), sources.1.column(column)], &indices)?))
             .collect();
@@ -348,7 +351,7 @@ impl KeyedTable {
             rows.dedup();
             let entry = &state.files[file as usize];
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-            let found = read_rows(self.storage.files(), &entry.add, &read, &names, &numbers).await?;
+            let found = read_rows_in_views(self.storage.files(), &entry.add, &read, &names, &numbers).await?;
             let (orders, begins) = (order_columns::orders_of(&found), times(&found, &columns.valid_from));
             for (n, (_, key)) in rows.iter().enumerate() {
                 let version = Version {

@@ -30,7 +30,7 @@ impl KeyedTable {
         taken: &mut Taken,
         mut feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
-        let stored = order_columns::with_columns(&prepared.base.schema());
+        let stored = order_columns::with_columns(&prepared.base_schema);
         for (id, rows) in truncated.iter().filter(|(_, rows)| !rows.is_empty()) {
             let file = &state.files[*id as usize];
             let numbers: Vec<u32> = rows.iter().collect();
@@ -62,7 +62,7 @@ impl KeyedTable {
         feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
         let count = found.num_rows();
-        let base_columns: Vec<usize> = (0..prepared.base.num_columns()).collect();
+        let base_columns: Vec<usize> = (0..prepared.base_schema.fields().len()).collect();
         let rows = found.project(&base_columns)?;
         let marked = match (self.options.write_mode.version_columns(), &self.options.soft_delete_column) {
             (Some(columns), _) => closed(&rows, columns, truncated_at(&prepared.collapsed.truncates))?,
