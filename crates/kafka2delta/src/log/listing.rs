@@ -77,17 +77,17 @@ pub async fn newest_version(log_store: &LogStoreRef) -> Result<Option<u64>> {
     Ok(files.iter().filter(|file| file.kind != LogFileKind::Extra).map(|file| file.version).max())
 }
 
-/// Whether there is a version after this one: an entry, or a checkpoint of entries that are gone.
-pub async fn has_newer(store: &Arc<dyn ObjectStore>, version: u64) -> Result<bool> {
+/// The newest version after this one, if there is any: of an entry, or of a checkpoint of entries that are gone.
+pub async fn newest_after(store: &Arc<dyn ObjectStore>, version: u64) -> Result<Option<u64>> {
     // The names of the next version's files begin with this.
     let next = folder().join(format!("{:020}", version + 1));
     let mut listed = store.list_with_offset(Some(&folder()), &next);
+    let mut newest = None;
     while let Some(meta) = listed.try_next().await? {
-        if parse(meta).is_some_and(|file| file.kind != LogFileKind::Extra && file.version > version) {
-            return Ok(true);
-        }
+        let file = parse(meta).filter(|file| file.kind != LogFileKind::Extra && file.version > version);
+        newest = newest.max(file.map(|file| file.version));
     }
-    Ok(false)
+    Ok(newest)
 }
 
 #[cfg(test)]

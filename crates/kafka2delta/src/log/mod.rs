@@ -5,6 +5,7 @@ pub(crate) mod app_id;
 pub(crate) mod clock;
 pub(crate) mod commit;
 pub(crate) mod deletion_vectors;
+pub(crate) mod entries;
 pub(crate) mod entry_fingerprint;
 pub(crate) mod features;
 pub(crate) mod files;

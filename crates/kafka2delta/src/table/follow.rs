@@ -1,13 +1,15 @@
 //! Following the commits of others: what they did is read from the log, and what cannot be followed is built anew.
 
+use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::KeyedTable;
 use super::keys::{Keys, Touched};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
+use crate::log::entries::read_entries;
 use crate::log::replacement::replacement;
-use crate::log::state::TableState;
+use crate::log::state::{Applied, TableState};
 use crate::log::{entry_fingerprint, features, listing};
 
 impl KeyedTable {
@@ -46,13 +48,6 @@ impl KeyedTable {
         }
     }
 
-    /// Whether the log has newer versions and lacks the entry of the next one: it was cleaned up. A commit must not take its
-    /// place.
-    async fn lacks_next(&self, version: u64) -> Result<bool> {
-        Ok(listing::has_newer(self.storage.files(), version).await?
-            && self.storage.log().read_commit_entry(version + 1).await?.is_none())
-    }
-
     /// Brings the state and the index forward by others' commits. Gives back whether there were any.
     pub async fn follow(&mut self) -> Result<bool> {
         // After an error the next call looks again.
@@ -77,8 +72,7 @@ impl KeyedTable {
         if followed.is_err() {
             self.keys.distrust();
         }
-        let version = followed?;
-        if self.lacks_next(version).await? {
+        if !followed? {
             self.reload_same().await?;
             return Ok(true);
         }
@@ -95,29 +89,38 @@ impl KeyedTable {
         // Files that came and went again may be gone: those that stay are read.
         self.keys.follow(&self.storage, &mut self.snapshot, touched).await?;
         self.standing.trust();
-        Ok(version > start)
+        Ok(self.snapshot.state().is_some_and(|state| state.version > start))
     }
 
-    /// Applies others' commits to the state up to the newest, whose version it gives. `touched`: the files that they
-    /// added or gave another vector.
-    async fn follow_commits(&mut self, touched: &mut Touched) -> Result<u64> {
-        loop {
-            let Some(state) = self.snapshot.state() else { return Ok(0) };
-            let version = state.version + 1;
-            let Some(bytes) = self.storage.log().read_commit_entry(version).await? else { return Ok(version - 1) };
-            let commit = Commit::parse(&bytes)?;
-            let replaced = replacement(&commit);
-            if replaced.is_none() && commit.metadata.as_ref().is_some_and(|m| m.id != state.metadata.id) {
-                return Err(
-                    self.replaced(&format!("version {version} is a new table in the same place by another writer"))
-                );
+    /// Applies others' commits to the state up to the newest. `touched`: the files that they added or gave another vector.
+    /// The answer is no where the log lacks an entry, which was cleaned up: a commit must not take its place.
+    async fn follow_commits(&mut self, touched: &mut Touched) -> Result<bool> {
+        let Some(mut version) = self.snapshot.state().map(|state| state.version) else { return Ok(true) };
+        // While many are read, more may come.
+        while let Some(newest) = listing::newest_after(self.storage.files(), version).await? {
+            let mut entries = read_entries(self.storage.log(), version + 1..=newest);
+            while let Some(entry) = entries.try_next().await? {
+                let Some(bytes) = entry else { return Ok(false) };
+                version += 1;
+                touched.add(self.follow_commit(version, &bytes).await?);
             }
-            let applied = self.snapshot.follow(version, &commit, entry_fingerprint::of(&bytes))?;
-            if let Some(how) = replaced {
-                self.keys.distrust();
-                self.refuse_all_queries(version, how).await;
-            }
-            touched.add(applied);
         }
+        Ok(true)
+    }
+
+    /// Applies the next commit, by its log entry.
+    async fn follow_commit(&mut self, version: u64, entry: &[u8]) -> Result<Applied> {
+        let commit = Commit::parse(entry)?;
+        let replaced = replacement(&commit);
+        let id = self.snapshot.state().map(|state| &state.metadata.id);
+        if replaced.is_none() && commit.metadata.as_ref().is_some_and(|metadata| Some(&metadata.id) != id) {
+            return Err(self.replaced(&format!("version {version} is a new table in the same place by another writer")));
+        }
+        let applied = self.snapshot.follow(version, &commit, entry_fingerprint::of(entry))?;
+        if let Some(how) = replaced {
+            self.keys.distrust();
+            self.refuse_all_queries(version, how).await;
+        }
+        Ok(applied)
     }
 }

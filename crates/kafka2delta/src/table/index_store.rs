@@ -4,8 +4,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::TryStreamExt;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::index_saves::{Begun, most_commits};
@@ -16,14 +15,12 @@ use crate::index::run::{Run, Width};
 use crate::index::saved::{Note, SavedFile, SavingStands};
 use crate::key::columns::KeyColumns;
 use crate::log::actions::Commit;
+use crate::log::entries::read_entries;
 use crate::log::entry_fingerprint;
 use crate::log::files::FileId;
 use crate::log::replacement::replacement;
 use crate::log::state::TableState;
 use crate::order::memory::Remembered;
-
-/// Log entries read at the same time.
-const PARALLEL_READS: usize = 32;
 
 impl Keys {
     /// The file of this table and key, where the index is to be saved.
@@ -148,16 +145,10 @@ async fn led_here(storage: &Storage, state: &TableState, note: &Note) -> Result<
     if note.anchor.is_none() || commits > most_commits(state.live_files().count() as u64) {
         return Ok(false);
     }
-    let read = |version: u64| {
-        let log = storage.log().clone();
-        async move { log.read_commit_entry(version).await }.boxed()
-    };
-    // Boxed futures of owned things: closures over references are not Send in general.
-    let reads: Vec<BoxFuture<'static, _>> = (note.version..=state.version).map(read).collect();
-    let mut entries = futures::stream::iter(reads).buffered(PARALLEL_READS);
+    let mut entries = read_entries(storage.log(), note.version..=state.version);
     let mut is_first = true;
-    while let Some(entry) = entries.next().await {
-        let Some(bytes) = entry? else { return Ok(false) };
+    while let Some(entry) = entries.try_next().await? {
+        let Some(bytes) = entry else { return Ok(false) };
         if mem::take(&mut is_first) {
             if note.anchor != Some(entry_fingerprint::of(&bytes)) {
                 return Ok(false);

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::TryStreamExt;
 
 use super::KeyedTable;
 use crate::change::deleted_rows::is_moved;
@@ -12,12 +11,11 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Commit, Remove};
 use crate::log::app_id::query_of;
 use crate::log::clock::now_millis;
+use crate::log::entries::read_entries;
 use crate::log::replacement::{Replacement, replacement};
 use crate::log::state::TableState;
 use crate::log::tags::committed;
 
-/// Log entries that are read at the same time.
-const PARALLEL_READS: usize = 32;
 /// Log entries that are looked through for the version that a RESTORE went back to.
 const LOOKED_THROUGH: u64 = 100_000;
 
@@ -71,8 +69,9 @@ impl KeyedTable {
         if !state.txns.keys().any(|app_id| query_of(app_id) == query) {
             return Ok(Since::Same);
         }
+        let mut entries = read_entries(self.storage.log(), (0..=state.version).rev());
         for version in (0..=state.version).rev() {
-            let Some(bytes) = self.storage.log().read_commit_entry(version).await? else {
+            let Some(Some(bytes)) = entries.try_next().await? else {
                 // The log was cleaned up.
                 let last = self.last_commit_time(query);
                 let is_there = last.is_some() && state.live_files().any(|(_, file)| committed(&file.add) == last);
@@ -151,26 +150,16 @@ impl KeyedTable {
 
     /// The newest version before this one that has the same files, as far as the log tells.
     async fn version_with_files_of(&self, version: u64) -> Result<Option<u64>> {
-        let read = |version: u64| -> BoxFuture<'static, Result<Option<Commit>>> {
-            let log = self.storage.log().clone();
-            async move {
-                let bytes = log.read_commit_entry(version).await?;
-                bytes.map(|bytes| Commit::parse(&bytes)).transpose()
-            }
-            .boxed()
-        };
-        let Some(restore) = read(version).await? else { return Ok(None) };
         // Files that are in one of the two versions alone.
         let mut differing = HashSet::new();
-        toggle(&mut differing, &restore);
-        let versions = || (version.saturating_sub(LOOKED_THROUGH)..version).rev();
-        let mut commits = futures::stream::iter(versions().map(read).collect::<Vec<_>>()).buffered(PARALLEL_READS);
-        for version in versions() {
+        let versions = (version.saturating_sub(LOOKED_THROUGH)..=version).rev();
+        let mut entries = read_entries(self.storage.log(), versions.clone());
+        for before in versions.map(|version| version.checked_sub(1)) {
+            let Some(Some(bytes)) = entries.try_next().await? else { break };
+            toggle(&mut differing, &Commit::parse(&bytes)?);
             if differing.is_empty() {
-                return Ok(Some(version));
+                return Ok(before);
             }
-            let Some(Some(commit)) = commits.next().await.transpose()? else { break };
-            toggle(&mut differing, &commit);
         }
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! A store that counts what is asked of it, and lets a test act before a file is stored.
+//! A store that counts what is asked of it, also at the same time, and lets a test act before a file is stored.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -53,8 +53,35 @@ pub struct Counted {
 #[derive(Default)]
 struct Requests {
     log: Mutex<Vec<Request>>,
+    /// Of data files, and of entries of the log.
+    at_once: [Mutex<AtOnce>; 2],
     before_put: Mutex<Option<BeforePut>>,
     fail_put: Mutex<Option<FailPut>>,
+}
+
+/// How much is read at the same time.
+#[derive(Debug, Default)]
+struct AtOnce {
+    now: usize,
+    most: usize,
+}
+
+/// A read that is under way.
+struct UnderWay<'a>(&'a Mutex<AtOnce>);
+
+impl<'a> UnderWay<'a> {
+    fn begin(at_once: &'a Mutex<AtOnce>) -> Self {
+        let mut known = at_once.lock().unwrap();
+        known.now += 1;
+        known.most = known.most.max(known.now);
+        Self(at_once)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().now -= 1;
+    }
 }
 
 /// A request to the store.
@@ -94,8 +121,14 @@ impl Counted {
     /// The requests for data files since the last call.
     pub fn take(&self) -> Vec<Request> {
         let requests = std::mem::take(&mut *self.requests.log.lock().unwrap());
-        let is_data = |path: &str| path.ends_with(".parquet") && !path.contains("_delta_log/");
         requests.into_iter().filter(|request| is_data(&request.path)).collect()
+    }
+
+    /// How many entries of the log were read since the last call, and how many of them at most at the same time.
+    pub fn take_entries(&self) -> (usize, usize) {
+        let requests = std::mem::take(&mut *self.requests.log.lock().unwrap());
+        let is_read = |request: &&Request| request.kind == Kind::Get && is_entry(&request.path);
+        (requests.iter().filter(is_read).count(), self.requests.take_most(1))
     }
 
     /// Acts before each file is stored, by its name.
@@ -106,6 +139,25 @@ impl Counted {
     /// Decides whether a file is stored, by its name.
     pub fn fail_put(&self, decide: impl FnMut(&str) -> Put + Send + 'static) {
         *self.requests.fail_put.lock().unwrap() = Some(Box::new(decide));
+    }
+}
+
+fn is_data(path: &str) -> bool {
+    path.ends_with(".parquet") && !path.contains("_delta_log/")
+}
+
+fn is_entry(path: &str) -> bool {
+    path.ends_with(".json") && path.contains("_delta_log/")
+}
+
+impl Requests {
+    fn take_most(&self, of: usize) -> usize {
+        std::mem::take(&mut self.at_once[of].lock().unwrap().most)
+    }
+
+    fn begin(&self, path: &str) -> Option<UnderWay<'_>> {
+        let of = if is_data(path) { Some(0) } else { is_entry(path).then_some(1) };
+        of.map(|of| UnderWay::begin(&self.at_once[of]))
     }
 }
 
@@ -186,6 +238,9 @@ impl ObjectStore for Store {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let range = options.range.clone();
+        let _under_way = self.requests.begin(path.as_ref());
+        // Whatever else is asked for at the same time is so before this one ends.
+        tokio::task::yield_now().await;
         let result = self.inner.get_opts(path, options).await?;
         let Range { start, end } = result.range.clone();
         self.count(Kind::Get, path, if matches!(range, Some(GetRange::Bounded(_)) | None) { end - start } else { 0 });

@@ -176,7 +176,7 @@ async fn a_start_after_a_crash_follows_few_commits() {
 }
 
 /// Until the files of savings that were given up are gone.
-async fn wait_for_savings(folder: &std::path::Path) {
+pub async fn wait_for_savings(folder: &std::path::Path) {
     for _ in 0..500 {
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
         if !names.into_iter().any(|name| name.to_str().unwrap().ends_with(".tmp")) {

@@ -129,6 +129,42 @@ async fn files_of_a_lost_version_are_deleted_with_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_of_the_log_are_read_many_at_a_time() {
+    const COMMITS: usize = 150;
+    let (store, index) = (Counted::new(), crate::temporary::folder());
+    let plain = options(&store.uri, MergeMode::MergeOnRead);
+    let indexed = TableOptions { index_folder: Some(index.path().to_owned()), ..plain.clone() };
+    let mut table = KeyedTable::open(indexed.clone()).await.unwrap();
+    merge(&mut table, &[upsert(1, None)], 0).await;
+    crate::index_size::wait_for_savings(index.path()).await;
+    let mut other = KeyedTable::open(plain).await.unwrap();
+    let by_others = |n: usize| {
+        let last = n as i64;
+        Offset { may_fall: false, app_id: "others:t:0".into(), expected: last.checked_sub(1).filter(|n| *n >= 0), last }
+    };
+    for n in 0..COMMITS {
+        let batch = ipc(&[upsert(2, None)], &[0], false, false);
+        other.merge(Some(batch), &primary_key(), &[by_others(n)], &CancellationToken::new()).await.unwrap();
+    }
+    store.take_entries();
+    // A worker that was idle. What tells whether the log is still the same is a read, too.
+    assert!(table.follow().await.unwrap());
+    let (count, most) = store.take_entries();
+    assert!(count == COMMITS + 1 && (16..=32).contains(&most), "{count}, {most}");
+    // Where nothing is new, no entry is looked for.
+    assert!(!table.follow().await.unwrap());
+    assert_eq!(store.take_entries(), (1, 1));
+    drop(table);
+    // A start: back to the query's own last commit, and forward from the version that its index was saved at.
+    let mut table = KeyedTable::open(indexed).await.unwrap();
+    store.take_entries();
+    merge(&mut table, &[upsert(3, None)], 0).await;
+    let (count, most) = store.take_entries();
+    assert!(count > 2 * COMMITS && (16..=32).contains(&most), "{count}, {most}");
+    assert_eq!(table.info().num_rows, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn following_deletes_of_others_reads_no_data_file() {
     for memory in [1 << 30, 1] {
         let store = Counted::new();
