@@ -6,17 +6,19 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use deltalake::logstore::LogStoreRef;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use hashbrown::{HashMap, HashSet};
 use object_store::ObjectStore;
 use roaring::RoaringBitmap;
 
-use crate::datafile::read::read_rows_in_views;
+use crate::datafile::read::{PARALLEL_READS, read_rows_in_views};
 use crate::error::{ErrorCode, Result};
 use crate::index::build::read_keys;
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
 use crate::log::deletion_vectors;
+use crate::log::entries::read_entries;
 
 /// Commits looked at. The two halves of a key update follow each other at once within a partition.
 const COMMITS: u64 = 32;
@@ -49,43 +51,40 @@ pub fn is_moved(remove: &Remove) -> bool {
 }
 
 /// The rows of these keys as they were when they were last deleted: those columns of `schema` that are named, with views of
-/// texts and bytes.
+/// texts and bytes. The oldest first: a key may have several.
 pub async fn deleted_rows(
     history: History<'_>,
     schema: &SchemaRef,
     columns: &[String],
     mut wanted: HashSet<Fingerprint>,
-) -> Result<Vec<(RecordBatch, Vec<Fingerprint>)>> {
+) -> Result<Vec<TakenRows>> {
     let mut found = Vec::new();
-    for version in (history.version.saturating_sub(COMMITS - 1)..=history.version).rev() {
-        if wanted.is_empty() {
-            break;
-        }
-        let Some(bytes) = history.log_store.read_commit_entry(version).await? else { break };
+    let versions = (history.version.saturating_sub(COMMITS - 1)..=history.version).rev();
+    let mut entries = read_entries(history.log_store, versions);
+    while !wanted.is_empty()
+        && let Some(Some(bytes)) = entries.try_next().await?
+    {
         let commit = Commit::parse(&bytes)?;
         let kept: HashMap<&str, &Add> = commit.adds.iter().map(|add| (add.path.as_str(), add)).collect();
         // A compaction takes no rows.
-        for remove in commit.removes.iter().filter(|remove| remove.data_change || is_moved(remove)) {
-            let Some(add) = remove.to_add() else { continue };
+        let removes = commit.removes.iter().filter(|remove| remove.data_change || is_moved(remove));
+        let reads = removes.filter_map(|remove| {
             let vector = kept.get(remove.path.as_str()).map(|add| add.deletion_vector.as_ref());
-            match history.taken_rows(schema, &add, vector, &wanted).await {
-                Ok(rows) if !rows.is_empty() => {
-                    let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-                    let batch = read_rows_in_views(history.store, &add, schema, columns, &numbers).await?;
-                    for (_, key) in &rows {
-                        wanted.remove(key);
-                    }
-                    found.push((batch, rows.into_iter().map(|(_, key)| key).collect()));
-                }
-                Ok(_) => {}
-                // Vacuumed.
-                Err(error) if error.code == ErrorCode::TableCorrupt => {}
-                Err(error) => return Err(error),
-            }
+            Some(history.taken_rows(schema, columns, remove.to_add()?, vector, &wanted).boxed())
+        });
+        let reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffered(PARALLEL_READS);
+        let taken: Vec<TakenRows> = reads.try_filter_map(|taken| async { Ok(taken) }).try_collect().await?;
+        for key in taken.iter().flat_map(|(_, keys)| keys) {
+            wanted.remove(key);
         }
+        found.extend(taken);
     }
+    found.reverse();
     Ok(found)
 }
+
+/// Rows, and their keys.
+type TakenRows = (RecordBatch, Vec<Fingerprint>);
 
 impl History<'_> {
     async fn vector(&self, descriptor: Option<&DeletionVectorDescriptor>) -> Result<RoaringBitmap> {
@@ -95,8 +94,29 @@ impl History<'_> {
         }
     }
 
-    /// The rows of wanted keys that a commit took from a file. `vector`: the one that it gave the file, which stayed.
+    /// The rows of wanted keys that a commit took from a file, if there are any and it was not vacuumed. `vector`: the one
+    /// that it gave the file, which stayed.
     async fn taken_rows(
+        self,
+        schema: &SchemaRef,
+        columns: &[String],
+        add: Add,
+        vector: Option<Option<&DeletionVectorDescriptor>>,
+        wanted: &HashSet<Fingerprint>,
+    ) -> Result<Option<TakenRows>> {
+        let (rows, keys): (Vec<u32>, Vec<Fingerprint>) = match self.taken_keys(schema, &add, vector, wanted).await {
+            Ok(taken) => taken.into_iter().unzip(),
+            Err(error) if error.code == ErrorCode::TableCorrupt => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((read_rows_in_views(self.store, &add, schema, columns, &rows).await?, keys)))
+    }
+
+    /// Their numbers and keys.
+    async fn taken_keys(
         &self,
         schema: &SchemaRef,
         add: &Add,

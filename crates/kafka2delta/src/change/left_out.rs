@@ -14,7 +14,7 @@ use object_store::ObjectStore;
 use super::collapse::{Found, Previous, resolve};
 use super::deleted_rows::{History, deleted_rows};
 use crate::datafile::pieces::with_views;
-use crate::datafile::read::read_rows_in_views;
+use crate::datafile::read::{PARALLEL_READS, read_rows_in_views};
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::KeyIndex;
 use crate::key::hasher::Fingerprint;
@@ -24,9 +24,6 @@ use crate::log::liveness::is_live;
 use crate::log::state::TableState;
 use crate::order::memory::Memory;
 use crate::schema::conform;
-
-/// Files that values are read from at the same time.
-const PARALLEL_READS: usize = 16;
 
 /// Bytes of rows kept for keys that were updated before their row was stored.
 const MAX_MOVED_BYTES: usize = 64 << 20;

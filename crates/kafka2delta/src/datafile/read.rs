@@ -1,22 +1,29 @@
 //! Reading data files: key columns for the index, and single rows for values that changes leave out.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::PageIndexPolicy;
 use spark_expr::type_name;
 
-use super::open::{OpenFile, StoredFile};
+use super::open::{Batches, OpenFile, StoredFile};
 use super::pieces::{compact, with_views};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::schema::{conform, fits};
+
+/// Files that rows are read from at the same time.
+pub(crate) const PARALLEL_READS: usize = 16;
+/// Rows of a file that are read before it is its turn.
+const ROWS_AHEAD: usize = 4096;
 
 /// Reads columns of a file in the table's types, batch after batch, in order of rows. `rows` selects some, ascending.
 ///
@@ -271,6 +278,56 @@ pub async fn read_rows_in_views(
     let batch = arrow::compute::concat_batches(&projected, &batches)?;
     check_count(&batch, rows, add)?;
     Ok(batch)
+}
+
+/// The same of several files, in their order, each with what the caller knows it by.
+pub fn read_rows_of_files<T: Send + 'static>(
+    store: &Arc<dyn ObjectStore>,
+    schema: &SchemaRef,
+    columns: &[String],
+    files: impl Iterator<Item = (T, Add, Vec<u32>)>,
+) -> BoxStream<'static, Result<(T, RecordBatch)>> {
+    let read = |(file, add, rows): (T, Add, Vec<u32>)| {
+        let (store, schema, columns) = (store.clone(), schema.clone(), columns.to_vec());
+        async move { Ok((file, read_rows_in_views(&store, &add, &schema, &columns, &rows).await?)) }.boxed()
+    };
+    // Boxed futures of owned things: closures over references are not Send in general.
+    let reads: Vec<BoxFuture<'static, Result<_>>> = files.map(read).collect();
+    futures::stream::iter(reads).buffered(PARALLEL_READS).boxed()
+}
+
+/// Rows of a file that are being read, batch after batch.
+pub struct RowsOfFile<T> {
+    /// What the caller knows the file by.
+    pub file: T,
+    /// Its action.
+    pub add: Add,
+    /// Their numbers.
+    pub rows: Vec<u32>,
+    /// In all columns of a schema.
+    pub batches: Batches,
+}
+
+/// Begins to read rows of files, of some at a time, and gives them in their order. Where they are few, they are read then.
+pub fn begin_reads<T: Send + 'static>(
+    store: &Arc<dyn ObjectStore>,
+    schema: &SchemaRef,
+    files: impl Iterator<Item = (T, Add, Vec<u32>)>,
+) -> BoxStream<'static, Result<RowsOfFile<T>>> {
+    let begin = |(file, add, rows): (T, Add, Vec<u32>)| {
+        let (store, schema) = (store.clone(), schema.clone());
+        async move {
+            let reader = FileReader::open_for_rows(&store, &add).await?;
+            let mut batches = reader.batches(schema, Some(&rows))?.peekable();
+            if rows.len() <= ROWS_AHEAD {
+                Pin::new(&mut batches).peek().await;
+            }
+            Ok(RowsOfFile { file, add, rows, batches: batches.boxed() })
+        }
+        .boxed()
+    };
+    let reads: Vec<BoxFuture<'static, Result<_>>> = files.filter(|(_, _, rows)| !rows.is_empty()).map(begin).collect();
+    futures::stream::iter(reads).buffered(PARALLEL_READS).boxed()
 }
 
 fn check_count(batch: &RecordBatch, rows: &[u32], add: &Add) -> Result<()> {

@@ -20,11 +20,11 @@ use super::files::Written;
 use super::locate::Located;
 use crate::datafile::format::FileFormat;
 use crate::datafile::paths::partition_folder;
-use crate::datafile::read::FileReader;
+use crate::datafile::read::{RowsOfFile, begin_reads};
 use crate::datafile::remove_rows::Deletions;
 use crate::datafile::split::{FileRows, split};
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::actions::{Add, Cdc};
+use crate::log::actions::Cdc;
 use crate::log::features::CHANGE_DATA_FEED;
 use crate::log::state::TableState;
 use crate::table::KeyedTable;
@@ -123,18 +123,24 @@ impl ChangeFeed {
             *updated.entry(*id).or_default() |= rows;
         }
         let none = RoaringBitmap::new();
-        for (id, rows) in deletions {
-            let updated = updated.get(id).unwrap_or(&none);
+        let files =
+            deletions.iter().map(|(id, rows)| (*id, state.files[*id as usize].add.clone(), rows.iter().collect()));
+        let mut reads = begin_reads(&self.store, &self.schema, files);
+        while let Some(read) = reads.try_next().await? {
+            let updated = updated.get(&read.file).unwrap_or(&none);
             let change = |row| if updated.contains(row) { ChangeType::UpdatePreimage } else { ChangeType::Delete };
-            let numbers: Vec<u32> = rows.iter().collect();
-            self.push_stored(&state.files[*id as usize].add, &numbers, change).await?;
+            self.push_stored(read, change).await?;
         }
         Ok(())
     }
 
     /// The rows that the commit puts in, read back from their files.
     pub(super) async fn push_written(&mut self, located: &Located, written: &Written) -> Result<()> {
-        for (file, group) in &written.files {
+        let files = written.files.iter().enumerate();
+        let files = files.map(|(n, (file, group))| (n, file.add.clone(), (0..group.rows.len() as u32).collect()));
+        let mut reads = begin_reads(&self.store, &self.schema, files);
+        while let Some(read) = reads.try_next().await? {
+            let (_, group) = &written.files[read.file];
             let change = |row: u32| {
                 let place = group.rows.get(row as usize).and_then(|source| located.upserts.get(*source as usize));
                 match place {
@@ -142,29 +148,24 @@ impl ChangeFeed {
                     _ => ChangeType::Insert,
                 }
             };
-            let numbers: Vec<u32> = (0..group.rows.len() as u32).collect();
-            self.push_stored(&file.add, &numbers, change).await?;
+            self.push_stored(read, change).await?;
         }
         Ok(())
     }
 
-    async fn push_stored(&mut self, add: &Add, rows: &[u32], change: impl Fn(u32) -> ChangeType) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let reader = FileReader::open_for_rows(&self.store, add).await?;
-        let mut batches = reader.batches(self.schema.clone(), Some(rows))?;
-        let mut rest = rows;
-        while let Some(found) = batches.try_next().await? {
+    async fn push_stored<T>(&mut self, mut read: RowsOfFile<T>, change: impl Fn(u32) -> ChangeType) -> Result<()> {
+        let mut rest = &read.rows[..];
+        while let Some(found) = read.batches.try_next().await? {
             let (these, others) = rest.split_at(found.num_rows().min(rest.len()));
             self.push(&found, these.iter().map(|row| change(*row)).collect()).await?;
             rest = others;
         }
         match rest.is_empty() {
             true => Ok(()),
-            false => {
-                Err(Error::new(ErrorCode::TableCorrupt, format!("{} has fewer rows than the index knows", add.path)))
-            }
+            false => Err(Error::new(
+                ErrorCode::TableCorrupt,
+                format!("{} has fewer rows than the index knows", read.add.path),
+            )),
         }
     }
 

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, DynComparator, RecordBatch, make_comparator};
 use arrow::compute::SortOptions;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use hashbrown::{HashMap, HashSet};
 
 use crate::change::batch::ChangeBatch;
 use crate::datafile::pieces::with_views;
-use crate::datafile::read::read_rows_in_views;
+use crate::datafile::read::{PARALLEL_READS, read_rows_in_views};
 use crate::error::Result;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
+use crate::log::state::TableState;
 use crate::order::sequence::Sequence;
 use crate::schema::conform_batch;
 use crate::table::KeyedTable;
@@ -29,6 +31,9 @@ pub(super) struct Candidate {
     pub(super) partition: i32,
 }
 
+/// Candidates' rows by partition, epoch and position.
+type BySequence = HashMap<(i32, u64, [u64; 3]), Vec<usize>>;
+
 /// The rows that changes are compared by, with views of texts and bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Changes<'a> {
@@ -44,39 +49,48 @@ impl KeyedTable {
     pub(super) async fn repeats(&self, changes: Changes<'_>, candidates: &[Candidate]) -> Result<HashSet<usize>> {
         let mut repeats = HashSet::new();
         let (Some(state), false) = (self.snapshot.state(), candidates.is_empty()) else { return Ok(repeats) };
-        let mut by_sequence: HashMap<(i32, u64, [u64; 3]), Vec<usize>> = HashMap::new();
+        let mut by_sequence = BySequence::new();
         for Candidate { row, sequence, partition } in candidates {
             by_sequence.entry((*partition, sequence.epoch, sequence.value)).or_default().push(*row);
         }
-        let schema = changes.rows.schema();
-        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        let files: Vec<FileId> = state
-            .live_files()
-            .filter(|(_, file)| candidates.iter().any(|candidate| may_hold(file, candidate)))
-            .map(|(id, _)| id)
-            .collect();
-        for id in files {
-            let entry = &state.files[id as usize];
-            let Some(partition) = entry.partition else { continue };
-            let gone = vector_of(state, id)?;
-            let mut found: BTreeMap<u32, &Vec<usize>> = BTreeMap::new();
-            for (number, order) in (0u32..).zip(self.orders.read(&self.storage, entry, None).await?) {
-                let Some(sequence) = order.sequence.filter(|_| !gone.contains(number)) else { continue };
-                if let Some(rows) = by_sequence.get(&(partition, sequence.epoch, sequence.value)) {
-                    found.insert(number, rows);
-                }
-            }
-            if found.is_empty() {
-                continue;
-            }
-            let numbers: Vec<u32> = found.keys().copied().collect();
-            let stored = read_rows_in_views(self.storage.files(), &entry.add, &schema, &names, &numbers).await?;
-            let same = Sameness::new(&stored, changes)?;
-            for (n, rows) in found.values().enumerate() {
-                repeats.extend(rows.iter().filter(|row| same.has_given_values((0, n), **row)));
-            }
+        let files = state.live_files().filter(|(_, file)| candidates.iter().any(|candidate| may_hold(file, candidate)));
+        let reads = files.map(|(id, _)| self.repeats_in(state, id, changes, &by_sequence).boxed());
+        let mut reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(PARALLEL_READS);
+        while let Some(rows) = reads.try_next().await? {
+            repeats.extend(rows);
         }
         Ok(repeats)
+    }
+
+    /// The rows that a file holds already.
+    async fn repeats_in(
+        &self,
+        state: &TableState,
+        id: FileId,
+        changes: Changes<'_>,
+        by_sequence: &BySequence,
+    ) -> Result<Vec<usize>> {
+        let (entry, gone) = (&state.files[id as usize], vector_of(state, id)?);
+        let Some(partition) = entry.partition else { return Ok(Vec::new()) };
+        let mut found: BTreeMap<u32, &Vec<usize>> = BTreeMap::new();
+        for (number, order) in (0u32..).zip(self.orders.read(&self.storage, entry, None).await?) {
+            let Some(sequence) = order.sequence.filter(|_| !gone.contains(number)) else { continue };
+            if let Some(rows) = by_sequence.get(&(partition, sequence.epoch, sequence.value)) {
+                found.insert(number, rows);
+            }
+        }
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schema = changes.rows.schema();
+        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let numbers: Vec<u32> = found.keys().copied().collect();
+        let stored = read_rows_in_views(self.storage.files(), &entry.add, &schema, &names, &numbers).await?;
+        let same = Sameness::new(&stored, changes)?;
+        let given = |(n, rows): (usize, &&Vec<usize>)| {
+            rows.iter().copied().filter(|row| same.has_given_values((0, n), *row)).collect::<Vec<_>>()
+        };
+        Ok(found.values().enumerate().flat_map(given).collect())
     }
 
     /// The rows of a changelog's batch that are no repeats.

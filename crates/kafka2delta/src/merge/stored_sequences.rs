@@ -6,14 +6,12 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 
 use crate::change::batch::{ChangeBatch, Op};
+use crate::datafile::read::PARALLEL_READS;
 use crate::error::Result;
 use crate::key::hasher::Fingerprint;
 use crate::log::files::{FileEntry, FileId};
 use crate::order::memory::Remembered;
 use crate::table::KeyedTable;
-
-/// Files that are read at the same time.
-const PARALLEL_READS: usize = 16;
 
 impl KeyedTable {
     /// Reads the order of the rows that the batch's changes must be compared with: those that came through another

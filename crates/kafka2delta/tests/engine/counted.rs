@@ -131,6 +131,11 @@ impl Counted {
         (requests.iter().filter(is_read).count(), self.requests.take_most(1))
     }
 
+    /// How many data files were read at most at the same time since the last call.
+    pub fn take_most_at_once(&self) -> usize {
+        self.requests.take_most(0)
+    }
+
     /// Acts before each file is stored, by its name.
     pub fn before_put(&self, act: impl FnMut(&str) + Send + 'static) {
         *self.requests.before_put.lock().unwrap() = Some(Box::new(act));

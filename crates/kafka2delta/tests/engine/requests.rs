@@ -1,12 +1,13 @@
 //! What is asked of the store: how often, and how many bytes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray, UInt8Array};
 use arrow::datatypes::{DataType, Field};
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use kafka2delta::options::MergeMode;
+use kafka2delta::options::{MergeMode, WriteMode};
 use kafka2delta::{KeyedTable, Offset, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::by_hand::ByHand;
 use crate::counted::{Counted, Kind, Request, sum};
 use crate::rows::{field, plain_options, put};
-use crate::support::{Change, Key, Row, ipc, options, primary_key};
+use crate::support::{Change, Key, Row, SOFT, ipc, options, primary_key};
+use crate::write_modes::scd2;
 
 /// Rows `id`, `text`; those without texts leave them out.
 fn rows(ids: &[i64], texts: Vec<Option<String>>) -> Bytes {
@@ -87,7 +89,7 @@ async fn merge(table: &mut KeyedTable, changes: &[Change], partition: i32) {
     let app_id = format!("q:t:{partition}");
     let expected = table.info().offsets.into_iter().find(|(app, _)| *app == app_id).map(|(_, last)| last);
     let offset = Offset { may_fall: false, app_id, expected, last: expected.unwrap_or(-1) + 1 };
-    let batch = ipc(changes, &vec![partition; changes.len()], false, false);
+    let batch = ipc(changes, &vec![partition; changes.len()], false, table.soft_deletes());
     table.merge(Some(batch), &primary_key(), &[offset], &CancellationToken::new()).await.unwrap();
 }
 
@@ -162,6 +164,61 @@ async fn entries_of_the_log_are_read_many_at_a_time() {
     let (count, most) = store.take_entries();
     assert!(count > 2 * COMMITS && (16..=32).contains(&most), "{count}, {most}");
     assert_eq!(table.info().num_rows, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_many_files_are_read_many_at_a_time() {
+    let plain = options("", MergeMode::MergeOnRead);
+    let feed = HashMap::from([("delta.enableChangeDataFeed".to_owned(), "true".to_owned())]);
+    let feed = TableOptions { properties: feed, ..plain.clone() };
+    let named = |id: i64, name: &str, part: i64, old: Option<i64>| Change::Upsert {
+        key: (0, id),
+        row: Row { name: Some(name.into()), part: Some(part as i32), ..Row::default() },
+        leaves_big: old.is_some(),
+        old: old.map(|old| (0, old)),
+        sequence: None,
+    };
+    let all = |change: &dyn Fn(i64) -> Change| (0..20).map(change).collect::<Vec<_>>();
+    let sent = all(&|id| upsert(id, Some(id as u64 + 1)));
+    // Each row is in a file of its own. What is measured reads them in one way alone.
+    for (what, options, before, measured) in [
+        (
+            "current versions",
+            TableOptions { write_mode: scd2(), ..plain.clone() },
+            vec![],
+            all(&|id| named(id, "b", id % 3, None)),
+        ),
+        ("repeats", TableOptions { write_mode: WriteMode::Append, ..plain.clone() }, vec![], sent.clone()),
+        (
+            "rows that are marked as deleted",
+            TableOptions { soft_delete_column: Some(SOFT.to_owned()), ..plain.clone() },
+            vec![],
+            vec![Change::Truncate { sequence: None }],
+        ),
+        ("deleted rows for the feed", feed.clone(), vec![], all(&|id| Change::Delete { key: (0, id), sequence: None })),
+        ("written rows for the feed", feed, vec![], all(&|id| named(100 + id, "a", id, None))),
+        (
+            "rows of updated keys",
+            plain,
+            all(&|id| Change::Moved { key: (0, id) }),
+            all(&|id| named(100 + id, "a", 0, Some(id))),
+        ),
+    ] {
+        let store = Counted::new();
+        let options = TableOptions { uri: store.uri.clone(), ..options };
+        let mut table = KeyedTable::open(options.clone()).await.unwrap();
+        for change in &sent {
+            merge(&mut table, std::slice::from_ref(change), 0).await;
+        }
+        if !before.is_empty() {
+            merge(&mut table, &before, 0).await;
+            table = KeyedTable::open(options).await.unwrap();
+        }
+        store.take_most_at_once();
+        merge(&mut table, &measured, 0).await;
+        let most = store.take_most_at_once();
+        assert!((9..=16).contains(&most), "{what}: {most}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use futures::TryStreamExt;
 use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
@@ -20,7 +21,7 @@ use crate::change::collapse::Collapsed;
 use crate::change::left_out::fill;
 use crate::datafile::order_columns;
 use crate::datafile::pieces::with_views;
-use crate::datafile::read::{read_rows, read_rows_in_views};
+use crate::datafile::read::read_rows_of_files;
 use crate::datafile::remove_rows::Deletions;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY};
@@ -342,23 +343,25 @@ impl KeyedTable {
         let read = order_columns::with_columns(base);
         let names: Vec<String> = read.fields().iter().map(|f| f.name().clone()).collect();
         let own: Vec<usize> = (0..base.fields().len()).collect();
+        let files = places.into_iter().filter_map(|(file, mut rows)| {
+            rows.sort_unstable();
+            rows.dedup();
+            let entry = &self.snapshot.state()?.files[file as usize];
+            let numbers = rows.iter().map(|(row, _)| *row).collect();
+            Some(((entry.partition, rows), entry.add.clone(), numbers))
+        });
+        let mut reads = read_rows_of_files(self.storage.files(), &read, &names, files);
         let mut batches = Vec::new();
         let mut versions = HashMap::new();
         let mut count = 0;
-        for (file, mut rows) in places {
-            let Some(state) = self.snapshot.state() else { continue };
-            rows.sort_unstable();
-            rows.dedup();
-            let entry = &state.files[file as usize];
-            let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-            let found = read_rows_in_views(self.storage.files(), &entry.add, &read, &names, &numbers).await?;
+        while let Some(((partition, rows), found)) = reads.try_next().await? {
             let (orders, begins) = (order_columns::orders_of(&found), times(&found, &columns.valid_from));
             for (n, (_, key)) in rows.iter().enumerate() {
                 let version = Version {
                     source: (0, count + n),
                     begin: begins[n].unwrap_or(i64::MIN),
                     order: orders[n],
-                    partition: entry.partition,
+                    partition,
                     is_new: false,
                 };
                 versions.insert(*key, version);
@@ -376,27 +379,21 @@ impl KeyedTable {
         truncated: &mut Deletions,
         columns: &VersionColumns,
     ) -> Result<()> {
-        for (file, rows) in truncated.iter_mut() {
+        let names = [columns.is_current.clone()];
+        let files = std::mem::take(truncated).into_iter().map(|(file, rows)| {
             let numbers: Vec<u32> = rows.iter().collect();
-            let names = [columns.is_current.clone()];
-            let found = read_rows(
-                self.storage.files(),
-                &state.files[*file as usize].add,
-                self.snapshot.schema(),
-                &names,
-                &numbers,
-            )
-            .await?;
+            ((file, numbers.clone()), state.files[file as usize].add.clone(), numbers)
+        });
+        let mut reads = read_rows_of_files(self.storage.files(), self.snapshot.schema(), &names, files);
+        while let Some(((file, numbers), found)) = reads.try_next().await? {
             let current = found.column(0).as_boolean_opt();
             let is_current = |n: usize| current.is_none_or(|c| c.is_null(n) || c.value(n));
-            *rows = numbers
-                .iter()
-                .enumerate()
-                .filter(|(n, _)| is_current(*n))
-                .map(|(_, row)| *row)
-                .collect::<RoaringBitmap>();
+            let numbers = numbers.into_iter().enumerate().filter(|(n, _)| is_current(*n));
+            let rows: RoaringBitmap = numbers.map(|(_, row)| row).collect();
+            if !rows.is_empty() {
+                truncated.insert(file, rows);
+            }
         }
-        truncated.retain(|_, rows| !rows.is_empty());
         Ok(())
     }
 }

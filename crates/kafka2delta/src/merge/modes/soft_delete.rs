@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use super::scd2::{closed, truncated_at};
 use crate::datafile::encode::encode;
 use crate::datafile::order_columns;
-use crate::datafile::read::FileReader;
+use crate::datafile::read::{RowsOfFile, begin_reads};
 use crate::datafile::remove_rows::{Deletions, Taken};
 use crate::datafile::split::split;
 use crate::error::Result;
@@ -31,23 +31,23 @@ impl KeyedTable {
         mut feed: Option<&mut ChangeFeed>,
     ) -> Result<()> {
         let stored = order_columns::with_columns(&prepared.base_schema);
-        for (id, rows) in truncated.iter().filter(|(_, rows)| !rows.is_empty()) {
+        let files = truncated.iter().map(|(id, rows)| {
             let file = &state.files[*id as usize];
-            let numbers: Vec<u32> = rows.iter().collect();
-            let reader = FileReader::open_for_rows(self.storage.files(), &file.add).await?;
-            let mut batches = reader.batches(stored.clone(), Some(&numbers))?;
+            (file.partition, file.add.clone(), rows.iter().collect())
+        });
+        let mut reads = begin_reads(self.storage.files(), &stored, files);
+        while let Some(RowsOfFile { file: partition, mut batches, .. }) = reads.try_next().await? {
             let (mut held, mut bytes) = (Vec::new(), 0);
             while let Some(found) = batches.try_next().await? {
                 bytes += found.get_array_memory_size();
                 held.push(found);
                 if bytes > MAX_HELD {
                     let found = concat_batches(&stored, &std::mem::take(&mut held))?;
-                    self.keep_rows(found, file.partition, prepared, taken, feed.as_deref_mut()).await?;
+                    self.keep_rows(found, partition, prepared, taken, feed.as_deref_mut()).await?;
                     bytes = 0;
                 }
             }
-            self.keep_rows(concat_batches(&stored, &held)?, file.partition, prepared, taken, feed.as_deref_mut())
-                .await?;
+            self.keep_rows(concat_batches(&stored, &held)?, partition, prepared, taken, feed.as_deref_mut()).await?;
         }
         Ok(())
     }
