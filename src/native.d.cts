@@ -39,6 +39,12 @@ export declare class NativeTable {
   close(): Promise<void>
 }
 
+/** What is held of it, as JSON. */
+export declare function heldMemory(): string
+
+/** Bounds what all tables of the process share: bytes of key indexes, and of steps of compaction. */
+export declare function limitMemory(indexes: number, compaction: number): void
+
 export declare function listObjects(uri: string, storageOptions: Record<string, string>, folder: string, signal?: AbortSignal | undefined | null): Promise<string[]>
 
 export interface NativeOffset {

@@ -50,6 +50,8 @@ function addon(parts: Partial<NativeTable>, opened: unknown[] = []): NativeModul
     listObjects: async () => [],
     readObject: async () => new Uint8Array(),
     tableHistory: async () => [],
+    limitMemory: () => {},
+    heldMemory: () => '{}',
     scanTable: unused,
     tableChanges: unused,
   }

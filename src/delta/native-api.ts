@@ -7,5 +7,12 @@ export type { NativeBatches, NativeTable } from '../native.cjs'
 /** The addon's functions. */
 export type NativeModule = Pick<
   typeof addon,
-  'openTable' | 'scanTable' | 'tableChanges' | 'listObjects' | 'readObject' | 'tableHistory'
+  | 'openTable'
+  | 'scanTable'
+  | 'tableChanges'
+  | 'listObjects'
+  | 'readObject'
+  | 'tableHistory'
+  | 'limitMemory'
+  | 'heldMemory'
 >

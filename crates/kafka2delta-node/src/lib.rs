@@ -9,11 +9,12 @@ mod outcome;
 pub mod reads;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use kafka2delta::KeyedTable;
+use kafka2delta::memory::Asked;
+use kafka2delta::{KeyedTable, SharedMemory};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -23,6 +24,9 @@ use crate::error::{abandoned, cancelled, closed};
 use crate::json::Json;
 use crate::offset::NativeOffset;
 use crate::outcome::{Outcome, call, stoppable, token, unless_abandoned};
+
+/// What all tables of the process share.
+static MEMORY: LazyLock<SharedMemory> = LazyLock::new(SharedMemory::default);
 
 /// One open table. Calls wait for each other, but for the long part of maintenance.
 #[napi]
@@ -79,9 +83,37 @@ pub fn open_table<'env>(
     signal: Option<AbortSignal>,
 ) -> Result<PromiseRaw<'env, Outcome<NativeTable>>> {
     stoppable(env, signal, async move {
-        let table = KeyedTable::open(json::read(&options)?).await?;
-        Ok(NativeTable { table: Arc::new(Mutex::new(Some(table))), compacting: Arc::default() })
+        let table = KeyedTable::open_within(json::read(&options)?, &MEMORY).await?;
+        let asked = table.asked_for_memory();
+        let table = Arc::new(Mutex::new(Some(table)));
+        tokio::spawn(yield_memory(Arc::downgrade(&table), asked));
+        Ok(NativeTable { table, compacting: Arc::default() })
     })
+}
+
+/// Has the table give other tables the memory of its index whenever they ask for it, as long as it is open.
+async fn yield_memory(table: Weak<Mutex<Option<KeyedTable>>>, mut asked: Asked) {
+    while asked.next().await
+        && let Some(table) = table.upgrade()
+    {
+        if let Some(open) = table.lock().await.as_mut() {
+            open.yield_memory().await;
+        }
+    }
+}
+
+/// Bounds what all tables of the process share: bytes of key indexes, and of steps of compaction.
+#[napi(catch_unwind)]
+pub fn limit_memory(indexes: f64, compaction: f64) {
+    // Beyond what a number holds there is no limit.
+    MEMORY.indexes.limit(indexes as u64);
+    MEMORY.steps.limit(compaction as u64);
+}
+
+/// What is held of it, as JSON.
+#[napi(ts_return_type = "string", catch_unwind)]
+pub fn held_memory() -> Result<String> {
+    serde_json::to_string(&MEMORY.held()).map_err(|error| Error::from_reason(error.to_string()))
 }
 
 #[napi(ts_return_type = "Promise<string[]>", catch_unwind)]

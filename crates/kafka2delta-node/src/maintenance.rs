@@ -22,12 +22,19 @@ impl NativeTable {
         call(env, async move {
             let options = json::read(&options)?;
             let _one_at_a_time = unless_cancelled(compacting, &cancel).await?;
-            let plan = unless_cancelled(table.lock(), &cancel)
-                .await?
-                .as_ref()
-                .ok_or_else(closed)?
-                .plan_compaction(&options)?;
-            let Some(plan) = plan else { return Json::of(&None::<()>) };
+            let plan = loop {
+                let open = unless_cancelled(table.lock(), &cancel).await?;
+                let plan = open.as_ref().ok_or_else(closed)?.plan_compaction(&options)?;
+                drop(open);
+                let Some(mut plan) = plan else { return Json::of(&None::<()>) };
+                if !plan.take_permit(&cancel).await? {
+                    break plan;
+                }
+                let open = unless_cancelled(table.lock(), &cancel).await?;
+                if open.as_ref().ok_or_else(closed)?.still_has(&plan) {
+                    break plan;
+                }
+            };
             let rewritten = unless_abandoned(&cancel, plan.rewrite(&cancel)).await.ok_or_else(cancelled)??;
             let mut table = table.lock().await;
             let Some(open) = table.as_mut() else {

@@ -14,6 +14,7 @@ pub(crate) mod index;
 pub(crate) mod key;
 pub mod log;
 pub mod maintenance;
+pub mod memory;
 pub(crate) mod merge;
 pub mod objects;
 pub mod options;
@@ -27,6 +28,7 @@ mod temporary;
 
 pub use error::{Error, ErrorCode, Result};
 pub use maintenance::{CompactOptions, CompactResult};
+pub use memory::SharedMemory;
 pub use merge::result::{MergeResult, Offset};
 pub use options::TableOptions;
 pub use table::{KeyedTable, TableInfo};

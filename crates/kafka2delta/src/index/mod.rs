@@ -26,11 +26,14 @@ use self::survivors::Survivors;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY, index_hash, is_exact};
 use crate::log::files::{FileId, Place};
+use crate::memory::IndexShare;
 
 /// Runs from which on all are joined into one.
 const MAX_RUNS: usize = 6;
 /// Rewrites from which on the places in runs are written anew.
 const MAX_REWRITES: usize = 64;
+/// Keys on disk for each of which a merge more goes by before an index comes back to memory: all of them are read for it.
+const KEYS_A_MERGE: u64 = 16 * 1024;
 /// Keys whose places are written anew at once after a rewrite, or one part of the index where that has more.
 const RENEWED_KEYS: usize = 32 * 1024;
 /// Keys from which on a second thread pays.
@@ -77,6 +80,13 @@ impl Keys {
         }
     }
 
+    fn insert(&mut self, key: &Fingerprint, place: u64) {
+        match self {
+            Self::Exact(slots) => slots.insert(key[0], place),
+            Self::Hashed(slots) => slots.insert(*key, place),
+        }
+    }
+
     /// The keys of a shard, in no order.
     fn copied(&self, shard: usize, translation: &Translation) -> Vec<Entry> {
         let mut entries = either!(self, slots => slots.entries(shard));
@@ -99,6 +109,15 @@ pub struct Limits {
     pub memory: u64,
     /// Local folder for what does not fit.
     pub folder: PathBuf,
+    /// What it has of the memory of all indexes.
+    pub(crate) share: Arc<IndexShare>,
+}
+
+impl Limits {
+    /// Bytes of memory that the index may take now.
+    pub(crate) fn memory_now(&self) -> u64 {
+        self.memory.min(self.share.allowance(0))
+    }
 }
 
 /// Key to place.
@@ -119,6 +138,8 @@ pub struct KeyIndex {
     pub(crate) limits: Limits,
     /// Whether the disk refused: then memory has to do.
     disk_failed: bool,
+    /// Whether it is on disk for the sake of other indexes, and the merges since.
+    yielded: Option<u64>,
     /// Ends with the keys or the runs that it copies: where they are replaced, it begins anew.
     saving: Option<Saving>,
     relocations: Relocations,
@@ -128,7 +149,7 @@ impl KeyIndex {
     /// An empty index of keys that fingerprints hold, or of hashed ones.
     pub fn new(exact: bool, limits: Limits) -> Self {
         let width = if exact { Width::Exact } else { Width::Hashed };
-        Self {
+        let index = Self {
             width,
             keys: Keys::new(width),
             null_keys: HashMap::new(),
@@ -136,9 +157,12 @@ impl KeyIndex {
             staged: HashMap::new(),
             limits,
             disk_failed: false,
+            yielded: None,
             saving: None,
             relocations: Relocations::default(),
-        }
+        };
+        index.note_memory();
+        index
     }
 
     fn is_null_key(&self, key: &Fingerprint) -> bool {
@@ -178,10 +202,7 @@ impl KeyIndex {
             self.null_keys.insert(key, place);
             return;
         }
-        match &mut self.keys {
-            Keys::Exact(slots) => slots.insert(key[0], place.to_bits()),
-            Keys::Hashed(slots) => slots.insert(key, place.to_bits()),
-        }
+        self.keys.insert(&key, place.to_bits());
     }
 
     /// Sets the places of keys. `choose` is given the number of a key and the place known of it, and says which it is
@@ -249,10 +270,16 @@ impl KeyIndex {
 
     /// Makes room for so many more keys, within the budget.
     pub fn reserve(&mut self, additional: usize) {
-        let width: u64 = if self.width == Width::Exact { 16 } else { 24 };
-        let room = self.limits.memory.saturating_sub(self.allocated_bytes() as u64) / width / 2;
+        let room =
+            self.limits.memory_now().saturating_sub(self.allocated_bytes() as u64) / self.width.bytes() as u64 / 2;
         let additional = additional.min(usize::try_from(room).unwrap_or(usize::MAX));
         either!(&mut self.keys, slots => slots.reserve(additional));
+        self.note_memory();
+    }
+
+    /// Tells the other indexes what this one holds.
+    pub(crate) fn note_memory(&self) {
+        self.limits.share.note(self.allocated_bytes() as u64);
     }
 
     /// Keys known, those of deleted rows included. With files on disk a key may count twice.
@@ -337,9 +364,11 @@ impl KeyIndex {
     /// in memory, and that is logged.
     pub async fn make_room(&mut self, survivors: impl FnOnce() -> Survivors) -> u64 {
         self.staged = HashMap::new();
+        self.note_memory();
+        let memory = self.limits.memory_now();
         // A quarter is for the runs' directories and for what is staged. Old places in memory are soon gone by themselves.
         let bytes = self.allocated_bytes() - self.relocations.allocated_bytes();
-        let is_over = bytes as u64 > self.limits.memory / 4 * 3;
+        let is_over = bytes as u64 > memory / 4 * 3;
         if self.disk_failed || !is_over && !self.has_old_runs() {
             return 0;
         }
@@ -347,15 +376,97 @@ impl KeyIndex {
         if self.runs.is_empty() {
             let translation = self.relocations.translation();
             either!(&mut self.keys, slots => slots.retain(|key, place| survivors.keep(key, translation.bits(place))));
-            if self.allocated_bytes() as u64 <= self.limits.memory / 2 {
+            if self.allocated_bytes() as u64 <= memory / 2 {
+                self.note_memory();
                 return 0;
             }
         }
-        self.spill(survivors).await.unwrap_or_else(|error| {
+        let for_others = is_over && memory < self.limits.memory;
+        self.move_to_disk(survivors, for_others).await
+    }
+
+    /// Moves all to disk for the sake of other indexes, where it was asked to go. Gives what [`Self::make_room`] gives.
+    pub async fn go(&mut self, survivors: impl FnOnce() -> Survivors) -> u64 {
+        self.staged = HashMap::new();
+        if !self.limits.share.is_to_go() {
+            return self.make_room(survivors).await;
+        }
+        if self.disk_failed || either!(&self.keys, slots => slots.len()) == 0 {
+            return 0;
+        }
+        self.move_to_disk(survivors(), true).await
+    }
+
+    async fn move_to_disk(&mut self, survivors: Survivors, for_others: bool) -> u64 {
+        let duplicates = self.spill(survivors).await.unwrap_or_else(|error| {
             tracing::warn!(error = ?error.chain(), "the key index exceeds its memory, and the disk refuses it");
             self.disk_failed = true;
             0
+        });
+        if for_others && !self.disk_failed {
+            self.yielded = Some(0);
+        }
+        self.note_memory();
+        duplicates
+    }
+
+    /// Reads an index that went to disk for the sake of others back into memory, where there is room for it again. To be
+    /// called after each merge. Gives what [`Self::make_room`] gives.
+    pub async fn come_back(&mut self, survivors: impl FnOnce() -> Survivors) -> u64 {
+        let Some(merges) = &mut self.yielded else { return 0 };
+        *merges += 1;
+        let merges = *merges;
+        let on_disk: u64 = self.runs.iter().map(|run| run.len()).sum();
+        // A table of keys that grew has half as many slots again.
+        let bytes = (self.len() as u64).saturating_mul(self.width.bytes() as u64) / 2 * 3;
+        if merges <= on_disk / KEYS_A_MERGE || self.limits.memory / 2 < bytes {
+            return 0;
+        }
+        if self.limits.share.allowance(bytes) / 2 < bytes {
+            return 0;
+        }
+        self.move_to_memory(survivors()).await.unwrap_or_else(|error| {
+            tracing::warn!(error = ?error.chain(), "the key index stays on disk: it cannot be read back");
+            self.yielded = None;
+            0
         })
+    }
+
+    /// Joins all that is on disk and in memory, in memory.
+    async fn move_to_memory(&mut self, survivors: Survivors) -> Result<u64> {
+        self.saving = None;
+        let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
+        let (width, parts, runs) = (self.width, keys.clone(), self.runs.clone());
+        let translation = self.relocations.translation().clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let (mut duplicates, mut joined) = (0, Keys::new(width));
+            merge(
+                sources(&parts, &runs, &translation),
+                |newer, older| duplicates += u64::from(survivors.are_two_rows(newer, older)),
+                |(_, key, place)| {
+                    if survivors.keep(&key, place) {
+                        joined.insert(&key, place);
+                    }
+                    Ok(())
+                },
+            )?;
+            Ok::<_, Error>((joined, duplicates))
+        })
+        .await?;
+        match read {
+            Ok((joined, duplicates)) => {
+                self.keys = joined;
+                self.runs.clear();
+                self.relocations = Relocations::default();
+                self.yielded = None;
+                self.note_memory();
+                Ok(duplicates)
+            }
+            Err(error) => {
+                self.take_back(keys)?;
+                Err(error)
+            }
+        }
     }
 
     /// Ends the entering of many files: of several places of one key the newest one stays. Gives the number of live rows beyond
@@ -371,7 +482,7 @@ impl KeyIndex {
     /// Whether what is known of rewrites, for the places in runs, is too much to be kept.
     fn has_old_runs(&self) -> bool {
         let bytes = self.relocations.allocated_bytes() as u64;
-        !self.runs.is_empty() && (self.relocations.len() >= MAX_REWRITES || bytes > self.limits.memory / 8)
+        !self.runs.is_empty() && (self.relocations.len() >= MAX_REWRITES || bytes > self.limits.memory_now() / 8)
     }
 
     /// Moves what is in memory to disk, in a run of its own or with those that are there.
@@ -440,11 +551,15 @@ impl KeyIndex {
                 Ok(())
             }
             Err(error) => {
-                self.keys =
-                    Arc::into_inner(keys).ok_or_else(|| Error::new(ErrorCode::Internal, "the key index is in use"))?;
+                self.take_back(keys)?;
                 Err(error)
             }
         }
+    }
+
+    fn take_back(&mut self, keys: Arc<Keys>) -> Result<()> {
+        self.keys = Arc::into_inner(keys).ok_or_else(|| Error::new(ErrorCode::Internal, "the key index is in use"))?;
+        Ok(())
     }
 
     fn largest(&self) -> Option<u64> {

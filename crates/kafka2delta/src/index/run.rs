@@ -36,7 +36,8 @@ pub enum Width {
 }
 
 impl Width {
-    fn bytes(self) -> usize {
+    /// Of an entry, in a file as in memory.
+    pub(super) fn bytes(self) -> usize {
         match self {
             Self::Exact => 16,
             Self::Hashed => 24,

@@ -160,8 +160,8 @@ impl KeyIndex {
     /// Reads a saved index. `file` gives the file of a number; places in other files are left out.
     pub(crate) fn load(run: &Run, width: Width, limits: Limits, file: &[Option<FileId>]) -> Result<Self> {
         let mut index = Self::new(width == Width::Exact, limits);
-        let slot: u64 = if width == Width::Exact { 16 } else { 24 };
-        let fits = run.len().saturating_mul(slot) / 5 * 8 < index.limits.memory / 4 * 3;
+        let bytes = run.len().saturating_mul(width.bytes() as u64) / 5 * 8;
+        let fits = bytes < index.limits.memory.min(index.limits.share.allowance(bytes)) / 4 * 3;
         let mut entries = run.iter().filter_map(|entry| match entry {
             Ok((hash, key, bits)) => {
                 let place = Place::of_bits(bits)?;
@@ -180,7 +180,9 @@ impl KeyIndex {
             let run = writer.finish(&[])?;
             run.unlink();
             index.runs.push(Arc::new(run));
+            index.yielded = (bytes < index.limits.memory / 4 * 3).then_some(0);
         }
+        index.note_memory();
         Ok(index)
     }
 }

@@ -21,6 +21,8 @@ const MAX_ROWS: u64 = 32 << 20;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) add: Add,
+    /// Its rows, as far as they are known.
+    pub(super) rows: u64,
     /// Its deleted rows, where they are known already.
     pub(super) deleted: Option<Arc<RoaringBitmap>>,
 }
@@ -100,7 +102,7 @@ pub(super) fn select(state: &TableState, options: &CompactOptions, target: u64, 
         }
         let source = |id: FileId| {
             let file = &state.files[id as usize];
-            Source { add: file.add.clone(), deleted: file.deleted.clone() }
+            Source { add: file.add.clone(), rows: file.num_records.unwrap_or(0), deleted: file.deleted.clone() }
         };
         chosen.push(Group {
             partition_values: partition_values.clone(),

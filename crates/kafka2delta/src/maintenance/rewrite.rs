@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::index::relocation::{GroupRows, SourceRows};
 use crate::log::deletion_vectors;
 use crate::log::store::delete_unused;
+use crate::memory::Permit;
 use crate::schema::conform_batch;
 
 /// Footers and vectors read at the same time.
@@ -75,6 +76,8 @@ pub struct Rewritten {
     pub(super) groups: Vec<RewrittenGroup>,
     pub(super) bytes_read: u64,
     pub(super) since: Instant,
+    /// Until this is dropped, what the step holds is counted.
+    _permit: Option<Permit>,
 }
 
 impl Rewritten {
@@ -97,7 +100,7 @@ impl CompactionPlan {
     /// Writes the live rows of the chosen files into new ones. Memory holds a batch and the row group being written; of a
     /// sorted table all rows of a partition value's files, as they are encoded in these. Where it is cancelled, or fails,
     /// what it wrote is removed.
-    pub async fn rewrite(self, cancel: &CancellationToken) -> Result<Rewritten> {
+    pub async fn rewrite(mut self, cancel: &CancellationToken) -> Result<Rewritten> {
         let mut done = Rewritten {
             store: self.store.clone(),
             schema_string: self.schema_string.clone(),
@@ -106,6 +109,7 @@ impl CompactionPlan {
             groups: Vec::with_capacity(self.groups.len()),
             bytes_read: self.num_bytes(),
             since: Instant::now(),
+            _permit: self.permit.take(),
         };
         for group in &self.groups {
             let layout = OutputLayout {

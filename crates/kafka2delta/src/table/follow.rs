@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::KeyedTable;
-use super::keys::{Keys, Touched};
+use super::keys::Touched;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::entries::read_entries;
@@ -41,7 +41,7 @@ impl KeyedTable {
             followed = self.follow() => followed,
             () = cancel.cancelled() => {
                 // The state may be ahead of what rests on it: all is read as if the table were opened again.
-                self.keys = Keys::new(&self.options);
+                self.keys = self.keys.anew(&self.options);
                 self.standing.interrupted();
                 Err(Error::new(ErrorCode::Cancelled, "the table was not looked at to the end: the call was cancelled"))
             }

@@ -25,6 +25,7 @@ use crate::key::hasher::Fingerprint;
 use crate::log::files::{FileId, Place};
 use crate::log::liveness::{is_live, row_number};
 use crate::log::state::{Applied, TableState};
+use crate::memory::{Asked, IndexMemory, IndexShare};
 use crate::options::{KeyIndexMode, TableOptions};
 use crate::order::memory::{Memory, Remembered};
 
@@ -83,9 +84,18 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(options: &TableOptions) -> Self {
+    pub(crate) fn new(options: &TableOptions, memory: &IndexMemory) -> Self {
+        Self::within(options, Arc::new(memory.share()))
+    }
+
+    /// Those of another table in this one's place.
+    pub(crate) fn anew(&self, options: &TableOptions) -> Self {
+        Self::within(options, self.limits.share.clone())
+    }
+
+    fn within(options: &TableOptions, share: Arc<IndexShare>) -> Self {
         let folder = options.index_folder.clone().unwrap_or_else(std::env::temp_dir);
-        let limits = Limits { memory: options.index_memory, folder };
+        let limits = Limits { memory: options.index_memory, folder, share };
         Self {
             mode: options.key_index,
             index: KeyIndex::new(true, limits.clone()),
@@ -211,6 +221,7 @@ impl Keys {
             Some(unknown) => self.enter_changes(scope, storage, state, unknown).await?,
             None => self.enter_in_parts(scope, storage, state, files).await? + self.settle(state).await?,
         };
+        self.index.note_memory();
         match duplicates {
             0 => Ok(()),
             _ => Err(duplicate_keys::error(storage.files(), state, snapshot.schema(), key, duplicates).await),
@@ -269,7 +280,7 @@ impl Keys {
 
     /// Rows that are entered between two looks at the index's memory.
     fn rows_at_once(&self) -> usize {
-        usize::try_from(self.limits.memory / ROW_BYTES).unwrap_or(MOST_ROWS).clamp(FEWEST_ROWS, MOST_ROWS)
+        usize::try_from(self.limits.memory_now() / ROW_BYTES).unwrap_or(MOST_ROWS).clamp(FEWEST_ROWS, MOST_ROWS)
     }
 
     async fn enter_large_file(
@@ -450,12 +461,30 @@ impl Keys {
 
     /// Keeps the index within its memory after a commit, and saves it now and then.
     pub(crate) async fn tend(&mut self, state: Option<&TableState>) {
+        self.limits.share.used();
         let Some(state) = state else { return };
-        if self.make_room(state).await > 0 {
+        let Self { index, memory, .. } = self;
+        let survivors = || Survivors::of(state, memory.clone());
+        if index.make_room(survivors).await + index.come_back(survivors).await > 0 {
             self.stands = false;
         }
         self.index.renew_some();
+        self.index.note_memory();
         self.save_some(state);
+    }
+
+    /// Moves the index to disk, or keeps it within its memory, where others asked for that.
+    pub(crate) async fn yield_memory(&mut self, state: Option<&TableState>) {
+        let Self { index, memory, .. } = self;
+        let Some(state) = state else { return };
+        if index.go(|| Survivors::of(state, memory.clone())).await > 0 {
+            self.stands = false;
+        }
+    }
+
+    /// Tells when others ask for what the index holds.
+    pub(crate) fn asked(&self) -> Asked {
+        self.limits.share.asked()
     }
 }
 

@@ -32,6 +32,7 @@ use crate::datafile::format::FileFormat;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::KeyHasher;
+use crate::memory::{Asked, SharedMemory};
 use crate::options::{MergeMode, TableOptions};
 
 /// Table property that names the key's columns, as a JSON list.
@@ -52,25 +53,45 @@ pub struct KeyedTable {
     /// When the log was cleaned up; held while a checkpoint is written.
     pub(crate) log_cleaned: Arc<Mutex<Option<Instant>>>,
     pub(crate) notes: Notes,
+    /// What it shares with the other tables of the process.
+    pub(crate) memory: SharedMemory,
 }
 
 impl KeyedTable {
-    /// Opens a table, or a place where the first batch will create one. Nothing is written.
+    /// Opens a table that shares its memory with none: see [`Self::open_within`].
     pub async fn open(options: TableOptions) -> Result<Self> {
+        Self::open_within(options, &SharedMemory::default()).await
+    }
+
+    /// Opens a table, or a place where the first batch will create one. Nothing is written. Its key index and its steps of
+    /// compaction take part of `memory`.
+    pub async fn open_within(options: TableOptions, memory: &SharedMemory) -> Result<Self> {
         let mut table = Self {
             computed: ComputedColumns::parse(&options.additional_columns)?,
             storage: Storage::open(&options)?,
             snapshot: Snapshot::none(),
-            keys: Keys::new(&options),
+            keys: Keys::new(&options, &memory.indexes),
             orders: StoredOrders::default(),
             options,
             standing: Standing::default(),
             checkpoints: Arc::default(),
             log_cleaned: Arc::default(),
             notes: Notes::default(),
+            memory: memory.clone(),
         };
         table.reload().await?;
         Ok(table)
+    }
+
+    /// Tells when other tables ask for the memory of this one's index: then [`Self::yield_memory`] is to be called.
+    pub fn asked_for_memory(&self) -> Asked {
+        self.keys.asked()
+    }
+
+    /// Gives other tables what this one's index holds: it goes to disk, if the table was not written to since it was asked.
+    /// It comes back after a merge, when there is room.
+    pub async fn yield_memory(&mut self) {
+        self.keys.yield_memory(self.snapshot.state()).await;
     }
 
     /// Reads the newest version from the log; what was indexed is forgotten.

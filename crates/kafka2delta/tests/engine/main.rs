@@ -25,6 +25,7 @@ mod requests;
 mod retention;
 mod rows;
 mod saved_index;
+mod shared_memory;
 mod slow_store;
 mod support;
 mod temporary;
