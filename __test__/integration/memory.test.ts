@@ -4,9 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { engineMemory } from '../../src/delta/memory.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import type { MemoryUse } from '../../src/kafka/memory-budget.js'
+import { MEMORY_SHARES } from '../../src/kafka/memory-shares.js'
 import { silentLogger } from '../../src/log.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import { realSystems } from '../../src/stream/connect.js'
@@ -70,7 +72,7 @@ test.after.always(async () => {
 
 /** Looks at what is counted whenever that changes. */
 class Watched {
-  readonly most = { queued: 0, decoding: 0, merging: 0, batches: 0 }
+  readonly most = { queued: 0, decoding: 0, merging: 0, batches: 0, indexes: 0, compaction: 0, limit: 0 }
   readonly batchSizes = new Map<string, number[]>()
   last: MemoryUse | null = null
   /** Topics with a batch that is not committed, or with columns. */
@@ -122,7 +124,11 @@ class Watched {
     most.queued = Math.max(most.queued, use.queued)
     most.decoding = Math.max(most.decoding, use.decoding)
     most.merging = Math.max(most.merging, use.merging)
-    if (batches <= MEMORY / 2) most.batches = Math.max(most.batches, batches)
+    const { indexes, compaction } = engineMemory()
+    most.limit = Math.max(most.limit, use.limit)
+    most.indexes = Math.max(most.indexes, indexes)
+    most.compaction = Math.max(most.compaction, compaction)
+    if (batches <= MEMORY * MEMORY_SHARES.batches) most.batches = Math.max(most.batches, batches)
     else {
       const holders = [...this.#holders].filter(([, count]) => count > 0).map(([topic]) => topic)
       if (holders.length > 1) t.fail(`${batches} bytes of batches, held by ${holders.join(', ')}`)
@@ -130,8 +136,12 @@ class Watched {
   }
 }
 
-async function run(t: ExecutionContext, topics: readonly string[], options: object): Promise<Watched> {
-  const watched = new Watched()
+async function run(
+  t: ExecutionContext,
+  topics: readonly string[],
+  options: object,
+  watched = new Watched(),
+): Promise<Watched> {
   const resolved = resolveOptions({
     queryName: 'memory',
     kafka: { brokers: broker.brokers },
@@ -148,7 +158,7 @@ async function run(t: ExecutionContext, topics: readonly string[], options: obje
   return watched
 }
 
-test(`many topics, wide ones and large messages: all arrive within the memory (SEED=${SEED})`, async (t) => {
+test.serial(`many topics, wide ones and large messages: all arrive within the memory (SEED=${SEED})`, async (t) => {
   t.timeout(240_000)
   const random = generator(SEED)
   const expected = new Map<string, Map<number, string>>()
@@ -200,7 +210,7 @@ test(`many topics, wide ones and large messages: all arrive within the memory (S
   t.like(watched.last, { queued: 0, merging: 0 })
 })
 
-test('a message beyond the memory is what onBadRecord says: skipped, or the end of its table', async (t) => {
+test.serial('a message beyond the memory is what onBadRecord says: skipped, or the end of its table', async (t) => {
   const topics = ['skips', 'fails']
   for (const topic of topics) {
     broker.createTopic(topic, 1)
@@ -216,4 +226,30 @@ test('a message beyond the memory is what onBadRecord says: skipped, or the end 
   )
   const failed = run(t, ['fails'], { queryName: 'fails' })
   await t.throwsAsync(failed, { code: 'BAD_RECORD', message: /offset 1: its \d+ bytes.*limits\.maxMemory/ })
+})
+
+test.serial(`two queries of a process share the memory (SEED=${SEED})`, async (t) => {
+  t.timeout(120_000)
+  const random = generator(SEED)
+  const topics = Array.from({ length: 24 }, (_, at) => `of-two-${at}`)
+  const counts = topics.map((topic) => {
+    broker.createTopic(topic, 1)
+    const count = 1_000 + random.below(2_000)
+    const records = Array.from({ length: count }, (_, id) => record(id, 'x'.repeat(random.below(400))))
+    broker.append(topic, 0, records)
+    return count
+  })
+  const watched = new Watched()
+  const halves = [topics.slice(0, 12), topics.slice(12)]
+  const both = halves.map((half, at) =>
+    run(t, half, { queryName: `half-${at}`, limits: { maxMemory: MEMORY / (1 + at) } }, watched),
+  )
+  await Promise.all(both)
+  t.log(watched.most)
+  for (const [at, topic] of topics.entries()) {
+    t.is((await readRows(join(folder, topic), { columns: ['id'] })).length, counts[at] ?? 0, topic)
+  }
+  t.is(watched.most.limit, MEMORY)
+  t.true(watched.most.indexes > 0)
+  t.like(watched.last, { queued: 0, merging: 0 })
 })

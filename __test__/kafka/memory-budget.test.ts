@@ -8,7 +8,7 @@ import { generator, type Random, ROUNDS, SEED } from '../helpers/random.js'
 const MB = 2 ** 20
 /** The memory, what batches may hold of it, and what of that all have in common. */
 const MEMORY = 1024 * MB
-const BATCHES = MEMORY / 2
+const BATCHES = MEMORY * 0.375
 const COMMON = BATCHES * 0.75
 
 const held = ({ use }: MemoryBudget): number => use.decoding + use.merging
@@ -66,7 +66,7 @@ for (let round = 0; round < 10 * ROUNDS; round++) {
   const seed = SEED + round
   test(`random batches of many topics: the sum stays within its bound, and none starves (SEED=${seed})`, (t) => {
     const random = generator(seed)
-    const budget = new MemoryBudget(MEMORY, Number.POSITIVE_INFINITY, () => 0)
+    const budget = new MemoryBudget(MEMORY, () => 0)
     const decoding: Table[] = []
     let isAlone = false
     const onTaken = (table: Table) => {
@@ -131,7 +131,7 @@ test('who waits for what another one waited for goes on when that one leaves', (
 
 test('tables that keep what they hold leave each of the others a part of its own', (t) => {
   let now = 0
-  const budget = new MemoryBudget(MEMORY, Number.POSITIVE_INFINITY, () => now)
+  const budget = new MemoryBudget(MEMORY, () => now)
   const stuck = Array.from({ length: 4 }, () => budget.topic(() => {}))
   const others = Array.from({ length: 4 }, () => budget.topic(() => {}))
   for (const topic of stuck) t.true(topic.take(COMMON / 16 / 4 - 64 * 1024))
@@ -148,14 +148,14 @@ test('tables that keep what they hold leave each of the others a part of its own
 })
 
 test('queues whose batches have no room are called in turn', (t) => {
-  const budget = new MemoryBudget(16 * MB, MB)
+  const budget = new MemoryBudget(16 * MB)
   const called: string[] = []
   const queues = ['a', 'b', 'c'].map((name) => {
     const limits = { maxBatchMessages: 1, maxBatchBytes: 1e9, maxQueueBytes: 1e9 }
     const topic = budget.topic(() => {
       called.push(name)
       taken.set(name, queue.cut())
-    })
+    }, MB)
     const queue = new TopicQueue(name, limits, () => null, topic)
     // Sixteen times its size fills what all have in common.
     const messages = [{ offset: '0', timestamp: '0', key: null, value: Buffer.alloc(300_000) }]
@@ -181,12 +181,12 @@ test('queues whose batches have no room are called in turn', (t) => {
 })
 
 test('what a table’s batch came to bounds the next one', (t) => {
-  const budget = new MemoryBudget(MEMORY, 8 * MB)
+  const budget = new MemoryBudget(MEMORY)
   const queue = new TopicQueue(
     't',
     { maxBatchMessages: 1e6, maxBatchBytes: 1e9, maxQueueBytes: 1e9 },
     () => null,
-    budget.topic(() => {}),
+    budget.topic(() => {}, 8 * MB),
   )
   const messages = Array.from({ length: 4_000 }, (_, i) => ({
     offset: String(i),

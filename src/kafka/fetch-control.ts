@@ -17,18 +17,29 @@ export class FetchControl {
   /** How the room was when all topics were last told to go on or to wait. */
   #told = { isTight: false, isFull: false }
 
+  readonly #stopListening: () => void
+
   constructor(room: QueueRoom, host: FetchHost) {
     this.#room = room
     this.#host = host
+    // Other queries share the room: what they take and give is no change of a topic here.
+    this.#stopListening = room.onChange(() => queueMicrotask(() => this.#tellAll()))
+  }
+
+  /** Nothing is told any more when only the common memory changes. */
+  close(): void {
+    this.#stopListening()
   }
 
   /** After a change in a topic; tells all of them where their common memory changed. */
   update(feed: TopicFeed): void {
+    if (!this.#tellAll()) this.#tell(feed)
+  }
+
+  /** Where the common memory has changed since the last time: then the answer is true. */
+  #tellAll(): boolean {
     const { isTight, isFull, heldBytes } = this.#room
-    if (isTight === this.#told.isTight && isFull === this.#told.isFull) {
-      this.#tell(feed)
-      return
-    }
+    if (isTight === this.#told.isTight && isFull === this.#told.isFull) return false
     this.#told = { isTight, isFull }
     const note = 'the memory of all queues is tight, or is not any more'
     this.#host.logger?.info({ bytes: heldBytes, isTight, isFull }, note)
@@ -36,6 +47,7 @@ export class FetchControl {
       this.#tell(other)
       other.wake()
     }
+    return true
   }
 
   #tell(feed: TopicFeed): void {

@@ -1,11 +1,9 @@
-/** The memory that the topics of a query share: what their messages and batches hold, and who may take more. */
+/** The memory that topics share: what their messages and batches hold, and who may take more. */
 
+import { MEMORY_SHARES } from './memory-shares.js'
 import { QueueRoom } from './queue-room.js'
 
-/** What batches may hold together of `limits.maxMemory`; the other half is the queues'. */
-const BATCHES = 0.5
-
-/** What of it all topics have in common. The rest is divided: an equal part for each topic. */
+/** What of the batches' share all topics have in common. The rest is divided: an equal part for each topic. */
 const COMMON = 0.75
 
 /** What a batch may take of what is common. */
@@ -50,16 +48,13 @@ export const maxMessageBytes = (maxMemory: number): number => Math.floor(maxMemo
  * there always is one that goes on. Where tables keep what they hold, since their store does not answer, each of the others
  * still has a part of its own, for small batches.
  *
- * So batches stay within their half of `maxMemory`, but for a batch that alone is larger, and for one that comes to more
+ * So batches stay within their share of `maxMemory`, but for a batch that alone is larger, and for one that comes to more
  * than was to be expected.
  */
 export class MemoryBudget {
   /** What messages hold that wait. */
   readonly queues: QueueRoom
-  readonly #limit: number
-  readonly #common: number
-  readonly #parts: number
-  readonly #maxTake: number
+  #limit = 0
   readonly #topics = new Set<TopicMemory>()
   /** Those that wait, in the order in which they came, and what each one wants. */
   readonly #line = new Map<TopicMemory, number>()
@@ -70,36 +65,44 @@ export class MemoryBudget {
   #isServing = false
 
   /**
-   * Sizes in bytes, as in {@link SourceLimits}.
+   * @param maxMemory bytes of all that the topics share
    * @param now milliseconds, for tests
    */
-  constructor(
-    maxMemory = Number.POSITIVE_INFINITY,
-    maxBatchBytes = Number.POSITIVE_INFINITY,
-    now = () => performance.now(),
-  ) {
+  constructor(maxMemory = Number.POSITIVE_INFINITY, now = () => performance.now()) {
     this.#now = now
     this.queues = new QueueRoom(maxMemory)
+    this.resize(maxMemory)
+  }
+
+  /** @param maxMemory what it is from now on; what is held beyond it is given back in time */
+  resize(maxMemory: number): void {
     this.#limit = maxMemory
-    this.#common = maxMemory * BATCHES * COMMON
-    this.#parts = maxMemory * BATCHES * (1 - COMMON)
-    this.#maxTake = Math.min(this.#common * MAX_TAKE, maxBatchBytes * BATCH_FACTOR)
+    this.queues.resize(maxMemory)
+    this.#serve()
+  }
+
+  get #common(): number {
+    return this.#limit * MEMORY_SHARES.batches * COMMON
   }
 
   get use(): MemoryUse {
     return { limit: this.#limit, queued: this.queues.heldBytes, ...this.#held }
   }
 
-  /** @param wake called when it may be the topic's turn */
-  topic(wake: () => void): TopicMemory {
-    const topic = new TopicMemory(this, wake)
+  /**
+   * @param wake called when it may be the topic's turn
+   * @param maxBatchBytes of the messages of a batch
+   */
+  topic(wake: () => void, maxBatchBytes = Number.POSITIVE_INFINITY): TopicMemory {
+    const topic = new TopicMemory(this, wake, maxBatchBytes)
     this.#topics.add(topic)
     return topic
   }
 
   /** @internal What the next batch of a topic may take, unless a single message is larger. */
   maxTake(topic: TopicMemory): number {
-    return this.#isStuck ? Math.min(this.#part - topic.heldBytes, this.#maxTake) : this.#maxTake
+    const most = Math.min(this.#common * MAX_TAKE, topic.maxBatchBytes * BATCH_FACTOR)
+    return this.#isStuck ? Math.min(this.#part - topic.heldBytes, most) : most
   }
 
   /** @internal Whether the topic stands in line, behind others. */
@@ -148,7 +151,7 @@ export class MemoryBudget {
   }
 
   get #part(): number {
-    return this.#parts / Math.max(1, this.#topics.size)
+    return (this.#limit * MEMORY_SHARES.batches * (1 - COMMON)) / Math.max(1, this.#topics.size)
   }
 
   get #isStuck(): boolean {
@@ -172,6 +175,7 @@ export class MemoryBudget {
 export class TopicMemory {
   /** Called when it may be the topic's turn. */
   readonly wake: () => void
+  readonly maxBatchBytes: number
   readonly #budget: MemoryBudget
   /** What the batch that is being decoded is expected to come to. */
   #reserved = 0
@@ -181,9 +185,10 @@ export class TopicMemory {
   #ratio = UNKNOWN_RATIO
   #isClosed = false
 
-  constructor(budget: MemoryBudget, wake: () => void) {
+  constructor(budget: MemoryBudget, wake: () => void, maxBatchBytes: number) {
     this.#budget = budget
     this.wake = wake
+    this.maxBatchBytes = maxBatchBytes
   }
 
   get queues(): QueueRoom {
@@ -240,7 +245,12 @@ export class TopicMemory {
 
   /** What the columns hold now. */
   noteColumns(columns: number): void {
-    if (!this.#isClosed) this.#hold({ columns })
+    this.#hold({ columns })
+  }
+
+  /** What messages hold that wait. */
+  noteQueued(bytes: number): void {
+    if (!this.#isClosed) this.queues.note(this, bytes)
   }
 
   /** Nothing of what was taken will be committed. */
@@ -251,12 +261,14 @@ export class TopicMemory {
 
   /** The topic is not read any more. */
   close(): void {
-    this.#isClosed = true
     this.#hold({ reserved: 0, columns: 0, merging: 0 })
+    this.noteQueued(0)
+    this.#isClosed = true
     this.#budget.forget(this)
   }
 
   #hold({ reserved = this.#reserved, columns = this.#columns, merging = this.#merging }): void {
+    if (this.#isClosed) return
     const before = { decoding: this.decodingBytes, merging: this.#merging }
     this.#reserved = reserved
     this.#columns = columns

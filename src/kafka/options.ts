@@ -3,6 +3,7 @@
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONSUMER_DEFAULTS } from '../options/defaults.js'
+import type { MemoryBudget } from './memory-budget.js'
 import type { FindPairMember } from './paired-messages.js'
 
 /**
@@ -45,7 +46,7 @@ export interface SourceLimits {
    * (`consumer.maxBytes`).
    */
   maxQueueBytes: number
-  /** Bytes of memory for the whole query: see `MemoryBudget`. Default: no bound. */
+  /** Bytes of memory: see `MEMORY_SHARES`. Default: no bound. */
   maxMemory?: number
 }
 
@@ -70,6 +71,8 @@ export interface SourceOptions {
   /** Which messages tell of a change together with one of another partition: both are in one micro-batch then. */
   pairMemberOf?: FindPairMember
   logger?: SourceLogger
+  /** What the topics share with those of other sources. Default: one of their own, of `limits.maxMemory`. */
+  budget?: MemoryBudget
   /** How long Kafka may fail while running before the source gives up. Milliseconds; default: for ever. */
   maxUnavailableMs?: number
 }

@@ -1,7 +1,6 @@
 /** The memory that the queues of all topics share. */
 
-/** What the queues may hold together of `limits.maxMemory`: see {@link QueueRoom}. */
-const SHARE = 0.5
+import { MEMORY_SHARES } from './memory-shares.js'
 
 /**
  * It is tight from half of the queues' share on. Then topics wait that hold more than an equal part of that half: there always
@@ -10,15 +9,28 @@ const SHARE = 0.5
  * within the share, but for what is fetched meanwhile (`consumer.maxBytes`, twice at most).
  */
 export class QueueRoom {
-  readonly #tightBytes: number
+  #tightBytes = 0
   readonly #held = new Map<object, number>()
   #sum = 0
   #isTight = false
   #isFull = false
+  readonly #listeners = new Set<() => void>()
 
-  /** @param maxMemory of the query, in bytes */
+  /** @param maxMemory of the process, in bytes */
   constructor(maxMemory: number) {
-    this.#tightBytes = (maxMemory * SHARE) / 2
+    this.resize(maxMemory)
+  }
+
+  /** @param maxMemory what it is from now on */
+  resize(maxMemory: number): void {
+    this.#tightBytes = (maxMemory * MEMORY_SHARES.messages) / 2
+    this.#look()
+  }
+
+  /** Calls `listener` whenever it becomes tight or full, or is not any more, until the function is called that it gives. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** Bytes that all queues hold. */
@@ -46,9 +58,16 @@ export class QueueRoom {
     this.#sum += bytes - (this.#held.get(queue) ?? 0)
     if (bytes === 0) this.#held.delete(queue)
     else this.#held.set(queue, bytes)
+    this.#look()
+  }
+
+  #look(): void {
+    const before = { isTight: this.#isTight, isFull: this.#isFull }
     if (this.#sum >= this.#tightBytes) this.#isTight = true
     else if (this.#sum < this.#tightBytes / 2) this.#isTight = false
     if (this.#sum >= this.#tightBytes * 2) this.#isFull = true
     else if (this.#sum < this.#tightBytes * 1.5) this.#isFull = false
+    if (before.isTight === this.#isTight && before.isFull === this.#isFull) return
+    for (const listener of this.#listeners) listener()
   }
 }

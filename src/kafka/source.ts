@@ -73,8 +73,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     checkSourceOptions(options)
     consumerConfig(options, 'check')
     this.#options = options
-    const { maxMemory, maxBatchBytes } = options.limits
-    this.#budget = new MemoryBudget(maxMemory, maxBatchBytes)
+    this.#budget = options.budget ?? new MemoryBudget(options.limits.maxMemory)
     this.#fetching = new FetchControl(this.#budget.queues, {
       feeds: () => this.#feeds.values(),
       session: () => this.#keeper?.session,
@@ -196,7 +195,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf, this.#budget)
   }
 
-  /** What all topics hold in memory. */
+  /** What all topics of the budget hold in memory. */
   get memory(): MemoryUse {
     return this.#budget.use
   }
@@ -372,6 +371,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   async #stop(): Promise<void> {
     this.#ending.abort(new KafkaToDeltaError('CANCELLED', 'the source was stopped'))
     this.#watchdog?.stop()
+    this.#fetching.close()
     for (const feed of this.#feeds.values()) feed.stop()
     const session = this.#keeper?.session
     // Once the source failed, the consumer may hang on what failed: the group is not told.
@@ -379,6 +379,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const closing = [this.#keeper?.close(), this.#lookup?.close()]
     const isClosed = (await this.#client?.close(closing.filter(isSet), LEAVE_MS)) ?? true
     if (!isClosed) this.#options.logger?.warn({}, 'Kafka did not answer in time: the connections were cut')
+    for (const feed of this.#feeds.values()) feed.memory.close()
   }
 
   #feed(topic: string): TopicFeed {

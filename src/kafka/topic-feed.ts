@@ -106,7 +106,7 @@ export class TopicFeed {
   ) {
     this.topic = topic
     this.#trigger = trigger
-    this.memory = budget.topic(() => this.wake())
+    this.memory = budget.topic(() => this.wake(), limits.maxBatchBytes)
     this.queue = new TopicQueue(topic, limits, pairMemberOf, this.memory)
   }
 

@@ -130,7 +130,7 @@ export class TopicQueue {
 
   /** After every change of what is held. */
   #noteHeld(): void {
-    this.#memory.queues.note(this.#memory, this.heldBytes)
+    this.#memory.noteQueued(this.heldBytes)
   }
 
   /** Appends a range that continues its partition. */

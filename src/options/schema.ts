@@ -182,7 +182,7 @@ const perTable = {
     'none: no key index is kept; the key columns of the files that may hold a key are read instead (default: auto).',
   ).optional(),
   indexMemory: size(
-    "Memory for a table's key index, some 21 bytes a key; above, it works from a file (default: 1 GB).",
+    "Memory for a table's key index, some 21 bytes a key; above, it works from a file. All indexes together have a quarter of limits.maxMemory (default: 1 GB).",
     1024 * 1024,
   ).optional(),
   indexDir: text(
@@ -338,7 +338,7 @@ export const optionsSchema = z
           1024,
         ).optional(),
         maxMemory: size(
-          "Memory of the query, half for messages that wait, half for batches until they are committed; a message of more than an eighth is a bad record (default: half of the container's or the machine's).",
+          "Memory of all queries of the process: a quarter for messages that wait, three eighths for batches until they are committed, a quarter for key indexes, an eighth for compaction; a message of more than an eighth is a bad record (default: half of the container's or the machine's).",
           1024 * 1024,
         ).optional(),
         maxQueueBytes: size(

@@ -139,7 +139,10 @@ export interface SharedTableOptions {
   readonly clusterBy?: string | readonly string[]
   /** `none`: no key index is kept; the key columns of the files that may hold a key are read instead. Default: `auto`. */
   readonly keyIndex?: 'auto' | 'none'
-  /** Memory for a table's key index, some 21 bytes a key; above, it works from a file. Default: 1 GB. */
+  /**
+   * Memory for a table's key index, some 21 bytes a key; above, it works from a file. All indexes together have a quarter of
+   * `limits.maxMemory`. Default: 1 GB.
+   */
   readonly indexMemory?: number | string
   /** Local folder that keeps the key index between runs. Default: none, and each start builds it anew. */
   readonly indexDir?: string
@@ -243,9 +246,9 @@ export interface StreamOptions extends SharedTableOptions {
     /** Bytes of one topic's messages in memory: waiting, and taken but not decoded. Default: 192 MB. */
     readonly maxQueueBytes?: number | string
     /**
-     * Memory of the query: half of it is for messages of all topics that wait, half for batches of all tables until they are
-     * committed. A message of more than an eighth of it is a bad record. Default: half of the container's limit, or of the
-     * machine's memory.
+     * Memory of all queries of the process, the largest of theirs: a quarter of it is for messages that wait, three eighths for
+     * batches until they are committed, a quarter for key indexes, an eighth for compaction. A message of more than an eighth of
+     * it is a bad record. Default: half of the container's limit, or of the machine's memory.
      */
     readonly maxMemory?: number | string
   }

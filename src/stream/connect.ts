@@ -17,6 +17,7 @@ import { OWN_COLUMNS } from '../options/write-modes.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
 import { onAbort } from '../waits.js'
 import type { Systems } from './dependencies.js'
+import { type MemoryMembership, processMemory } from './process-memory.js'
 import { readSparkCheckpoint } from './spark-checkpoint.js'
 import { TopicFinder } from './topic-finder.js'
 
@@ -125,6 +126,12 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   const { kafka, queryName } = options
   const catalog = new TopicCatalog({ kafka, queryName, logger: logger.child({ part: 'topics' }) })
   const finder = new TopicFinder(catalog, schemas, logger)
+  let membership: MemoryMembership | null = null
+  // Before the first table is opened: its index takes part of it.
+  const join = () => {
+    membership ??= processMemory.join(options.limits.maxMemory)
+    return membership
+  }
   return {
     startingOffsets: fromCheckpoint,
     topics: (isWanted, signal) => finder.find(isWanted, signal),
@@ -143,6 +150,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           triggers: new Map(given.tables.map(({ topic, trigger }) => [topic, trigger])),
           limits: given.limits,
           pairMemberOf: keyUpdates.pairMemberOf,
+          budget: join().budget,
           ...('availableNow' in given.trigger ? { maxUnavailableMs: MAX_UNAVAILABLE_MS } : {}),
           logger: logger.child({ part: 'source' }),
         },
@@ -152,7 +160,10 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
       const bounded = { ...decodeOptions(table), maxMessageBytes: maxMessageBytes(limits.maxMemory) }
       return new TableDecoder(bounded, schemas, keyUpdates)
     },
-    table: openDeltaTable,
+    table: (table, signal) => {
+      join()
+      return openDeltaTable(table, signal)
+    },
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
     check: async (signal) => {
       await deadLetters.check(signal)
@@ -160,6 +171,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     },
     close: async () => {
       schemas.close()
+      membership?.leave()
       await deadLetters.close()
     },
   }
