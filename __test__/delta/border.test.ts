@@ -35,8 +35,9 @@ for (const [wrong, message] of [
 test('what a merge gives has the figures that are named, and the least options are taken', async (t) => {
   const table = await DeltaTable.open({ path, primaryKey: ['id'], rememberedKeys: 0, maxRewriteBytes: 0 })
   const result = await table.merge(rows())
-  const others = ['version', 'addedColumns', 'widenedColumns', 'notes', 'timings', 'indexBytes']
+  const others = ['version', 'addedColumns', 'widenedColumns', 'notes', 'timings', 'indexBytes', 'peakBytes']
   t.deepEqual(Object.keys(result).sort(), [...Object.keys(MERGE_FIGURES), ...others].sort())
+  t.true(result.peakBytes > 500, 'the stream and a file')
   t.like(result, { version: 0, numRowsInserted: 2, numRowsUpserted: 2, numFilesAdded: 1 })
   const tooMuch = table.compact({ deletedShare: 2 })
   t.like(await t.throwsAsync(tooMuch, { message: /^deletedShare: is 2/ }), { code: 'CONFIG_INVALID' })

@@ -23,6 +23,7 @@ const result: MergeResult = {
   widenedColumns: [],
   notes: [],
   indexBytes: 0,
+  peakBytes: 0,
   timings: { collapse: 0, locate: 0, fetch: 0, write: 0, commit: 0, total: 0 },
 }
 

@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { MemoryBudget, type TopicMemory } from '../../src/kafka/memory-budget.js'
+import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
 import { generator, type Random, ROUNDS, SEED } from '../helpers/random.js'
 
@@ -202,4 +203,41 @@ test('what a table’s batch came to bounds the next one', (t) => {
   queue.decoded(first as never, 2 * (128 * 8_192 + 64 * 1024))
   queue.committed(first as never)
   t.is(queue.cut()?.numMessages, Math.floor((16 * MB) / 2.5 / 8_192))
+})
+
+test('what the engine holds of a table’s batch counts until the commit, and bounds the next one', (t) => {
+  const budget = new MemoryBudget(MEMORY)
+  const queue = new TopicQueue(
+    't',
+    { maxBatchMessages: 1e6, maxBatchBytes: 1e9, maxQueueBytes: 1e9 },
+    () => null,
+    budget.topic(() => {}),
+  )
+  const messages = Array.from({ length: 60_000 }, (_, i) => ({
+    offset: String(i),
+    timestamp: '0',
+    key: null,
+    value: Buffer.alloc(7_792),
+  }))
+  queue.push({ partition: 0, firstOffset: 0n, lastOffset: 59_999n, messages })
+  const weightOf = (count: number) => 64 * 1024 + count * 8_192
+  /** Each byte decodes to one, and of a byte of these the engine makes `engine`. */
+  const apply = (engine: number): number => {
+    const batch = queue.cut() as MicroBatch
+    const bytes = weightOf(batch.numMessages)
+    queue.decoded(batch, bytes)
+    merging.push(Math.round((10 * budget.use.merging) / bytes) / 10)
+    queue.merged(batch, engine * (64 * 1024 + bytes))
+    queue.committed(batch)
+    t.is(budget.use.merging, 0)
+    return batch.numMessages
+  }
+  const merging: number[] = []
+  const most = COMMON / 4
+  t.is(apply(4), Math.floor(most / 16 / 8_192))
+  t.is(apply(4), Math.floor(most / (4 * 1.25) / 8_192))
+  t.is(apply(2), Math.floor(most / (4 * 1.25) / 8_192))
+  t.is(apply(0.1), Math.floor(most / (2 * 1.25) / 8_192))
+  t.is(apply(1), Math.floor(most / 1.25 / 8_192), 'it holds the batch at least')
+  t.deepEqual(merging, [1, 4, 4, 2, 1])
 })

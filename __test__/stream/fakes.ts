@@ -98,6 +98,7 @@ export class FakeTable implements StreamTable {
       widenedColumns: [],
       notes: [],
       indexBytes: 64,
+      peakBytes: 1000 * rows.length,
       timings: { collapse: 1, locate: 1, fetch: 0, write: 1, commit: 1, total: 4 },
     }
   }
@@ -113,6 +114,8 @@ export type FakeTopics = Record<string, (string | null)[][]>
 export class FakeSource extends EventEmitter implements StreamSource {
   readonly topics: FakeTopics
   readonly committedBatches: MicroBatch[] = []
+  /** Messages of each batch, and what the engine held for it. */
+  readonly peaks: [number, number][] = []
   readonly rewinds: string[] = []
   readonly closed: string[] = []
   stopped = false
@@ -196,6 +199,10 @@ export class FakeSource extends EventEmitter implements StreamSource {
 
   decoded(_batch: MicroBatch, bytes: number): void {
     this.memory.merging += bytes
+  }
+
+  merged(batch: MicroBatch, peakBytes: number): void {
+    this.peaks.push([batch.numMessages, peakBytes])
   }
 
   noteColumns(_topic: string, bytes: number): void {

@@ -43,6 +43,10 @@ test('availableNow applies what is there, in batches, and ends', async (t) => {
   )
   t.true(a.closed && source.stopped)
   t.is(source.committedBatches.length, 4)
+  t.deepEqual(
+    source.peaks.map(([messages, peak]) => peak / messages),
+    [1000, 1000, 1000, 1000],
+  )
 })
 
 test('progress tells positions, counts and times, as plain values', async (t) => {

@@ -53,6 +53,8 @@ export interface MergeResult extends Record<MergeFigure, number> {
   version: number
   /** What the key index holds in memory after the commit. */
   indexBytes: number
+  /** The most that the batch held in memory at a time, its stream and its files included. */
+  peakBytes: number
   /** Columns, and nested fields by their paths (`address.zip`, `tags.element.name`), that are new. */
   addedColumns: string[]
   /** Those whose type grew: the table was rewritten. */

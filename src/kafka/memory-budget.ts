@@ -9,7 +9,7 @@ const COMMON = 0.75
 /** What a batch may take of what is common. */
 const MAX_TAKE = 0.25
 
-/** A batch may take so many times `limits.maxBatchBytes`: the columns, and the stream that is made of them. */
+/** A batch may decode to so many times `limits.maxBatchBytes`: the columns, and the stream that is made of them. */
 const BATCH_FACTOR = 2
 
 /** What a message may have of `limits.maxMemory`: decoded, it takes several times its size. */
@@ -18,7 +18,7 @@ const MAX_MESSAGE = 1 / 8
 /** What a batch weighs beside its messages: each column has buffers, however few the rows are. */
 const BATCH_WEIGHT = 64 * 1024
 
-/** Bytes that a byte of messages decodes to, as long as nothing was decoded of a topic: more than most tables need. */
+/** Bytes that a byte of messages takes, as long as nothing was decoded of a topic: more than most tables need. */
 const UNKNOWN_RATIO = 16
 
 /** The next batch may need a little more than the last one. */
@@ -35,7 +35,7 @@ export interface MemoryUse {
   queued: number
   /** Columns that batches are decoded into. */
   decoding: number
-  /** Decoded batches that are not committed. */
+  /** Decoded batches that are not committed, and what the engine makes of them. */
   merging: number
 }
 
@@ -43,8 +43,8 @@ export interface MemoryUse {
 export const maxMessageBytes = (maxMemory: number): number => Math.floor(maxMemory * MAX_MESSAGE)
 
 /**
- * Who takes a batch reserves what it decodes to, by what the batch before came to, and holds it until the batch is
- * committed. Topics stand in line for what is common. Where nothing else is held, the first one may take what it wants: so
+ * Who takes a batch reserves what it decodes to and what the engine makes of that, by what the batch before came to, and holds
+ * it until the batch is committed. Topics stand in line for what is common. Where nothing else is held, the first one may take what it wants: so
  * there always is one that goes on. Where tables keep what they hold, since their store does not answer, each of the others
  * still has a part of its own, for small batches.
  *
@@ -101,7 +101,7 @@ export class MemoryBudget {
 
   /** @internal What the next batch of a topic may take, unless a single message is larger. */
   maxTake(topic: TopicMemory): number {
-    const most = Math.min(this.#common * MAX_TAKE, topic.maxBatchBytes * BATCH_FACTOR)
+    const most = this.#common * MAX_TAKE
     return this.#isStuck ? Math.min(this.#part - topic.heldBytes, most) : most
   }
 
@@ -181,8 +181,10 @@ export class TopicMemory {
   #reserved = 0
   #columns = 0
   #merging = 0
-  /** Bytes that a byte of messages decodes to. */
-  #ratio = UNKNOWN_RATIO
+  /** The last batch that was decoded: its messages, and what they became. */
+  #last: { weight: number; columns: number; bytes: number } | null = null
+  /** Bytes that the engine holds for each byte of a decoded batch, that one included. */
+  #engineRatio = 1
   #isClosed = false
 
   constructor(budget: MemoryBudget, wake: () => void, maxBatchBytes: number) {
@@ -205,7 +207,15 @@ export class TopicMemory {
 
   /** What the messages of the next batch may weigh, unless it is a single one. */
   get maxWeight(): number {
-    return Math.max(1, this.#budget.maxTake(this) / this.#ratio)
+    const decoded = (this.maxBatchBytes * BATCH_FACTOR) / this.#ratio(1)
+    return Math.max(1, Math.min(this.#budget.maxTake(this) / this.#ratio(this.#engineRatio), decoded))
+  }
+
+  /** Bytes that a byte of messages takes, where one of the decoded batch takes `engine`. */
+  #ratio(engine: number): number {
+    if (this.#last === null) return UNKNOWN_RATIO
+    const { weight, columns, bytes } = this.#last
+    return (HEADROOM * (columns + bytes * engine)) / (BATCH_WEIGHT + weight)
   }
 
   /** It stands in line, behind others. */
@@ -215,7 +225,7 @@ export class TopicMemory {
 
   /** Reserves what messages decode to. False where they have to wait: {@link wake} is called then. */
   take(weight: number): boolean {
-    const bytes = Math.ceil((BATCH_WEIGHT + weight) * this.#ratio)
+    const bytes = Math.ceil((BATCH_WEIGHT + weight) * this.#ratio(this.#engineRatio))
     if (!this.#budget.take(this, bytes)) return false
     this.#hold({ reserved: bytes })
     this.leave()
@@ -227,10 +237,18 @@ export class TopicMemory {
     this.#budget.leave(this)
   }
 
-  /** A batch was decoded to `bytes`, beside what the columns hold. */
-  decoded(weight: number, bytes: number): void {
-    if (bytes > 0) this.#ratio = (HEADROOM * (this.#columns + bytes)) / (BATCH_WEIGHT + weight)
-    this.#hold({ reserved: 0, merging: this.#merging + bytes })
+  /** A batch was decoded to `bytes`, beside what the columns hold. Gives what it holds until it is {@link committed}. */
+  decoded(weight: number, bytes: number): number {
+    if (bytes > 0) this.#last = { weight, columns: this.#columns, bytes }
+    const held = Math.ceil(bytes * this.#engineRatio)
+    this.#hold({ reserved: 0, merging: this.#merging + held })
+    return held
+  }
+
+  /** The engine held so much at a time of a batch that was decoded to `bytes`. */
+  merged(bytes: number, peak: number): void {
+    // A file has its size, however few the rows are.
+    this.#engineRatio = Math.max(1, peak / (BATCH_WEIGHT + bytes))
   }
 
   /** A batch that was not decoded is not going to be. */
@@ -238,9 +256,9 @@ export class TopicMemory {
     this.#hold({ reserved: 0 })
   }
 
-  /** A batch that was decoded to `bytes` is committed. */
-  committed(bytes: number): void {
-    this.#hold({ merging: this.#merging - bytes })
+  /** A batch is committed that held so much. */
+  committed(held: number): void {
+    this.#hold({ merging: this.#merging - held })
   }
 
   /** What the columns hold now. */

@@ -139,6 +139,11 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#fetching.update(feed)
   }
 
+  /** The batch was merged, for which the engine held so much at a time: the next ones of the table are expected to. */
+  merged(batch: MicroBatch, peakBytes: number): void {
+    this.#feed(batch.topic).queue.merged(batch, peakBytes)
+  }
+
   /** What the columns that a topic's batches are decoded into hold now, in bytes. */
   noteColumns(topic: string, bytes: number): void {
     this.#feed(topic).memory.noteColumns(bytes)

@@ -40,8 +40,8 @@ interface Taken {
   weight: number
   /** Bytes that its messages hold; 0 once they are decoded. */
   held: number
-  /** Bytes that they were decoded to; null before. */
-  decoded: number | null
+  /** Bytes that they were decoded to, and that they hold of the memory of batches since; null before. */
+  decoded: { bytes: number; held: number } | null
 }
 
 const messageBytes = ({ key, value }: RawMessage): number => (key?.length ?? 0) + (value?.length ?? 0)
@@ -323,11 +323,16 @@ export class TopicQueue {
   decoded(batch: MicroBatch, bytes: number): void {
     const taken = this.#inFlight.get(batch)
     if (taken === undefined) return
-    this.#memory.decoded(taken.weight, bytes)
+    taken.decoded = { bytes, held: this.#memory.decoded(taken.weight, bytes) }
     this.#inFlightHeld -= taken.held
     taken.held = 0
-    taken.decoded = bytes
     this.#noteHeld()
+  }
+
+  /** The engine held so much at a time of a batch that is decoded. */
+  merged(batch: MicroBatch, peakBytes: number): void {
+    const decoded = this.#inFlight.get(batch)?.decoded
+    if (decoded) this.#memory.merged(decoded.bytes, peakBytes)
   }
 
   /** A batch that was handed over is in the table. False if it is not known: dropped by a rewind. */
@@ -337,7 +342,7 @@ export class TopicQueue {
     this.#inFlight.delete(batch)
     this.#inFlightHeld -= taken.held
     if (taken.decoded === null) this.#memory.dropped()
-    else this.#memory.committed(taken.decoded)
+    else this.#memory.committed(taken.decoded.held)
     this.#noteHeld()
     return true
   }

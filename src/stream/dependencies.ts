@@ -20,6 +20,8 @@ export interface StreamSource {
   next(topic: string): Promise<MicroBatch | null>
   /** A batch is decoded, to `bytes` that are held until it is committed; its messages are held no longer. */
   decoded(batch: MicroBatch, bytes: number): void
+  /** A decoded batch was merged, for which the engine held so much at a time. */
+  merged(batch: MicroBatch, peakBytes: number): void
   /** What the columns that a topic's batches are decoded into hold now, in bytes. */
   noteColumns(topic: string, bytes: number): void
   /** Tells the group about offsets that are in the table: for dashboards. */

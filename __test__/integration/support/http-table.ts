@@ -71,7 +71,7 @@ export class HttpTable implements StreamTable {
     const entries = offsets.map(({ appId, last }) => [appId, String(last)])
     const { version } = await this.#ask('/commit', entries, signal)
     const timings = { collapse: 0, locate: 0, fetch: 0, write: 0, commit: 0, total: 0 }
-    return { version, timings, notes: [], numMissingValues: 0, indexBytes: 0 } as unknown as Merged
+    return { version, timings, notes: [], numMissingValues: 0, indexBytes: 0, peakBytes: 0 } as unknown as Merged
   }
 
   async compact({ signal }: Signal): Promise<null> {

@@ -62,6 +62,7 @@ export class Committer {
     flow.finished()
     if (result === 'fenced') return
     this.#numBadRecords += changes.badRecords.length
+    if (result !== 'applied') this.#parts.lag.source?.merged(decoded.original, result.peakBytes)
     await this.#noteCommit(decoded.original)
     if (result === 'applied') return
     this.#report(decoded, result, begun, performance.now() - mergeBegun)

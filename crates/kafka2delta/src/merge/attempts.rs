@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::files::{Written, delete_taken, discard};
+use super::held::Held;
 use super::locate::Located;
 use super::prepared::Prepared;
 use super::result::{MAX_ATTEMPTS, MergeResult, Offset, check_cancelled, millis};
@@ -54,6 +55,7 @@ struct Merge<'a> {
     /// Files that were written anew: they stand whatever becomes of the batch.
     copies: Copies,
     result: MergeResult,
+    held: Held,
     /// Whether a commit that names its files may be in the log.
     in_doubt: bool,
     start: Instant,
@@ -63,6 +65,7 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     fn new(batch: Option<Bytes>, primary_key: &'a [String]) -> Result<Self> {
         let start = Instant::now();
+        let held = Held::new(batch.as_ref());
         let batch = batch.map(ChangeBatch::from_ipc).transpose()?.filter(|batch| batch.num_rows() > 0);
         Ok(Self {
             batch,
@@ -70,6 +73,7 @@ impl<'a> Merge<'a> {
             stage: Stage::Parsed,
             copies: Copies::default(),
             result: MergeResult::default(),
+            held,
             in_doubt: false,
             start,
             clock: start,
@@ -78,6 +82,7 @@ impl<'a> Merge<'a> {
 
     /// Takes the batch back to where it rests on nothing of the table, and removes the files that were stored for it.
     async fn start_over(&mut self, table: &KeyedTable) {
+        self.held.start_over();
         if let Stage::Stored(_, stored) = mem::replace(&mut self.stage, Stage::Parsed) {
             discard(table.storage.files(), stored.1).await;
         }
@@ -159,7 +164,10 @@ impl KeyedTable {
         if let (Stage::Parsed, Some(batch)) = (&merge.stage, &mut merge.batch) {
             let empty = batch.clear_empty_partition_values(&self.partition_columns())?;
             self.note_empty_partition_values(&empty, merge.primary_key);
-            merge.stage = Stage::Prepared(Box::new(self.prepare(batch, merge.primary_key).await?));
+            let prepared = self.prepare(batch, merge.primary_key).await?;
+            merge.held.add_changes(batch.num_rows());
+            merge.held.add_rows(&prepared.base);
+            merge.stage = Stage::Prepared(Box::new(prepared));
         }
         merge.result.timings.collapse += millis(&mut merge.clock);
         Ok(())
@@ -168,7 +176,7 @@ impl KeyedTable {
     /// Stores the batch's new rows, and finds the rows that they replace. Gives the deletion vectors of these, if they were
     /// written beside.
     async fn bring_to_stored(&mut self, merge: &mut Merge<'_>) -> Result<Option<Taken>> {
-        let Merge { stage, result, clock, .. } = merge;
+        let Merge { stage, result, clock, held, .. } = merge;
         let timings = &mut result.timings;
         let (prepared, before) = match mem::replace(stage, Stage::Parsed) {
             Stage::Parsed => return Ok(None),
@@ -182,7 +190,7 @@ impl KeyedTable {
             return Ok(None);
         }
         // Encoding takes all cores, and storing waits for the storage: look-ups run beside the latter.
-        let storing = self.write_rows(&prepared, timings, clock).await?;
+        let storing = self.write_rows(&prepared, timings, clock, held).await?;
         timings.write += millis(clock);
         let located = self.locate(&prepared.collapsed)?;
         timings.locate += millis(clock);
@@ -216,6 +224,7 @@ impl KeyedTable {
         delete_unused(self.storage.files(), unused).await;
         self.keys.tend(self.snapshot.state()).await;
         result.index_bytes = self.keys.index().allocated_bytes() as u64;
+        result.peak_bytes = merge.held.peak();
         result.version = landed.version;
         self.checkpoint_if_due(landed.version, commit);
         if in_new_types {

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::task::JoinHandle;
 
+use super::held::Held;
 use super::prepared::{Prepared, complete};
 use super::result::{Timings, millis};
 use crate::change::deleted_rows::History;
@@ -96,6 +97,7 @@ impl KeyedTable {
         prepared: &Prepared,
         timings: &mut Timings,
         clock: &mut Instant,
+        held: &mut Held,
     ) -> Result<Storing> {
         let collapsed = &prepared.collapsed;
         let rows: Vec<u32> =
@@ -110,11 +112,12 @@ impl KeyedTable {
             ));
         }
         timings.fetch += millis(clock);
+        held.add_rows(&filled);
         let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
         let written =
             Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_files: Vec::new() };
         let mut storing = Storing { puts: Vec::new(), written };
-        match self.write_parts(prepared, &filled.slice(0, collapsed.upserts.len()), &mut storing).await {
+        match self.write_parts(prepared, &filled.slice(0, collapsed.upserts.len()), &mut storing, held).await {
             Ok(()) => Ok(storing),
             Err(error) => {
                 storing.discard(self.storage.files()).await;
@@ -124,7 +127,13 @@ impl KeyedTable {
     }
 
     /// Writes rows part by part, beside those of `storing` that the table never holds.
-    async fn write_parts(&self, prepared: &Prepared, rows: &RecordBatch, storing: &mut Storing) -> Result<()> {
+    async fn write_parts(
+        &self,
+        prepared: &Prepared,
+        rows: &RecordBatch,
+        storing: &mut Storing,
+        held: &mut Held,
+    ) -> Result<()> {
         let parts = |rows: &RecordBatch| cut(rows, PART_BYTES).into_iter().filter(|part| part.num_rows() > 0);
         for part in parts(&storing.written.moved) {
             let mut file = self.encode_moved(&part, prepared)?;
@@ -135,7 +144,7 @@ impl KeyedTable {
         for part in parts(rows) {
             let rows = first..first + part.num_rows();
             first = rows.end;
-            self.write_part(prepared, &part, rows, storing).await?;
+            self.write_part(prepared, &part, rows, storing, held).await?;
         }
         Ok(())
     }
@@ -147,6 +156,7 @@ impl KeyedTable {
         part: &RecordBatch,
         rows: Range<usize>,
         storing: &mut Storing,
+        held: &mut Held,
     ) -> Result<()> {
         let collapsed = &prepared.collapsed;
         let upserts = &collapsed.upserts[rows.clone()];
@@ -166,7 +176,12 @@ impl KeyedTable {
             prepared.partitions.as_ref().map(|p| upserts.iter().map(|row| p[*row as usize]).collect());
         let groups = split(&complete, &partition_columns, kafka.as_deref())?;
         let groups = split_by_size(groups, &complete, self.options.target_file_size);
-        for (file, mut group) in self.encode_groups(&complete, groups, partition_columns).await? {
+        // Rows that go to several files are picked for each.
+        let copies = u64::from(groups.len() > 1);
+        let files = self.encode_groups(&complete, groups, partition_columns).await?;
+        held.add(files.iter().map(|(file, _)| file.bytes.len() as u64).sum());
+        held.pass(&complete, copies);
+        for (file, mut group) in files {
             storing.store(self.storage.files(), &file.path, file.bytes.clone());
             group.rows.iter_mut().for_each(|row| *row += rows.start as u32);
             storing.written.files.push((file, group));

@@ -5,6 +5,7 @@ mod change_feed;
 mod commit;
 mod delete_where;
 mod files;
+mod held;
 mod locate;
 mod missing;
 mod modes;

@@ -78,6 +78,8 @@ pub struct MergeResult {
     pub bytes_written: u64,
     /// What the key index holds in memory after the commit.
     pub index_bytes: u64,
+    /// The most bytes that the batch held at a time, on its way from the stream to the files, these included.
+    pub peak_bytes: u64,
     /// Columns, and nested fields by their paths, that are new.
     pub added_columns: Vec<String>,
     /// Those whose type grew: the table was rewritten.
