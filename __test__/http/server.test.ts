@@ -27,7 +27,7 @@ class FakeQuery extends EventEmitter {
     error: null as unknown,
   }
   get status() {
-    const memory = { limit: 8192, queued: 4096, decoding: 300, merging: 200, indexes: 100 }
+    const memory = { limit: 8192, queued: 4096, decoding: 300, merging: 200, indexes: 100, compaction: 50 }
     return { message: '', isDataAvailable: false, isTriggerActive: false, memory, tables: { orders: this.table } }
   }
 }
@@ -66,7 +66,7 @@ test('the life of a worker', async (t) => {
   t.like(JSON.parse((await get('/status')).body), {
     state: 'running',
     name: 'shop',
-    memory: { limit: 8192, queued: 4096, decoding: 300, merging: 200, indexes: 100 },
+    memory: { limit: 8192, queued: 4096, decoding: 300, merging: 200, indexes: 100, compaction: 50 },
     tables: { orders: { lag: 7 } },
   })
 
@@ -83,6 +83,7 @@ test('the life of a worker', async (t) => {
     'kafka2delta_decoding_bytes 300',
     'kafka2delta_merging_bytes 200',
     'kafka2delta_indexes_bytes 100',
+    'kafka2delta_compaction_bytes 50',
     `kafka2delta_lag_messages{${labels}} 7`,
     `kafka2delta_table_ended{${labels}} 0`,
     `kafka2delta_table_needs_resync{${labels}} 1`,

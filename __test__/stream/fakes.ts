@@ -340,6 +340,7 @@ export async function startFake(world: World) {
       return made.source
     },
     decoder: ({ topic }) => decoders.get(topic) as FakeDecoder,
+    engineMemory: () => ({ indexes: 64, compaction: 32 }),
     table: async ({ topic }) => tables.get(topic) as FakeTable,
     deadLetters: ({ deadLetter }) => (deadLetter ? (deadLetters ?? null) : null),
   }

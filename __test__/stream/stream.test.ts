@@ -115,7 +115,7 @@ test('the next batch is decoded while one is merged, and no more than one', asyn
   source.memory.queued = 300
   decoders.get('a')?.onHeld?.(40)
   // Two rows, as FakeDecoder writes them.
-  t.deepEqual(query.status.memory, { limit: 1000, queued: 300, decoding: 40, merging: 24, indexes: 0 })
+  t.deepEqual(query.status.memory, { limit: 1000, queued: 300, decoding: 40, merging: 24, indexes: 64, compaction: 32 })
   t.true(query.status.isTriggerActive)
   release()
   await query.awaitTermination()

@@ -31,8 +31,12 @@ export class Metrics {
     }
     this.#addMemory('queued', 'Memory of messages of all topics that wait, or are being decoded.')
     this.#addMemory('decoding', 'Memory of the columns that batches are decoded into.')
-    this.#addMemory('merging', 'Memory of decoded batches that are not committed.')
-    this.#addMemory('indexes', 'Memory of the key indexes, as of the last commits.')
+    this.#addMemory(
+      'merging',
+      'Memory of decoded batches that are not committed, and of what the engine makes of them.',
+    )
+    this.#addMemory('indexes', 'Memory of the key indexes.')
+    this.#addMemory('compaction', 'Memory of steps of compaction that are under way, as expected.')
     perTable('lag_messages', 'Offsets between the table and the end of its topic.', ({ lag }) => lag)
     perTable('table_ended', '1 where the table gets no changes any more.', ({ state }) => (state === 'ended' ? 1 : 0))
     perTable('table_needs_resync', '1 where messages were lost and not made good.', ({ needsResync }) =>

@@ -60,9 +60,9 @@ export function statusLines({ query, state, memory, tables, problems }: StatusRe
   return [...lines, sum(query, state, tables)]
 }
 
-function memoryLine({ limit, indexes, ...kinds }: MemoryStatus): string {
+function memoryLine({ limit, ...kinds }: MemoryStatus): string {
   const told = Object.entries(kinds).map(([kind, bytes]) => `${formatBytes(bytes)} ${kind}`)
-  return `memory: ${told.join(', ')} of ${formatBytes(limit)}; ${formatBytes(indexes)} of indexes`
+  return `memory: ${told.join(', ')} of ${formatBytes(limit)}`
 }
 
 function sum(query: string, state: string | null, tables: readonly TableReport[]): string {

@@ -4,6 +4,7 @@ import { DeadLetterSinks } from '../dead-letter/sinks.js'
 import { TableDecoder } from '../debezium/decoder.js'
 import { KeyUpdates } from '../debezium/key-updates.js'
 import type { DecodeOptions } from '../debezium/options.js'
+import { engineMemory } from '../delta/memory.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { maxMessageBytes } from '../kafka/memory-budget.js'
@@ -165,6 +166,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
       return openDeltaTable(table, signal)
     },
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
+    engineMemory,
     check: async (signal) => {
       await deadLetters.check(signal)
       await checkRegistry(options, signal)

@@ -2,6 +2,7 @@
 
 import type { DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../debezium/change-batch.js'
+import type { EngineMemory } from '../delta/memory.js'
 import type { CompactOptions, CompactResult, MergeOptions, MergeResult, TableInfo } from '../delta/table.js'
 import type { KafkaToDeltaError, Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
@@ -80,6 +81,8 @@ export interface Systems {
   table(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable>
   /** Where a table's bad records go (`onBadRecord: 'dead-letter'`); null where it keeps none. Closed by {@link close}. */
   deadLetters?(table: ResolvedTable): DeadLetterSink | null
+  /** What the tables of the process hold in memory, beside what the source counts. */
+  engineMemory?(): EngineMemory
   /** Whether what the tables share can be reached: a start says so at once, a running query waits for it. */
   check?(signal?: AbortSignal): Promise<void>
   /** Lets go of what the tables share. */

@@ -2,6 +2,7 @@
 
 import { EventEmitter } from 'node:events'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import type { EngineMemory } from '../delta/memory.js'
 import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError, type Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { DataLoss } from '../kafka/positions.js'
@@ -32,11 +33,8 @@ export interface TableStatus {
   error: { code: ErrorCode; message: string } | null
 }
 
-/** What is held in memory, in bytes: {@link MemoryUse}, and what tables hold beside it. */
-export interface MemoryStatus extends MemoryUse {
-  /** The key indexes of all tables, as of their last commits. */
-  indexes: number
-}
+/** What all queries of the process hold in memory, in bytes, by kind. */
+export interface MemoryStatus extends MemoryUse, EngineMemory {}
 
 /** What a query does at the moment. */
 export interface StreamingQueryStatus {
@@ -147,7 +145,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   get status(): StreamingQueryStatus {
-    const { loops, failures, source } = this.#parts
+    const { loops, failures, source, systems } = this.#parts
     const tables = [...loops.map((loop) => this.#statusOf(loop)), ...failures.map(statusOfFailure)]
     const waiting = tables.find(({ waitingFor }) => waitingFor !== null)
     const isTriggerActive = tables.some(({ state }) => state === 'merging')
@@ -163,7 +161,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
               : 'Waiting for data to arrive',
       isDataAvailable: loops.some((loop) => !loop.isIdle) || tables.some(({ lag }) => lag !== null && lag > 0),
       isTriggerActive,
-      memory: { ...source.memory, indexes: loops.reduce((sum, { indexBytes }) => sum + indexBytes, 0) },
+      memory: { ...source.memory, ...(systems.engineMemory?.() ?? { indexes: 0, compaction: 0 }) },
       tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),
     }
   }

@@ -60,11 +60,6 @@ export class TableLoop {
     return this.#committer.numBadRecords
   }
 
-  /** What the table's key index holds in memory, as of the last commit. */
-  get indexBytes(): number {
-    return this.#writer.indexBytes
-  }
-
   /** When its batches are made. */
   get trigger(): ResolvedTrigger {
     return this.#options.table.trigger

@@ -29,17 +29,11 @@ export class TableWriter {
   /** Since the start: that rights suffice for these is known. */
   #hasMerged = false
   #hasWrittenLetters = false
-  #indexBytes = 0
   /** In a row. */
   #fences = 0
 
   constructor(parts: TableParts) {
     this.#parts = parts
-  }
-
-  /** What the table's key index holds in memory, as of the last commit. */
-  get indexBytes(): number {
-    return this.#indexBytes
   }
 
   /** As far as it is known. */
@@ -133,7 +127,6 @@ export class TableWriter {
       this.#hasMerged = true
       positions.committed(offsets)
       this.#exists = true
-      this.#indexBytes = result.indexBytes
       this.#fences = 0
       this.#warnOf(result)
       return result
