@@ -107,6 +107,7 @@ test('a batch that is larger than all memory goes alone', (t) => {
   const budget = new MemoryBudget(MEMORY)
   let isWoken = false
   const [small, large] = [budget.topic(() => {}), budget.topic(() => (isWoken = large?.take(MEMORY) ?? false))]
+  const other = budget.topic(() => {})
   t.true(small?.take(MB))
   t.false(large?.take(MEMORY))
   small?.noteColumns(2 * MB)
@@ -115,6 +116,11 @@ test('a batch that is larger than all memory goes alone', (t) => {
   t.false(isWoken, 'columns are held')
   small?.noteColumns(0)
   t.true(isWoken)
+  // Nobody knows what it comes to: no more is counted than what all batches may have.
+  t.is(held(budget), COMMON)
+  t.false(other.take(0))
+  large?.noteColumns(MEMORY)
+  t.is(held(budget), MEMORY)
 })
 
 test('who waits for what another one waited for goes on when that one leaves', (t) => {

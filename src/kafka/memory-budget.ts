@@ -81,6 +81,11 @@ export class MemoryBudget {
     this.#serve()
   }
 
+  /** @internal The most that is reserved for a batch. */
+  get most(): number {
+    return this.#common
+  }
+
   get #common(): number {
     return this.#limit * MEMORY_SHARES.batches * COMMON
   }
@@ -225,7 +230,9 @@ export class TopicMemory {
 
   /** Reserves what messages decode to. False where they have to wait: {@link wake} is called then. */
   take(weight: number): boolean {
-    const bytes = Math.ceil((BATCH_WEIGHT + weight) * this.#ratio(this.#engineRatio))
+    const expected = Math.ceil((BATCH_WEIGHT + weight) * this.#ratio(this.#engineRatio))
+    // With more, too, it goes alone.
+    const bytes = Math.min(expected, this.#budget.most)
     if (!this.#budget.take(this, bytes)) return false
     this.#hold({ reserved: bytes })
     this.leave()
