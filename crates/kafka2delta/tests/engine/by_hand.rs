@@ -141,6 +141,17 @@ impl ByHand {
         }}))
     }
 
+    /// Gives the table the files that an earlier reading had, by a commit that does not say so.
+    pub fn put_back(self, then: &Self) {
+        let without = |adds: &BTreeMap<String, Value>, others: &BTreeMap<String, Value>| -> Vec<Value> {
+            adds.iter().filter(|(path, add)| others.get(*path) != Some(add)).map(|(_, add)| add.clone()).collect()
+        };
+        let (gone, back) = (without(&self.adds, &then.adds), without(&then.adds, &self.adds));
+        let actions = gone.iter().map(|add| remove(add, true)).chain(back.iter().map(|add| json!({ "add": add })));
+        let actions = actions.collect();
+        self.commit("UPDATE", actions);
+    }
+
     /// OPTIMIZE of the files of one partition value, chosen by a number. Gives the keys of the rows that it moved.
     pub fn optimize(self, choice: usize) -> Vec<Key> {
         let mut groups: BTreeMap<String, Vec<Stored>> = BTreeMap::new();

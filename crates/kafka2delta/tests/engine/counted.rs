@@ -20,7 +20,7 @@ use object_store::{
     CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::temporary::{Folder, folder};
@@ -32,6 +32,9 @@ type BeforePut = Box<dyn FnMut(&str) + Send>;
 
 /// What becomes of the request to store a file of this name.
 type FailPut = Box<dyn FnMut(&str) -> Put + Send>;
+
+/// What a read waits for.
+type HoldGet = Box<dyn FnMut() -> Option<CancellationToken> + Send>;
 
 /// How the store takes a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,7 @@ struct Requests {
     at_once: [Mutex<AtOnce>; 2],
     before_put: Mutex<Option<BeforePut>>,
     fail_put: Mutex<Option<FailPut>>,
+    hold_get: Mutex<Option<HoldGet>>,
 }
 
 /// How much is read at the same time.
@@ -139,6 +143,11 @@ impl Counted {
     /// Acts before each file is stored, by its name.
     pub fn before_put(&self, act: impl FnMut(&str) + Send + 'static) {
         *self.requests.before_put.lock().unwrap() = Some(Box::new(act));
+    }
+
+    /// Has reads wait until what they are given is cancelled.
+    pub fn hold_get(&self, decide: impl FnMut() -> Option<CancellationToken> + Send + 'static) {
+        *self.requests.hold_get.lock().unwrap() = Some(Box::new(decide));
     }
 
     /// Decides whether a file is stored, by its name.
@@ -244,8 +253,12 @@ impl ObjectStore for Store {
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let range = options.range.clone();
         let _under_way = self.requests.begin(path.as_ref());
-        // Whatever else is asked for at the same time is so before this one ends.
-        tokio::task::yield_now().await;
+        let held = self.requests.hold_get.lock().unwrap().as_mut().and_then(|decide| decide());
+        match held {
+            Some(held) => held.cancelled().await,
+            // Whatever else is asked for at the same time is so before this one ends.
+            None => tokio::task::yield_now().await,
+        }
         let result = self.inner.get_opts(path, options).await?;
         let Range { start, end } = result.range.clone();
         self.count(Kind::Get, path, if matches!(range, Some(GetRange::Bounded(_)) | None) { end - start } else { 0 });

@@ -5,17 +5,19 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::by_hand::ByHand;
 use crate::delta_rs;
 use crate::support::{Change, Key, Model, Row, merge, options, rows};
 use crate::temporary;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use kafka2delta::options::{KeyIndexMode, MergeMode};
-use kafka2delta::{ErrorCode, KeyedTable, TableOptions};
+use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, TableOptions};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 fn upsert(key: Key, name: &str) -> Change {
     let row =
@@ -269,6 +271,51 @@ async fn what_others_do_between_our_commits_is_followed() {
     let (a, b) = tokio::join!(lane(0), lane(1));
     a.unwrap();
     b.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_that_others_added_stays_in_files_that_are_written_anew() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut table = KeyedTable::open(options(uri, MergeMode::CopyOnWrite)).await.unwrap();
+    merge(&mut table, "q:t:0", &[upsert((0, 1), "a"), upsert((0, 3), "a")], false).await.unwrap();
+    delta_rs::add_column(uri, "theirs").await;
+    delta_rs::update(uri, "id = 3", &[("theirs", "7")]).await;
+    table.follow().await.unwrap();
+    merge(&mut table, "q:t:0", &[upsert((0, 1), "b")], false).await.unwrap();
+    let found = delta_rs::query(uri, None, "SELECT id FROM t WHERE theirs = 7").await;
+    assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_come_back_are_found_again() {
+    // All in memory; rows of the first batch on disk, with their places of before a compaction; and all on disk.
+    for (memory, compacts) in [1 << 30, 32 << 10, 1].into_iter().flat_map(|memory| [(memory, false), (memory, true)]) {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let options = TableOptions { index_memory: memory, ..options(uri, MergeMode::MergeOnRead) };
+        let mut table = KeyedTable::open(options).await.unwrap();
+        let many: Vec<Change> = (0..300).map(|n| upsert((1, 2 * n + 1), "a")).collect();
+        merge(&mut table, "q:t:0", &many, false).await.unwrap();
+        merge(&mut table, "q:t:0", &[upsert((0, 5), "a")], false).await.unwrap();
+        let then = ByHand::read(folder.path());
+        if compacts {
+            let all = CompactOptions { min_files: 2, max_bytes: 1 << 30, deleted_share: 0.1, full: true };
+            let rewritten =
+                table.plan_compaction(&all).unwrap().unwrap().rewrite(&CancellationToken::new()).await.unwrap();
+            table.commit_compaction(rewritten).await.unwrap().unwrap();
+        } else {
+            ByHand::read(folder.path()).delete(3, true);
+            table.follow().await.unwrap();
+            merge(&mut table, "q:t:0", &[upsert((1, 3), "b")], false).await.unwrap();
+        }
+        ByHand::read(folder.path()).put_back(&then);
+        table.follow().await.unwrap();
+        let all = [upsert((1, 1), "c"), upsert((1, 3), "c"), upsert((0, 5), "c")];
+        let merged = merge(&mut table, "q:t:0", &all, false).await.unwrap();
+        assert_eq!((merged.inserted, merged.updated), (0, 3), "{memory}, {compacts}");
+        assert_eq!(rows(uri).await.len(), 301, "{memory}, {compacts}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

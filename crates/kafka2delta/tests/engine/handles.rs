@@ -2,14 +2,16 @@
 //! anew, and each change takes effect once. Random histories of them are in `random_handles`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use kafka2delta::options::MergeMode;
 use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::delta_rs;
+use crate::counted::Counted;
 use crate::support::{Change, Row, ipc, options, primary_key, rows, with_times};
 use crate::temporary;
 
@@ -266,8 +268,21 @@ async fn merges_that_are_cancelled_or_lose_leave_no_files() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_written_anew_lacks_rows_that_others_deleted_meanwhile() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut by_vectors = KeyedTable::open(options(uri, MergeMode::MergeOnRead)).await.unwrap();
+    merge_from(&mut by_vectors, 0, None, &[plain(1, "a"), plain(2, "a"), plain(3, "a")]).await.unwrap();
+    let mut by_copies = KeyedTable::open(options(uri, MergeMode::CopyOnWrite)).await.unwrap();
+    merge_from(&mut by_vectors, 1, None, &[Change::Delete { key: (0, 2), sequence: None }]).await.unwrap();
+    // The file is written without the first row, and once more without both.
+    merge_from(&mut by_copies, 0, Some(2), &[plain(1, "b")]).await.unwrap();
+    assert_eq!(rows(uri).await.into_keys().collect::<Vec<_>>(), [(0, 1), (0, 3)]);
+}
+
 /// Data files and vectors in the table's folder.
-pub fn files_of(folder: &std::path::Path) -> BTreeSet<String> {
+pub fn files_of(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -285,7 +300,7 @@ pub fn files_of(folder: &std::path::Path) -> BTreeSet<String> {
 }
 
 /// Those that the log names, or named.
-pub fn named_files(folder: &std::path::Path) -> BTreeSet<String> {
+pub fn named_files(folder: &Path) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     for entry in std::fs::read_dir(folder.join("_delta_log")).unwrap() {
         let path = entry.unwrap().path();
@@ -366,21 +381,48 @@ async fn a_refresh_that_is_given_up_leaves_nothing_unseen() {
     assert!(given_up > 10, "{given_up}");
 }
 
+/// A RESTORE to version 0 of a table of which each commit added one file, as another engine commits it.
+fn restore(folder: &Path, version: usize) {
+    let entry = |version: usize| folder.join(format!("_delta_log/{version:020}.json"));
+    let info = json!({ "operation": "RESTORE", "operationParameters": { "version": "0" } });
+    let mut lines = vec![json!({ "commitInfo": info })];
+    for version in 1..version {
+        let text = std::fs::read_to_string(entry(version)).unwrap();
+        let actions = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let paths = actions.filter_map(|action| Some(action.get("add")?["path"].clone()));
+        let remove = |path| json!({ "remove": { "path": path, "deletionTimestamp": 1, "dataChange": true } });
+        lines.extend(paths.map(remove));
+    }
+    std::fs::write(entry(version), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_that_is_given_up_hides_no_restore() {
-    let mut rng = StdRng::seed_from_u64(12);
-    let mut given_up = 0;
-    for round in 0..20 {
-        let folder = temporary::folder();
-        let uri = folder.path().to_str().unwrap();
-        let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    // At each of its reads.
+    for read in 1.. {
+        let store = Counted::new();
+        let mut table = KeyedTable::open(options(&store.uri, MergeMode::Auto)).await.unwrap();
         for id in 0..3 {
             merge_from(&mut table, 0, (id > 0).then(|| id - 1), &[upsert(id, "a", 1)]).await.unwrap();
         }
-        delta_rs::restore(uri, 1).await;
-        given_up += usize::from(refresh_in_part(&mut rng, &mut table).await);
+        restore(store.folder.path(), 3);
+        let (cancel, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (cancelled, held, mut reads) = (cancel.clone(), ended.clone(), 0);
+        store.hold_get(move || {
+            reads += 1;
+            (reads == read).then(|| {
+                cancelled.cancel();
+                held.clone()
+            })
+        });
+        let refreshed = table.refresh(&cancel).await;
+        ended.cancel();
         let error = merge_from(&mut table, 0, Some(2), &[upsert(9, "b", 1)]).await.unwrap_err();
-        assert_eq!(error.code, ErrorCode::TableReplaced, "round {round}: {error}");
+        assert_eq!(error.code, ErrorCode::TableReplaced, "read {read}: {error}");
+        if refreshed.is_ok() {
+            assert!(read > 3, "{read} reads");
+            break;
+        }
+        assert_eq!(refreshed.unwrap_err().code, ErrorCode::Cancelled, "read {read}");
     }
-    assert!(given_up > 2, "{given_up}");
 }

@@ -375,6 +375,28 @@ async fn a_cancelled_rewrite_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_found_after_two_compactions_without_a_merge_between() {
+    // On disk, places of before a compaction stay; in memory they are written anew.
+    for memory in [1 << 30, 32 << 10, 1] {
+        let folder = temporary::folder();
+        let uri = folder.path().to_str().unwrap();
+        let options = TableOptions { index_memory: memory, ..options(uri, MergeMode::MergeOnRead) };
+        let mut table = KeyedTable::open(options.clone()).await.unwrap();
+        let many: Vec<Change> = (0..300).map(|n| upsert((1, 2 * n), "a", None)).collect();
+        crate::support::merge(&mut table, "q:t:0", &many, false).await.unwrap();
+        crate::support::merge(&mut table, "q:t:0", &[upsert((0, 2), "a", None)], false).await.unwrap();
+        compact(&mut table, &ALL).await.unwrap();
+        let mut other = KeyedTable::open(options).await.unwrap();
+        crate::support::merge(&mut other, "q:t:1", &[upsert((0, 4), "a", None)], false).await.unwrap();
+        table.follow().await.unwrap();
+        compact(&mut table, &ALL).await.unwrap();
+        let all: Vec<Change> = [(1, 0), (0, 2), (0, 4)].map(|key| upsert(key, "b", None)).into();
+        let merged = crate::support::merge(&mut table, "q:t:0", &all, false).await.unwrap();
+        assert_eq!((merged.inserted, merged.updated), (0, 3), "{memory}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_deleted_while_a_step_is_written_are_carried_over() {
     let folder = temporary::folder();
     let uri = folder.path().to_str().unwrap();
