@@ -1,4 +1,4 @@
-/** `npm run bench:merge|soak|index|requests|readers|scan|decode -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|requests|readers|scan|decode|topics -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -59,9 +59,9 @@ await main(async () => {
     const node = ['--import', 'tsx', 'benchmark/scan.ts', ...args]
     const env = { ...process.env, ORACLE_PYTHON: python.python ?? '' }
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT, env })).code
-  } else if (what === 'decode') {
+  } else if (what === 'decode' || what === 'topics') {
     await bootstrap()
-    const node = ['--import', 'tsx', 'benchmark/decode.ts', ...args]
+    const node = ['--import', 'tsx', `benchmark/${what}.ts`, ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code
   } else if (what === 'requests') {
     process.exitCode = await program('bench_requests', args)
@@ -70,5 +70,6 @@ await main(async () => {
     const python = what === 'soak' && !args.includes('--help') ? await ensurePython() : {}
     const env = { ORACLE_PYTHON: python.python ?? '' }
     process.exitCode = await program(BESIDE_DELTARS[what], args, { features: ['--features', 'deltars'], env })
-  } else throw new Problem('usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode [options]')
+  } else
+    throw new Problem('usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|topics [options]')
 })
