@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "documented in src/delta/table.ts")]
 
 mod error;
+mod heap;
 mod json;
 mod maintenance;
 mod offset;
@@ -198,7 +199,9 @@ impl NativeTable {
             let mut table = unless_cancelled(turn, &cancel).await?;
             let open = table.as_mut().ok_or_else(closed)?;
             let merged = unless_abandoned(&cancel, open.merge(batch, &primary_key, &offsets, &cancel)).await;
-            Json::of(&or_closed(&mut table, merged)?)
+            let result = or_closed(&mut table, merged)?;
+            heap::freed(result.peak_bytes);
+            Json::of(&result)
         })
     }
 

@@ -6,7 +6,7 @@ use napi_derive::napi;
 use crate::error::{cancelled, closed};
 use crate::json::{self, Json};
 use crate::outcome::{Outcome, call, stoppable, token, unless_abandoned};
-use crate::{NativeTable, or_closed, unless_cancelled};
+use crate::{NativeTable, heap, or_closed, unless_cancelled};
 
 #[napi]
 impl NativeTable {
@@ -42,6 +42,7 @@ impl NativeTable {
                 return Err(closed());
             };
             let committed = unless_abandoned(&cancel, open.commit_compaction(rewritten)).await;
+            heap::give_back();
             Json::of(&or_closed(&mut table, committed)?)
         })
     }
