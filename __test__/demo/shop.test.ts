@@ -226,13 +226,10 @@ test('the tables are described', (t) => {
   t.deepEqual(SHOP_TABLES[2]?.partitionCols, ['year', 'month'])
 })
 
-test('a large shop is produced fast', async (t) => {
-  const began = Date.now()
+test('a large shop is produced whole, and tells how far it is', async (t) => {
   const { life, progress } = await live(t, { orders: 100_000, changes: 50_000 })
-  const perSecond = (life.counts.messages / (Date.now() - began)) * 1000
-  const best = Math.max(...progress.filter(({ done, total }) => done > total / 2).map((p) => p.messagesPerSecond))
-  t.log(`${life.counts.messages} messages, ${Math.round(perSecond)}/s over all, ${best}/s at best`)
   t.true(life.truth('orders').size > 90_000)
-  // A quiet machine does 50,000 and more; other tests run beside this one.
-  t.true(best > 10_000, `${best} messages/s`)
+  t.true(progress.every(({ done, total }) => done <= total))
+  const last = progress.at(-1)
+  t.is(last?.done, last?.total)
 })
