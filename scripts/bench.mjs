@@ -1,4 +1,4 @@
-/** `npm run bench:merge|soak|index|requests|readers|scan|decode|topics -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|requests|readers|scan|decode|memory|topics -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -59,7 +59,7 @@ await main(async () => {
     const node = ['--import', 'tsx', 'benchmark/scan.ts', ...args]
     const env = { ...process.env, ORACLE_PYTHON: python.python ?? '' }
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT, env })).code
-  } else if (what === 'decode' || what === 'topics') {
+  } else if (['decode', 'memory', 'topics'].includes(what)) {
     await bootstrap()
     const node = ['--import', 'tsx', `benchmark/${what}.ts`, ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code
@@ -71,5 +71,7 @@ await main(async () => {
     const env = { ORACLE_PYTHON: python.python ?? '' }
     process.exitCode = await program(BESIDE_DELTARS[what], args, { features: ['--features', 'deltars'], env })
   } else
-    throw new Problem('usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|topics [options]')
+    throw new Problem(
+      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|memory|topics [options]',
+    )
 })
