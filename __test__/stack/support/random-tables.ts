@@ -134,11 +134,11 @@ export class RandomTable {
     return type === 'text' ? `'fresh ${n}'` : type === 'bigint' ? `(9007199254740993 + ${n})::bigint` : String(n)
   }
 
-  /** Some rows that no other transaction holds: which ones, `salt` decides. */
+  /** Some rows that no other transaction holds: which ones, `salt` decides. An array is made once; `IN` may ask for each row. */
   #some(count: number): string {
     const salt = this.random.below(1_000_000)
     const rows = `SELECT ctid FROM ${this.name} ORDER BY md5(ctid::text || '${salt}') LIMIT ${count} FOR UPDATE SKIP LOCKED`
-    return `ctid IN (${rows})`
+    return `ctid = ANY (ARRAY(${rows}))`
   }
 
   change(): string {
