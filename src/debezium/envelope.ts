@@ -33,6 +33,10 @@ function fieldType(record: AvroRecord, name: string): AvroNode | undefined {
   return record.fields.find((field) => field.name === name)?.type
 }
 
+function hasField(record: AvroRecord, name: string): boolean {
+  return fieldType(record, name) !== undefined
+}
+
 /** For a record that an envelope leaves out. */
 const NO_FIELDS: AvroRecord = { kind: 'record', name: '', fields: [] }
 
@@ -50,7 +54,7 @@ function isNamedSource(record: AvroRecord | null): boolean {
 
 /** Why an envelope cannot be read, and what to do. */
 function unusableEnvelope(record: AvroRecord): string {
-  const has = (name: string) => fieldType(record, name) !== undefined
+  const has = (name: string) => hasField(record, name)
   if (has('specversion')) {
     return 'the value is a CloudEvent: set value.converter=io.confluent.connect.avro.AvroConverter in the connector'
   }
@@ -81,9 +85,9 @@ export function envelopeShape(
   const op = fieldType(record, 'op')
   const hasOp = op !== undefined && withoutNull(op)?.kind === 'string'
   if (after === null || !hasOp || (given.before === null && given.source === null)) {
-    const has = (name: string) => fieldType(record, name) !== undefined
-    const isEnvelope = ['before', 'after', 'op', 'source'].some(has) && isNamedEnvelope(record)
-    const isRenamed = ['op', 'after'].every(has) && isNamedSource(given.source)
+    const isEnvelope =
+      ['before', 'after', 'op', 'source'].some((name) => hasField(record, name)) && isNamedEnvelope(record)
+    const isRenamed = ['op', 'after'].every((name) => hasField(record, name)) && isNamedSource(given.source)
     return isEnvelope || isRenamed ? unusableEnvelope(record) : null
   }
   const { before, source } = { before: given.before ?? NO_FIELDS, source: given.source ?? NO_FIELDS }
