@@ -13,9 +13,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import avsc from 'avsc'
 import { EmbeddedBroker } from '../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../src/demo/registry.js'
+import { ConfluentEncoder } from '../src/demo/shop-encoder.js'
 import { streamToDelta } from '../src/index.js'
 
 /** A commit writes a data file and a log entry, and asks whether the log is still the same. */
@@ -139,18 +139,11 @@ class Worker {
   }
 }
 
-const keyType = avsc.Type.forSchema(KEY as never)
-const valueType = avsc.Type.forSchema(VALUE as never)
-
-function confluent(id: number, payload: Buffer): Buffer {
-  const header = Buffer.alloc(5)
-  header.writeUInt32BE(id, 1)
-  return Buffer.concat([header, payload])
-}
-
 /** Topics, and when each of their messages was sent. */
 class Topics {
   readonly sent: Map<string, number[]>
+  readonly #keys = new ConfluentEncoder(KEY, KEY_ID)
+  readonly #values = new ConfluentEncoder(VALUE, VALUE_ID)
   #version = 0
 
   constructor(
@@ -169,8 +162,8 @@ class Topics {
     const records = Array.from({ length: count }, (_, i) => {
       const id = (times.length + i) % this.rows
       const amount = this.#version++
-      const value = valueType.toBuffer({ id, name: `row ${id} of ${topic}`, amount, __deleted: 'false' })
-      return { key: confluent(KEY_ID, keyType.toBuffer({ id })), value: confluent(VALUE_ID, value), timestamp }
+      const value = this.#values.encode({ id, name: `row ${id} of ${topic}`, amount, __deleted: 'false' })
+      return { key: this.#keys.encode({ id }), value, timestamp }
     })
     this.broker.append(topic, 0, records)
     for (let i = 0; i < count; i++) times.push(timestamp)
