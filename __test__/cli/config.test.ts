@@ -112,7 +112,10 @@ test('problems say file, line and column', (t) => {
 test('problems of flags and variables say which', (t) => {
   const flag = { path: ['kafka', 'brokers'], value: 'nothing', origin: '--brokers' }
   t.regex(refusal(MINIMAL, {}, [flag]), /^CONFIG_INVALID --brokers: kafka\.brokers: expected a list of host:port/)
-  t.regex(refusal(MINIMAL, { KAFKA2DELTA_TRIGGER: 'often' }), /^CONFIG_INVALID KAFKA2DELTA_TRIGGER: trigger: /)
+  t.regex(
+    refusal(MINIMAL, { KAFKA2DELTA_TRIGGER: 'often' }),
+    /^CONFIG_INVALID KAFKA2DELTA_TRIGGER: trigger.processingTime: /,
+  )
 })
 
 test('a file that is not there', (t) => {

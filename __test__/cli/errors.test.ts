@@ -18,6 +18,11 @@ test('an error: code, message, position, causes once, what to do', (t) => {
     '  hint: check kafka.brokers and, for TLS, kafka.ssl; listeners must be reachable by the names they advertise',
   ])
   t.regex(formatError(error, { colors, verbose: true }), /errors\.test\.ts/)
+  const listed = new KafkaToDeltaError('CONFIG_INVALID', '\n  - a: x\n  - b: y')
+  const placed = new KafkaToDeltaError('CONFIG_INVALID', '\n  - f.yaml:1:1: b: y\n  - f.yaml:2:1: a: x', {
+    cause: listed,
+  })
+  t.notRegex(formatError(placed, { colors }), /caused by/)
   t.regex(formatError(new TypeError('x is not a function'), { colors }), /^error INTERNAL: x is not a function/)
 })
 

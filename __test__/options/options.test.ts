@@ -169,7 +169,7 @@ test('triggers', (t) => {
   t.deepEqual(read({ availableNow: true }), { availableNow: true })
   t.regex(
     refusal((o) => (o.trigger = { processingTime: 'often' })),
-    /^trigger: expected/,
+    /^trigger\.processingTime: expected a duration .*, got "often"$/,
   )
   t.regex(
     refusal((o) => (o.trigger = { processingTime: '1 s', availableNow: true })),
@@ -191,7 +191,8 @@ test('a table has its own pace, and takes what it does not say from the query', 
   t.deepEqual(of({ processingTime: '5 s' }, { maxDelay: '1 min' }), { processingTime: 5000, maxDelay: 60_000 })
   t.deepEqual(of({ maxDelay: '1 min' }, { maxDelay: 0 }), { processingTime: 1000, maxDelay: 0 })
   t.deepEqual(of({ availableNow: true }, { maxDelay: '1 min' }), { availableNow: true })
-  t.throws(() => of(undefined, { availableNow: true } as never), { message: /trigger: expected/ })
+  t.throws(() => of(undefined, { availableNow: true } as never), { message: /trigger\.availableNow: unknown option/ })
+  t.throws(() => of(undefined, {}), { message: /trigger: expected/ })
 })
 
 test('unknown options are refused with what was meant', (t) => {

@@ -15,6 +15,10 @@ function positionText(error: KafkaToDeltaError): string {
   return parts.join(', ')
 }
 
+/** Whether a message has all lines of another one. */
+const saysAll = (message: string, text: string): boolean =>
+  text.split('\n').every((line) => message.includes(line.replace(/^\s*-?\s*/, '')))
+
 /** An error for people: code, message, position, causes, what to do; stacks only where asked for. */
 export function formatError(thrown: unknown, options: { verbose?: boolean; colors?: Colors } = {}): string {
   const colors = options.colors ?? pc
@@ -26,7 +30,7 @@ export function formatError(thrown: unknown, options: { verbose?: boolean; color
   for (const cause of causes(error).slice(1)) {
     const text = cause instanceof Error ? cause.message : String(cause)
     // A wrapper often repeats what it wraps.
-    if (text === '' || said.some((message) => message.includes(text))) continue
+    if (said.some((message) => saysAll(message, text))) continue
     said.push(text)
     const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? `${cause.code}: ` : ''
     lines.push(`  ${colors.dim('caused by')} ${code}${text}`)

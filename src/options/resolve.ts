@@ -91,7 +91,7 @@ function resolveOwnColumns(table: ParsedTable, query: ParsedOptions): ResolvedOw
 /** A pace that is given in part is filled up by the query's, or by the defaults. */
 function resolveTrigger({ trigger }: ParsedOptions, own: ParsedTable['trigger'] = {}): ResolvedTrigger {
   if (trigger && 'availableNow' in trigger) return trigger
-  return { ...QUERY_DEFAULTS.trigger, ...trigger, ...own }
+  return { ...QUERY_DEFAULTS.trigger, ...withoutUndefined(trigger ?? {}), ...withoutUndefined(own) }
 }
 
 function resolveTable(

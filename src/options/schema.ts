@@ -2,12 +2,23 @@
 
 import { z } from 'zod'
 import { consumer, kafka, schemaRegistry } from './connection-schema.js'
-import { choice, count, decimal, field, flag, names, optionalNames, properties, size, text } from './fields.js'
+import {
+  choice,
+  count,
+  decimal,
+  duration,
+  field,
+  flag,
+  names,
+  optionalNames,
+  properties,
+  size,
+  text,
+} from './fields.js'
 import { isPattern, wholeName } from './patterns.js'
 import { startingOffsets } from './starting-offsets.js'
 import { PLACES } from './table-uri.js'
-import type { CommitPace, DecimalChoice, Trigger } from './types.js'
-import { parseDuration } from './units.js'
+import type { DecimalChoice } from './types.js'
 import { WRITE_MODE_NAMES } from './write-modes.js'
 
 /** Names that every object has: KafkaJS keeps topics in plain objects, and takes what those names stand for as a topic's. */
@@ -210,39 +221,38 @@ export function computedName(expression: string): string | null {
   return found && (found[1] ?? found[2] ?? found[3] ?? null)
 }
 
-/** Milliseconds. */
-interface ParsedPace {
-  processingTime?: number
-  maxDelay?: number
+const pace = {
+  processingTime: duration('Between two batches (default: 1 second).').optional(),
+  maxDelay: duration(
+    'How long changes may wait for others as long as they are fewer than 1,000 (default: as processingTime).',
+  ).optional(),
 }
 
-function readPace(value: unknown): ParsedPace | null {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
-  const pace: ParsedPace = {}
-  for (const [name, given] of Object.entries(value)) {
-    if (name !== 'processingTime' && name !== 'maxDelay') return null
-    if (given === undefined) continue
-    const duration = parseDuration(given)
-    if (duration === null) return null
-    pace[name] = duration
-  }
-  return Object.keys(pace).length === 0 ? null : pace
-}
+const isGiven = (value: object) => Object.values(value).some((part) => part !== undefined)
 
-const duration = { type: ['string', 'number'] }
-const paceSchema = {
-  type: 'object',
-  properties: {
-    processingTime: { ...duration, description: 'Between two batches (default: 1 second).' },
-    maxDelay: {
-      ...duration,
-      description:
-        'How long changes may wait for others as long as they are fewer than 1,000 (default: as processingTime).',
-    },
-  },
-  minProperties: 1,
-  additionalProperties: false,
-}
+const tableTrigger = z
+  .strictObject(pace)
+  .refine(isGiven, { error: 'expected {processingTime: "1 second", maxDelay: "1 minute"}, or one of these' })
+  .meta({ description: "How often this table is committed; what is not given is the query's.", minProperties: 1 })
+
+const trigger = z
+  .strictObject({
+    ...pace,
+    availableNow: field<true | 'true', true>((value) => value === true || value === 'true' || null, 'true', {
+      description: 'Apply what the topics hold now, and end.',
+      const: true,
+    }).optional(),
+  })
+  .refine(({ availableNow, ...others }) => isGiven(others) !== (availableNow === true), {
+    error:
+      'expected {processingTime: "1 second", maxDelay: "1 minute"}, one of these, or {availableNow: true} by itself',
+  })
+  .transform(({ availableNow, ...others }) => (availableNow ? { availableNow } : others))
+  .meta({
+    description:
+      'When batches are made: {processingTime: "1 second"} (default), {processingTime: "1 second", maxDelay: "1 minute"}, or {availableNow: true}.',
+    minProperties: 1,
+  })
 
 const table = z
   .strictObject({
@@ -275,25 +285,10 @@ const table = z
       .transform((value) => (typeof value === 'string' ? [value] : value))
       .meta({ description: 'Of a pattern: topics that it does not take, by name or by pattern.' })
       .optional(),
-    trigger: field<CommitPace, ParsedPace>(
-      readPace,
-      '{processingTime: "1 second", maxDelay: "1 minute"}, or one of these',
-      {
-        description: "How often this table is committed; what is not given is the query's.",
-        ...paceSchema,
-      },
-    ).optional(),
+    trigger: tableTrigger.optional(),
     ...perTable,
   })
   .meta({ description: 'One table.' })
-
-function readTrigger(value: unknown): ParsedPace | { availableNow: true } | null {
-  if (typeof value === 'object' && value !== null && 'availableNow' in value) {
-    const isTrue = value.availableNow === true || value.availableNow === 'true'
-    return isTrue && Object.keys(value).length === 1 ? { availableNow: true } : null
-  }
-  return readPace(value)
-}
 
 export const optionsSchema = z
   .strictObject({
@@ -313,23 +308,7 @@ export const optionsSchema = z
       }),
     startingOffsets: startingOffsets.optional(),
     failOnDataLoss: flag('Stop where the topic no longer has offsets that were not applied (default true).').optional(),
-    trigger: field<Trigger, ParsedPace | { availableNow: true }>(
-      readTrigger,
-      '{processingTime: "1 second", maxDelay: "1 minute"}, one of these, or {availableNow: true}',
-      {
-        description:
-          'When batches are made: {processingTime: "1 second"} (default), {processingTime: "1 second", maxDelay: "1 minute"}, or {availableNow: true}.',
-        anyOf: [
-          paceSchema,
-          {
-            type: 'object',
-            properties: { availableNow: { const: true } },
-            required: ['availableNow'],
-            additionalProperties: false,
-          },
-        ],
-      },
-    ).optional(),
+    trigger: trigger.optional(),
     limits: z
       .strictObject({
         maxBatchMessages: count('Messages of one commit (default 100,000).', 1).optional(),
