@@ -48,6 +48,15 @@ test('the first pattern counts, and a name is no pattern', (t) => {
   )
 })
 
+test('patterns may make their paths in one way', (t) => {
+  const tables = {
+    '/s\\.(audit_.*)/': { path: '/lake/$1', writeMode: 'append' },
+    '/s\\.(.*)/': { path: '/lake/$1' },
+  } as const
+  t.like(taken(tables, 's.audit_a'), { uri: '/lake/audit_a', writeMode: 'append' })
+  t.like(taken(tables, 's.b'), { uri: '/lake/b', writeMode: 'upsert' })
+})
+
 test('a name cannot lead out of the folder', (t) => {
   for (const [topic, path] of [
     ['..', '/lake/$0'],
@@ -71,6 +80,10 @@ test('what cannot work is said', (t) => {
   refuses({ '/a.*/': { path: '/lake/$0', exclude: '/(/' } }, /exclude.*is no regular expression/)
   refuses({ 'a*': { path: '/lake/a' } }, /is no topic name/)
   t.notThrows(() => resolve({ '/a.*/': { path: '/lake/all', shared: true } }))
+  refuses(
+    { '/a.*/': { path: '/lake/all', shared: true }, b: { path: '/lake/all' } },
+    /give each topic a path of its own/,
+  )
 })
 
 test('a pattern has what the query gives its tables', (t) => {

@@ -41,11 +41,15 @@ export function checkPatterns({ tables }: ParsedOptions): void {
   if (problems.length > 0) throw new OptionsError(problems)
 }
 
-/** Two topics with one path are a mistake, unless both say `shared`. */
+/**
+ * Two topics with one path are a mistake, unless both say `shared`. Where the path of a pattern's tables is made of their
+ * topics' names, only these tell: discovery checks them.
+ */
 export function checkSharedPaths(tables: readonly ResolvedTable[]): void {
   const firstOf = new Map<string, ResolvedTable>()
   for (const table of tables) {
     const { uri, topic } = table
+    if (isPattern(topic) && hasReference(uri)) continue
     const other = firstOf.get(uri)
     if (other === undefined) {
       firstOf.set(uri, table)
