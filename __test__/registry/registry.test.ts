@@ -294,14 +294,20 @@ test('what is given up is not asked for once more, and its connection ends', asy
   t.is(open, 0)
 })
 
-test('a path that the registry does not have is a wrong address, no unknown id', async (t) => {
-  const { source } = await serve(t, (_, response) =>
-    json(response, { error_code: 404, message: 'HTTP 404 Not Found' }, 404),
-  )
-  const error = await failure(t, source.get(9))
-  t.is(error.code, 'REGISTRY_UNREACHABLE')
-  t.regex(error.message, /schemaRegistry.url/)
-})
+for (const [who, body] of [
+  ['Confluent', { error_code: 404, message: 'HTTP 404 Not Found' }],
+  [
+    'Apicurio',
+    { error_code: 404, message: 'RESTEASY003210: Could not find resource for full path: http://h/schemas/ids/9' },
+  ],
+] as const) {
+  test(`a path that the registry does not have is a wrong address, no unknown id: ${who}`, async (t) => {
+    const { source } = await serve(t, (_, response) => json(response, body, 404))
+    const error = await failure(t, source.get(9))
+    t.is(error.code, 'REGISTRY_UNREACHABLE')
+    t.regex(error.message, /schemaRegistry.url/)
+  })
+}
 
 test('basic and bearer authentication, and credentials in the address', async (t) => {
   const basic = await serve(t, schemaAnswer, { auth: { username: 'user', password: 'pass:word' } })

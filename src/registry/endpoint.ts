@@ -140,7 +140,7 @@ function failureOf(answer: Answer): Failure {
       status: 0,
       network: true,
       fromRegistry: false,
-      message: error.message || (code ?? 'the connection failed'),
+      message: error.message.trim() || (code ?? 'the connection failed'),
     }
   }
   const data = answer.data()
@@ -150,15 +150,16 @@ function failureOf(answer: Answer): Failure {
   return {
     status: answer.status(),
     network: false,
-    fromRegistry: typeof body.error_code === 'number' && !isServletError(body),
+    fromRegistry: isOfRegistry(body.error_code),
     message: typeof body.message === 'string' ? body.message : `status ${answer.status()}`,
   }
 }
 
-/** What a registry's web server says of a path that it does not have. */
-function isServletError({ error_code, message }: { error_code?: unknown; message?: unknown }): boolean {
-  return error_code === 404 && typeof message === 'string' && message.startsWith('HTTP 404')
-}
+/**
+ * Whether the registry itself says that it has no such thing: 40401 to 40403 in Confluent's API reference, "Errors". Web
+ * servers, also the registry's own, say 404 of a path that they do not have.
+ */
+const isOfRegistry = (code: unknown): boolean => typeof code === 'number' && Math.floor(code / 100) === 404
 
 /** What waits for an answer of a client that was closed ends with this. */
 export function closed(): KafkaToDeltaError {
