@@ -5,7 +5,7 @@ import test from 'ava'
 import { fromNative } from '../src/delta/addon.js'
 import { ERROR_CODES } from '../src/errors.js'
 
-const RUST = readFileSync(new URL('../crates/kafka2delta/src/error.rs', import.meta.url), 'utf8')
+const RUST = readFileSync(new URL('../crates/kafka2delta/src/error/mod.rs', import.meta.url), 'utf8')
 
 const snakeCase = (variant: string) => variant.replace(/(?!^)([A-Z])/g, '_$1').toUpperCase()
 

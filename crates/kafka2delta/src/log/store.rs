@@ -1,5 +1,6 @@
 //! The store of a table: its log and its files, in a folder or a cloud.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
@@ -22,9 +23,25 @@ pub(crate) fn open_log_store_at(
     let unusable = |e: deltalake::DeltaTableError| {
         Error::with_source(ErrorCode::StorageDenied, format!("'{uri}' cannot be used as the path of a table"), e)
     };
-    let url = deltalake::ensure_table_uri(uri).map_err(unusable)?;
+    let url = match missing_folder(uri).and_then(|folder| url::Url::from_directory_path(folder).ok()) {
+        Some(url) => url,
+        None => deltalake::ensure_table_uri(uri).map_err(unusable)?,
+    };
     let config = StorageConfig::parse_options(storage_options.clone()).map_err(unusable)?;
     logstore_for(&url, config).map_err(unusable)
+}
+
+/// The folder of a table that is not there. delta-rs would make it; who only looks must leave no trace, and the first
+/// commit makes it.
+fn missing_folder(uri: &str) -> Option<PathBuf> {
+    if uri.contains("://") || uri.starts_with('~') {
+        return None;
+    }
+    let path = std::path::absolute(uri).ok()?;
+    let existing = path.ancestors().find(|folder| folder.exists())?;
+    let missing = path.strip_prefix(existing).ok()?;
+    // As delta-rs names it once it is there.
+    (!missing.as_os_str().is_empty()).then(|| Some(existing.canonicalize().ok()?.join(missing)))?
 }
 
 /// The table's URL, with a slash at its end.
@@ -47,5 +64,27 @@ pub(crate) async fn delete_unused(store: &Arc<dyn ObjectStore>, files: Vec<Path>
         if let Err(error) = file {
             tracing::debug!(%error, "an unused file is left to vacuum");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_makes_no_folder_and_a_write_does() {
+        let lake = crate::temporary::folder();
+        let table = lake.path().join("a/b");
+        let uri = table.to_str().expect("a temporary path is text");
+        let store = open_log_store_at(uri, &Default::default()).expect("a folder that is not there is no error");
+        assert!(store.object_store(None).head(&Path::from("_delta_log/0.json")).await.is_err());
+        assert!(!lake.path().join("a").exists());
+        store.object_store(None).put(&Path::from("x.parquet"), "x".into()).await.expect("the folder is made");
+        assert!(table.join("x.parquet").exists());
+        // The same table, now that it is there.
+        let again = open_log_store_at(uri, &Default::default()).expect("the folder is there");
+        assert_eq!(root_url(&store), root_url(&again));
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of the engine: a code from the list that `src/errors.ts` closes, a message that says what to do, and the cause.
 
+mod store;
+
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -94,7 +96,7 @@ impl Error {
         let mut messages = vec![self.message.clone()];
         let mut next = StdError::source(self);
         while let Some(error) = next {
-            messages.push(error.to_string());
+            messages.push(store::without_body(&error.to_string()).to_owned());
             next = error.source();
         }
         messages
@@ -129,7 +131,14 @@ impl From<object_store::Error> for Error {
                 "the table's path cannot be written: permission denied, a read-only file system, or not a folder"
                     .to_owned(),
             ),
-            _ => (ErrorCode::Storage, "the storage failed".to_owned()),
+            _ => {
+                let said = store::said(&error).map_or(String::new(), |said| format!(": {said}"));
+                if store::is_refusal(&error) {
+                    (ErrorCode::StorageDenied, format!("the storage refuses us{said}"))
+                } else {
+                    (ErrorCode::Storage, format!("the storage failed{said}"))
+                }
+            }
         };
         Self::with_source(code, message, error)
     }
