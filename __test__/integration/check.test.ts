@@ -185,6 +185,7 @@ test('mistakes of many kinds, each told with what to do', async (t) => {
       plain: { path: path('plain'), unavailableValuePlaceholder: 'nothing' },
       'unknown-id': { path: path('unknown-id') },
       missing: { path: path('missing') },
+      gold: { path: path('gold') },
       '/shop\\.(.*)/': { path: path('shop/$1') },
     },
     {
@@ -209,6 +210,7 @@ test('mistakes of many kinds, each told with what to do', async (t) => {
   has('plain', 'VALUE_NOT_DEBEZIUM')
   has('unknown-id', 'BAD_RECORD')
   has('missing', 'TOPIC_NOT_FOUND')
+  t.regex(tableOf(report, 'gold').findings[0]?.message ?? '', /did you mean good\?$/)
   const global = report.findings.map(({ code }) => code)
   t.true(global.includes('PATHS_NESTED'))
   t.true(global.includes('PATTERN_TAKES_NOTHING'))
@@ -217,6 +219,8 @@ test('mistakes of many kinds, each told with what to do', async (t) => {
     [],
   )
   t.true(allFindings(report).every(({ message, remedy }) => message.length > 10 && remedy.length > 5))
+  // It looked at all of these tables, and made none.
+  t.deepEqual(readdirSync(lake), ['damaged'])
 })
 
 test('systems that do not answer: the reason, how to mend it, and no endless wait', async (t) => {
@@ -239,6 +243,7 @@ test('systems that do not answer: the reason, how to mend it, and no endless wai
     t.like(registry, { ok: false, finding: { code: 'REGISTRY_UNREACHABLE', severity: 'error' } })
     t.regex(registry?.finding?.remedy ?? '', /nothing listens there/)
     t.deepEqual(codes(report, 'users'), [])
+    t.true(checkLines(report, false).some((line) => line.includes('as far as they could be looked at')))
   })
   await broker.close()
   const away = await look({ users: { path: join(lake, 'users') } })

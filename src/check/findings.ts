@@ -70,11 +70,12 @@ export function failure(thrown: unknown, severity: Severity = 'error'): Finding 
   return { code, severity, message, remedy: causeRemedy(message) ?? HINTS[code] ?? 'the message says what to do' }
 }
 
-/** With the innermost cause, where the message does not have it already. */
+/** With the innermost cause, where the message does not have it already: what matters of it stands at its end. */
 function withCause(error: KafkaToDeltaError): string {
   const cause = causes(error).at(-1)
   const text = cause instanceof Error ? cause.message.split('\n')[0] : undefined
-  return text === undefined || text === '' || error.message.includes(text) ? error.message : `${error.message}: ${text}`
+  const end = text?.split(': ').at(-1)
+  return end === undefined || end === '' || error.message.includes(end) ? error.message : `${error.message}: ${text}`
 }
 
 /** What an error of a connection asks for, by what the system itself said. */
@@ -91,6 +92,11 @@ const CAUSES: readonly (readonly [RegExp, string])[] = [
     /wrong version number|EPROTO|packet length|socket disconnected|Connection closed|ECONNRESET/i,
     'one side speaks TLS and the other does not, or the listener wants SASL: check kafka.ssl, kafka.sasl and the port; ' +
       'for a registry, http or https',
+  ],
+  [
+    /unknown schema id/,
+    "compare schemaRegistry.url with the address that the connector's converter has; a schema that was deleted there must " +
+      'be registered again',
   ],
   [
     /NoSuchBucket|bucket does not exist/i,

@@ -148,14 +148,13 @@ export function checkLines(report: CheckReport, all: boolean): string[] {
   const isTold = ({ findings }: TableCheck) => all || findings.some(({ severity }) => severity !== 'note')
   const shown = byNeed(report.tables).filter(isTold)
   const rest = report.tables.length - shown.length
+  const isPartial = report.systems.some(({ finding }) => finding?.severity === 'error')
+  const clean = `without errors and warnings${isPartial ? ', as far as they could be looked at' : ''}`
   const blocks = [
     systemLines(report.systems),
     [...topicLines(report, all), ...report.findings.flatMap((found) => findingLines(found, ''))],
     ...shown.map((table) => tableLines(table, all)),
-    [
-      ...(rest > 0 ? [dim(`${plural(rest, 'table')} without errors and warnings: --all shows them, and notes`)] : []),
-      sumLine(report),
-    ],
+    [...(rest > 0 ? [dim(`${plural(rest, 'table')} ${clean}: --all shows them, and notes`)] : []), sumLine(report)],
   ]
   return blocks.filter((block) => block.length > 0).flatMap((block, at) => (at === 0 ? block : ['', ...block]))
 }

@@ -1,9 +1,10 @@
 /** Which topics each entry of the configuration takes, which it does not, and which have no table. */
 
-import type { KafkaToDeltaError } from '../errors.js'
+import { KafkaToDeltaError } from '../errors.js'
 import { findUnreadable, unreadableTopics } from '../kafka/cluster-check.js'
 import { TopicCatalog } from '../kafka/topic-catalog.js'
 import { silentLogger } from '../log.js'
+import { suggest } from '../options/suggest.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { TableDiscovery } from '../stream/discovery.js'
@@ -29,10 +30,8 @@ export async function findTopics(options: ResolvedOptions, schemas: SchemaSource
   const topics = await catalog.list()
   const there = new Set(topics)
   const taken = patterns.length === 0 ? { tables: [], failures: [] } : await discovery.look()
-  const unreadable = await unreadableOf(
-    options,
-    named.filter(({ topic }) => !there.has(topic)),
-  )
+  const missing = named.filter(({ topic }) => !there.has(topic))
+  const unreadable = (await unreadableOf(options, missing)).map((of) => withMeant(of, topics))
   const tables = [...named.filter(({ topic }) => !unreadable.some((of) => of.topic === topic)), ...taken.tables]
   const failures = [...unreadable, ...taken.failures]
   return {
@@ -64,6 +63,14 @@ async function unreadableOf(options: ResolvedOptions, tables: readonly ResolvedT
     const error: KafkaToDeltaError = unreadableTopics([topic], why)
     return [{ topic, table: name ?? uri, error }]
   })
+}
+
+/** Of a topic that is not there, the one that was probably meant. */
+function withMeant(of: TableFailure, topics: readonly string[]): TableFailure {
+  const meant = of.error.code === 'TOPIC_NOT_FOUND' ? suggest(of.topic, topics) : null
+  if (meant === null) return of
+  const { code, message, position } = of.error
+  return { ...of, error: new KafkaToDeltaError(code, `${message}; did you mean ${meant}?`, position) }
 }
 
 function entriesOf(

@@ -36,9 +36,13 @@ export async function statusOfWorker(address: string): Promise<StatusReport> {
     state,
     memory,
     tables: Object.entries(tables).map(([topic, table]) => reportOf(topic, table)),
-    problems: error ? [error] : [],
+    problems: error && !isOfTable(error, tables) ? [error] : [],
   }
 }
+
+/** What ended a query may be what stopped one of its tables, and is told there. */
+const isOfTable = (error: { message: string }, tables: NonNullable<WorkerStatus['tables']>): boolean =>
+  Object.values(tables).some((table) => table.error?.message === error.message)
 
 function statusUrl(address: string): string {
   const given = /^https?:\/\//.test(address)
