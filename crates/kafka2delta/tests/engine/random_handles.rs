@@ -64,6 +64,8 @@ struct History {
     /// By partition: the position of its last change, but for those that came late.
     newest: [u64; 2],
     floor: Option<Floor>,
+    /// Second halves of key updates that come in a later batch, perhaps by another handle: partition, old and new key.
+    halves: Vec<(i32, Key, Key)>,
     /// By partition: what the log stores.
     stored: [Option<i64>; 2],
     sequence: u64,
@@ -98,6 +100,12 @@ impl History {
         let (key, step) = (self.key(), self.step);
         let partition = self.partition_of(key);
         let sequence = self.has_orders.then_some(self.sequence);
+        if self.rng.random_bool(0.3)
+            && let Some((partition, old, new)) = self.halves.pop()
+        {
+            let row = random_row(&mut self.rng, step);
+            return self.apply(partition, Change::Upsert { key: new, row, leaves_big: true, old: Some(old), sequence });
+        }
         match self.rng.random_range(0..100) {
             0..15 if self.has_orders => self.late(key, step),
             0..58 => {
@@ -113,8 +121,12 @@ impl History {
                 }
                 let row = Row { extra: None, ..random_row(&mut self.rng, step) };
                 let upsert = Change::Upsert { key: new, row, leaves_big: true, old: Some(key), sequence };
-                // Both travel in one micro-batch, whichever partitions they come through.
+                // Mostly both travel in one micro-batch, whichever partitions they come through.
                 let mut both = self.apply(partition, Change::Moved { key });
+                if self.rng.random_bool(0.3) {
+                    self.halves.push((partition, key, new));
+                    return both;
+                }
                 both.extend(self.apply(partition, upsert));
                 both
             }
@@ -290,6 +302,7 @@ async fn run(seed: u64) {
         positions: Positions::new(),
         newest: [100; 2],
         floor: None,
+        halves: Vec::new(),
         stored: [None; 2],
         sequence: 100,
         has_orders,
