@@ -126,6 +126,11 @@ impl Keys {
         let limits = self.index.limits.clone();
         self.index = tokio::task::spawn_blocking(move || KeyIndex::load(&run, width, limits, &files)).await??;
         self.saves.found(note.version, self.index.len());
+        // What this process remembers is newer than what was saved: a saved note of a deleted key may be from before the
+        // key's last row.
+        if !self.memory.is_empty() {
+            return Ok(Some(unknown));
+        }
         let memory = Arc::make_mut(&mut self.memory);
         for (key, known) in remembered {
             // Of a deleted row whose place is gone, or which may have come and gone again since, the place is no longer the

@@ -80,6 +80,31 @@ async fn what_is_remembered_of_a_deleted_key_ends_where_others_wrote_it_again() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_saved_of_a_deleted_key_does_not_take_the_place_of_what_is_known_since() {
+    let (folder, index) = (temporary::folder(), temporary::folder());
+    let uri = folder.path().to_str().unwrap();
+    let options = TableOptions { index_folder: Some(index.path().to_owned()), ..options(uri, MergeMode::Auto) };
+    let delete = |sequence| Change::Delete { key: (0, 1), sequence: Some(sequence) };
+    let mut table = KeyedTable::open(options.clone()).await.unwrap();
+    let first = [upsert(1, "first", 4), upsert(2, "other", 4)];
+    merge_from(&mut table, 1, None, &first).await.unwrap();
+    merge_from(&mut table, 1, Some(1), &[delete(5)]).await.unwrap();
+    table.close().await;
+    let mut table = KeyedTable::open(options).await.unwrap();
+    merge_from(&mut table, 0, None, &[upsert(1, "second", 19)]).await.unwrap();
+    merge_from(&mut table, 0, Some(0), &[delete(20)]).await.unwrap();
+    // The index is built anew, from what was saved, since the log cannot be read for a while.
+    let next = table.info().version.unwrap() + 1;
+    let entry = folder.path().join(format!("_delta_log/{next:020}.json"));
+    std::fs::write(&entry, "{").unwrap();
+    table.follow().await.unwrap_err();
+    std::fs::remove_file(entry).unwrap();
+    let late = merge_from(&mut table, 1, Some(2), &[upsert(1, "late", 15)]).await.unwrap();
+    assert_eq!(late.dropped_stale, 1);
+    assert_eq!(name_of(uri, 1).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn left_out_values_come_from_the_row_that_another_writer_put_there_meanwhile() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
         let folder = temporary::folder();
