@@ -9,7 +9,7 @@ import { NO_RULES } from '../../src/verify/compared-columns.js'
 import { repair } from '../../src/verify/repair.js'
 import { Verification } from '../../src/verify/verify.js'
 import { readRows } from '../helpers/read.js'
-import { fieldsOf, MemorySource, tableAt } from './support.js'
+import { fieldsOf, MemorySource, tableAt, write } from './support.js'
 
 const COLUMNS = ['id', 'v']
 const SHAPE = { fields: fieldsOf(COLUMNS), primaryKey: ['id'] }
@@ -67,6 +67,29 @@ test('a stream that commits between a look and its commit: it is looked and trie
   t.is((await table.offsets()).get(APP_ID), 3n)
   t.deepEqual(await stored(path), [
     { id: '1', v: 'new' },
+    { id: '2', v: 'same' },
+  ])
+  await Promise.all([table.close(), stream.close()])
+})
+
+test('a partition that commits for the first time between a look and its commit: it is looked again', async (t) => {
+  const path = join(folder, 'new-partition')
+  const { table, stream, source, verification } = await busyTable(path)
+  await verification.run()
+  // Row 1 changes while the source is read, and the stream applies that through a partition that the table does not know.
+  source.whenAsked = async () => {
+    source.whenAsked = async () => {
+      source.table = [['1', 'newest'], ...source.table.slice(1)]
+    }
+    await write(stream, COLUMNS, [['1', 'newest']], { offsets: [{ appId: 'q:t:1', expected: null, last: 0n }] })
+  }
+  t.like(await repair(again(table), verification, SHAPE), { upserted: 0, deleted: 1 })
+  t.deepEqual([...(await table.offsets())].sort(), [
+    [APP_ID, 0n],
+    ['q:t:1', 0n],
+  ])
+  t.deepEqual(await stored(path), [
+    { id: '1', v: 'newest' },
     { id: '2', v: 'same' },
   ])
   await Promise.all([table.close(), stream.close()])

@@ -48,6 +48,12 @@ export function lostEntries(offsets: ReadonlyMap<string, bigint>): TableOffset[]
   return lost.map(([appId, version]) => ({ appId, expected: version, last: NONE, mayFall: true }))
 }
 
+/** Fences a commit also by the partitions of which the table holds nothing yet: none of them may have come meanwhile. */
+export function otherPartitions(offsets: ReadonlyMap<string, bigint>): TableOffset[] {
+  const topics = new Set([...offsets.keys()].filter(isOffset).map((appId) => appId.replace(/\d+$/, '*')))
+  return [...topics].map((appId) => ({ appId, expected: null, last: NONE }))
+}
+
 /** Whether an app id is that of a partition's offset, and not of a companion. */
 export const isOffset = (appId: string): boolean => /:\d+$/.test(appId)
 

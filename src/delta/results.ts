@@ -2,7 +2,10 @@
 
 /** A position that is committed with the rows, exactly once. */
 export interface TableOffset {
-  /** `<queryName>:<topic>:<partition>` */
+  /**
+   * `<queryName>:<topic>:<partition>`, or `<queryName>:<topic>:*` for all partitions of the topic that are not named beside
+   * it: these are only looked at, not written.
+   */
   appId: string
   /** The offset that must be stored now, null for none: the fence. */
   expected: bigint | null

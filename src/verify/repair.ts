@@ -6,7 +6,8 @@
 
 import { Bool, type Data, Field, makeData, Struct, Uint8 } from 'apache-arrow'
 import { writeIpc } from '../arrow/ipc.js'
-import { isOffset, lostEntries } from '../delta/offset-entries.js'
+import { isOffset, lostEntries, otherPartitions } from '../delta/offset-entries.js'
+import type { TableOffset } from '../delta/results.js'
 import type { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { columnOf, columnType } from './columns.js'
@@ -90,11 +91,12 @@ async function nextStep(table: DeltaTable, verification: Verification, shape: Ta
   // With the last rows the table is whole again, whatever was lost.
   const lost = isLast ? lostEntries(stored) : []
   if (rows.length === 0 && lost.length === 0) return { rows, isLast, merge: null }
-  const offsets = [...stored]
+  const offsets: TableOffset[] = [...stored]
     .filter(([appId]) => isOffset(appId))
     .map(([appId, last]) => ({ appId, expected: last, last }))
   const changes = rows.length === 0 ? null : changesOf(rows, differences, shape)
-  const options = { primaryKey: shape.primaryKey, offsets: [...offsets, ...lost], transfer: true }
+  offsets.push(...otherPartitions(stored), ...lost)
+  const options = { primaryKey: shape.primaryKey, offsets, transfer: true }
   return { rows, isLast, merge: [changes, options] }
 }
 

@@ -90,7 +90,7 @@ impl KeyedTable {
             false => Some(self.next_commit_time()),
             true => None,
         };
-        commit.txns.extend(offsets.iter().map(|offset| Txn {
+        commit.txns.extend(offsets.iter().filter(|offset| offset.of_others().is_none()).map(|offset| Txn {
             app_id: offset.app_id.clone(),
             version: offset.last,
             // Offsets alone leave the query's last commit of rows what it was.
@@ -98,7 +98,7 @@ impl KeyedTable {
                 self.last_commit_time(query_of(&offset.app_id)).unwrap_or_else(|| self.next_commit_time())
             })),
         }));
-        if !offsets.is_empty() {
+        if !commit.txns.is_empty() {
             commit.adds.iter_mut().for_each(|add| set_committed(add, time));
         }
     }

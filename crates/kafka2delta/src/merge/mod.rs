@@ -79,7 +79,16 @@ impl KeyedTable {
     /// The stored offsets must be the expected ones, at every attempt.
     fn check_fence(&self, offsets: &[Offset]) -> Result<()> {
         for offset in offsets {
-            let stored = self.snapshot.state().and_then(|s| s.txns.get(&offset.app_id)).map(|t| t.version);
+            let txn = self.snapshot.state().and_then(|state| match offset.of_others() {
+                None => state.txns.get(&offset.app_id),
+                Some(topic) => state.txns.values().find(|txn| {
+                    txn.app_id
+                        .strip_prefix(topic)
+                        .is_some_and(|partition| partition.bytes().all(|b| b.is_ascii_digit()))
+                        && offsets.iter().all(|offset| offset.app_id != txn.app_id)
+                }),
+            });
+            let stored = txn.map(|txn| txn.version);
             let falls = !offset.may_fall && stored.is_some_and(|s| s > offset.last);
             if stored != offset.expected || falls {
                 return Err(Error::new(
@@ -87,7 +96,7 @@ impl KeyedTable {
                     format!(
                         "the table stores {} for {}, and {} was expected: another worker applied these changes",
                         stored.map_or("no offset".to_owned(), |s| format!("offset {s}")),
-                        offset.app_id,
+                        txn.map_or(&offset.app_id, |txn| &txn.app_id),
                         offset.expected.map_or("none".to_owned(), |e| e.to_string()),
                     ),
                 ));

@@ -13,7 +13,8 @@ pub(super) const MAX_ATTEMPTS: usize = 30;
 /// A Kafka partition's progress, committed with its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offset {
-    /// `<queryName>:<topic>:<partition>`
+    /// `<queryName>:<topic>:<partition>`, or with `*` for the partition: all of the topic that are not named beside it. These
+    /// are only looked at, not written.
     pub app_id: String,
     /// What must be stored now; none for nothing.
     pub expected: Option<i64>,
@@ -21,6 +22,13 @@ pub struct Offset {
     pub last: i64,
     /// Whether `last` may be below what is stored: the topic was made anew, or it is no offset but a time.
     pub may_fall: bool,
+}
+
+impl Offset {
+    /// What the app ids of its topic begin with, where it stands for all partitions that are not named.
+    pub(super) fn of_others(&self) -> Option<&str> {
+        self.app_id.strip_suffix('*').filter(|topic| topic.ends_with(':'))
+    }
 }
 
 /// Milliseconds of each step.

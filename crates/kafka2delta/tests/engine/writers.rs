@@ -45,6 +45,28 @@ async fn a_second_writer_of_the_same_offsets_is_fenced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_can_be_fenced_by_the_partitions_that_are_not_there_yet() {
+    let folder = temporary::folder();
+    let uri = folder.path().to_str().unwrap();
+    let mut a = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    merge(&mut a, "q:t:0", &[upsert((0, 1), "a")], false).await.unwrap();
+    let offset = |app_id: &str, expected, last| Offset { may_fall: false, app_id: app_id.into(), expected, last };
+    let (all, never) = ([offset("q:t:0", Some(0), 0), offset("q:t:*", None, -1)], CancellationToken::new());
+    let mut b = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
+    b.merge(None, &[], &all, &never).await.unwrap();
+    for (other, is_fenced) in [("q:t:0:time", false), ("q:t.u:1", false), ("q:t:1", true)] {
+        merge(&mut a, other, &[upsert((0, 2), "a")], false).await.unwrap();
+        let merged = b.merge(None, &[], &all, &never).await;
+        let code = merged.as_ref().err().map(|error| error.code);
+        assert_eq!(code, is_fenced.then_some(ErrorCode::Fenced), "{other}: {merged:?}");
+    }
+    let all = [all.as_slice(), &[offset("q:t:1", Some(0), 0)]].concat();
+    b.merge(None, &[], &all, &never).await.unwrap();
+    let stored: Vec<String> = b.info().offsets.into_iter().map(|(app_id, _)| app_id).collect();
+    assert_eq!(stored, ["q:t.u:1", "q:t:0", "q:t:0:time", "q:t:1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_other_partitions_lose_nothing() {
     for mode in [MergeMode::MergeOnRead, MergeMode::CopyOnWrite] {
         let folder = temporary::folder();
