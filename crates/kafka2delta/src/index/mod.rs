@@ -268,11 +268,12 @@ impl KeyIndex {
         }
     }
 
-    /// Makes room for so many more keys, within the budget.
-    pub fn reserve(&mut self, additional: usize) {
+    /// Makes room for the keys of so many rows, within the budget. Rows that were rewritten have keys that are there already.
+    pub fn reserve(&mut self, rows: usize) {
         let room =
             self.limits.memory_now().saturating_sub(self.allocated_bytes() as u64) / self.width.bytes() as u64 / 2;
-        let additional = additional.min(usize::try_from(room).unwrap_or(usize::MAX));
+        let more = rows.saturating_sub(either!(&self.keys, slots => slots.len()));
+        let additional = more.min(usize::try_from(room).unwrap_or(usize::MAX));
         either!(&mut self.keys, slots => slots.reserve(additional));
         self.note_memory();
     }
@@ -342,6 +343,11 @@ impl KeyIndex {
         self.relocations.add(files);
         let translation = self.relocations.translation();
         self.null_keys.values_mut().for_each(|place| *place = translation.place(*place));
+    }
+
+    /// Forgets where rows went of which none is in the table any more, by its live files.
+    pub(crate) fn forget_dead(&mut self, is_live: impl Fn(FileId) -> bool) {
+        self.relocations.forget_dead(is_live);
     }
 
     /// Whether the index may have places in a file whose rows went to others.

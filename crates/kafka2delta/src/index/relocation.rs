@@ -163,6 +163,23 @@ impl Relocations {
         Arc::make_mut(&mut self.translation.0).extend(files);
     }
 
+    /// Forgets rewrites of which no row is in the table any more: their old places are as much out of date as the new ones.
+    pub(super) fn forget_dead(&mut self, is_live: impl Fn(FileId) -> bool) {
+        let files = Arc::make_mut(&mut self.translation.0);
+        // The newest first: what a rewrite made may have been rewritten later.
+        for rewrite in self.rewrites.iter_mut().rev() {
+            rewrite.files.retain(|file| {
+                let leads = |to: &FileId| is_live(*to) || files.contains_key(to);
+                let stays = files.get(file).is_some_and(|moved| moved.files.iter().flatten().any(leads));
+                if !stays {
+                    files.remove(file);
+                }
+                stays
+            });
+        }
+        self.rewrites.retain(|rewrite| !rewrite.files.is_empty());
+    }
+
     pub(super) fn translation(&self) -> &Translation {
         &self.translation
     }
@@ -246,5 +263,21 @@ mod tests {
         assert_eq!((relocations.next_shard(), relocations.len(), relocations.has(1)), (None, 2, true));
         relocations.renewed(true);
         assert_eq!((relocations.len(), relocations.has(1)), (0, false));
+    }
+
+    #[test]
+    fn rewrites_of_which_nothing_is_left_are_forgotten() {
+        let rewritten = |to: FileId| Relocated {
+            source: Arc::new(SourceRows::new(0, &RoaringBitmap::new())),
+            group: Arc::new(GroupRows::new(vec![(0, 1)], None)),
+            files: Arc::new(vec![Some(to)]),
+        };
+        let mut relocations = Relocations::default();
+        relocations.add(vec![(1, rewritten(3)), (2, rewritten(4))]);
+        relocations.add(vec![(3, rewritten(5))]);
+        relocations.forget_dead(|file| file == 5);
+        assert_eq!([1, 2, 3].map(|file| relocations.has(file)), [true, false, true]);
+        relocations.forget_dead(|_| false);
+        assert_eq!((relocations.len(), relocations.allocated_bytes(), relocations.next_shard()), (0, 0, None));
     }
 }

@@ -388,6 +388,8 @@ impl Keys {
             self.stands = true;
             return Ok(());
         }
+        // Another writer's compaction of files of ours: each of its keys would be translated for nothing.
+        self.index.forget_dead(|file| state.files[file as usize].live);
         let scope = Scope { schema: snapshot.schema(), key: &key, wanted: None, deleted: None };
         self.stands = self.enter_changes(scope, storage, state, files).await? == 0;
         Ok(())
