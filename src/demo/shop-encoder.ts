@@ -15,7 +15,7 @@ export interface ChangeMetadata {
 
 const SLAB_BYTES = 64 * 1024
 
-/** Encodes by one schema under its id. Messages are slices of larger blocks: no buffer for each. */
+/** Encodes by one schema under its id. Messages are slices of larger blocks: no buffer for each, unless it is larger. */
 export class ConfluentEncoder {
   readonly #type: avro.Type
   readonly #id: number
@@ -28,20 +28,21 @@ export class ConfluentEncoder {
   }
 
   encode(value: object): Buffer {
+    let bytes = SLAB_BYTES
     for (;;) {
       const start = this.#used
       if (start + 5 < this.#slab.length) {
         this.#slab.writeUInt8(0, start)
         this.#slab.writeInt32BE(this.#id, start + 1)
         const end = this.#type.encode(value, this.#slab, start + 5)
-        // Negative: it did not fit.
         if (end > 0) {
           this.#used = end
           return this.#slab.subarray(start, end)
         }
-        if (start === 0) throw new RangeError(`a message of more than ${SLAB_BYTES} bytes`)
+        // It did not fit: so many bytes are missing.
+        bytes = Math.max(bytes, this.#slab.length - start - end)
       }
-      this.#slab = Buffer.allocUnsafe(SLAB_BYTES)
+      this.#slab = Buffer.allocUnsafe(bytes)
       this.#used = 0
     }
   }
