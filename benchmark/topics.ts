@@ -6,17 +6,16 @@
  *   npm run bench:topics -- [--topics 1000] [--rows 100] [--idle 30] [--rate 5000] [--seconds 60] [--json]
  */
 
-import { type ChildProcess, fork } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { EmbeddedBroker } from '../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../src/demo/registry.js'
 import { ConfluentEncoder } from '../src/demo/shop-encoder.js'
 import { streamToDelta } from '../src/index.js'
+import { answer, Worker, workOf } from './support/worker.js'
 
 /** A commit writes a data file and a log entry, and asks whether the log is still the same. */
 const REQUESTS_PER_COMMIT = { PUT: 2, GET: 1 }
@@ -78,13 +77,9 @@ async function work({ brokers, registry, lake, topics }: Start): Promise<void> {
     if (committed.size === topics) allCommitted ??= Date.now()
     done.push([progress.topic, Number(progress.offsets['0']?.start), Date.now()])
   })
-  process.on('message', (message) => {
-    if (message === 'stop') {
-      void query.stop().then(() => process.exit(0))
-      return
-    }
+  const tell = (): Told => {
     const { user, system } = process.cpuUsage()
-    const told: Told = {
+    return {
       now: Date.now(),
       firstCommit,
       allCommitted,
@@ -94,49 +89,8 @@ async function work({ brokers, registry, lake, topics }: Start): Promise<void> {
       cpu: (user + system) / 1e6,
       done: done.splice(0),
     }
-    process.send?.(told)
-  })
-}
-
-/** The process that writes the tables. */
-class Worker {
-  private constructor(private readonly child: ChildProcess) {}
-
-  static start(start: Start): Worker {
-    const own = fileURLToPath(import.meta.url)
-    const child = fork(own, ['--work', JSON.stringify(start)], { execArgv: ['--import', 'tsx'] })
-    child.on('exit', (code) => {
-      if (code !== 0) throw new Error(`the worker ended with ${code}`)
-    })
-    return new Worker(child)
   }
-
-  ask(): Promise<Told> {
-    const told = new Promise<Told>((resolve) => this.child.once('message', (message) => resolve(message as Told)))
-    this.child.send('tell')
-    return told
-  }
-
-  /** Asks until it is so. */
-  async until(is: (told: Told) => boolean, everyMs = 100): Promise<Told> {
-    for (;;) {
-      const told = await this.ask()
-      if (is(told)) return told
-      await sleep(everyMs)
-    }
-  }
-
-  /** Highest resident size since its start, in bytes. */
-  get peak(): number {
-    const status = readFileSync(`/proc/${this.child.pid}/status`, 'utf8')
-    return Number(/VmHWM:\s*(\d+)/.exec(status)?.[1]) * 1024
-  }
-
-  async stop(): Promise<void> {
-    const ended = new Promise((resolve) => this.child.once('exit', resolve))
-    this.child.send('stop')
-    await ended
-  }
+  answer(tell, () => query.stop())
 }
 
 /** Topics, and when each of their messages was sent. */
@@ -201,16 +155,17 @@ async function measure(options: Options, folder: string) {
     for (const name of names) topics.send(name, options.rows)
     const began = Date.now()
     const { brokers } = broker
-    const worker = Worker.start({ brokers, registry: registry.url, lake: join(folder, 'lake'), topics: options.topics })
+    const start: Start = { brokers, registry: registry.url, lake: join(folder, 'lake'), topics: options.topics }
+    const worker = Worker.start<Told>(import.meta.url, start)
     const all = await worker.until(({ rows }) => rows === topics.total)
-    const start = {
+    const started = {
       firstCommit: ((all.firstCommit ?? Number.NaN) - began) / 1000,
       lastTable: ((all.allCommitted ?? Number.NaN) - began) / 1000,
       resident: all.resident / MIB,
       peak: worker.peak / MIB,
       cpu: all.cpu,
     }
-    console.error(`started: ${JSON.stringify(start)}`)
+    console.error(`started: ${JSON.stringify(started)}`)
 
     // What a start leaves to be done: compaction's looks, checkpoints, garbage.
     await sleep(3000)
@@ -225,7 +180,7 @@ async function measure(options: Options, folder: string) {
     console.error(`idle: ${JSON.stringify(idle)}`)
     const live = await load(options, topics, worker)
     await worker.stop()
-    return { start, idle, live }
+    return { start: started, idle, live }
   } finally {
     await broker.close()
     await registry.close()
@@ -233,7 +188,7 @@ async function measure(options: Options, folder: string) {
 }
 
 /** Sends changes at a steady rate over all topics. */
-async function load({ rate, seconds }: Options, topics: Topics, worker: Worker) {
+async function load({ rate, seconds }: Options, topics: Topics, worker: Worker<Told>) {
   const TICK_MS = 100
   const before = await worker.ask()
   const began = Date.now()
@@ -289,21 +244,19 @@ function print({ topics, rows }: Options, { start, idle, live }: Awaited<ReturnT
   )
 }
 
-const { values } = parseArgs({
-  options: {
-    topics: { type: 'string', default: '1000' },
-    rows: { type: 'string', default: '100' },
-    idle: { type: 'string', default: '30' },
-    rate: { type: 'string', default: '5000' },
-    seconds: { type: 'string', default: '60' },
-    json: { type: 'boolean', default: false },
-    // For the process that writes.
-    work: { type: 'string' },
-  },
-})
-
-if (values.work !== undefined) await work(JSON.parse(values.work) as Start)
+const start = workOf<Start>()
+if (start !== null) await work(start)
 else {
+  const { values } = parseArgs({
+    options: {
+      topics: { type: 'string', default: '1000' },
+      rows: { type: 'string', default: '100' },
+      idle: { type: 'string', default: '30' },
+      rate: { type: 'string', default: '5000' },
+      seconds: { type: 'string', default: '60' },
+      json: { type: 'boolean', default: false },
+    },
+  })
   const options: Options = {
     topics: Number(values.topics),
     rows: Number(values.rows),
