@@ -1,4 +1,4 @@
-/** `npm run bench:merge|soak|index|requests|readers|scan|decode|memory|topics -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|requests|readers|scan|decode|topics|backlog -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,6 +8,7 @@ import { bootstrap, checkNode, requireRust } from './bootstrap.mjs'
 import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { main, Problem, run, say } from './lib/process.mjs'
 import { ensurePython, ensureReaders } from './lib/python.mjs'
+import { kafkaJars } from './stack/install.mjs'
 
 /** Programs of crates/bench that are compiled with delta-rs and DataFusion. */
 const BESIDE_DELTARS = { merge: 'bench_merge', soak: 'bench_soak', index: 'bench_index' }
@@ -59,8 +60,9 @@ await main(async () => {
     const node = ['--import', 'tsx', 'benchmark/scan.ts', ...args]
     const env = { ...process.env, ORACLE_PYTHON: python.python ?? '' }
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT, env })).code
-  } else if (['decode', 'memory', 'topics'].includes(what)) {
+  } else if (['decode', 'topics', 'backlog'].includes(what)) {
     await bootstrap()
+    if (what === 'backlog') await kafkaJars()
     const node = ['--import', 'tsx', `benchmark/${what}.ts`, ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code
   } else if (what === 'requests') {
@@ -72,6 +74,6 @@ await main(async () => {
     process.exitCode = await program(BESIDE_DELTARS[what], args, { features: ['--features', 'deltars'], env })
   } else
     throw new Problem(
-      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|memory|topics [options]',
+      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|topics|backlog [options]',
     )
 })

@@ -61,8 +61,11 @@ export class RealKafka {
     this.client = new Kafka({ brokers: this.brokers, logLevel: logLevel.NOTHING, retry: { retries: 3 } })
   }
 
-  /** @param security a listener beside the plain one, as users have it */
-  static async start(jars: string, folder: string, security?: Security): Promise<RealKafka> {
+  /**
+   * @param security a listener beside the plain one, as users have it
+   * @param heap of the broker, which also bounds its buffers: each of its threads keeps one of the largest message
+   */
+  static async start(jars: string, folder: string, security?: Security, heap = '384m'): Promise<RealKafka> {
     const [port, controller, secured] = [await freePort(), await freePort(), await freePort()]
     mkdirSync(folder, { recursive: true })
     const guarded = security ? [`SASL_SSL://${HOST}:${secured}`, `SSL://${HOST}:${await freePort()}`] : []
@@ -105,7 +108,7 @@ export class RealKafka {
       ...scram,
     ])
     if (format.status !== 0) throw new Error(`Kafka's storage cannot be formatted: ${format.stderr}${format.stdout}`)
-    const java = ['-Xms128m', '-Xmx384m', '-XX:+UseSerialGC', ...classPath, 'kafka.Kafka', properties]
+    const java = ['-Xms128m', `-Xmx${heap}`, '-XX:+UseSerialGC', ...classPath, 'kafka.Kafka', properties]
     const kafka = new RealKafka(spawn('java', java, { stdio: ['ignore', 'pipe', 'pipe'] }), port, guarded)
     await kafka.#untilReady()
     return kafka
