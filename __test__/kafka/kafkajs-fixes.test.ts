@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import test from 'ava'
-import { fixKafkajs, hideAborted } from '../../src/kafka/kafkajs-fixes.js'
+import { FetchWait } from '../../src/kafka/fetch-wait.js'
+import { fixKafkajs, hideAborted, withoutEmpty } from '../../src/kafka/kafkajs-fixes.js'
 
 const data = (offset: number, producerId: string) => ({
   offset: String(offset),
@@ -78,4 +79,101 @@ test('an idle request queue arms no timer', (t) => {
   queue.scheduleCheckPendingRequests()
   t.truthy(queue.throttleCheckTimeoutId)
   queue.destroy()
+})
+
+test('partitions that bring nothing are left out of an answer, unless they name another broker to read from', (t) => {
+  const empty = { messages: [], preferredReadReplica: -1 }
+  const full = { messages: [data(1, 'a')], preferredReadReplica: -1 }
+  const elsewhere = { messages: [], preferredReadReplica: 2 }
+  const responses = [{ partitions: [empty, full] }, { partitions: [empty] }, { partitions: [elsewhere] }, {}]
+  const answer = { throttleTime: 0, responses }
+  t.deepEqual(withoutEmpty(answer), {
+    throttleTime: 0,
+    responses: [{ partitions: [full] }, { partitions: [elsewhere] }],
+  })
+})
+
+test('partitions of a topic are found by its name, also after other metadata has come', async (t) => {
+  fixKafkajs()
+  const load = createRequire(import.meta.url)
+  const Cluster = load('kafkajs/src/cluster')
+  const BrokerPool = load('kafkajs/src/cluster/brokerPool')
+  const topicMetadata = (...topics: string[]) => topics.map((topic) => ({ topic, partitionMetadata: [{ of: topic }] }))
+  const brokerPool = Object.create(BrokerPool.prototype)
+  Object.assign(brokerPool, { metadata: null, metadataExpireAt: null, asked: 0 })
+  brokerPool.refreshMetadata = async () => {
+    brokerPool.asked++
+  }
+  const find = (topic: string) => Cluster.prototype.findTopicPartitionMetadata.call({ brokerPool }, topic)
+  t.throws(() => find('a'), { message: /metadata not loaded/ })
+  brokerPool.metadata = { topicMetadata: topicMetadata('a', 'b') }
+  t.deepEqual(find('b'), [{ of: 'b' }])
+  t.deepEqual(find('c'), [])
+  brokerPool.metadata = { topicMetadata: topicMetadata('c') }
+  t.deepEqual(find('c'), [{ of: 'c' }])
+  t.deepEqual(find('b'), [])
+  // Asked for where it is old, and where a topic is not in it.
+  await brokerPool.refreshMetadataIfNecessary(['c'])
+  t.is(brokerPool.asked, 1)
+  brokerPool.metadataExpireAt = Date.now() + 60_000
+  await brokerPool.refreshMetadataIfNecessary(['c'])
+  t.is(brokerPool.asked, 1)
+  await brokerPool.refreshMetadataIfNecessary(['c', 'd'])
+  t.is(brokerPool.asked, 2)
+})
+
+test('a fetch of a group waits as long as it says, and ends when its consumer is closed', async (t) => {
+  fixKafkajs()
+  const ConsumerGroup = createRequire(import.meta.url)('kafkajs/src/consumer/consumerGroup')
+  const waited: number[] = []
+  const group = {
+    groupId: 'g',
+    maxWaitTime: 250,
+    cluster: {
+      refreshMetadataIfNecessary: async () => {
+        waited.push(group.maxWaitTime)
+        await new Promise(() => {})
+      },
+    },
+  }
+  const fetch = () => ConsumerGroup.prototype.fetch.call(group, 1)
+  let ms = 700
+  const wait = new FetchWait('g', () => ms)
+  const first = fetch()
+  ms = 20
+  const second = fetch()
+  wait.close()
+  t.deepEqual(await Promise.all([first, second]), [[], []])
+  t.deepEqual(waited, [700, 20])
+})
+
+test('a connection that only waits for messages is closed at once', async (t) => {
+  fixKafkajs()
+  const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue')
+  const queue = new RequestQueue({ requestTimeout: 1000, logger: { debug() {}, warn() {} } })
+  const pushed = (apiName: string, correlationId: number) =>
+    new Promise((resolve, reject) => {
+      const entry = { apiName, correlationId, resolve, reject }
+      queue.push({ entry, expectResponse: true, sendRequest: () => {} })
+    })
+  const refused = t.throwsAsync(pushed('Fetch', 1), { message: 'the connection was closed' })
+  let isOver = false
+  const over = queue.waitForPendingRequests().then(() => {
+    isOver = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.true(isOver)
+  await Promise.all([refused, over])
+  // With another question it is waited for.
+  const both = Promise.all([
+    t.throwsAsync(pushed('Fetch', 2), { message: 'the connection was closed' }),
+    t.throwsAsync(pushed('OffsetCommit', 3), { message: 'the connection was closed' }),
+  ])
+  isOver = false
+  const later = queue.waitForPendingRequests().then(() => {
+    isOver = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.false(isOver)
+  await Promise.all([later, both])
 })

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { consumerConfig, offsetOf, type SourceOptions, timestampOf } from '../../src/kafka/options.js'
+import { consumerConfig, fetchWaits, offsetOf, type SourceOptions, timestampOf } from '../../src/kafka/options.js'
 import { KafkaSource } from '../../src/kafka/source.js'
 import { LIMITS } from './support.js'
 
@@ -68,4 +68,15 @@ test('timestamps are milliseconds or ISO 8601', (t) => {
   t.is(timestampOf(5), 5)
   t.is(timestampOf('5'), 5)
   t.is(timestampOf('2024-01-01T00:00:00Z'), 1704067200000)
+})
+
+test('a fetch waits for long where nothing else is to be fetched, and as long as the user says', (t) => {
+  const waits = (consumer: SourceOptions['consumer']) => fetchWaits({ ...GOOD, consumer })
+  t.deepEqual(waits({}), { busyMs: 250, idleMs: 1000 })
+  t.deepEqual(waits({ maxWaitTimeInMs: 90 }), { busyMs: 90, idleMs: 90 })
+  // Fewer bytes wait for as long.
+  t.deepEqual(waits({ minBytes: 1000 }), { busyMs: 250, idleMs: 250 })
+  // No heartbeat is sent meanwhile.
+  t.deepEqual(waits({ heartbeatInterval: 400, sessionTimeout: 2000 }), { busyMs: 250, idleMs: 400 })
+  t.deepEqual(waits({ heartbeatInterval: 100, sessionTimeout: 2000 }), { busyMs: 250, idleMs: 250 })
 })

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Batch, Consumer, Kafka } from 'kafkajs'
 import { unlessAborted } from '../waits.js'
+import { FetchWait } from './fetch-wait.js'
 import { GroupCommits } from './group-commits.js'
 import { consumerConfig, type SourceOptions } from './options.js'
 
@@ -26,6 +27,8 @@ export interface SessionHost {
   skipped(batch: SkippedBatch): void
   fetched(durationMs: number): void
   delivered(): void
+  /** Milliseconds that the next fetch may wait for messages. */
+  fetchWaitMs(): number
   /** Kafka answered something. */
   heard(): void
   /** The consumer ended. `mayPass`: kafkajs would begin again. */
@@ -38,6 +41,7 @@ export class ConsumerSession {
   #host: SessionHost
   #consumer: Consumer
   #commits: GroupCommits
+  readonly #wait: FetchWait
   #isClosed = false
   #mayPass = false
   #onBegun: () => void = () => {}
@@ -63,6 +67,7 @@ export class ConsumerSession {
       },
     })
     this.#commits = new GroupCommits(this.#consumer, (error) => host.onCommitError(error))
+    this.#wait = new FetchWait(this.groupId, () => host.fetchWaitMs())
     this.#listen()
   }
 
@@ -115,6 +120,7 @@ export class ConsumerSession {
   /** Stops fetching at once and leaves the group. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#wait.close()
     await this.#consumer.disconnect()
   }
 

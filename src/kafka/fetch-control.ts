@@ -9,6 +9,8 @@ export interface FetchHost {
   feeds(): Iterable<TopicFeed>
   session(): Pick<ConsumerSession, 'hold' | 'resume'> | null | undefined
   logger: SourceLogger | undefined
+  /** Milliseconds that a fetch waits for messages where partitions wait that it does not fetch, and where none does. */
+  waits: { busyMs: number; idleMs: number }
 }
 
 export class FetchControl {
@@ -24,6 +26,19 @@ export class FetchControl {
     this.#host = host
     // Other queries share the room: what they take and give is no change of a topic here.
     this.#stopListening = room.onChange(() => queueMicrotask(() => this.#tellAll()))
+  }
+
+  /**
+   * Milliseconds that the next fetch may wait for messages. It cannot be ended before, and partitions that go on meanwhile
+   * are fetched after it: it is not to wait for long where there are such.
+   */
+  get waitMs(): number {
+    const { feeds, waits } = this.#host
+    for (const feed of feeds()) {
+      if (feed.isClosed) continue
+      for (const state of feed.partitions.values()) if (state.paused && !feed.isDone(state)) return waits.busyMs
+    }
+    return waits.idleMs
   }
 
   /** Nothing is told any more when only the common memory changes. */

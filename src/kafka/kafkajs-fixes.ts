@@ -1,9 +1,10 @@
 /**
- * Three defects of kafkajs 2.2.4 (its last release) that are mended in the loaded module.
+ * Defects of kafkajs 2.2.4 (its last release) that are mended in the loaded module.
  * The patches leave alone what is not as they expect it.
  */
 
 import { createRequire } from 'node:module'
+import { waitOfGroup } from './fetch-wait.js'
 
 const require = createRequire(import.meta.url)
 const DONE = Symbol.for('kafka2delta.kafkajsFixes')
@@ -12,6 +13,7 @@ type Prototype = Record<string | symbol, unknown>
 
 interface RequestQueueState {
   pending: unknown[]
+  inflight: Map<number, { entry: { apiName?: string } }>
   throttledUntil: number
   rejectAll(error: Error): void
 }
@@ -26,6 +28,25 @@ interface FetchedMessage {
 interface FetchedPartition {
   abortedTransactions?: { producerId: string; firstOffset: string }[]
   messages: FetchedMessage[]
+  preferredReadReplica?: number
+}
+
+interface FetchRequest {
+  topics?: { partitions: unknown[] }[]
+}
+
+interface FetchAnswer {
+  responses?: { partitions?: FetchedPartition[] }[]
+}
+
+interface TopicMetadata {
+  topic: string
+  partitionMetadata: unknown[]
+}
+
+interface BrokerPoolState {
+  metadata: { topicMetadata?: TopicMetadata[] } | null
+  metadataExpireAt: number | null
 }
 
 function prototypeOf(path: string): Prototype | null {
@@ -55,7 +76,8 @@ const DISCONNECT_MS = 500
 
 /**
  * A connection that is being closed waits for the answers that are due, and looks no more whether they are overdue: with
- * a broker that does not answer, `disconnect()` took for ever, and so did a crashed consumer before it said so.
+ * a broker that does not answer, `disconnect()` took for ever, and so did a crashed consumer before it said so. A fetch that
+ * waits for messages is not waited for.
  */
 function endDisconnects(): void {
   const prototype = prototypeOf('kafkajs/src/network/requestQueue')
@@ -63,7 +85,8 @@ function endDisconnects(): void {
   if (!prototype || typeof original !== 'function') return
   prototype.waitForPendingRequests = async function (this: RequestQueueState): Promise<void> {
     const error = Object.assign(new Error('the connection was closed'), { name: 'KafkaJSConnectionError' })
-    const timer = setTimeout(() => this.rejectAll(error), DISCONNECT_MS)
+    const isFetching = [...this.inflight.values()].every(({ entry }) => entry.apiName === 'Fetch')
+    const timer = setTimeout(() => this.rejectAll(error), isFetching && this.pending.length === 0 ? 0 : DISCONNECT_MS)
     await original.call(this)
     clearTimeout(timer)
   }
@@ -98,15 +121,82 @@ export function hideAborted(partition: FetchedPartition): void {
  * per message. The list is sorted by their end: where transactions of several producers overlap, or a fetch
  * begins within two of them, aborted messages were handed on.
  */
-function filterAborted(): void {
+function filterFetched(): void {
   const prototype = prototypeOf('kafkajs/src/broker')
   const original = prototype?.fetch
   if (!prototype || typeof original !== 'function') return
-  prototype.fetch = async function (this: unknown, ...args: unknown[]): Promise<unknown> {
-    const result = (await original.apply(this, args)) as { responses?: { partitions?: FetchedPartition[] }[] }
+  prototype.fetch = async function (this: unknown, request: FetchRequest, ...more: unknown[]): Promise<unknown> {
+    const result = (await original.call(this, request, ...more)) as FetchAnswer
     for (const { partitions } of result?.responses ?? [])
       for (const partition of partitions ?? []) hideAborted(partition)
-    return result
+    return isOfOne(request) ? result : withoutEmpty(result)
+  }
+}
+
+const isOfOne = ({ topics = [] }: FetchRequest) => topics.length === 1 && topics[0]?.partitions.length === 1
+
+/**
+ * The answer without partitions that bring nothing. kafkajs makes a batch of each of them and does no more with it than look
+ * whether a heartbeat is due: with 1,000 idle partitions, a thousand times at each fetch.
+ */
+export function withoutEmpty<T extends FetchAnswer>(answer: T): T {
+  const isTelling = ({ messages, preferredReadReplica = -1 }: FetchedPartition) =>
+    messages.length > 0 || preferredReadReplica !== -1
+  const responses = answer.responses
+    ?.map((topic) => ({ ...topic, partitions: topic.partitions?.filter(isTelling) ?? [] }))
+    .filter(({ partitions }) => partitions.length > 0)
+  return { ...answer, responses }
+}
+
+/** kafkajs lets each fetch of a consumer wait for the same time, and a consumer that is closed waits for it to end. */
+function endFetches(): void {
+  const prototype = prototypeOf('kafkajs/src/consumer/consumerGroup')
+  const original = prototype?.fetch
+  if (!prototype || typeof original !== 'function') return
+  prototype.fetch = function (this: { groupId: string; maxWaitTime: number }, nodeId: unknown): Promise<unknown[]> {
+    const wait = waitOfGroup(this.groupId)
+    if (!wait) return original.call(this, nodeId)
+    this.maxWaitTime = wait.nextMs()
+    return wait.unlessClosed(original.call(this, nodeId))
+  }
+}
+
+/** By list of kafkajs's, since it makes another list with each answer of the broker. */
+const topicsOfLists = new WeakMap<readonly TopicMetadata[], Map<string, TopicMetadata>>()
+
+function topicsOf(list: readonly TopicMetadata[]): Map<string, TopicMetadata> {
+  let topics = topicsOfLists.get(list)
+  if (!topics) {
+    // Of a name that is there twice, kafkajs finds the first.
+    topics = new Map(list.toReversed().map((metadata) => [metadata.topic, metadata]))
+    topicsOfLists.set(list, topics)
+  }
+  return topics
+}
+
+/**
+ * kafkajs searches a list of all topics for each topic, several times at each fetch: of 1,000 topics, that were some million
+ * comparisons.
+ */
+function findTopicsByName(): void {
+  const cluster = prototypeOf('kafkajs/src/cluster')
+  const findPartitions = cluster?.findTopicPartitionMetadata
+  if (cluster && typeof findPartitions === 'function') {
+    cluster.findTopicPartitionMetadata = function (this: { brokerPool: BrokerPoolState }, topic: string): unknown {
+      const list = this.brokerPool.metadata?.topicMetadata
+      if (!list) return findPartitions.call(this, topic)
+      return topicsOf(list).get(topic)?.partitionMetadata ?? []
+    }
+  }
+  const pool = prototypeOf('kafkajs/src/cluster/brokerPool')
+  const refreshIfNecessary = pool?.refreshMetadataIfNecessary
+  if (pool && typeof refreshIfNecessary === 'function') {
+    pool.refreshMetadataIfNecessary = async function (this: BrokerPoolState, topics: string[]): Promise<unknown> {
+      const list = this.metadata?.topicMetadata
+      const isFresh = this.metadataExpireAt !== null && Date.now() <= this.metadataExpireAt
+      if (list && isFresh && topics.every((topic) => topicsOf(list).has(topic))) return
+      return refreshIfNecessary.call(this, topics)
+    }
   }
 }
 
@@ -117,5 +207,7 @@ export function fixKafkajs(): void {
   marks[DONE] = true
   stopIdleTimers()
   endDisconnects()
-  filterAborted()
+  filterFetched()
+  endFetches()
+  findTopicsByName()
 }

@@ -3,6 +3,7 @@
 import kafkajs, { type Admin, type Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { unlessAborted, within } from '../waits.js'
+import { AskedTogether } from './asked-together.js'
 import { classify, isTopicDenied } from './client.js'
 import type { RawMessage } from './micro-batch.js'
 import { fetchWatermarks, type Watermarks } from './positions.js'
@@ -25,6 +26,11 @@ interface Connections {
 export class TopicLookup {
   readonly #kafka: Kafka
   readonly #closing = new AbortController()
+  readonly #watermarks = new AskedTogether<Map<number, Watermarks>>({
+    many: (topics) => this.#ask(({ probe }) => probe.watermarks(topics)),
+    one: (topic) => this.#ask(({ admin }) => fetchWatermarks(admin, topic)),
+    isOfSome: (error) => classify(error) === 'TOPIC_NOT_FOUND' || isTopicDenied(error),
+  })
   #connections: Connections | null = null
 
   constructor(kafka: Kafka) {
@@ -41,8 +47,9 @@ export class TopicLookup {
     return this.#ask(({ admin }) => admin.listTopics())
   }
 
+  /** What many ask for at a time is one question. */
   watermarks(topic: string): Promise<Map<number, Watermarks>> {
-    return this.#ask(({ admin }) => fetchWatermarks(admin, topic))
+    return this.#watermarks.of(topic)
   }
 
   /** Of each partition, the first offset at or after a time. */
@@ -70,7 +77,7 @@ export class TopicLookup {
   async firstMessage(topic: string): Promise<RawMessage | null> {
     for (const [partition, { low, high }] of await this.watermarks(topic)) {
       if (low === high) continue
-      const found = await this.#ask(({ probe }) => probe.fetch(topic, partition, low, 1))
+      const found = await this.#ask(({ probe }) => probe.fetch(topic, partition, low, { maxBytes: 1 }))
       if (found?.messages[0]) return found.messages[0]
     }
     return null
@@ -79,7 +86,8 @@ export class TopicLookup {
   /** Whether the user may not read a topic that it may see: Kafka says so where it is read, before it looks at the offset. */
   async isReadDenied(topic: string): Promise<boolean> {
     try {
-      await this.fetch(topic, 0, 0n)
+      // Kafka answers one fetch after the other: it is not to wait for messages.
+      await this.#ask(({ probe }) => probe.fetch(topic, 0, 0n, { maxBytes: 1, maxWaitTime: 0 }))
       return false
     } catch (error) {
       return isTopicDenied(error)

@@ -237,6 +237,21 @@ export function checkSourceOptions(options: SourceOptions): void {
   checkConsumerKeys(options.consumer as Record<string, unknown>)
 }
 
+/** Milliseconds that a fetch waits for messages where nothing else is to be fetched. */
+const IDLE_WAIT_MS = 1_000
+
+/**
+ * How long fetches wait for messages, while partitions are held back and while none is. Where the user says, always so long. No
+ * heartbeat is sent meanwhile. Throws CONFIG_INVALID.
+ */
+export function fetchWaits(options: SourceOptions): { busyMs: number; idleMs: number } {
+  const { maxWaitTimeInMs: busyMs = 0, heartbeatInterval = 0 } = consumerConfig(options, 'any')
+  const { maxWaitTimeInMs, minBytes = 1 } = options.consumer
+  // Messages, too, wait for so long, where they are fewer than was asked for.
+  const isGiven = maxWaitTimeInMs !== undefined || minBytes > 1
+  return { busyMs, idleMs: isGiven ? busyMs : Math.max(busyMs, Math.min(IDLE_WAIT_MS, heartbeatInterval)) }
+}
+
 /** kafkajs's consumer configuration: the user's, with our defaults. `retry.restartOnFailure` is set by the source. */
 export function consumerConfig(options: SourceOptions, groupId: string): ConsumerConfig {
   const {

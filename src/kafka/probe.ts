@@ -1,8 +1,12 @@
-/** Fetches one partition alone, beside the consumer: to prove that an offset holds nothing, or what it holds. */
+/**
+ * Asks what kafkajs's public interface has no question for: one partition alone, to prove that an offset holds nothing, or
+ * what it holds; and many topics at a time.
+ */
 
 import type { Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import type { RawMessage } from './micro-batch.js'
+import type { Watermarks } from './positions.js'
 
 const READ_COMMITTED = 1
 const MAX_WAIT_MS = 100
@@ -21,15 +25,31 @@ interface Broker {
   describeGroups(request: { groupIds: string[] }): Promise<unknown>
 }
 
-/** kafkajs's inner cluster: its public interface has no way to fetch one partition. */
+interface AskedTopic {
+  topic: string
+  fromBeginning: boolean
+  partitions: { partition: number }[]
+}
+
+/** kafkajs's inner cluster. */
 interface Cluster {
   connect(): Promise<void>
   disconnect(): Promise<void>
   addMultipleTargetTopics(topics: string[]): Promise<void>
   refreshMetadata(): Promise<void>
+  refreshMetadataIfNecessary(): Promise<void>
+  findTopicPartitionMetadata(topic: string): { partitionId: number }[]
+  fetchTopicsOffset(
+    topics: AskedTopic[],
+  ): Promise<{ topic: string; partitions: { partition: number; offset: string }[] }[]>
   findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>
   findBroker(of: { nodeId: string }): Promise<Broker>
   findControllerBroker(): Promise<Broker>
+}
+
+interface FetchLimits {
+  maxBytes?: number
+  maxWaitTime?: number
 }
 
 /** What a fetch at one offset gave. */
@@ -61,7 +81,12 @@ export class PartitionProbe {
    * One fetch, of at least one record batch. Null where the answer proves nothing (throttled, no such partition). Errors
    * are kafkajs's.
    */
-  async fetch(topic: string, partition: number, offset: bigint, maxBytes = MAX_BYTES): Promise<ProbeResult | null> {
+  async fetch(
+    topic: string,
+    partition: number,
+    offset: bigint,
+    { maxBytes = MAX_BYTES, maxWaitTime = MAX_WAIT_MS }: FetchLimits = {},
+  ): Promise<ProbeResult | null> {
     try {
       this.#connected ??= this.#cluster.connect()
       await this.#connected
@@ -70,7 +95,7 @@ export class PartitionProbe {
       if (nodeId === undefined) return null
       const broker = await this.#cluster.findBroker({ nodeId })
       const { responses } = await broker.fetch({
-        maxWaitTime: MAX_WAIT_MS,
+        maxWaitTime,
         minBytes: 1,
         maxBytes,
         isolationLevel: READ_COMMITTED,
@@ -85,6 +110,43 @@ export class PartitionProbe {
       await this.#cluster.refreshMetadata().catch(() => {})
       throw error
     }
+  }
+
+  /**
+   * What the topics hold, without those that kafkajs knows nothing of. One that is missing or may not be seen fails them all.
+   * Errors are kafkajs's.
+   */
+  async watermarks(topics: readonly string[]): Promise<Map<string, Map<number, Watermarks>>> {
+    this.#connected ??= this.#cluster.connect()
+    await this.#connected
+    await this.#cluster.addMultipleTargetTopics([...topics])
+    await this.#cluster.refreshMetadataIfNecessary()
+    const high = await this.#offsets(topics, false)
+    const low = await this.#offsets(topics, true)
+    const found = new Map<string, Map<number, Watermarks>>()
+    for (const [topic, ends] of high) {
+      const marks = new Map<number, Watermarks>()
+      for (const [partition, begin] of low.get(topic) ?? []) {
+        const end = ends.get(partition)
+        if (end !== undefined) marks.set(partition, { low: begin, high: end })
+      }
+      if (marks.size === ends.size) found.set(topic, marks)
+    }
+    return found
+  }
+
+  async #offsets(topics: readonly string[], fromBeginning: boolean): Promise<Map<string, Map<number, bigint>>> {
+    const asked = topics.map((topic) => {
+      const partitions = this.#cluster.findTopicPartitionMetadata(topic)
+      return { topic, fromBeginning, partitions: partitions.map(({ partitionId }) => ({ partition: partitionId })) }
+    })
+    const found = await this.#cluster.fetchTopicsOffset(asked.filter(({ partitions }) => partitions.length > 0))
+    return new Map(
+      found.map(({ topic, partitions }) => [
+        topic,
+        new Map(partitions.map(({ partition, offset }) => [partition, BigInt(offset)])),
+      ]),
+    )
   }
 
   /**

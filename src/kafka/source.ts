@@ -12,7 +12,7 @@ import { Intake } from './intake.js'
 import { TopicLookup } from './lookup.js'
 import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
-import { checkSourceOptions, consumerConfig, type SourceOptions, type SourceTrigger } from './options.js'
+import { checkSourceOptions, fetchWaits, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import { type AssignedPosition, PositionSearch } from './position-search.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
@@ -71,13 +71,13 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   constructor(options: SourceOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>) {
     super()
     checkSourceOptions(options)
-    consumerConfig(options, 'check')
     this.#options = options
     this.#budget = options.budget ?? new MemoryBudget(options.limits.maxMemory)
     this.#fetching = new FetchControl(this.#budget.queues, {
       feeds: () => this.#feeds.values(),
       session: () => this.#keeper?.session,
       logger: options.logger,
+      waits: fetchWaits(options),
     })
     this.#storedOffsets = storedOffsets
     this.#check = new TopicCheck({
@@ -286,7 +286,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       skipTo: (state: PartitionState, next: bigint) => this.#intake.skipTo(state, next),
       onError: (error: unknown) => this.#log('debug', error, 'the log could not be asked for its end'),
     }
-    return new Watchdog(host, consumerConfig(this.#options, 'any').maxWaitTimeInMs ?? 0)
+    return new Watchdog(host, fetchWaits(this.#options).busyMs)
   }
 
   #makeKeeper(client: KafkaClient): ConsumerKeeper {
@@ -298,6 +298,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       skipped: (batch) => this.#intake.skipped(batch),
       fetched: (durationMs) => this.#watchdog?.fetched(durationMs),
       delivered: () => this.#watchdog?.delivered(),
+      fetchWaitMs: () => this.#fetching.waitMs,
       crashed: (crash) => this.#crashed(crash),
       replaced: () => this.#search.unconfirm(),
       failed: (error) => this.#fail(error),

@@ -79,7 +79,9 @@ export const consumer = z
     maxBytesPerPartition: size('Bytes of one partition in a fetch.', 1).optional(),
     minBytes: size('Bytes that the broker waits for.', 0).optional(),
     maxBytes: size('Bytes of a fetch.', 1).optional(),
-    maxWaitTimeInMs: duration('How long the broker waits for minBytes.').optional(),
+    maxWaitTimeInMs: duration(
+      'How long the broker waits for minBytes; default: 250 ms, and a second where all partitions are fetched.',
+    ).optional(),
     retry: retry.optional(),
     maxInFlightRequests: count('Requests at a time.', 1).optional(),
     rackId: text('The rack, to fetch from replicas nearby.').optional(),

@@ -70,7 +70,7 @@ export const CONSUMER_DEFAULTS = {
   sessionTimeout: 30_000,
   rebalanceTimeout: 60_000,
   heartbeatInterval: 3_000,
-  /** An idle fetch holds back pauses, seeks and the stop for this long. */
+  /** A fetch that waits holds back partitions that go on meanwhile; where all are fetched, it waits longer. */
   maxWaitTimeInMs: 250,
   /** New partitions are noticed by a refresh of the metadata. */
   metadataMaxAge: 60_000,
