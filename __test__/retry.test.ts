@@ -32,7 +32,7 @@ test('what is refused is tried again only where it was allowed before', async (t
       }
       const policy = { retries: 5, firstDelay: 1, maxDelay: 1 }
       const policies = { outage: policy, conflict: policy, access: policy }
-      const running = withRetries(operation, { policies, ...(wasAllowed ? { wasAllowed } : {}) })
+      const running = withRetries(operation, { policies: () => policies, ...(wasAllowed ? { wasAllowed } : {}) })
       if (await wasAllowed?.()) t.is(await running, 3)
       else t.like(await t.throwsAsync(running), { code })
       t.is(tries, (await wasAllowed?.()) ? 3 : 1)

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import test from 'ava'
 import { withSignal } from '../src/delta/abort.js'
-import { onAbort, pause, unlessAborted } from '../src/waits.js'
+import { onAbort, pause, sideBySide, unlessAborted } from '../src/waits.js'
 
 const listeners = (signal: AbortSignal) => getEventListeners(signal, 'abort').length
 
@@ -58,3 +58,26 @@ const hang = (signal?: AbortSignal) =>
   new Promise<never>((_, reject) => {
     signal?.addEventListener('abort', () => reject(Object.assign(new Error('cancelled'), { code: 'CANCELLED' })))
   })
+
+test('what hangs gives its place to others, where patience ends', async (t) => {
+  let open: (value: string) => void = () => {}
+  const hanging = new Promise<string>((resolve) => {
+    open = resolve
+  })
+  const begun: number[] = []
+  const work = async (item: number) => {
+    begun.push(item)
+    return item < 3 ? hanging : `done ${item}`
+  }
+  const items = [0, 1, 2, 3, 4, 5]
+  const all = sideBySide(2, items, work, 5)
+  while (begun.length < items.length) await pause(1)
+  open('at last')
+  t.deepEqual(await all, ['at last', 'at last', 'at last', 'done 3', 'done 4', 'done 5'])
+  // Without it, they keep it.
+  begun.length = 0
+  const later = sideBySide(2, [3, 0, 1, 4], async (item) => (item < 3 ? new Promise<string>(() => {}) : work(item)))
+  await pause(30)
+  t.deepEqual(begun, [3])
+  later.catch(() => {})
+})

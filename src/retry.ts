@@ -37,8 +37,8 @@ export interface RetryOptions {
   onRetry?: (error: KafkaToDeltaError, attempt: number, delayMs: number) => void
   /** Whether what is refused now was allowed before in this run: it may be again. Default: it was not. */
   wasAllowed?: () => boolean | Promise<boolean>
-  /** Default: {@link BOUNDED}. */
-  policies?: RetryPolicies
+  /** Asked at each failure. Default: {@link BOUNDED}. */
+  policies?: () => RetryPolicies
 }
 
 /** Milliseconds to wait before the given try (from 1), or null where it is not tried again. */
@@ -62,7 +62,7 @@ export async function withRetries<T>(
       return await operation(attempt)
     } catch (thrown) {
       const error = asKafkaToDeltaError(thrown)
-      const delay = retryDelay(error, attempt, options.policies)
+      const delay = retryDelay(error, attempt, options.policies?.())
       if (delay === null || options.signal?.aborted) throw error
       if (retryPolicyOf(error.code) === 'access' && !(await options.wasAllowed?.())) throw error
       options.onRetry?.(error, attempt, delay)

@@ -125,26 +125,34 @@ export class Turns {
 /**
  * Does `work` for each item, with at most `limit` under way at a time. After an error no more is begun; it rejects with the
  * first one when all that was begun has ended.
+ * @param patienceMs after so many milliseconds an item counts no longer: those that hang hold up no other. Default: they do.
  */
 export async function sideBySide<T, R>(
   limit: number,
   items: readonly T[],
   work: (item: T) => Promise<R>,
+  patienceMs?: number,
 ): Promise<R[]> {
   const results: R[] = []
   const errors: unknown[] = []
+  const late: Promise<void>[] = []
   let next = 0
+  const workOn = async (at: number) => {
+    try {
+      results[at] = await work(items[at] as T)
+    } catch (error) {
+      errors.push(error)
+    }
+  }
   const worker = async () => {
     while (next < items.length && errors.length === 0) {
-      const at = next++
-      try {
-        results[at] = await work(items[at] as T)
-      } catch (error) {
-        errors.push(error)
-      }
+      const working = workOn(next++)
+      if (patienceMs === undefined) await working
+      else if (!(await settled(working, patienceMs))) late.push(working)
     }
   }
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
+  await Promise.all(late)
   if (errors.length > 0) throw errors[0]
   return results
 }

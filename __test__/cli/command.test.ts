@@ -13,6 +13,7 @@ import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { loadFixtureSet } from '../../src/demo/fixtures.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import { readRows } from '../helpers/read.js'
+import { startSilentServer } from '../kafka/support.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const hasAddon = existsSync(join(root, 'src', 'native.cjs'))
@@ -112,12 +113,14 @@ withAddon('a system that cannot be reached: exit code 3; a signal: 143 after a c
   const broker = await EmbeddedBroker.start()
   t.teardown(() => broker.close())
   broker.createTopic('a')
+  // The start waits for it.
+  const registry = await startSilentServer(t)
   const config = join(dir, 'signal.yaml')
   writeFileSync(
     config,
     `queryName: q
 kafka: { brokers: "${broker.brokers[0]}" }
-schemaRegistry: { url: "http://127.0.0.1:1" }
+schemaRegistry: { url: "http://127.0.0.1:${registry.port}" }
 tables: { a: { path: ./a } }
 `,
   )
@@ -125,8 +128,7 @@ tables: { a: { path: ./a } }
   t.is(unreachable.code, 3)
   t.regex(unreachable.stderr, /^error KAFKA_UNREACHABLE/)
   const { child, ended } = start(['run', '-c', config])
-  while (broker.connections < 2) await sleep(20)
-  await sleep(500)
+  while (registry.connections() === 0) await sleep(20)
   child.kill('SIGTERM')
   const stopped = await ended
   t.is(stopped.code, 143, stopped.stderr)

@@ -263,6 +263,8 @@ test.serial('run with a broker that never answers: an error and exit code 3 in t
 
 test.serial('run, while the addon opens a table in a store that never answers: a signal ends it', async (t) => {
   const { port, connections } = await startSilentServer(t)
+  // While Kafka is waited for, tables are opened.
+  const others = await startSilentServer(t)
   const config = join(folder, 'silent-store.yaml')
   const storageOptions = {
     endpoint: `http://127.0.0.1:${port}`,
@@ -273,7 +275,7 @@ test.serial('run, while the addon opens a table in a store that never answers: a
   }
   const options = {
     queryName: 'ends',
-    kafka: { brokers: ['127.0.0.1:1'] },
+    kafka: { brokers: [`127.0.0.1:${others.port}`] },
     schemaRegistry: { url: 'http://127.0.0.1:1' },
     tables: { [TOPIC]: { path: 's3://bucket/table', storageOptions } },
   }

@@ -427,3 +427,61 @@ test('stop while messages stream in drops what is queued', async (t) => {
   await drain(again, table)
   t.deepEqual(table.values.slice(0, 2000), numbers('v', 0, 2000))
 })
+
+test('a topic is read while the table of another one is not open yet; what becomes of that, it tells later', async (t) => {
+  const topics = ['ready', 'late', 'refused']
+  const broker = await startBroker(t, 1, topics)
+  for (const topic of topics) produce(broker, topic === 'late' ? 7 : 3, 'v', 0, topic)
+  const tables = new Map(topics.map((topic) => [topic, new FakeTable()]))
+  const waiting = new Map<string, (error?: Error) => void>()
+  const stored = async (topic: string) => {
+    if (topic !== 'ready') {
+      await new Promise<void>((resolve, reject) => {
+        waiting.set(topic, (error) => (error ? reject(error) : resolve()))
+      })
+    }
+    return (tables.get(topic) as FakeTable).stored()
+  }
+  const source = makeSource(t, broker, { topics }, stored)
+  let hasStarted = false
+  const started = source.start().then(() => {
+    hasStarted = true
+  })
+  t.deepEqual([...(await source.backlog())].toSorted(), [
+    ['late', 7n],
+    ['ready', 3n],
+    ['refused', 3n],
+  ])
+  t.true(await source.located('ready'))
+  const ready = tables.get('ready') as FakeTable
+  await drain(source, ready, () => ready.values.length === 3, 'ready')
+  // It goes on, though nothing but its messages is there to wake it.
+  produce(broker, 2, 'more', 0, 'ready')
+  await drain(source, ready, () => ready.values.length === 5, 'ready')
+  await eventually(() => waiting.size === 2)
+  t.false(hasStarted)
+  source.close('refused')
+  waiting.get('refused')?.(new Error('it cannot be opened'))
+  t.false(await source.located('refused'))
+  t.is(await source.next('refused'), null)
+  waiting.get('late')?.()
+  await started
+  t.true(await source.located('late'))
+  const late = tables.get('late') as FakeTable
+  await drain(source, late, () => late.values.length === 7, 'late')
+  t.is(ready.values.length, 5)
+})
+
+test('a partition that is added while another table is not open yet starts at the earliest', async (t) => {
+  const topics = [TOPIC, 'late']
+  const broker = await startBroker(t, 1, topics)
+  const table = new FakeTable()
+  const stored = (topic: string) => (topic === 'late' ? new Promise<never>(() => {}) : table.stored())
+  const source = makeSource(t, broker, { topics, startingOffsets: 'latest', consumer: { metadataMaxAge: 100 } }, stored)
+  source.start().catch(() => {})
+  t.true(await source.located(TOPIC))
+  broker.addPartitions(TOPIC, 2)
+  produce(broker, 3, 'new', 1)
+  await drain(source, table, () => table.values.length === 3)
+  t.deepEqual(table.values, numbers('new', 0, 3))
+})

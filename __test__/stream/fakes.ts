@@ -126,6 +126,9 @@ export class FakeSource extends EventEmitter implements StreamSource {
   readonly #availableNow: boolean
   readonly #storedOffsets: (topic: string) => Promise<StoredOffsets>
   readonly #positions = new Map<string, number[]>()
+  readonly #located = new Map<string, Promise<boolean>>()
+  /** Why topics are not read. */
+  readonly #errors = new Map<string, unknown>()
   readonly #calling = new Set<string>()
   #wake: (() => void)[] = []
 
@@ -139,7 +142,28 @@ export class FakeSource extends EventEmitter implements StreamSource {
   }
 
   async start(): Promise<void> {
-    for (const { topic } of this.options.tables) await this.#seek(topic)
+    const topics = this.options.tables.map(({ topic }) => topic)
+    const located = await Promise.all(topics.map((topic) => this.located(topic)))
+    if (!located.includes(true)) throw this.#errors.get(topics[0] as string)
+  }
+
+  located(topic: string): Promise<boolean> {
+    const known = this.#located.get(topic)
+    if (known) return known
+    const located = this.#seek(topic).then(
+      () => true,
+      (error) => {
+        this.#errors.set(topic, error)
+        return false
+      },
+    )
+    this.#located.set(topic, located)
+    return located
+  }
+
+  async backlog(): Promise<Map<string, bigint>> {
+    const count = (partitions: unknown[][]) => BigInt(partitions.reduce((sum, { length }) => sum + length, 0))
+    return new Map(Object.entries(this.topics).map(([topic, partitions]) => [topic, count(partitions)]))
   }
 
   async #seek(topic: string): Promise<void> {
@@ -164,6 +188,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
     if (this.#calling.has(topic)) throw new Error('next was called while a call was under way')
     this.#calling.add(topic)
     try {
+      if (!(await this.located(topic))) throw this.#errors.get(topic)
       for (;;) {
         if (this.stopped) return null
         const batch = this.#cut(topic)
@@ -306,6 +331,10 @@ export interface World {
   /** Called with each system as it is made, before the start. */
   prepare?: (made: { tables: Map<string, FakeTable>; decoders: Map<string, FakeDecoder> }) => void
   source?: (source: FakeSource) => void
+  /** Runs before a table is opened; may throw, or wait. */
+  beforeOpen?: (topic: string) => Promise<void> | void
+  /** As the start has it. */
+  patienceMs?: number
   /** Takes the bad records of tables with `onBadRecord: 'dead-letter'`. */
   deadLetters?: FakeDeadLetters
   /** How often each failure is tried again, in a run that has an end. */
@@ -317,6 +346,7 @@ const ofAll = (policy: RetryPolicy): RetryPolicies => ({ outage: policy, conflic
 /** Starts a query on the fakes. */
 export async function startFake(world: World) {
   const { topics, storages = new Map(), options = {}, prepare, source, deadLetters, policies = FAST } = world
+  const { beforeOpen, patienceMs } = world
   const tables = new Map<string, FakeTable>()
   const decoders = new Map<string, FakeDecoder>()
   const made: { source?: FakeSource } = {}
@@ -341,13 +371,17 @@ export async function startFake(world: World) {
     },
     decoder: ({ topic }) => decoders.get(topic) as FakeDecoder,
     engineMemory: () => ({ indexes: 64, compaction: 32 }),
-    table: async ({ topic }) => tables.get(topic) as FakeTable,
+    table: async ({ topic }) => {
+      await beforeOpen?.(topic)
+      return tables.get(topic) as FakeTable
+    },
     deadLetters: ({ deadLetter }) => (deadLetter ? (deadLetters ?? null) : null),
   }
   const query = await startQuery({
     options: resolved,
     systems,
     logger: silentLogger,
+    ...(patienceMs === undefined ? {} : { patienceMs }),
     retryPolicies: { bounded: ofAll(policies), unbounded: ofAll({ ...policies, retries: Number.POSITIVE_INFINITY }) },
   })
   return { query, tables, decoders, storages, source: made.source as FakeSource }

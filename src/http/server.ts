@@ -120,7 +120,7 @@ export class HttpServer {
     if (query === null) return text(503, 'starting')
     if (!query.isActive) return text(503, 'stopped')
     if (query.exception) return text(503, query.exception.message)
-    const found = troubles(query)
+    const found = [...troubles(query), ...starting(query)]
     return found.length > 0 ? text(503, found.join('\n')) : text(200, 'ok')
   }
 
@@ -144,6 +144,14 @@ function troubles(query: StreamingQuery): string[] {
     if (error) return [`${topic} was stopped by ${error.code}: ${error.message}`]
     return waitingFor ? [`${topic} waits since ${waitingFor.since}: ${waitingFor.message}`] : []
   })
+}
+
+/** Tables that are being opened, or whose topics are not read yet. */
+function starting(query: StreamingQuery): string[] {
+  const tables = Object.entries(query.status.tables)
+  return tables.flatMap(([topic, { state, waitingFor }]) =>
+    state === 'starting' && !waitingFor ? [`${topic} is starting`] : [],
+  )
 }
 
 function send(response: ServerResponse, { status, type, body }: Answer): void {

@@ -61,8 +61,11 @@ export interface SourceOptions {
   workers: 'single'
   topics: string[]
   startingOffsets: StartingOffsets
-  /** Topics that are younger than the query: they are read from the beginning, wherever others start. */
-  newTopics?: ReadonlySet<string>
+  /**
+   * Whether a topic, of which the table holds nothing, is younger than the query: it is read from the beginning then, wherever
+   * others start.
+   */
+  isNewTopic?: (topic: string) => Promise<boolean>
   failOnDataLoss: boolean
   trigger: SourceTrigger
   /** Of topics that have one of their own. */

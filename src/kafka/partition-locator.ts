@@ -35,6 +35,14 @@ interface Target {
   loss: DataLoss | null
 }
 
+/** What the table says of a topic. */
+interface Known {
+  /** Null where it was not asked. */
+  stored: StoredOffsets | null
+  /** The topic is younger than the query. */
+  isNewTopic: boolean
+}
+
 export class PartitionLocator {
   #context: LocatorContext
 
@@ -49,15 +57,17 @@ export class PartitionLocator {
   async locate(feed: TopicFeed): Promise<boolean> {
     const pending = [...feed.partitions.values()].filter((state) => !state.confirmed)
     if (pending.length === 0) return true
-    const { lookup, seek, generation, onLoss } = this.#context
+    const { options, lookup, seek, generation, onLoss } = this.#context
     const before = { generation: generation(), epoch: feed.epoch }
     const stored = pending.some(({ expected }) => expected === null) ? await this.#stored(feed.topic) : null
+    // Before the log is asked: its ends are not to be old when reading begins.
+    const isNewTopic = stored?.exists === false && ((await options.isNewTopic?.(feed.topic)) ?? false)
     const marks = await lookup.watermarks(feed.topic)
     const targets: Target[] = []
     for (const state of pending) {
       const found = marks.get(state.partition)
       if (!found) throw Object.assign(new Error(`no offsets of partition ${state.partition}`), { retriable: true })
-      targets.push(await this.#target(feed, state, found, stored, marks))
+      targets.push(await this.#target(feed, state, found, { stored, isNewTopic }, marks))
     }
     // From here on nothing waits: what was found out still holds.
     if (generation() !== before.generation || feed.epoch !== before.epoch) return false
@@ -88,12 +98,12 @@ export class PartitionLocator {
     feed: TopicFeed,
     state: PartitionState,
     marks: Watermarks,
-    stored: StoredOffsets | null,
+    { stored, isNewTopic }: Known,
     allMarks: Map<number, Watermarks>,
   ): Promise<Target> {
     const { options, lookup } = this.#context
     const { topic, partition, expected, initial } = state
-    const isNew = state.isNew || options.newTopics?.has(topic)
+    const isNew = state.isNew || isNewTopic
     if (expected !== null || !stored) return this.#checked(state, expected ?? marks.low, marks, null)
     const isStored = stored.last.has(partition)
     // A rewind before the table had an offset goes back to where the partition began.

@@ -27,6 +27,8 @@ export interface SearchHost {
   locator(): PartitionLocator | null
   /** The source is past its start. */
   isRunning(): boolean
+  /** The consumer had an assignment before. */
+  wasAssigned(): boolean
   /** Aborted when the source ends. */
   signal: AbortSignal
   /** The position cannot be found: nothing more is read of the topic. */
@@ -65,7 +67,7 @@ export class PositionSearch {
         feed.partitions.delete(id)
       }
       for (const id of ids) {
-        const state = feed.partition(id, this.#host.isRunning())
+        const state = feed.partition(id, this.#host.wasAssigned())
         state.confirmed = false
         state.paused = false
       }
@@ -101,13 +103,17 @@ export class PositionSearch {
     let delay = LOCATE_MS
     while (!signal.aborted && !feed.isClosed) {
       try {
-        if (await unlessAborted(this.#locateOnce(feed), signal)) break
+        if (await unlessAborted(this.#locateOnce(feed), signal)) {
+          if (feed.partitions.size > 0) feed.noteLocated()
+          break
+        }
         failingSince = 0
         delay = LOCATE_MS
       } catch (error) {
-        if (signal.aborted) break
+        // The table could not be opened.
+        if (signal.aborted || feed.isClosed) break
         failingSince ||= Date.now()
-        if (!this.#mayPass(error) || this.#hasLasted(failingSince)) {
+        if (!this.#mayPass(feed, error) || this.#hasLasted(feed, failingSince)) {
           this.#host.failed(feed, error)
           break
         }
@@ -122,14 +128,19 @@ export class PositionSearch {
   }
 
   /** Where Kafka has let this user in before, it may do so again. */
-  #mayPass(error: unknown): boolean {
+  #mayPass(feed: TopicFeed, error: unknown): boolean {
     if (error instanceof KafkaToDeltaError) return false
-    return isTransient(error) || (this.#host.isRunning() && classify(error) === 'KAFKA_AUTH')
+    return isTransient(error) || (this.#isRunning(feed) && classify(error) === 'KAFKA_AUTH')
   }
 
-  #hasLasted(since: number): boolean {
-    const { options, isRunning } = this.#host
-    const atMost = isRunning() ? (options.maxUnavailableMs ?? Number.POSITIVE_INFINITY) : START_MS
+  /** The topic is past its start, though others may wait for their tables. */
+  #isRunning(feed: TopicFeed): boolean {
+    return feed.wasLocated || this.#host.isRunning()
+  }
+
+  #hasLasted(feed: TopicFeed, since: number): boolean {
+    const { options } = this.#host
+    const atMost = this.#isRunning(feed) ? (options.maxUnavailableMs ?? Number.POSITIVE_INFINITY) : START_MS
     return Date.now() - since > atMost
   }
 

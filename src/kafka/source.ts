@@ -60,12 +60,17 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #locator: PartitionLocator | null = null
   #watchdog: Watchdog | null = null
   #isStarted = false
+  #wasAssigned = false
   #isRunning = false
   /** Aborted when the source stops or fails. */
   readonly #ending = new AbortController()
   #stopping: Promise<void> | null = null
   #error: KafkaToDeltaError | null = null
   #onLocated: () => void = () => {}
+  #onBacklog: (messages: ReadonlyMap<string, bigint>) => void = () => {}
+  readonly #backlog = new Promise<ReadonlyMap<string, bigint>>((resolve) => {
+    this.#onBacklog = resolve
+  })
 
   /** Throws CONFIG_INVALID. Connects to nothing. */
   constructor(options: SourceOptions, storedOffsets: (topic: string) => Promise<StoredOffsets>) {
@@ -84,7 +89,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       options,
       storedOffsets,
       lookup: () => this.#lookup,
-      isRunning: () => this.#isRunning,
+      isRunning: () => this.#wasAssigned,
+      isClosed: (topic) => this.#feeds.get(topic)?.isClosed ?? true,
       signal: this.#ending.signal,
     })
     this.#search = this.#makeSearch()
@@ -100,8 +106,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   /**
-   * Connects, joins a group of its own, and resolves when the position of every partition is confirmed. A topic whose
-   * position cannot be found is left out, and its `next` rejects. Rejects where that are all of them, with
+   * Connects, joins a group of its own, and resolves when the position of every partition is confirmed. Each topic is read as
+   * soon as its own are: {@link located}. One whose position cannot be found is left out, and its `next` rejects. Rejects where that are all of them, with
    * KAFKA_UNREACHABLE within about 10 seconds, KAFKA_AUTH, TOPIC_NOT_FOUND, DATA_LOSS, OFFSET_MISSING, CONFIG_INVALID,
    * what `storedOffsets` rejects with, and CANCELLED at once if it is stopped meanwhile.
    */
@@ -116,6 +122,16 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       await this.stop()
       throw cause
     }
+  }
+
+  /** Resolves when a topic is read, true; or when it is known that it will not be, false: `next` says why. */
+  located(topic: string): Promise<boolean> {
+    return this.#feed(topic).located
+  }
+
+  /** Messages in each topic when the source started; of none where Kafka did not tell. */
+  backlog(): Promise<ReadonlyMap<string, bigint>> {
+    return this.#backlog
   }
 
   /** Why nothing is read: Kafka fails, and is waited for. Null where it does not. */
@@ -240,7 +256,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     const { kafka, redact } = this.#client
     this.#lookup = new TopicLookup(kafka)
     await connected(this.#lookup.connect(), 'cannot connect to Kafka', redact, signal)
-    await connected(this.#captureEnds(), 'cannot read the offsets of the topics', redact, signal)
+    const backlog = this.#captureBacklog()
+    if (this.#isNow) await connected(backlog, 'cannot read the offsets of the topics', redact, signal)
     this.#locator = new PartitionLocator({
       options: this.#options,
       storedOffsets: this.#storedOffsets,
@@ -255,10 +272,11 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     })
     this.#keeper = this.#makeKeeper(this.#client)
     await this.#keeper.start()
+    // Topics are read although others wait for their tables.
+    this.#watchdog.start()
     await unlessAborted(located, signal)
     this.#mustHaveTopics()
     this.#isRunning = true
-    this.#watchdog.start()
     logger?.info({ groupId: this.#keeper.session?.groupId, topics }, 'source is running')
   }
 
@@ -268,6 +286,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       feeds: () => this.#feeds.values(),
       locator: () => this.#locator,
       isRunning: () => this.#isRunning,
+      wasAssigned: () => this.#wasAssigned,
       signal: this.#ending.signal,
       failed: (feed, error) =>
         this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`)),
@@ -323,21 +342,32 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     for (const [topic, why] of unreadable) this.#failTopic(this.#feed(topic), unreadableTopics([topic], why))
   }
 
-  async #captureEnds(): Promise<void> {
-    const isNow = 'availableNow' in this.#options.trigger
-    if (!isNow) return
+  get #isNow(): boolean {
+    return 'availableNow' in this.#options.trigger
+  }
+
+  /** What the topics hold; with `availableNow`, that is what is read, and it rejects where no topic tells. */
+  async #captureBacklog(): Promise<void> {
+    const isNow = this.#isNow
     const failed = new Map<TopicFeed, unknown>()
+    const backlog = new Map<string, bigint>()
     const feeds = this.#openFeeds
     await Promise.all(
       feeds.map(async (feed) => {
         try {
           const marks = await this.#watermarks(feed.topic)
-          feed.ends = new Map([...marks].map(([partition, { high }]) => [partition, high]))
+          if (isNow) feed.ends = new Map([...marks].map(([partition, { high }]) => [partition, high]))
+          backlog.set(
+            feed.topic,
+            [...marks.values()].reduce((sum, { low, high }) => sum + high - low, 0n),
+          )
         } catch (error) {
           failed.set(feed, error)
         }
       }),
     )
+    this.#onBacklog(backlog)
+    if (!isNow) return
     for (const [feed, error] of failed) {
       if (failed.size === feeds.length) throw error
       this.#failTopic(feed, this.#kafkaError(error, `cannot read the offsets of ${feed.topic}`))
@@ -345,7 +375,9 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   async #assigned(assignment: Record<string, number[]>): Promise<void> {
-    const positions = await this.#search.assigned(assignment)
+    const located = this.#search.assigned(assignment)
+    this.#wasAssigned = true
+    const positions = await located
     if (positions === null) return
     this.#onLocated()
     this.emit('assigned', positions)
@@ -376,6 +408,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   async #stop(): Promise<void> {
     this.#ending.abort(new KafkaToDeltaError('CANCELLED', 'the source was stopped'))
+    this.#onBacklog(new Map())
     this.#watchdog?.stop()
     this.#fetching.close()
     for (const feed of this.#feeds.values()) feed.stop()

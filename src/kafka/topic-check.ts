@@ -15,8 +15,10 @@ export interface TopicCheckHost {
   storedOffsets(topic: string): Promise<StoredOffsets>
   /** Null before the source is connected. */
   lookup(): TopicLookup | null
-  /** The source is past its start. */
+  /** The consumer had an assignment before: this is no start any more. */
   isRunning(): boolean
+  /** The topic's table could not be opened. */
+  isClosed(topic: string): boolean
   /** Aborted when the source ends. */
   signal: AbortSignal
 }
@@ -70,7 +72,13 @@ export class TopicCheck {
   }
 
   async #isInTable(topic: string): Promise<boolean> {
-    const { storedOffsets, signal } = this.#host
-    return (await unlessAborted(storedOffsets(topic), signal)).exists
+    const { storedOffsets, signal, isClosed } = this.#host
+    try {
+      return (await unlessAborted(storedOffsets(topic), signal)).exists
+    } catch (error) {
+      if (!isClosed(topic)) throw error
+      // The table itself says what is amiss.
+      return true
+    }
   }
 }

@@ -89,6 +89,11 @@ export class TopicFeed {
   wasDeleted = false
   /** The search for positions that is under way. */
   locating: Promise<void> | null = null
+  /** All partitions of an assignment were confirmed, at some time. */
+  wasLocated = false
+  /** Resolves when reading begins; false where it never will. */
+  readonly located: Promise<boolean>
+  #onLocated: (isRead: boolean) => void = () => {}
   #trigger: SourceTrigger
   #waiter: Waiter | null = null
   #timer: NodeJS.Timeout | null = null
@@ -108,6 +113,15 @@ export class TopicFeed {
     this.#trigger = trigger
     this.memory = budget.topic(() => this.wake(), limits.maxBatchBytes)
     this.queue = new TopicQueue(topic, limits, pairMemberOf, this.memory)
+    this.located = new Promise((resolve) => {
+      this.#onLocated = resolve
+    })
+  }
+
+  /** All partitions are confirmed. */
+  noteLocated(): void {
+    this.wasLocated = true
+    this.#onLocated(true)
   }
 
   /** The partition's state; made where it was not known. */
@@ -234,6 +248,7 @@ export class TopicFeed {
   fail(error: KafkaToDeltaError): void {
     this.#error ??= error
     this.isClosed = true
+    this.#onLocated(false)
     this.queue.clear()
     this.memory.close()
     this.wake()
@@ -251,6 +266,7 @@ export class TopicFeed {
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
+    this.#onLocated(false)
     this.queue.dropMessages()
     if (!this.hasTable) this.queue.dropAll()
     this.wake()

@@ -136,7 +136,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   return {
     startingOffsets: fromCheckpoint,
     topics: (isWanted, signal) => finder.find(isWanted, signal),
-    source: (given, storedOffsets, newTopics) =>
+    source: (given, storedOffsets, isNewTopic) =>
       new KafkaSource(
         {
           queryName: given.queryName,
@@ -145,7 +145,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           workers: 'single',
           topics: given.tables.map(({ topic }) => topic),
           startingOffsets: sourceOffsets(given),
-          ...(newTopics ? { newTopics } : {}),
+          ...(isNewTopic ? { isNewTopic } : {}),
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
           triggers: new Map(given.tables.map(({ topic, trigger }) => [topic, trigger])),

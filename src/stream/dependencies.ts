@@ -13,7 +13,12 @@ import type { ResolvedOptions, ResolvedTable, ResolvedTrigger } from '../options
 
 /** Where messages come from: `KafkaSource`. */
 export interface StreamSource {
+  /** Resolves when each topic is read, or cannot be; rejects where none can. */
   start(): Promise<void>
+  /** Resolves when a topic is read, true; or when it is known that it will not be, false: `next` says why. */
+  located(topic: string): Promise<boolean>
+  /** Messages in each topic when the source started; of none where Kafka did not tell. */
+  backlog(): Promise<ReadonlyMap<string, bigint>>
   /**
    * The next messages of a topic; null at the end (availableNow), after `stop`, and where a `rewind` came. Not called twice
    * at a time for one topic.
@@ -70,11 +75,14 @@ export interface Systems {
   startingOffsets?(options: ResolvedOptions, signal?: AbortSignal): Promise<ResolvedOptions['startingOffsets']>
   /** Topics of the cluster that are wanted and may hold rows; for patterns. */
   topics?(isWanted: (topic: string) => boolean, signal?: AbortSignal): Promise<string[]>
-  /** `newTopics` are younger than the query, and read from the beginning. */
+  /**
+   * @param storedOffsets waits until the topic's table is open
+   * @param isNewTopic whether a topic is younger than the query, and read from the beginning
+   */
   source(
     options: ResolvedOptions,
     storedOffsets: (topic: string) => Promise<StoredOffsets>,
-    newTopics?: ReadonlySet<string>,
+    isNewTopic?: (topic: string) => Promise<boolean>,
   ): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   /** `signal` ends the opening. */

@@ -31,8 +31,9 @@ export interface StreamContext {
 }
 
 /**
- * Keeps Delta tables equal to the database tables whose changes Debezium writes to Kafka. Resolves when every table
- * is open and the position of every partition is confirmed; the query runs from then on.
+ * Keeps Delta tables equal to the database tables whose changes Debezium writes to Kafka. Each table runs as soon as it is open
+ * and its partitions' positions are confirmed; resolves when that is so of all of them, or, where some take long, ten seconds
+ * after the first. Events of before are told then.
  *
  * Each commit holds the rows of a batch and the Kafka offsets that they came from: after a crash or a stop, the
  * next start with the same `queryName` goes on exactly after them.

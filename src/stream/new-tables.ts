@@ -21,7 +21,7 @@ export interface NewTablesOptions {
   lookEveryMs?: number
 }
 
-type Add = (loops: TableLoop[], failures: TableFailure[]) => Promise<void>
+type Add = (loops: readonly TableLoop[], failures: readonly TableFailure[]) => Promise<void>
 
 export class NewTables {
   readonly #of: NewTablesOptions
@@ -67,9 +67,12 @@ export class NewTables {
     // Told once, and so before anything that may fail.
     await add([], failures)
     try {
-      const found = await opened.open(tables, options, signal)
+      const loops: TableLoop[] = []
+      const failed: TableFailure[] = []
+      const listener = { opened: (loop: TableLoop) => loops.push(loop), failed: (of: TableFailure) => failed.push(of) }
+      await opened.open(tables, options, listener, { signal, refuses: () => true })
       if (signal.aborted) return
-      const refused = found.failures.filter(({ error }) => retryPolicyOf(error.code) === 'access')
+      const refused = failed.filter(({ error }) => retryPolicyOf(error.code) === 'access')
       for (const { topic, error } of refused) {
         logger.warn(
           { topic, code: error.code },
@@ -77,9 +80,9 @@ export class NewTables {
         )
         discovery.forget(topic)
       }
-      const failures = found.failures.filter((failure) => !refused.includes(failure))
+      const failures = failed.filter((failure) => !refused.includes(failure))
       // Kafka may take a minute to join the group anew, and it is let go of at the end.
-      await unlessAborted(add(found.loops, failures), signal)
+      await unlessAborted(add(loops, failures), signal)
     } catch (error) {
       // What was opened is closed at the end, with all others.
       if (signal.aborted) throw error

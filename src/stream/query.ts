@@ -8,16 +8,18 @@ import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { DataLoss } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import { settled } from '../waits.js'
-import type { StreamSource, StreamTable, Systems } from './dependencies.js'
+import type { StreamSource, Systems } from './dependencies.js'
 import type { NewTables } from './new-tables.js'
+import type { OpeningListener, OpenTables } from './open-tables.js'
 import type { CompactionStep, StreamingQueryProgress } from './progress.js'
+import type { QueryTables } from './query-tables.js'
 import type { TableLoop } from './table/loop.js'
 import type { TableFailure } from './table-failure.js'
 
 /** What one table does at the moment. */
 export interface TableStatus {
   table: string
-  /** `resting`: the topic, which a pattern had taken, was deleted. */
+  /** `starting`: the table is being opened. `resting`: the topic, which a pattern had taken, was deleted. */
   state: 'starting' | 'waiting' | 'merging' | 'resting' | 'ended'
   /** Offsets between the table and the topic's end, as last seen; null where that is not known yet. */
   lag: number | null
@@ -48,16 +50,26 @@ export interface StreamingQueryStatus {
   tables: Record<string, TableStatus>
 }
 
-const statusOfFailure = ({ topic, table, error }: TableFailure): TableStatus & { topic: string } => ({
-  topic,
-  table,
-  state: 'ended',
+/** Of a table that does not run. */
+const NOTHING_YET = {
   lag: null,
   lastCommit: null,
   numBadRecords: 0,
   needsResync: false,
   waitingFor: null,
-  error: { code: error.code, message: error.message },
+  error: null,
+} as const
+
+const statusOfFailure = ({
+  topic,
+  table,
+  error: { code, message },
+}: TableFailure): TableStatus & { topic: string } => ({
+  ...NOTHING_YET,
+  topic,
+  table,
+  state: 'ended',
+  error: { code, message },
 })
 
 /** How a query ended: `exception` is null after a clean end. */
@@ -84,17 +96,20 @@ const RECENT_PROGRESS = 100
 /** Milliseconds in which what did not answer is let go of. */
 const LET_GO_MS = 1_000
 
+/** Milliseconds in which a start that failed lets go of what it had opened. */
+const ABANDON_MS = 2_000
+
 /** Milliseconds between two looks of `processAllAvailable`. */
 const POLL_MS = 20
 
 export interface QueryParts {
   name: string
   /** Further ones are added. */
-  loops: TableLoop[]
-  /** Topics that patterns match and that could have no table. */
-  failures: TableFailure[]
+  tables: QueryTables
   source: StreamSource
-  tables: ReadonlySet<StreamTable>
+  opened: OpenTables
+  /** Opens the tables, each of which runs at once. */
+  open: (listener: OpeningListener) => Promise<void>
   /** What takes the tables of topics that appear; null where all are known. */
   newTables: NewTables | null
   systems: Systems
@@ -117,6 +132,17 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   /** Topics that were deleted. */
   readonly #resting = new Set<string>()
   readonly #terminated: Promise<void>
+  /** All tables are open, or cannot be. */
+  readonly #opening: Promise<void>
+  /** The start of the source. */
+  #beginning: Promise<unknown> = Promise.resolve()
+  #noteHandedOver: () => void = () => {}
+  /** Resolves when the start is over, whether well or not. */
+  readonly #handedOver = new Promise<void>((resolve) => {
+    this.#noteHandedOver = resolve
+  })
+  /** What is told when the start is over; null afterwards, when it is told at once. */
+  #untold: (() => void)[] | null = []
   #isActive = true
   #stopping = false
   #exception: KafkaToDeltaError | null = null
@@ -136,6 +162,17 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       parts.logger.error(loss, 'offsets are gone that were not applied; the table needs a new snapshot')
       this.#emit('dataLoss', loss)
     })
+    this.#opening = parts.open({
+      opened: (loop) => {
+        parts.tables.opened(loop)
+        this.#begin(loop)
+      },
+      failed: (failure) => {
+        parts.source.close(failure.topic)
+        this.noteFailure(failure)
+      },
+    })
+    this.#track(this.#opening.catch(() => {}))
     this.#terminated = this.#run()
   }
 
@@ -145,8 +182,19 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   get status(): StreamingQueryStatus {
-    const { loops, failures, source, systems } = this.#parts
-    const tables = [...loops.map((loop) => this.#statusOf(loop)), ...failures.map(statusOfFailure)]
+    const { source, systems } = this.#parts
+    const { loops } = this.#parts.tables
+    const tables = this.#parts.tables.map<TableStatus & { topic: string }>({
+      opening: ({ topic, name, uri }) => ({
+        ...NOTHING_YET,
+        topic,
+        table: name ?? uri,
+        state: 'starting',
+        waitingFor: this.#parts.opened.waitingFor(topic),
+      }),
+      loop: (loop) => this.#statusOf(loop),
+      failure: statusOfFailure,
+    })
     const waiting = tables.find(({ waitingFor }) => waitingFor !== null)
     const isTriggerActive = tables.some(({ state }) => state === 'merging')
     return {
@@ -201,13 +249,14 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
    * @throws what stopped a table
    */
   async processAllAvailable(): Promise<void> {
-    const { loops, source } = this.#parts
+    const { tables, source } = this.#parts
     if (this.#exception) throw this.#exception
     if (!this.#isActive) return
+    const topics = tables.loops.filter(({ state }) => state !== 'ended').map(({ topic }) => topic)
     const ends = new Map<string, Map<number, bigint>>()
     const asked = Promise.all(
-      loops.map(async ({ topic, state }) => {
-        if (state !== 'ended') ends.set(topic, await source.fetchEnds(topic))
+      [...topics, ...tables.opening].map(async (topic) => {
+        ends.set(topic, await source.fetchEnds(topic))
       }),
     )
     try {
@@ -218,8 +267,11 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       await this.#terminated
     }
     if (this.#exception) throw this.#exception
-    const isThere = (loop: TableLoop) => loop.state === 'ended' || loop.hasReached(ends.get(loop.topic) ?? new Map())
-    while (this.#isActive && !this.#exception && !loops.every(isThere)) await sleep(POLL_MS)
+    const isThere = ([topic, end]: [string, Map<number, bigint>]) => {
+      const loop = tables.loopOf(topic)
+      return loop !== null && (loop.state === 'ended' || loop.hasReached(end))
+    }
+    while (this.#isActive && !this.#exception && ![...ends].every(isThere)) await sleep(POLL_MS)
     if (this.#exception) throw this.#exception
   }
 
@@ -265,14 +317,62 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
     this.#emit('compaction', step)
   }
 
+  /** @internal Resolves when each table is open, or has failed alone; rejects where the start is refused. */
+  get opening(): Promise<void> {
+    return this.#opening
+  }
+
+  /** @internal Some table's changes are read. */
+  get hasBegun(): boolean {
+    return this.#parts.tables.loops.some(({ isRead }) => isRead)
+  }
+
+  /** @internal The source is not let go of before it has begun, unless the query is stopped. */
+  waitForSource(beginning: Promise<void>): void {
+    this.#beginning = beginning.catch(() => {})
+  }
+
+  /** @internal Throws where no table could be opened. */
+  mustHaveTables(): void {
+    if (this.#parts.tables.loops.length === 0) throw this.#exception
+  }
+
+  /** @internal Rejects where no topic can be read, when that is known of all of them. */
+  async mustBeRead(): Promise<void> {
+    const { tables, source } = this.#parts
+    const isRead = await Promise.all(tables.loops.map(({ topic }) => source.located(topic)))
+    if (!isRead.includes(true) && this.#exception) throw this.#exception
+  }
+
+  /** @internal The start is over: who made it is told of what has happened since, as soon as there are listeners. */
+  async handOver(): Promise<void> {
+    this.#parts.opened.isStarting = false
+    await nextTurn()
+    const untold = this.#untold ?? []
+    this.#untold = null
+    for (const tell of untold) tell()
+    this.#noteHandedOver()
+  }
+
+  /** @internal Ends a start that failed: nothing is told. Does not wait for long. */
+  async abandon(): Promise<void> {
+    this.#stopping = true
+    this.#stopAll(0)
+    this.#noteHandedOver()
+    this.#parts.source.stop().catch(() => {})
+    await settled(this.#terminated, ABANDON_MS)
+  }
+
   #failAll(error: KafkaToDeltaError): void {
     this.#fail(error)
     this.#stopAll()
   }
 
-  #stopAll(): void {
-    this.#parts.newTables?.stop()
-    for (const loop of this.#parts.loops) loop.stop()
+  #stopAll(graceMs?: number): void {
+    const { newTables, tables, opened } = this.#parts
+    newTables?.stop()
+    opened.stop()
+    for (const loop of tables.loops) loop.stop(graceMs)
   }
 
   #fail(error: KafkaToDeltaError): void {
@@ -287,20 +387,19 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** No table is left, and none is waited for. */
   get #hasNoTable(): boolean {
-    const { loops, newTables } = this.#parts
-    if (loops.some(({ state }) => state !== 'ended')) return false
+    const { tables, newTables } = this.#parts
+    const { loops } = tables
+    if (tables.opening.length > 0 || loops.some(({ state }) => state !== 'ended')) return false
     return newTables === null || loops.some(({ topic }) => !this.#resting.has(topic))
   }
 
   async #run(): Promise<void> {
-    const { loops, failures, newTables } = this.#parts
-    // A topic may have failed during the start: who started the query is to hear of it.
-    await nextTurn()
-    for (const failure of failures) this.#failTable(failure)
-    for (const loop of loops) this.#begin(loop)
+    const { newTables } = this.#parts
     if (newTables) this.#track(newTables.run((found, failed) => this.#add(found, failed)))
     while (this.#running.size > 0) await Promise.all(this.#running)
+    if (!this.#stopping) await this.#beginning
     await this.#letGo()
+    await this.#handedOver
     this.#isActive = false
     this.#emit('terminated', { name: this.name, exception: this.#exception })
   }
@@ -323,53 +422,57 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       const error = asKafkaToDeltaError(thrown)
       source.close(topic)
       if (newTables?.rests(topic, error)) this.#resting.add(topic)
-      else this.#failTable({ topic, table, error })
+      else this.noteFailure({ topic, table, error })
     }
     if (this.#hasNoTable) newTables?.stop()
   }
 
   /** Takes tables of topics that have appeared, in place of those that rested. */
-  async #add(loops: TableLoop[], failures: TableFailure[]): Promise<void> {
-    const { source, ...parts } = this.#parts
-    for (const failure of failures) {
-      parts.failures.push(failure)
-      this.#failTable(failure)
-    }
+  async #add(loops: readonly TableLoop[], failures: readonly TableFailure[]): Promise<void> {
+    const { source, tables } = this.#parts
+    for (const failure of failures) this.noteFailure(failure)
     if (loops.length === 0) return
     for (const loop of loops) {
       this.#resting.delete(loop.topic)
-      const before = parts.loops.findIndex(({ topic }) => topic === loop.topic)
-      if (before < 0) parts.loops.push(loop)
-      else parts.loops[before] = loop
+      tables.opened(loop)
     }
     const added = source.add(new Map(loops.map(({ topic, trigger }) => [topic, trigger])))
     for (const loop of loops) this.#begin(loop)
     await added
   }
 
-  #failTable(failure: TableFailure): void {
+  /** @internal A topic has no table, or none any more. */
+  noteFailure(failure: TableFailure): void {
     const { topic, table, error } = failure
+    const { tables, logger } = this.#parts
+    if (tables.loopOf(topic) === null) tables.failed(failure)
     this.#fail(error)
-    this.#parts.logger.error({ err: error, topic, table }, 'a table stopped')
+    this.#tell(() => logger.error({ err: error, topic, table }, 'a table stopped'))
     this.#emit('tableFailed', failure)
   }
 
   /** Nothing of this may hide why the query ended. */
   async #letGo(): Promise<void> {
-    const { loops, source, tables, systems, logger } = this.#parts
+    const { source, opened, systems, logger } = this.#parts
+    const { loops } = this.#parts.tables
     const warn = (error: unknown) => logger.warn({ err: error }, 'could not let go of a system at the end')
-    const letGo = [
-      source.stop().catch(warn),
-      ...[...tables].map((table) => table.close().catch(warn)),
-      Promise.resolve(systems.close?.()).catch(warn),
-    ]
+    const letGo = [source.stop().catch(warn), opened.closeAll(), Promise.resolve(systems.close?.()).catch(warn)]
     // A table that is closed waits for the calls that are under way.
     if (!loops.some(({ isCutOff }) => isCutOff)) await Promise.all(letGo)
     else if (!(await settled(Promise.all(letGo), LET_GO_MS))) logger.warn({}, 'a system did not answer until the end')
   }
 
-  /** A listener that throws must not stop the tables. */
+  #tell(what: () => void): void {
+    if (this.#untold) this.#untold.push(what)
+    else what()
+  }
+
   #emit<E extends keyof StreamingQueryEvents>(event: E, ...args: StreamingQueryEvents[E]): void {
+    this.#tell(() => this.#emitNow(event, ...args))
+  }
+
+  /** A listener that throws must not stop the tables. */
+  #emitNow<E extends keyof StreamingQueryEvents>(event: E, ...args: StreamingQueryEvents[E]): void {
     for (const listener of this.rawListeners(event)) {
       try {
         ;(listener as (...values: unknown[]) => void).apply(this, args)

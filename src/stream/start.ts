@@ -1,66 +1,119 @@
 /** Starts a query over given systems. */
 
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
-import type { ResolvedOptions } from '../options/types.js'
-import { onAbort, sideBySide, unlessAborted } from '../waits.js'
-import type { StreamSource, Systems } from './dependencies.js'
+import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
+import { onAbort, pause, settled, unlessAborted } from '../waits.js'
+import type { StreamSource } from './dependencies.js'
 import { TableDiscovery } from './discovery.js'
 import { NewTables } from './new-tables.js'
 import { type OpeningOptions, OpenTables } from './open-tables.js'
 import { StreamingQuery } from './query.js'
-import type { TableLoop } from './table/loop.js'
+import { QueryTables } from './query-tables.js'
 
 export interface StartOptions extends OpeningOptions {
   options: ResolvedOptions
   /** Milliseconds between two looks for topics that patterns take, for tests. */
   lookEveryMs?: number
+  /** Milliseconds that tables which are not ready hold up the start of a query in which others are, for tests. */
+  patienceMs?: number
 }
 
-/** Tables that are asked for their offsets at a time. */
-const MAX_ASKED = 16
+/** A start waits so long for tables, where others run: that something of them is wrong shows by then, most likely. */
+const PATIENCE_MS = 10_000
 
-/** Opens all tables and the source. What was opened is closed where a later step fails. */
+/** Between two looks whether one runs. */
+const LOOK_MS = 50
+
+/** Longest wait for what the topics hold, by which tables are opened in order. */
+const BACKLOG_MS = 2_000
+
+/** Milliseconds in which a start that failed lets go of what it had opened. */
+const LET_GO_MS = 2_000
+
+/**
+ * Opens the tables and the source, side by side: each table runs as soon as it is open and its topic is read. What was opened
+ * is closed where a later step fails.
+ */
 export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
-  const { systems, logger, signal } = start
+  const { systems, signal } = start
   const opened = new OpenTables(start)
+  let query: StreamingQuery | null = null
   try {
     const discovery = discoveryOf(start)
     const found = await opened.retried(async () => discovery?.begin(signal))
     const known = { ...start.options, tables: [...start.options.tables, ...(found?.tables ?? [])] }
     const startingOffsets = await opened.retried(async () => systems.startingOffsets?.(known, signal))
     const options = startingOffsets ? { ...known, startingOffsets } : known
-    const { loops, failures } = await opened.open(options.tables, options)
     signal?.throwIfAborted()
-    failures.push(...(found?.failures ?? []))
-    if (loops.length === 0) throw failures[0]?.error
-    const read = withTables(options, (topic) => opened.loopOf(topic) !== null)
-    const source = systems.source(
-      read,
-      (topic) => loopOf(opened, topic).storedOffsets(),
-      await newTopicsOf(read, opened),
-    )
-    await startSource(source, systems, signal)
-    const newTables = discovery && newTablesOf(start, options, discovery, opened)
-    const { tables } = opened
-    const parts = { name: options.queryName, loops, failures, source, tables, newTables, systems, logger }
-    const query = new StreamingQuery(parts)
-    opened.listener = query
+    const source = systems.source(options, (topic) => opened.storedOffsets(topic), isNewTopic(options, opened))
+    query = makeQuery(start, options, source, opened, discovery)
+    for (const failure of found?.failures ?? []) query.noteFailure(failure)
+    await untilStarted(query, source, start)
+    void query.handOver()
     return query
   } catch (error) {
-    await opened.letGo()
+    if (query) await query.abandon()
+    else await settled(Promise.resolve(systems.close?.()), LET_GO_MS)
     throw signal?.aborted ? signal.reason : asKafkaToDeltaError(error)
   }
 }
 
-/** The options without tables that could not be opened, and without what they say of these. */
-function withTables(options: ResolvedOptions, isOpen: (topic: string) => boolean): ResolvedOptions {
-  const { tables, startingOffsets: starting } = options
-  const isLeft = (topic: string) => isOpen(topic) || !tables.some((table) => table.topic === topic)
-  const startingOffsets =
-    typeof starting !== 'string' && 'offsets' in starting
-      ? { offsets: new Map([...starting.offsets].filter(([topic]) => isLeft(topic))) }
-      : starting
-  return { ...options, startingOffsets, tables: tables.filter(({ topic }) => isOpen(topic)) }
+function makeQuery(
+  start: StartOptions,
+  options: ResolvedOptions,
+  source: StreamSource,
+  opened: OpenTables,
+  discovery: TableDiscovery | null,
+): StreamingQuery {
+  const { systems, logger } = start
+  const query = new StreamingQuery({
+    name: options.queryName,
+    tables: new QueryTables(options.tables),
+    open: async (listener) => opened.open(await busiestFirst(options.tables, source), options, listener),
+    source,
+    opened,
+    newTables: discovery && newTablesOf(start, options, discovery, opened),
+    systems,
+    logger,
+  })
+  opened.listener = query
+  return query
+}
+
+/** Tables in the order of what their topics hold, the most first. */
+async function busiestFirst(tables: readonly ResolvedTable[], source: StreamSource): Promise<ResolvedTable[]> {
+  const backlog = await Promise.race([source.backlog(), pause(BACKLOG_MS, undefined, { ref: false })])
+  const messages = ({ topic }: ResolvedTable) => backlog?.get(topic) ?? 0n
+  return tables.toSorted((a, b) => (messages(b) > messages(a) ? 1 : messages(b) < messages(a) ? -1 : 0))
+}
+
+/**
+ * Waits until all tables run, or have failed alone; not for long for some that are not ready, where others are. Rejects where
+ * the start is refused, and where no table is left.
+ */
+async function untilStarted(query: StreamingQuery, source: StreamSource, start: StartOptions): Promise<void> {
+  const { systems, signal, patienceMs = PATIENCE_MS } = start
+  const over = new AbortController()
+  const unbind = onAbort(signal, () => void source.stop().catch(() => {}))
+  const begun = source.start()
+  query.waitForSource(begun)
+  const opened = query.opening.then(() => query.mustHaveTables())
+  const all = Promise.all([begun, opened]).then(() => query.mustBeRead())
+  // What comes of tables that are not waited for, they tell by themselves.
+  all.catch(() => {})
+  try {
+    await unlessAborted(Promise.race([all, someRun(query, patienceMs, over.signal)]), signal)
+    await unlessAborted(systems.check?.(signal) ?? Promise.resolve(), signal)
+  } finally {
+    over.abort()
+    unbind()
+  }
+}
+
+/** Resolves some time after the first table runs. */
+async function someRun(query: StreamingQuery, patienceMs: number, signal: AbortSignal): Promise<void> {
+  while (!query.hasBegun && !signal.aborted) await pause(LOOK_MS, signal)
+  await pause(patienceMs, signal)
 }
 
 /** Null where all topics are named. */
@@ -82,37 +135,28 @@ function newTablesOf(
   return new NewTables({ options, discovery, opened, logger, ...(lookEveryMs === undefined ? {} : { lookEveryMs }) })
 }
 
-function loopOf(opened: OpenTables, topic: string): TableLoop {
-  const loop = opened.loopOf(topic)
-  if (loop === null) throw new KafkaToDeltaError('INTERNAL', `no table is open for the topic ${topic}`, { topic })
-  return loop
-}
-
 /**
- * Topics of patterns whose tables have nothing of this query, where others have: they are younger than the query, and
+ * Tells topics of patterns whose tables have nothing of this query, where others have: they are younger than the query, and
  * `latest` is not meant for them, since changes that came while no worker ran would be lost.
  */
-async function newTopicsOf({ startingOffsets, tables }: ResolvedOptions, opened: OpenTables): Promise<Set<string>> {
-  const topics = tables.filter(({ pattern }) => pattern !== null).map(({ topic }) => topic)
-  if (startingOffsets !== 'latest') return new Set()
-  const stored = await sideBySide(MAX_ASKED, topics, (topic) =>
-    opened.retried(() => loopOf(opened, topic).storedOffsets()),
-  )
-  if (!stored.some(({ exists }) => exists)) return new Set()
-  return new Set(topics.filter((_, at) => !stored[at]?.exists))
+function isNewTopic({ startingOffsets, tables }: ResolvedOptions, opened: OpenTables) {
+  if (startingOffsets !== 'latest') return undefined
+  const byPattern = new Set(tables.filter(({ pattern }) => pattern !== null).map(({ topic }) => topic))
+  let others: Promise<boolean> | null = null
+  return async (topic: string): Promise<boolean> => {
+    if (!byPattern.has(topic)) return false
+    others ??= anyOf([...byPattern], async (other) => (await opened.storedOffsets(other)).exists)
+    return others
+  }
 }
 
-/** Stopped by the signal wherever it is. */
-async function startSource(source: StreamSource, systems: Systems, signal: AbortSignal | undefined): Promise<void> {
-  const ended = onAbort(signal, () => void source.stop().catch(() => {}))
-  try {
-    await source.start()
-    await unlessAborted(systems.check?.(signal) ?? Promise.resolve(), signal)
-    signal?.throwIfAborted()
-  } catch (error) {
-    await source.stop().catch(() => {})
-    throw error
-  } finally {
-    ended()
-  }
+/** Whether it holds of any; known as soon as one is found. What fails counts as no. */
+async function anyOf<T>(items: readonly T[], holds: (item: T) => Promise<boolean>): Promise<boolean> {
+  const holding = items.map(async (item) => {
+    if (!(await holds(item))) throw new Error('it does not hold')
+  })
+  return Promise.any(holding).then(
+    () => true,
+    () => false,
+  )
 }

@@ -31,6 +31,7 @@ export class TableLoop {
   readonly #committer: Committer
   readonly #compaction: Compaction | null
   #error: KafkaToDeltaError | null = null
+  #isRead = false
 
   constructor(options: TableLoopOptions) {
     const { query, table, logger } = options
@@ -80,6 +81,11 @@ export class TableLoop {
     return this.#error
   }
 
+  /** Its topic is read, or was. */
+  get isRead(): boolean {
+    return this.#isRead
+  }
+
   /** Something did not answer before the end. */
   get isCutOff(): boolean {
     return this.#parts.lifetime.isCutOff
@@ -113,9 +119,12 @@ export class TableLoop {
   /** Runs until the topic's end (availableNow) or {@link stop}. Rejects with what stopped the table. */
   async run(source: StreamSource): Promise<void> {
     const { label, lifetime, lag } = this.#parts
-    lag.source = source
-    if (!this.#writer.isStarted) await this.storedOffsets()
     try {
+      // The source asks for the stored offsets meanwhile.
+      this.#isRead = await unlessAborted(source.located(this.topic), lifetime.stopping).catch(() => false)
+      if (lifetime.isStopping) return
+      lag.source = source
+      if (this.#isRead && !this.#writer.isStarted) await this.storedOffsets()
       await this.#follow(source)
       // A run over what is there now has no later moment.
       if (!lifetime.isStopping) await unlessAborted(this.#finishCompaction(), lifetime.cutOff)
@@ -195,8 +204,9 @@ export class TableLoop {
 
   /** How long failing systems are waited for. */
   get #policies(): RetryPolicies {
-    const { query, retryPolicies = { bounded: BOUNDED, unbounded: UNBOUNDED } } = this.#options
-    const hasEnd = this.#parts.lag.source === null || 'availableNow' in query.trigger
+    const { query, isStarting, retryPolicies = { bounded: BOUNDED, unbounded: UNBOUNDED } } = this.#options
+    const isAtStart = this.#parts.lag.source === null && (isStarting?.() ?? true)
+    const hasEnd = isAtStart || 'availableNow' in query.trigger
     return hasEnd ? retryPolicies.bounded : retryPolicies.unbounded
   }
 

@@ -21,6 +21,8 @@ export interface TableLoopOptions {
   logger: Logger
   onProgress: (progress: StreamingQueryProgress) => void
   onCompaction?: (step: CompactionStep) => void
+  /** The start of the query is under way, and has an end. Default: until the loop runs. */
+  isStarting?: () => boolean
   /** Replaces the policies, for tests. */
   retryPolicies?: StreamPolicies
 }

@@ -22,7 +22,7 @@ export interface RetriesOptions {
   label: TableLabel
   lifetime: Lifetime
   logger: Logger
-  /** Asked at each operation. */
+  /** Asked at each failure. */
   policies: () => RetryPolicies
 }
 
@@ -61,7 +61,7 @@ export class Retries {
           logger.warn({ ...label, code, attempt, delayMs }, message)
         },
         wasAllowed,
-        policies: policies(),
+        policies,
       })
     } finally {
       this.#waiting.delete(id)
