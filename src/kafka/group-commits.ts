@@ -4,6 +4,9 @@ import type { Consumer } from 'kafkajs'
 
 const INTERVAL_MS = 5_000
 
+/** Partitions of a request: kafkajs copies what it has of the others for each of them. */
+const MAX_TOGETHER = 50
+
 export class GroupCommits {
   #consumer: Consumer
   #onError: (error: unknown) => void
@@ -38,7 +41,9 @@ export class GroupCommits {
     const offsets = [...this.#offsets.values()]
     this.#offsets.clear()
     try {
-      await this.#consumer.commitOffsets(offsets)
+      for (let at = 0; at < offsets.length; at += MAX_TOGETHER) {
+        await this.#consumer.commitOffsets(offsets.slice(at, at + MAX_TOGETHER))
+      }
     } catch (error) {
       this.#onError(error)
     }

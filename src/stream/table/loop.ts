@@ -4,7 +4,7 @@ import { asKafkaToDeltaError, type KafkaToDeltaError, retryPolicyOf, type Waitin
 import type { StoredOffsets } from '../../kafka/positions.js'
 import type { ResolvedTrigger } from '../../options/types.js'
 import { BOUNDED, type RetryPolicies, UNBOUNDED } from '../../retry.js'
-import { onAbort, pause, unlessAborted } from '../../waits.js'
+import { onAbort, unlessAborted } from '../../waits.js'
 import type { StreamSource } from '../dependencies.js'
 import { Committer } from './committer.js'
 import { Compaction } from './compaction.js'
@@ -223,17 +223,27 @@ export class TableLoop {
     )
     arrived.catch(() => {})
     while (!lifetime.isStopping && !flow.mustRewind) {
-      const over = new AbortController()
-      const unbind = onAbort(lifetime.stopping, () => over.abort())
-      const due = pause(this.#committer.dueIn, over.signal, { ref: false })
-      const result = await Promise.race([arrived, due]).finally(() => {
-        unbind()
-        over.abort()
-      })
+      const result = await this.#unlessDue(arrived)
       if (result) return result.decoded
       if (!lifetime.isStopping) await this.#committer.commitPending()
     }
     return null
+  }
+
+  /** Null where positions are to be committed before it, or the table is stopped. Once for each batch: it costs little. */
+  async #unlessDue<T>(arrived: Promise<T>): Promise<T | null> {
+    let timer: NodeJS.Timeout | undefined
+    let unbind = () => {}
+    const due = new Promise<null>((resolve) => {
+      timer = setTimeout(resolve, this.#committer.dueIn, null).unref()
+      unbind = onAbort(this.#parts.lifetime.stopping, () => resolve(null))
+    })
+    try {
+      return await Promise.race([arrived, due])
+    } finally {
+      clearTimeout(timer)
+      unbind()
+    }
   }
 
   /**
