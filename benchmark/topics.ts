@@ -3,7 +3,8 @@
  * under a steady load. Broker and registry are the embedded ones, in the process of the benchmark; the tables lie on the
  * local disk, and are written by a process of its own.
  *
- *   npm run bench:topics -- [--topics 1000] [--rows 100] [--idle 30] [--rate 5000] [--seconds 60] [--json]
+ *   npm run bench:topics -- [--topics 1000] [--rows 100] [--idle 30] [--rate 5000] [--seconds 60]
+ *     [--processing-time '1 second'] [--max-delay '0 seconds'] [--cpu-prof FOLDER] [--json]
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -11,129 +12,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { EmbeddedBroker } from '../src/demo/broker/index.js'
-import { EmbeddedRegistry } from '../src/demo/registry.js'
-import { ConfluentEncoder } from '../src/demo/shop-encoder.js'
-import { streamToDelta } from '../src/index.js'
-import { answer, Worker, workOf } from './support/worker.js'
+import type { StreamOptions } from '../src/index.js'
+import { type Commit, MIB, quantile, startWorker, type Told, Topics } from './many-topics.js'
+import type { Worker } from './support/worker.js'
 
 /** A commit writes a data file and a log entry, and asks whether the log is still the same. */
 const REQUESTS_PER_COMMIT = { PUT: 2, GET: 1 }
-const KEY_ID = 1
-const VALUE_ID = 2
-const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'int' }] }
-const VALUE = {
-  type: 'record',
-  name: 'Value',
-  fields: [
-    { name: 'id', type: 'int' },
-    { name: 'name', type: 'string' },
-    { name: 'amount', type: 'double' },
-    { name: '__deleted', type: 'string' },
-  ],
-}
-
-/** What the worker tells of itself. */
-interface Told {
-  /** Milliseconds since 1970. */
-  now: number
-  firstCommit: number | null
-  /** When the last table had its first commit; null while some have none. */
-  allCommitted: number | null
-  commits: number
-  rows: number
-  /** Bytes. */
-  resident: number
-  /** Seconds of CPU time. */
-  cpu: number
-  /** Each commit since the last time: topic, first offset, and when it was done. */
-  done: [topic: string, first: number, at: number][]
-}
-
-interface Start {
-  brokers: string[]
-  registry: string
-  lake: string
-  topics: number
-}
-
-async function work({ brokers, registry, lake, topics }: Start): Promise<void> {
-  const committed = new Set<string>()
-  let firstCommit: number | null = null
-  let allCommitted: number | null = null
-  let [commits, rows] = [0, 0]
-  const done: Told['done'] = []
-  const query = await streamToDelta({
-    queryName: 'topics',
-    kafka: { brokers },
-    schemaRegistry: { url: registry },
-    tables: { '/shop\\.(.*)/': { path: `${lake}/$1` } },
-  })
-  query.on('progress', (progress) => {
-    commits++
-    rows += progress.numInputRows
-    firstCommit ??= Date.now()
-    committed.add(progress.topic)
-    if (committed.size === topics) allCommitted ??= Date.now()
-    done.push([progress.topic, Number(progress.offsets['0']?.start), Date.now()])
-  })
-  const tell = (): Told => {
-    const { user, system } = process.cpuUsage()
-    return {
-      now: Date.now(),
-      firstCommit,
-      allCommitted,
-      commits,
-      rows,
-      resident: process.memoryUsage.rss(),
-      cpu: (user + system) / 1e6,
-      done: done.splice(0),
-    }
-  }
-  answer(tell, () => query.stop())
-}
-
-/** Topics, and when each of their messages was sent. */
-class Topics {
-  readonly sent: Map<string, number[]>
-  readonly #keys = new ConfluentEncoder(KEY, KEY_ID)
-  readonly #values = new ConfluentEncoder(VALUE, VALUE_ID)
-  #version = 0
-
-  constructor(
-    private readonly broker: EmbeddedBroker,
-    readonly names: string[],
-    private readonly rows: number,
-  ) {
-    this.sent = new Map(names.map((name) => [name, []]))
-    for (const name of names) broker.createTopic(name)
-  }
-
-  /** Sends changes of a topic's rows, one row after the other. */
-  send(topic: string, count: number): void {
-    const times = this.sent.get(topic) as number[]
-    const timestamp = Date.now()
-    const records = Array.from({ length: count }, (_, i) => {
-      const id = (times.length + i) % this.rows
-      const amount = this.#version++
-      const value = this.#values.encode({ id, name: `row ${id} of ${topic}`, amount, __deleted: 'false' })
-      return { key: this.#keys.encode({ id }), value, timestamp }
-    })
-    this.broker.append(topic, 0, records)
-    for (let i = 0; i < count; i++) times.push(timestamp)
-  }
-
-  get total(): number {
-    let sum = 0
-    for (const times of this.sent.values()) sum += times.length
-    return sum
-  }
-
-  /** Milliseconds that the first message of each commit waited until it was in the table, sorted. */
-  waits(done: Told['done']): number[] {
-    return done.map(([topic, first, at]) => at - (this.sent.get(topic)?.[first] ?? at)).sort((a, b) => a - b)
-  }
-}
 
 interface Options {
   topics: number
@@ -141,31 +25,33 @@ interface Options {
   idle: number
   rate: number
   seconds: number
+  processingTime: string
+  maxDelay: string
+  profile: string | undefined
 }
 
-const MIB = 2 ** 20
-
 async function measure(options: Options, folder: string) {
-  const [broker, registry] = [await EmbeddedBroker.start(), await EmbeddedRegistry.start()]
+  const topics = await Topics.start(options.topics, options.rows)
   try {
-    registry.setSchema(KEY_ID, KEY)
-    registry.setSchema(VALUE_ID, VALUE)
-    const names = Array.from({ length: options.topics }, (_, i) => `shop.public.t${i}`)
-    const topics = new Topics(broker, names, options.rows)
-    for (const name of names) topics.send(name, options.rows)
+    const stream: StreamOptions = {
+      queryName: 'topics',
+      kafka: { brokers: topics.broker.brokers },
+      schemaRegistry: { url: topics.registry.url },
+      trigger: { processingTime: options.processingTime, maxDelay: options.maxDelay },
+      tables: { '/shop\\.(.*)/': { path: `${join(folder, 'lake')}/$1` } },
+    }
     const began = Date.now()
-    const { brokers } = broker
-    const start: Start = { brokers, registry: registry.url, lake: join(folder, 'lake'), topics: options.topics }
-    const worker = Worker.start<Told>(import.meta.url, start)
+    const profile = options.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', options.profile]
+    const worker = startWorker({ options: stream, topics: options.topics }, profile)
     const all = await worker.until(({ rows }) => rows === topics.total)
-    const started = {
+    const start = {
       firstCommit: ((all.firstCommit ?? Number.NaN) - began) / 1000,
       lastTable: ((all.allCommitted ?? Number.NaN) - began) / 1000,
       resident: all.resident / MIB,
       peak: worker.peak / MIB,
       cpu: all.cpu,
     }
-    console.error(`started: ${JSON.stringify(started)}`)
+    console.error(`started: ${JSON.stringify(start)}`)
 
     // What a start leaves to be done: compaction's looks, checkpoints, garbage.
     await sleep(3000)
@@ -180,49 +66,54 @@ async function measure(options: Options, folder: string) {
     console.error(`idle: ${JSON.stringify(idle)}`)
     const live = await load(options, topics, worker)
     await worker.stop()
-    return { start: started, idle, live }
+    return { start, idle, live }
   } finally {
-    await broker.close()
-    await registry.close()
+    await topics.close()
   }
 }
 
-/** Sends changes at a steady rate over all topics. */
+/** Sends changes at a steady rate over all topics. What is told is of that time alone, without what is left at its end. */
 async function load({ rate, seconds }: Options, topics: Topics, worker: Worker<Told>) {
   const TICK_MS = 100
   const before = await worker.ask()
   const began = Date.now()
-  let [sent, next] = [0, 0]
-  const done: Told['done'] = []
+  let sent = 0
   let peak = 0
+  let behindAtHalf: number | null = null
+  let last = before
+  const done: Commit[] = []
+  const behind = () => before.rows + sent - last.rows
   while (Date.now() - began < seconds * 1000) {
     const due = Math.floor(((Date.now() - began) / 1000) * rate)
-    for (; sent < due; sent++) topics.send(topics.names[next++ % topics.names.length] as string, 1)
+    topics.sendInTurn(due - sent)
+    sent = due
     await sleep(TICK_MS)
-    const told = await worker.ask()
-    done.push(...told.done)
-    peak = Math.max(peak, told.resident)
+    last = await worker.ask()
+    done.push(...last.done)
+    peak = Math.max(peak, last.resident)
+    if (Date.now() - began >= seconds * 500) behindAtHalf ??= behind()
+  }
+  const took = (last.now - before.now) / 1000
+  const commits = last.commits - before.commits
+  const live = {
+    changes: sent,
+    changesPerSecond: (last.rows - before.rows) / took,
+    behind: { atHalf: behindAtHalf, atEnd: behind() },
+    commits,
+    commitsPerSecond: commits / took,
+    cpuShare: (last.cpu - before.cpu) / took,
+    resident: peak / MIB,
+    requestsPerHour: Object.fromEntries(
+      Object.entries(REQUESTS_PER_COMMIT).map(([kind, count]) => [kind, Math.round((commits / took) * 3600 * count)]),
+    ),
   }
   const { total } = topics
-  const after = await worker.until(({ done: more, rows }) => {
+  await worker.until(({ done: more, rows }) => {
     done.push(...more)
     return rows === total
   })
   const waits = topics.waits(done)
-  const took = (after.now - before.now) / 1000
-  const commits = after.commits - before.commits
-  const perHour = (commits / took) * 3600
-  return {
-    changes: sent,
-    changesPerSecond: sent / took,
-    commits,
-    cpuShare: (after.cpu - before.cpu) / took,
-    resident: peak / MIB,
-    waitMs: { p50: waits[waits.length >> 1], p99: waits[Math.floor(waits.length * 0.99)], max: waits.at(-1) },
-    requestsPerHour: Object.fromEntries(
-      Object.entries(REQUESTS_PER_COMMIT).map(([kind, count]) => [kind, Math.round(perHour * count)]),
-    ),
-  }
+  return { ...live, waitMs: { p50: quantile(waits, 0.5), p99: quantile(waits, 0.99), max: waits.at(-1) } }
 }
 
 function print({ topics, rows }: Options, { start, idle, live }: Awaited<ReturnType<typeof measure>>): void {
@@ -235,41 +126,45 @@ function print({ topics, rows }: Options, { start, idle, live }: Awaited<ReturnT
   console.log(
     `  idle    ${number(idle.cpuShare * 100, 1)} % of one CPU, ${idle.commits} commits, ${number(idle.resident, 0)} MiB`,
   )
-  const { waitMs, requestsPerHour: requests } = live
+  const { waitMs, requestsPerHour: requests, behind } = live
   console.log(
-    `  live    ${number(live.changesPerSecond, 0)} changes a second in ${live.commits} commits: ` +
-      `${number(live.cpuShare * 100, 0)} % of one CPU, ${number(live.resident, 0)} MiB at most; a commit's first message ` +
+    `  live    ${number(live.changesPerSecond, 0)} changes a second in ${number(live.commitsPerSecond, 0)} commits: ` +
+      `${number(live.cpuShare * 100, 0)} % of one CPU, ${number(live.resident, 0)} MiB at most; ${behind.atHalf} changes ` +
+      `waited at half of the time, ${behind.atEnd} at its end; a commit's first message ` +
       `waited ${number(waitMs.p50, 0)} ms (p50), ${number(waitMs.p99, 0)} ms (p99), ${number(waitMs.max, 0)} ms (longest); ` +
       `in a store that were ${requests.PUT} PUTs and ${requests.GET} GETs an hour`,
   )
 }
 
-const start = workOf<Start>()
-if (start !== null) await work(start)
-else {
-  const { values } = parseArgs({
-    options: {
-      topics: { type: 'string', default: '1000' },
-      rows: { type: 'string', default: '100' },
-      idle: { type: 'string', default: '30' },
-      rate: { type: 'string', default: '5000' },
-      seconds: { type: 'string', default: '60' },
-      json: { type: 'boolean', default: false },
-    },
-  })
-  const options: Options = {
-    topics: Number(values.topics),
-    rows: Number(values.rows),
-    idle: Number(values.idle),
-    rate: Number(values.rate),
-    seconds: Number(values.seconds),
-  }
-  const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-topics-'))
-  try {
-    const measured = await measure(options, folder)
-    if (values.json) console.log(JSON.stringify(measured, null, 2))
-    else print(options, measured)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+const { values } = parseArgs({
+  options: {
+    topics: { type: 'string', default: '1000' },
+    rows: { type: 'string', default: '100' },
+    idle: { type: 'string', default: '30' },
+    rate: { type: 'string', default: '5000' },
+    seconds: { type: 'string', default: '60' },
+    'processing-time': { type: 'string', default: '1 second' },
+    'max-delay': { type: 'string', default: '0 seconds' },
+    'cpu-prof': { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
+})
+
+const options: Options = {
+  topics: Number(values.topics),
+  rows: Number(values.rows),
+  idle: Number(values.idle),
+  rate: Number(values.rate),
+  seconds: Number(values.seconds),
+  processingTime: values['processing-time'],
+  maxDelay: values['max-delay'],
+  profile: values['cpu-prof'],
+}
+const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-topics-'))
+try {
+  const measured = await measure(options, folder)
+  if (values.json) console.log(JSON.stringify(measured, null, 2))
+  else print(options, measured)
+} finally {
+  rmSync(folder, { recursive: true, force: true })
 }

@@ -33,10 +33,13 @@ export class Worker<Told> {
     this.#lost.catch(() => {})
   }
 
-  /** @param benchmark its `import.meta.url` */
-  static start<Told>(benchmark: string, start: object): Worker<Told> {
+  /**
+   * @param program the worker's, most often the benchmark's `import.meta.url`
+   * @param execArgv further options of Node
+   */
+  static start<Told>(program: string | URL, start: object, execArgv: string[] = []): Worker<Told> {
     const args = [FLAG, JSON.stringify(start)]
-    return new Worker(fork(fileURLToPath(benchmark), args, { execArgv: ['--import', 'tsx'] }))
+    return new Worker(fork(fileURLToPath(program), args, { execArgv: ['--import', 'tsx', ...execArgv] }))
   }
 
   ask(): Promise<Told> {

@@ -1,2 +1,3 @@
+export function versitygw(): Promise<string>
 export function kafkaJars(version?: string): Promise<string>
 export function installedKafka(version?: string): string | null
