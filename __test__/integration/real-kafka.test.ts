@@ -4,6 +4,11 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DeltaTable, streamToDelta } from '../../src/index.js'
+import { silentLogger } from '../../src/log.js'
+import { resolveOptions } from '../../src/options/resolve.js'
+import { realSystems } from '../../src/stream/connect.js'
+import { startQuery } from '../../src/stream/start.js'
+import { readTable } from '../helpers/read.js'
 import { needs, serve } from './support/captured-sets.js'
 import { testsOnBroker } from './support/on-broker.js'
 import { capturedMessages, kafkaJars } from './support/real-kafka.js'
@@ -124,4 +129,74 @@ run('a topic that is deleted and made anew', async (t) => {
   t.is((await table.offsets()).get(`made-anew:${topic}:0`), 1n)
   await table.close()
   await admin.disconnect()
+})
+
+run('by pattern: topics that come, get partitions, go and come again while it runs', async (t) => {
+  t.timeout(180_000)
+  const { registry, dir } = await serve('flat')
+  const messages = capturedMessages(dir, 'postgres.public.users').map(({ partition: _, ...message }) => message)
+  const lake = join(folder, 'tables', 'by-pattern')
+  const admin = kafka().client.admin()
+  const producer = kafka().client.producer()
+  await Promise.all([admin.connect(), producer.connect()])
+  t.teardown(() => Promise.all([admin.disconnect(), producer.disconnect()]).then(() => {}))
+  const make = async (topic: string) => {
+    await kafka().createTopic(topic, 1)
+    await producer.send({ topic, messages })
+  }
+  await make('come.a')
+  const options = resolveOptions({
+    queryName: 'by-pattern',
+    kafka: { brokers: kafka().brokers },
+    schemaRegistry: { url: registry.url },
+    consumer: { metadataMaxAge: 500 },
+    trigger: { processingTime: 50 },
+    failOnDataLoss: false,
+    tables: { '/come\\.(.*)/': { path: `${lake}/$1` } },
+  })
+  const query = await startQuery({
+    options,
+    systems: realSystems(options, silentLogger),
+    logger: silentLogger,
+    lookEveryMs: 500,
+  })
+  t.teardown(() => query.stop())
+  const rowsOf = async (table: string) => (await readTable(join(lake, table))).numRows
+  const lasts = async (topic: string) => {
+    const table = await DeltaTable.open({ path: join(lake, topic.slice('come.'.length)) })
+    const offsets = await table.offsets()
+    await table.close()
+    return [0, 1].map((partition) => Number(offsets.get(`by-pattern:${topic}:${partition}`) ?? -1))
+  }
+  const until = async (is: () => boolean | Promise<boolean>) => {
+    while (!(await is())) await sleep(100)
+  }
+  await query.processAllAvailable()
+  const numRows = await rowsOf('a')
+  t.true(numRows > 0)
+
+  await make('come.b')
+  await until(() => query.status.tables['come.b'] !== undefined)
+  await query.processAllAvailable()
+  t.is(await rowsOf('b'), numRows)
+
+  await admin.createPartitions({ topicPartitions: [{ topic: 'come.b', count: 2 }] })
+  await sleep(1_000)
+  const keyed = messages.map((message) => ({ ...message, partition: 1 }))
+  await producer.send({ topic: 'come.b', messages: keyed })
+  // These changes are older than what the first partition brought; they are read all the same.
+  await query.processAllAvailable()
+  t.is(await rowsOf('b'), numRows)
+
+  await admin.deleteTopics({ topics: ['come.b'] })
+  await until(() => query.status.tables['come.b']?.state === 'resting')
+  await producer.send({ topic: 'come.a', messages })
+  await query.processAllAvailable()
+  t.is((await lasts('come.a'))[0], 2 * messages.length - 1)
+
+  // Made anew, it is another topic, of which the table has nothing.
+  await make('come.b')
+  await until(() => query.status.tables['come.b']?.needsResync === true)
+  t.is(await rowsOf('b'), numRows)
+  t.is(query.exception, null)
 })
