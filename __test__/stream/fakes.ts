@@ -333,6 +333,8 @@ export interface World {
   source?: (source: FakeSource) => void
   /** Runs before a table is opened; may throw, or wait. */
   beforeOpen?: (topic: string) => Promise<void> | void
+  /** Whether what the tables share can be reached. */
+  check?: () => Promise<void>
   /** As the start has it. */
   patienceMs?: number
   /** Takes the bad records of tables with `onBadRecord: 'dead-letter'`. */
@@ -346,7 +348,7 @@ const ofAll = (policy: RetryPolicy): RetryPolicies => ({ outage: policy, conflic
 /** Starts a query on the fakes. */
 export async function startFake(world: World) {
   const { topics, storages = new Map(), options = {}, prepare, source, deadLetters, policies = FAST } = world
-  const { beforeOpen, patienceMs } = world
+  const { beforeOpen, patienceMs, check } = world
   const tables = new Map<string, FakeTable>()
   const decoders = new Map<string, FakeDecoder>()
   const made: { source?: FakeSource } = {}
@@ -375,6 +377,7 @@ export async function startFake(world: World) {
       await beforeOpen?.(topic)
       return tables.get(topic) as FakeTable
     },
+    ...(check ? { check } : {}),
     deadLetters: ({ deadLetter }) => (deadLetter ? (deadLetters ?? null) : null),
   }
   const query = await startQuery({

@@ -168,3 +168,21 @@ test('a stop ends a query of which a table is still being opened', async (t) => 
   open()
   await until(() => tables.get('t1')?.closed === true)
 })
+
+test('what the tables share is asked for before they keep the process busy, and may refuse the start', async (t) => {
+  let made: Map<string, FakeTable> = new Map()
+  const merges: number[] = []
+  const starting = startFake({
+    topics: topicsOf(2),
+    prepare: ({ tables }) => {
+      made = tables
+    },
+    check: async () => {
+      merges.push([...made.values()].reduce((sum, table) => sum + table.merges.length, 0))
+      await until(() => [...made.values()].every((table) => table.merges.length === 1))
+      throw new KafkaToDeltaError('REGISTRY_UNREACHABLE', 'down')
+    },
+  })
+  await t.throwsAsync(starting, { code: 'REGISTRY_UNREACHABLE' })
+  t.deepEqual(merges, [0])
+})

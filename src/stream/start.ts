@@ -48,6 +48,8 @@ export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
     const source = systems.source(options, (topic) => opened.storedOffsets(topic), isNewTopic(options, opened))
     query = makeQuery(start, options, source, opened, discovery)
     for (const failure of found?.failures ?? []) query.noteFailure(failure)
+    // What is checked.
+    for (const table of options.tables) systems.deadLetters?.(table)
     await untilStarted(query, source, start)
     void query.handOver()
     return query
@@ -95,6 +97,9 @@ async function untilStarted(query: StreamingQuery, source: StreamSource, start: 
   const { systems, signal, patienceMs = PATIENCE_MS } = start
   const over = new AbortController()
   const unbind = onAbort(signal, () => void source.stop().catch(() => {}))
+  // At once, as long as nothing keeps the process busy; what Kafka and the tables lack is told before it.
+  const checked = Promise.resolve(systems.check?.(signal))
+  checked.catch(() => {})
   const begun = source.start()
   query.waitForSource(begun)
   const opened = query.opening.then(() => query.mustHaveTables())
@@ -103,7 +108,7 @@ async function untilStarted(query: StreamingQuery, source: StreamSource, start: 
   all.catch(() => {})
   try {
     await unlessAborted(Promise.race([all, someRun(query, patienceMs, over.signal)]), signal)
-    await unlessAborted(systems.check?.(signal) ?? Promise.resolve(), signal)
+    await unlessAborted(checked, signal)
   } finally {
     over.abort()
     unbind()
