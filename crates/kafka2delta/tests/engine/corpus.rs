@@ -458,23 +458,35 @@ fn conditions(field: &Field, at: usize, rows: &Rows) -> Vec<(String, Vec<i32>)> 
     all
 }
 
+/// Holds what scans find by conditions on each column against the rows.
+async fn find_by_conditions(packed: &Packed) {
+    let (folder, key) = (temporary::folder(), packed.key());
+    packed.unpack(folder.path());
+    let (read, rows) = scanned(folder.path(), &key).await.unwrap();
+    for (at, field) in read.schema().fields().iter().enumerate() {
+        for (condition, expected) in conditions(field, at, &rows) {
+            let found = all(scan(options(folder.path(), Some(condition.clone()))).await.unwrap()).await.unwrap();
+            let ids = found.column_by_name(&key).unwrap().as_primitive::<t::Int32Type>();
+            let mut ids = ids.values().to_vec();
+            ids.sort_unstable();
+            assert_eq!(ids, expected, "{}: {condition}", packed.name);
+        }
+    }
+}
+
 /// What files and row groups say of their values never hides a row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conditions_find_all_their_rows() {
     let is_read = |packed: &&Packed| packed.is_among(NOT_READ).is_none() && !packed.content["rows"].is_null();
     for packed in Packed::all().iter().filter(is_read) {
-        let (folder, key) = (temporary::folder(), packed.key());
-        packed.unpack(folder.path());
-        let (read, rows) = scanned(folder.path(), &key).await.unwrap();
-        for (at, field) in read.schema().fields().iter().enumerate() {
-            for (condition, expected) in conditions(field, at, &rows) {
-                let found = all(scan(options(folder.path(), Some(condition.clone()))).await.unwrap()).await.unwrap();
-                let ids = found.column_by_name(&key).unwrap().as_primitive::<t::Int32Type>();
-                let mut ids = ids.values().to_vec();
-                ids.sort_unstable();
-                assert_eq!(ids, expected, "{}: {condition}", packed.name);
-            }
-        }
+        find_by_conditions(packed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statistics_in_another_calendar_or_unit_hide_no_row() {
+    for name in ["rebased-alone", "kinds-millis-legacy-format"] {
+        find_by_conditions(Packed::all().iter().find(|packed| packed.name == name).unwrap()).await;
     }
 }
 
