@@ -12,7 +12,7 @@ use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 
-use super::format::FileFormat;
+use super::format::{FileFormat, large_columns};
 use super::paths::file_path;
 use super::split::FileRows;
 use super::{order_columns, stats};
@@ -50,7 +50,8 @@ pub fn encode(
         (0..batch.num_columns()).filter(|i| !partition_columns.contains(batch.schema_ref().field(*i).name())).collect();
     let columns = batch.project(&kept)?;
     let picked = (file.rows.len() != batch.num_rows()).then(|| UInt32Array::from(file.rows.clone()));
-    let (rows, bytes, metadata) = to_parquet(&columns, picked.as_ref(), format.writer_properties())?;
+    let (rows, bytes, metadata) =
+        to_parquet(&columns, picked.as_ref(), format.writer_properties(&large_columns(&columns)))?;
     let stats = stats::to_json(&rows, metadata.row_groups(), format.stats());
     let size = i64::try_from(bytes.len())
         .map_err(|_| Error::new(ErrorCode::Internal, "a data file is larger than 2^63 bytes"))?;

@@ -1,8 +1,11 @@
 //! The format of new data files: what a table's options and properties say of it, and what is always the same.
 
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use parquet::basic::{Compression as Codec, Encoding};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
 
 use super::stats::StatsColumns;
 use super::{order_columns, stats};
@@ -10,6 +13,9 @@ use crate::options::{Compression, TableOptions};
 
 /// Spark 3.5 refuses old dates in files without its own version: it could not tell their calendar.
 const SPARK_VERSION: &str = "3.5.0";
+
+/// Bytes of a value from which on it is a large one: no page has more, unless it is such a value.
+const LARGE: usize = 1 << 20;
 
 /// How data files of a table are written. It is handed on as it is to all that write some.
 #[derive(Debug, Clone)]
@@ -37,8 +43,9 @@ impl FileFormat {
         }
     }
 
-    /// Settings of the Parquet writer.
-    pub fn writer_properties(&self) -> WriterProperties {
+    /// Settings of the Parquet writer. A dictionary and bounds would hold several copies of large values: columns of such ones
+    /// have none.
+    pub fn writer_properties(&self, large: &[&str]) -> WriterProperties {
         let codec = match self.compression {
             Compression::Snappy => Codec::SNAPPY,
             Compression::Zstd => Codec::ZSTD(Default::default()),
@@ -53,6 +60,12 @@ impl FileFormat {
                 .set_column_dictionary_enabled((*name).into(), false)
                 .set_column_encoding((*name).into(), Encoding::DELTA_BINARY_PACKED);
         }
+        for name in large {
+            let column = ColumnPath::from(*name);
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None);
+        }
         builder
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_created_by(concat!("kafka2delta ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -65,6 +78,25 @@ impl FileFormat {
             .set_statistics_truncate_length(Some(stats::MAX_TEXT))
             .build()
     }
+}
+
+/// Columns most of whose bytes are those of large values.
+pub(crate) fn large_columns(rows: &RecordBatch) -> Vec<&str> {
+    fn are_large(lengths: impl Iterator<Item = usize>) -> bool {
+        let (mut all, mut large) = (0, 0);
+        for length in lengths {
+            all += length;
+            large += if length >= LARGE { length } else { 0 };
+        }
+        large > all / 2
+    }
+    let is_large = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8 => are_large(column.as_string::<i32>().offsets().lengths()),
+        DataType::Binary => are_large(column.as_binary::<i32>().offsets().lengths()),
+        _ => false,
+    };
+    let columns = rows.schema_ref().fields().iter().zip(rows.columns());
+    columns.filter(|(_, column)| is_large(column)).map(|(field, _)| field.name().as_str()).collect()
 }
 
 #[cfg(test)]

@@ -14,3 +14,4 @@ pub mod read;
 pub(crate) mod remove_rows;
 pub(crate) mod split;
 pub(crate) mod stats;
+pub(crate) mod weight;

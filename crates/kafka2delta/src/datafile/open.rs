@@ -22,6 +22,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::calendar::Calendar;
 use super::paths::store_path;
 use super::pieces::{batch_rows, pieces, with_views};
+use super::weight::Weight;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Add;
 
@@ -150,6 +151,12 @@ impl OpenFile {
         metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?;
         let calendar = Calendar::of(metadata.metadata().file_metadata(), has_int96);
         Ok(Self { stored, metadata, calendar })
+    }
+
+    /// What its rows take in memory.
+    pub(crate) fn weight(&self) -> Weight {
+        let weight = Weight::of(self.metadata.metadata());
+        Weight { footer: weight.footer + self.stored.tail.len() as u64, ..weight }
     }
 
     /// What the footer says.

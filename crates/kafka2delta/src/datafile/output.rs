@@ -1,15 +1,17 @@
 //! Writing new data files batch by batch: encoded on threads for such work, uploaded in parts.
 
+use std::collections::VecDeque;
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 
-use super::format::FileFormat;
+use super::format::{FileFormat, large_columns};
 use super::order_columns;
 use super::paths::file_path;
 use super::stats::Summary;
@@ -23,9 +25,11 @@ use crate::log::tags;
 use crate::log::tags::SequenceRange;
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.
-const PART_BYTES: usize = 16 << 20;
-/// Bytes of encoded rows that are held before they become a row group.
-const ROW_GROUP_BYTES: usize = 64 << 20;
+pub(crate) const PART_BYTES: usize = 16 << 20;
+/// Bytes of encoded rows that are held before they become a row group, unless the layout says less.
+pub(crate) const ROW_GROUP_BYTES: usize = 64 << 20;
+/// Bytes of a piece of what is encoded.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Of what kind the files of a group are.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub(crate) struct OutputLayout {
     pub(crate) partition_columns: Vec<String>,
     pub(crate) format: FileFormat,
     pub(crate) target_file_size: u64,
+    /// Bytes of a row group.
+    pub(crate) row_group_bytes: usize,
     pub(crate) key: Option<KeyColumns>,
     pub(crate) partition_values: StringMap,
     pub(crate) kafka_partition: Option<i32>,
@@ -64,14 +70,62 @@ struct OpenFile {
     /// None while a thread works with it.
     encoder: Option<Encoder>,
     upload: Option<Box<dyn MultipartUpload>>,
-    /// Encoded and not uploaded.
-    pending: Vec<u8>,
     uploaded: u64,
     keys: Option<Vec<Fingerprint>>,
 }
 
+/// What is encoded and not uploaded, in pieces: one buffer would be twice as large while it grows.
+#[derive(Debug, Default)]
+struct Pending {
+    full: VecDeque<Bytes>,
+    last: Vec<u8>,
+    len: usize,
+}
+
+impl Pending {
+    fn close_last(&mut self) {
+        if !self.last.is_empty() {
+            self.full.push_back(std::mem::take(&mut self.last).into());
+        }
+    }
+
+    /// Takes the first bytes.
+    fn take(&mut self, most: usize) -> PutPayload {
+        self.close_last();
+        let mut left = most.min(self.len);
+        self.len -= left;
+        let mut taken = Vec::new();
+        while left > 0
+            && let Some(mut bytes) = self.full.pop_front()
+        {
+            if bytes.len() > left {
+                self.full.push_front(bytes.split_off(left));
+            }
+            left -= bytes.len();
+            taken.push(bytes);
+        }
+        taken.into_iter().collect()
+    }
+}
+
+impl Write for Pending {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.last.len() + bytes.len() > CHUNK_BYTES {
+            self.close_last();
+        }
+        self.last.extend_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Encoder {
-    writer: ArrowWriter<Vec<u8>>,
+    writer: ArrowWriter<Pending>,
+    row_group_bytes: usize,
     schema: SchemaRef,
     /// Columns that are not in the path.
     kept: Vec<usize>,
@@ -81,12 +135,16 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
+    /// Of a file that begins with these rows.
+    fn new(rows: &RecordBatch, layout: &OutputLayout) -> Result<Self> {
+        let columns = rows.schema_ref();
         let kept: Vec<usize> =
-            (0..rows.fields().len()).filter(|i| !layout.partition_columns.contains(rows.field(*i).name())).collect();
-        let schema: SchemaRef = Arc::new(Schema::new(rows.project(&kept)?.fields().clone()));
+            (0..rows.num_columns()).filter(|i| !layout.partition_columns.contains(columns.field(*i).name())).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(columns.project(&kept)?.fields().clone()));
+        let properties = layout.format.writer_properties(&large_columns(rows));
         Ok(Self {
-            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout.format.writer_properties()))?,
+            writer: ArrowWriter::try_new(Pending::default(), schema.clone(), Some(properties))?,
+            row_group_bytes: layout.row_group_bytes,
             summary: Summary::new(schema.clone(), layout.format.stats()),
             schema,
             kept,
@@ -100,7 +158,7 @@ impl Encoder {
         let columns = rows.project(&self.kept)?.columns().to_vec();
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         self.writer.write(&rows)?;
-        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
+        if self.writer.in_progress_size() >= self.row_group_bytes {
             self.writer.flush()?;
         }
         self.summary.add(&rows);
@@ -116,12 +174,11 @@ impl Encoder {
 }
 
 impl OpenFile {
-    fn new(rows: &Schema, layout: &OutputLayout) -> Result<Self> {
+    fn new(rows: &RecordBatch, layout: &OutputLayout) -> Result<Self> {
         Ok(Self {
             path: file_path(&layout.partition_values, layout.format.suffix()),
             encoder: Some(Encoder::new(rows, layout)?),
             upload: None,
-            pending: Vec::new(),
             uploaded: 0,
             keys: layout.key.as_ref().map(|_| Vec::new()),
         })
@@ -139,27 +196,25 @@ impl OpenFile {
         if let (Some(all), Some(keys)) = (&mut self.keys, keys) {
             all.extend(keys);
         }
-        self.pending.append(encoder.writer.inner_mut());
+        self.put_full_parts(encoder.writer.inner_mut(), layout).await?;
         self.encoder = Some(encoder);
-        self.upload_parts(layout).await
+        Ok(())
     }
 
-    async fn upload_parts(&mut self, layout: &OutputLayout) -> Result<()> {
-        while self.pending.len() > PART_BYTES {
-            let rest = self.pending.split_off(PART_BYTES);
-            let part = std::mem::replace(&mut self.pending, rest);
-            self.put_part(part, layout).await?;
+    async fn put_full_parts(&mut self, pending: &mut Pending, layout: &OutputLayout) -> Result<()> {
+        while pending.len > PART_BYTES {
+            self.put_part(pending.take(PART_BYTES), layout).await?;
         }
         Ok(())
     }
 
-    async fn put_part(&mut self, part: Vec<u8>, layout: &OutputLayout) -> Result<()> {
+    async fn put_part(&mut self, part: PutPayload, layout: &OutputLayout) -> Result<()> {
         if self.upload.is_none() {
             self.upload = Some(layout.store.put_multipart(&self.path).await?);
         }
-        self.uploaded += part.len() as u64;
+        self.uploaded += part.content_length() as u64;
         if let Some(upload) = &mut self.upload {
-            upload.put_part(Bytes::from(part).into()).await?;
+            upload.put_part(part).await?;
         }
         Ok(())
     }
@@ -171,17 +226,17 @@ impl OpenFile {
             Ok::<_, Error>((encoder, metadata))
         })
         .await??;
-        self.pending.append(encoder.writer.inner_mut());
-        self.upload_parts(layout).await?;
-        let last = std::mem::take(&mut self.pending);
+        let pending = encoder.writer.inner_mut();
+        self.put_full_parts(pending, layout).await?;
+        let last = pending.take(PART_BYTES);
         if self.upload.is_some() {
             self.put_part(last, layout).await?;
             if let Some(mut upload) = self.upload.take() {
                 upload.complete().await?;
             }
         } else {
-            self.uploaded = last.len() as u64;
-            layout.store.put(&self.path, Bytes::from(last).into()).await?;
+            self.uploaded = last.content_length() as u64;
+            layout.store.put(&self.path, last).await?;
         }
         let tags = tags::of_new_file(layout.kafka_partition, encoder.sequences.tag());
         let add = Add {
@@ -213,7 +268,7 @@ impl GroupWriter {
             return Ok(());
         }
         if self.current.is_none() {
-            self.current = Some(OpenFile::new(rows.schema_ref(), &self.layout)?);
+            self.current = Some(OpenFile::new(&rows, &self.layout)?);
         }
         let Some(file) = &mut self.current else { return Ok(()) };
         file.write(rows, &self.layout).await?;
@@ -292,6 +347,7 @@ mod tests {
             partition_columns: Vec::new(),
             format: FileFormat::of_tests(),
             target_file_size: 90 << 20,
+            row_group_bytes: ROW_GROUP_BYTES,
             key: None,
             partition_values: StringMap::new(),
             kafka_partition: Some(3),

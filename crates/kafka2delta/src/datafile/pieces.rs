@@ -19,7 +19,7 @@ use crate::error::Result;
 const MAX_ROWS: usize = 64 * 1024;
 /// Bytes that a batch of views should hold, by the average row of the row group with the largest rows. A row group in
 /// which a few rows are much larger than the others exceeds it, by no more than its pages without compression.
-const BATCH_BYTES: u64 = 16 << 20;
+pub(super) const BATCH_BYTES: u64 = 16 << 20;
 /// Bytes that a piece holds at most, unless a single row has more.
 pub(crate) const PIECE_BYTES: usize = 16 << 20;
 
@@ -64,7 +64,7 @@ fn row_bytes(group: &RowGroupMetaData, columns: &ProjectionMask) -> u64 {
 }
 
 /// Bytes of a column's values as views, or of their own width, and of what they point to.
-fn chunk_bytes(chunk: &ColumnChunkMetaData) -> u64 {
+pub(super) fn chunk_bytes(chunk: &ColumnChunkMetaData) -> u64 {
     use parquet::basic::Type;
     let width = match chunk.column_type() {
         Type::BOOLEAN => 1,

@@ -16,6 +16,7 @@ use spark_expr::type_name;
 
 use super::open::{Batches, OpenFile, StoredFile};
 use super::pieces::{compact, with_views};
+use super::weight::Weight;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
 use crate::schema::{conform, fits};
@@ -118,6 +119,11 @@ impl FileReader {
     /// Rows of the file, deleted ones included.
     pub fn num_rows(&self) -> u64 {
         self.file.num_rows()
+    }
+
+    /// What its rows take in memory.
+    pub(crate) fn weight(&self) -> Weight {
+        self.file.weight()
     }
 
     /// Its rows, with the columns and types of `schema`, in batches of bounded size, in order.

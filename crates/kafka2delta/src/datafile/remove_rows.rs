@@ -20,7 +20,7 @@ use super::encode::DataFile;
 use super::format::FileFormat;
 use super::open::{OpenFile, StoredFile};
 use super::order_columns;
-use super::output::{GroupWriter, Output, OutputLayout};
+use super::output::{GroupWriter, Output, OutputLayout, ROW_GROUP_BYTES};
 use super::partition_values::partition_text;
 use super::read::{FileReader, partition_column};
 use crate::error::{Error, ErrorCode, Result};
@@ -232,6 +232,7 @@ async fn copy_without(
         partition_columns: layout.partition_columns.clone(),
         format: layout.format.clone(),
         target_file_size: u64::MAX,
+        row_group_bytes: ROW_GROUP_BYTES,
         key: layout.key.clone(),
         partition_values: restated(&add.partition_values, &layout.schema)?,
         kafka_partition,

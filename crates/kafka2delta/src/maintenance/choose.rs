@@ -8,6 +8,8 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::due::{CompactOptions, Numbered, Work, due, size};
+use crate::datafile::read::FileReader;
+use crate::datafile::weight::Weight;
 use crate::log::actions::{Add, StringMap};
 use crate::log::files::{FileEntry, FileId};
 use crate::log::state::TableState;
@@ -21,10 +23,21 @@ const MAX_ROWS: u64 = 32 << 20;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) add: Add,
-    /// Its rows, as far as they are known.
-    pub(super) rows: u64,
     /// Its deleted rows, where they are known already.
     pub(super) deleted: Option<Arc<RoaringBitmap>>,
+    /// What its footer tells, once it was read.
+    pub(super) footer: Option<Footer>,
+}
+
+/// What the footer of a file tells.
+#[derive(Debug)]
+pub(super) struct Footer {
+    pub(super) weight: Weight,
+    pub(super) rows: u64,
+    /// Whether its rows have sequences.
+    pub(super) is_ordered: bool,
+    /// The open file, where its footer was kept.
+    pub(super) reader: Option<FileReader>,
 }
 
 /// Files whose rows come together: of one partition value and Kafka partition.
@@ -102,7 +115,7 @@ pub(super) fn select(state: &TableState, options: &CompactOptions, target: u64, 
         }
         let source = |id: FileId| {
             let file = &state.files[id as usize];
-            Source { add: file.add.clone(), rows: file.num_records.unwrap_or(0), deleted: file.deleted.clone() }
+            Source { add: file.add.clone(), deleted: file.deleted.clone(), footer: None }
         };
         chosen.push(Group {
             partition_values: partition_values.clone(),

@@ -14,6 +14,7 @@ mod cleanup;
 mod cluster;
 mod commit;
 mod due;
+mod footers;
 mod plan;
 mod rewrite;
 mod task;

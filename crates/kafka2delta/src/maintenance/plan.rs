@@ -2,29 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 
 use super::choose::{Group, select};
 use super::due::{CompactOptions, size};
 use crate::datafile::format::FileFormat;
+use crate::datafile::output::ROW_GROUP_BYTES;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::clock::now_millis;
 use crate::log::files::FileId;
 use crate::memory::{Permit, StepMemory};
 use crate::table::KeyedTable;
 
-/// Bytes that a step holds of rows on their way, where they are not sorted: a row group that is written, parts of an upload,
-/// and batches that are read.
-const ON_THEIR_WAY: u64 = 150 << 20;
-/// Bytes of a footer, beside those of each column.
-const FOOTER: u64 = 8 << 10;
-const FOOTER_OF_COLUMN: u64 = 256;
-/// Bytes for each row: its old and its new number.
-const NUMBERS_OF_ROW: u64 = 16;
-/// Times that texts and bytes are larger than their file.
-const COMPRESSION: u64 = 3;
+/// Bytes of a new row group at least, however little memory steps have.
+const LEAST_ROW_GROUP: u64 = 8 << 20;
 
 /// One step of compaction, planned.
 #[derive(Debug)]
@@ -36,6 +29,7 @@ pub struct CompactionPlan {
     pub(super) cluster_by: Vec<String>,
     pub(super) format: FileFormat,
     pub(super) target_file_size: u64,
+    pub(super) row_group_bytes: usize,
     pub(super) groups: Vec<Group>,
     pub(super) memory: StepMemory,
     /// For [`Self::held_bytes`]. It is held until the step is committed.
@@ -43,43 +37,26 @@ pub struct CompactionPlan {
 }
 
 impl CompactionPlan {
-    /// Bytes that the step will hold, about: by the sizes of its files, their rows and the widths of their columns.
-    pub fn held_bytes(&self) -> u64 {
-        let width: u64 = self.schema.fields().iter().map(|field| width(field.data_type())).sum();
-        let footer = FOOTER + FOOTER_OF_COLUMN * self.schema.fields().len() as u64;
-        let (mut numbers, mut most) = (0u64, 0u64);
-        for group in &self.groups {
-            let (mut rows, mut files) = (0u64, 0u64);
-            for source in &group.sources {
-                rows = rows.saturating_add(source.rows);
-                files = files.saturating_add(size(&source.add));
-            }
-            let decoded = rows.saturating_mul(width).saturating_add(files.saturating_mul(COMPRESSION));
-            let on_their_way = decoded.min(ON_THEIR_WAY);
-            let sorted = if self.cluster_by.is_empty() { 0 } else { decoded };
-            let footers = group.sources.len() as u64 * footer;
-            numbers = numbers.saturating_add(rows.saturating_mul(NUMBERS_OF_ROW));
-            most = most.max(on_their_way.saturating_add(sorted).saturating_add(footers));
-        }
-        numbers.saturating_add(most)
-    }
-
     /// Takes a permit for what the step will hold, of the memory that the steps of all tables share. Says whether it had to
     /// wait: then the table may have changed, see [`KeyedTable::still_has`].
     ///
     /// # Errors
-    /// `CANCELLED` where that comes before the permit.
+    /// `CANCELLED` where that comes before the permit, and those of [`Self::read_footers`].
     pub async fn take_permit(&mut self, cancel: &CancellationToken) -> Result<bool> {
+        let cancelled = || Error::new(ErrorCode::Cancelled, "the compaction was cancelled before it began");
+        tokio::select! {
+            read = self.read_footers() => read?,
+            () = cancel.cancelled() => return Err(cancelled()),
+        }
         let bytes = self.held_bytes();
         self.permit = self.memory.try_take(bytes);
         if self.permit.is_some() {
             return Ok(false);
         }
+        self.close_files();
         let permit = tokio::select! {
             permit = self.memory.take(bytes) => permit,
-            () = cancel.cancelled() => {
-                return Err(Error::new(ErrorCode::Cancelled, "the compaction was cancelled before it began"));
-            }
+            () = cancel.cancelled() => return Err(cancelled()),
         };
         self.permit = Some(permit);
         Ok(true)
@@ -96,15 +73,9 @@ impl CompactionPlan {
     }
 }
 
-/// Bytes of a value in memory, beside those of texts and bytes.
-fn width(data_type: &DataType) -> u64 {
-    match data_type {
-        DataType::Boolean => 1,
-        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum(),
-        // Of one item: more come as bytes of the file.
-        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => 4 + width(item.data_type()),
-        other => other.primitive_width().map_or(16, |width| width as u64),
-    }
+/// Bytes of the row group that a step writes: all of it is held.
+fn row_group_bytes(memory: u64) -> usize {
+    usize::try_from((memory / 2).max(LEAST_ROW_GROUP)).unwrap_or(usize::MAX).min(ROW_GROUP_BYTES)
 }
 
 impl KeyedTable {
@@ -148,6 +119,7 @@ impl KeyedTable {
             cluster_by,
             format: self.file_format(),
             target_file_size: self.options.target_file_size,
+            row_group_bytes: row_group_bytes(self.memory.steps.most()),
             groups,
             memory: self.memory.steps.clone(),
             permit: None,

@@ -15,9 +15,11 @@ use object_store::path::Path;
 use roaring::RoaringBitmap;
 use tokio_util::sync::CancellationToken;
 
-use super::choose::Group;
+use super::choose::{Group, Source};
 use super::cluster;
 use super::cluster::Position;
+use super::footers;
+use super::footers::PARALLEL_OPENS;
 use super::plan::CompactionPlan;
 use crate::datafile::order_columns;
 use crate::datafile::output::{GroupWriter, Output, OutputLayout};
@@ -30,8 +32,6 @@ use crate::log::store::delete_unused;
 use crate::memory::Permit;
 use crate::schema::conform_batch;
 
-/// Footers and vectors read at the same time.
-const PARALLEL_OPENS: usize = 16;
 /// Sorted rows that are picked at once, as views.
 const SORTED_ROWS: usize = 1 << 16;
 
@@ -77,7 +77,7 @@ pub struct Rewritten {
     pub(super) bytes_read: u64,
     pub(super) since: Instant,
     /// Until this is dropped, what the step holds is counted.
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl Rewritten {
@@ -101,6 +101,8 @@ impl CompactionPlan {
     /// sorted table all rows of a partition value's files, as they are encoded in these. Where it is cancelled, or fails,
     /// what it wrote is removed.
     pub async fn rewrite(mut self, cancel: &CancellationToken) -> Result<Rewritten> {
+        self.read_footers().await?;
+        let held = self.held_bytes();
         let mut done = Rewritten {
             store: self.store.clone(),
             schema_string: self.schema_string.clone(),
@@ -109,21 +111,23 @@ impl CompactionPlan {
             groups: Vec::with_capacity(self.groups.len()),
             bytes_read: self.num_bytes(),
             since: Instant::now(),
-            _permit: self.permit.take(),
+            permit: self.permit.take(),
         };
-        for group in &self.groups {
+        for group in std::mem::take(&mut self.groups) {
             let layout = OutputLayout {
                 store: self.store.clone(),
                 partition_columns: self.partition_columns.clone(),
                 format: self.format.clone(),
                 target_file_size: if group.one_file { u64::MAX } else { self.target_file_size },
+                row_group_bytes: self.row_group_bytes,
                 // The index follows the files, not the keys.
                 key: None,
                 partition_values: group.partition_values.clone(),
                 kafka_partition: group.kafka_partition,
             };
             let mut writer = GroupWriter::new(layout);
-            match self.rewrite_group(group, &mut writer, cancel).await {
+            let watched = Watched { permit: done.permit.as_mut(), held };
+            match self.rewrite_group(group, &mut writer, watched, cancel).await {
                 Ok(group) => done.groups.push(group),
                 Err(error) => {
                     writer.abort().await;
@@ -137,18 +141,24 @@ impl CompactionPlan {
 
     async fn rewrite_group(
         &self,
-        group: &Group,
+        group: Group,
         writer: &mut GroupWriter,
+        mut watched: Watched<'_>,
         cancel: &CancellationToken,
     ) -> Result<RewrittenGroup> {
-        let opened = self.open(group).await?;
+        let footers = || group.sources.iter().filter_map(|source| source.footer.as_ref());
         // Sequences are kept where a file has some.
-        let ordered = opened.iter().any(|(reader, _)| reader.has_column(order_columns::COLUMNS[0]));
+        let ordered = footers().any(|footer| footer.is_ordered);
+        let piece = footers().map(|footer| footer.weight.piece).max().unwrap_or(0);
+        let paths: Vec<String> = group.sources.iter().map(|source| source.add.path.clone()).collect();
         let schema = if ordered { order_columns::with_columns(&self.schema) } else { self.schema.clone() };
-        let mut sources = Vec::with_capacity(opened.len());
+        let mut sources = Vec::with_capacity(paths.len());
         let mut held: Vec<RecordBatch> = Vec::new();
         let mut base = 0;
-        for ((reader, then), source) in opened.into_iter().zip(&group.sources) {
+        let opens: Vec<_> = group.sources.into_iter().map(|source| open(&self.store, source)).collect();
+        let mut opened = futures::stream::iter(opens).buffered(PARALLEL_OPENS);
+        for path in paths {
+            let Some((reader, then)) = opened.try_next().await? else { break };
             let rows = reader.num_rows();
             let mut batches = match self.cluster_by.is_empty() {
                 true => reader.batches(schema.clone(), None)?,
@@ -158,6 +168,9 @@ impl CompactionPlan {
             while let Some(batch) = batches.try_next().await? {
                 check_cancelled(cancel)?;
                 let next = first + batch.num_rows() as u64;
+                if self.cluster_by.is_empty() {
+                    watched.saw(&batch, piece);
+                }
                 let live = live_rows(batch, &then, first)?;
                 first = next;
                 match self.cluster_by.is_empty() {
@@ -167,11 +180,11 @@ impl CompactionPlan {
                 }
             }
             if first != rows {
-                return Err(Error::new(ErrorCode::TableCorrupt, format!("{} has too few rows", source.add.path)));
+                return Err(Error::new(ErrorCode::TableCorrupt, format!("{path} has too few rows")));
             }
             let live = rows.saturating_sub(then.len());
             let numbers = Arc::new(SourceRows::new(base, &then));
-            sources.push(Rewrote { path: source.add.path.clone(), then, rows, base, numbers });
+            sources.push(Rewrote { path, then, rows, base, numbers });
             base += live;
         }
         let permutation = match self.cluster_by.is_empty() {
@@ -181,32 +194,6 @@ impl CompactionPlan {
         let outputs = writer.finish().await?;
         let starts = outputs.iter().map(|output| (output.start, output.rows)).collect();
         Ok(RewrittenGroup { sources, outputs, rows: Arc::new(GroupRows::new(starts, permutation)) })
-    }
-
-    /// The files' footers and vectors.
-    async fn open(&self, group: &Group) -> Result<Vec<(FileReader, Arc<RoaringBitmap>)>> {
-        let opens: Vec<BoxFuture<'static, Result<_>>> = group
-            .sources
-            .iter()
-            .map(|source| {
-                let (store, add, deleted) = (self.store.clone(), source.add.clone(), source.deleted.clone());
-                async move {
-                    let deleted = match (deleted, &add.deletion_vector) {
-                        (Some(deleted), _) => deleted,
-                        (None, Some(vector)) => Arc::new(deletion_vectors::read(store.as_ref(), vector).await?),
-                        (None, None) => Arc::default(),
-                    };
-                    let reader = FileReader::open(&store, &add).await?;
-                    if deleted.max().is_some_and(|last| u64::from(last) >= reader.num_rows()) {
-                        let message = format!("the deletion vector of {} names rows that it has not", add.path);
-                        return Err(Error::new(ErrorCode::TableCorrupt, message));
-                    }
-                    Ok((reader, deleted))
-                }
-                .boxed()
-            })
-            .collect();
-        futures::stream::iter(opens).buffered(PARALLEL_OPENS).try_collect().await
     }
 
     /// `batches` have views in place of the schema's texts and bytes.
@@ -238,6 +225,48 @@ impl CompactionPlan {
             }
         }
         Ok(permutation)
+    }
+}
+
+/// A file that is read, and its deleted rows.
+fn open(store: &Arc<dyn ObjectStore>, source: Source) -> BoxFuture<'static, Result<(FileReader, Arc<RoaringBitmap>)>> {
+    let store = store.clone();
+    async move {
+        let deleted = match (&source.deleted, &source.add.deletion_vector) {
+            (Some(deleted), _) => deleted.clone(),
+            (None, Some(vector)) => Arc::new(deletion_vectors::read(store.as_ref(), vector).await?),
+            (None, None) => Arc::default(),
+        };
+        let again = footers::open(&store, &source);
+        let reader = match source.footer.and_then(|footer| footer.reader) {
+            Some(reader) => reader,
+            None => again.await?,
+        };
+        if deleted.max().is_some_and(|last| u64::from(last) >= reader.num_rows()) {
+            let message = format!("the deletion vector of {} names rows that it has not", source.add.path);
+            return Err(Error::new(ErrorCode::TableCorrupt, message));
+        }
+        Ok((reader, deleted))
+    }
+    .boxed()
+}
+
+/// Counts batches that are larger than the footers told, where a few of the rows are: each is held as it is read, as texts,
+/// encoded and compressed.
+struct Watched<'a> {
+    permit: Option<&'a mut Permit>,
+    held: u64,
+}
+
+impl Watched<'_> {
+    const COPIES: u64 = 4;
+
+    /// `piece`: what was to be expected.
+    fn saw(&mut self, batch: &RecordBatch, piece: u64) {
+        let more = (batch.get_array_memory_size() as u64).saturating_sub(piece);
+        if let Some(permit) = self.permit.as_mut().filter(|_| more > piece) {
+            permit.raise(self.held + Self::COPIES * more);
+        }
     }
 }
 

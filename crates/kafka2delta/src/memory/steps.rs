@@ -41,6 +41,11 @@ impl StepMemory {
         self.serve();
     }
 
+    /// What bounds all steps together.
+    pub(crate) fn most(&self) -> u64 {
+        self.books().limit
+    }
+
     /// Bytes of the permits that are taken.
     pub fn held(&self) -> u64 {
         self.books().held
@@ -111,6 +116,15 @@ pub(crate) struct Permit {
     bytes: u64,
 }
 
+impl Permit {
+    /// So many bytes are held, though it is too late to wait for them: those that come later do.
+    pub(crate) fn raise(&mut self, bytes: u64) {
+        let more = bytes.saturating_sub(self.bytes);
+        self.memory.books().held += more;
+        self.bytes += more;
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.memory.books().held -= self.bytes;
@@ -150,6 +164,19 @@ mod tests {
         let permit = small.as_mut().now_or_never().unwrap();
         assert_eq!(memory.held(), 10);
         drop(permit);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn what_a_step_holds_more_than_expected_counts_for_the_others() {
+        let memory = memory(100);
+        let mut first = memory.try_take(60).unwrap();
+        first.raise(50);
+        assert_eq!(memory.held(), 60);
+        first.raise(95);
+        assert_eq!(memory.held(), 95);
+        assert!(memory.try_take(10).is_none());
+        drop(first);
         assert_eq!(memory.held(), 0);
     }
 

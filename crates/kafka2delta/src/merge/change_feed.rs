@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::files::Written;
 use super::locate::Located;
-use crate::datafile::format::FileFormat;
+use crate::datafile::format::{FileFormat, large_columns};
 use crate::datafile::paths::partition_folder;
 use crate::datafile::read::{RowsOfFile, begin_reads};
 use crate::datafile::remove_rows::Deletions;
@@ -235,7 +235,7 @@ fn encode(rows: &RecordBatch, group: &FileRows, partition_columns: &[String], fo
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     let rows = RecordBatch::try_new_with_options(schema.clone(), rows.columns().to_vec(), &options)?;
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(format.writer_properties()))?;
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(format.writer_properties(&large_columns(&rows))))?;
     writer.write(&rows)?;
     writer.close()?;
     Ok(bytes)

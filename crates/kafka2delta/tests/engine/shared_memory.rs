@@ -158,6 +158,7 @@ async fn a_step_waits_for_memory_and_merges_go_on_meanwhile() {
     assert!(!plan.take_permit(&cancel).await.unwrap());
     assert_eq!(memory.held().compaction, plan.held_bytes());
     let mut waiting = second.table.plan_compaction(&compaction()).unwrap().unwrap();
+    waiting.read_footers().await.unwrap();
     {
         let mut taken = Box::pin(waiting.take_permit(&cancel));
         assert!(taken.as_mut().now_or_never().is_none());
@@ -203,6 +204,7 @@ async fn a_step_that_waits_can_be_cancelled() {
     let mut plan = table.table.plan_compaction(&compaction()).unwrap().unwrap();
     plan.take_permit(&CancellationToken::new()).await.unwrap();
     let mut waiting = table.table.plan_compaction(&compaction()).unwrap().unwrap();
+    waiting.read_footers().await.unwrap();
     let cancel = CancellationToken::new();
     let mut taken = Box::pin(waiting.take_permit(&cancel));
     assert!(taken.as_mut().now_or_never().is_none());
@@ -226,7 +228,9 @@ async fn what_a_step_holds_follows_its_rows_and_is_more_where_they_are_sorted() 
             let changes: Vec<Change> = (first..first + rows).map(|id| upsert(id, "a")).collect();
             merge(&mut table, "q:t:0", &changes, false).await.unwrap();
         }
-        held.push(table.plan_compaction(&compaction()).unwrap().unwrap().held_bytes());
+        let mut plan = table.plan_compaction(&compaction()).unwrap().unwrap();
+        plan.read_footers().await.unwrap();
+        held.push(plan.held_bytes());
     }
     // A row has a name, a tenant, an id and more, and its old and its new number.
     assert!(held[0] >= 2 * 1000 * 40 && held[1] >= 2 * 50_000 * 40 && held[1] < 150 * MB, "{held:?}");
