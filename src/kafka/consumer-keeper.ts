@@ -6,6 +6,7 @@ import { within } from '../waits.js'
 import { connected } from './ask.js'
 import { classify, isTopicDenied, isTransient, type KafkaClient, kafkaError } from './client.js'
 import { ConsumerSession, type SessionHost } from './consumer-session.js'
+import type { Membership } from './membership.js'
 import { consumerConfig, type SourceOptions } from './options.js'
 
 /** Joining the group takes 3 seconds by a broker's default. */
@@ -36,10 +37,12 @@ export interface KeeperHost extends Omit<SessionHost, 'crashed' | 'heard'> {
 export class ConsumerKeeper {
   readonly #client: KafkaClient
   readonly #options: SourceOptions
+  readonly #membership: Membership | null
   readonly #host: KeeperHost
   /** How long Kafka may be away. */
   readonly #maxUnavailableMs: number
   readonly #silentMs: number
+  readonly #joinMs: number
   readonly #ending = new AbortController()
   #session: ConsumerSession | null = null
   #restart: NodeJS.Timeout | undefined
@@ -55,12 +58,17 @@ export class ConsumerKeeper {
   #failure: Waiting | null = null
   #lastHeard = Date.now()
 
-  constructor(client: KafkaClient, options: SourceOptions, host: KeeperHost) {
+  /** @param membership in a group of many workers; null where each consumer has a group of its own */
+  constructor(client: KafkaClient, options: SourceOptions, membership: Membership | null, host: KeeperHost) {
     this.#client = client
     this.#options = options
+    this.#membership = membership
     this.#host = host
     this.#maxUnavailableMs = options.maxUnavailableMs ?? Number.POSITIVE_INFINITY
-    this.#silentMs = Math.max(SILENT_MS, 2 * (consumerConfig(options, 'any').sessionTimeout ?? 0))
+    const { sessionTimeout = 0, rebalanceTimeout = 0 } = consumerConfig(options, 'any')
+    this.#silentMs = Math.max(SILENT_MS, 2 * sessionTimeout)
+    // A group waits for members that it has not heard of for a while.
+    this.#joinMs = membership ? JOIN_MS + Math.max(sessionTimeout, rebalanceTimeout) : JOIN_MS
   }
 
   get session(): ConsumerSession | null {
@@ -88,10 +96,15 @@ export class ConsumerKeeper {
     await this.#beginning.catch(() => {})
     // After a crash, the next consumer asks for the topics anyway.
     if (this.#restart !== undefined || this.#ending.signal.aborted) return
-    this.#session?.close().catch(() => {})
+    const before = this.#session
+    const leave = () => before?.close().catch(() => {})
+    // A group that loses the member before it has the next one gives its tables to others.
+    if (this.#membership) before?.retire()
+    else void leave()
     this.#session = null
     this.#host.replaced()
     await this.#beginAgain()
+    if (this.#membership) void leave()
   }
 
   /** Leaves the group. */
@@ -107,12 +120,15 @@ export class ConsumerKeeper {
     const session = this.#makeSession(this.#client.kafka)
     await connected(session.connect(), 'cannot connect to Kafka', this.#client.redact, signal)
     const tooLong = () =>
-      new KafkaToDeltaError('KAFKA_UNREACHABLE', `${session.groupId}: the group could not be joined in ${JOIN_MS} ms`)
-    await within(session.run(this.#host.topics(), signal), JOIN_MS, tooLong)
+      new KafkaToDeltaError(
+        'KAFKA_UNREACHABLE',
+        `${session.groupId}: the group could not be joined in ${this.#joinMs} ms`,
+      )
+    await within(session.run(this.#host.topics(), signal), this.#joinMs, tooLong)
   }
 
   #makeSession(kafka: Kafka): ConsumerSession {
-    const session: ConsumerSession = new ConsumerSession(kafka, this.#options, {
+    const session: ConsumerSession = new ConsumerSession(kafka, this.#options, this.#membership, {
       ...this.#host,
       heard: () => {
         if (session === this.#session) this.#lastHeard = Date.now()

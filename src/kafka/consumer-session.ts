@@ -5,6 +5,7 @@ import type { Batch, Consumer, Kafka } from 'kafkajs'
 import { unlessAborted } from '../waits.js'
 import { FetchWait } from './fetch-wait.js'
 import { GroupCommits } from './group-commits.js'
+import type { Membership } from './membership.js'
 import { consumerConfig, type SourceOptions } from './options.js'
 
 /** What kafkajs reports of a fetched batch; `fetchedOffset` is not in its types. */
@@ -31,6 +32,8 @@ export interface SessionHost {
   fetchWaitMs(): number
   /** Kafka answered something. */
   heard(): void
+  /** The group knows the member, and has nothing new for it. */
+  confirmed(): void
   /** The consumer ended. `mayPass`: kafkajs would begin again. */
   crashed(error: Error, mayPass: boolean): void
   onCommitError(error: unknown): void
@@ -42,6 +45,7 @@ export class ConsumerSession {
   #consumer: Consumer
   #commits: GroupCommits
   readonly #wait: FetchWait
+  #topics: string[] = []
   #isClosed = false
   #mayPass = false
   #onBegun: () => void = () => {}
@@ -50,13 +54,18 @@ export class ConsumerSession {
     this.#onBegun = resolve
   })
 
-  constructor(kafka: Kafka, options: SourceOptions, host: SessionHost) {
+  /** @param membership in a group of many workers; null for a group of this session alone */
+  constructor(kafka: Kafka, options: SourceOptions, membership: Membership | null, host: SessionHost) {
     const { groupId, retry } = options.consumer
+    const group = groupId ?? `kafka2delta-${options.queryName}`
     // A group of its own for each session: the broker holds up a group with a dead member until its session times out.
-    this.groupId = `${groupId ?? `kafka2delta-${options.queryName}`}-${randomUUID()}`
+    this.groupId = membership ? group : `${group}-${randomUUID()}`
     this.#host = host
+    // Consumers of many workers have their group in common, also two of one process.
+    const waitId = membership ? `${group}-${randomUUID()}` : this.groupId
     this.#consumer = kafka.consumer({
       ...consumerConfig(options, this.groupId),
+      ...(membership ? { partitionAssigners: [membership.nextAssigner(waitId)] } : {}),
       retry: {
         ...retry,
         // Asked only for errors that may pass; it is the source that begins again.
@@ -67,7 +76,7 @@ export class ConsumerSession {
       },
     })
     this.#commits = new GroupCommits(this.#consumer, (error) => host.onCommitError(error))
-    this.#wait = new FetchWait(this.groupId, () => host.fetchWaitMs())
+    this.#wait = new FetchWait(waitId, () => host.fetchWaitMs())
     this.#listen()
   }
 
@@ -78,6 +87,7 @@ export class ConsumerSession {
 
   /** Subscribes and joins the group; the assignment is told to the host, and so is a crash. */
   async run(topics: string[], signal: AbortSignal): Promise<void> {
+    this.#topics = topics
     await unlessAborted(this.#consumer.subscribe({ topics, fromBeginning: true }), signal)
     const running = this.#consumer.run({
       autoCommit: false,
@@ -112,9 +122,20 @@ export class ConsumerSession {
     this.#commits.note(topic, partition, next)
   }
 
+  /** Tells the group nothing more of a topic. */
+  forget(topic: string): void {
+    this.#commits.forget(topic)
+  }
+
   /** Tells the group the last offsets. Never rejects, and may take as long as kafkajs retries. */
   async flush(): Promise<void> {
     await this.#commits.close()
+  }
+
+  /** Takes nothing more. It stays in the group until the group is joined anew, by the one that takes its place, or {@link close}. */
+  retire(): void {
+    this.#isClosed = true
+    this.#quietly(() => this.#consumer.pause(this.#topics.map((topic) => ({ topic }))))
   }
 
   /** Stops fetching at once and leaves the group. */
@@ -125,9 +146,12 @@ export class ConsumerSession {
   }
 
   #listen(): void {
-    const { GROUP_JOIN, CRASH, FETCH, END_BATCH_PROCESS, REQUEST } = this.#consumer.events
+    const { GROUP_JOIN, HEARTBEAT, CRASH, FETCH, END_BATCH_PROCESS, REQUEST } = this.#consumer.events
     const host = this.#host
     this.#consumer.on(REQUEST, () => host.heard())
+    this.#consumer.on(HEARTBEAT, () => {
+      if (!this.#isClosed) host.confirmed()
+    })
     this.#consumer.on(FETCH, ({ payload }) => host.fetched(payload.duration))
     this.#consumer.on(END_BATCH_PROCESS, ({ payload }) => {
       host.delivered()

@@ -29,6 +29,11 @@ export class GroupCommits {
     }, INTERVAL_MS).unref()
   }
 
+  /** Says nothing more of a topic: another worker reads it. */
+  forget(topic: string): void {
+    for (const [key, noted] of this.#offsets) if (noted.topic === topic) this.#offsets.delete(key)
+  }
+
   /** Sends what was noted since; never rejects. */
   async close(): Promise<void> {
     this.#isClosed = true

@@ -49,6 +49,13 @@ interface BrokerPoolState {
   metadataExpireAt: number | null
 }
 
+interface GroupState {
+  groupId: string
+  /** Ours has the name of its consumer, where many workers share a group. */
+  assigners?: { waitId?: string }[]
+  maxWaitTime: number
+}
+
 function prototypeOf(path: string): Prototype | null {
   try {
     return (require(path) as { prototype: Prototype }).prototype
@@ -153,8 +160,8 @@ function endFetches(): void {
   const prototype = prototypeOf('kafkajs/src/consumer/consumerGroup')
   const original = prototype?.fetch
   if (!prototype || typeof original !== 'function') return
-  prototype.fetch = function (this: { groupId: string; maxWaitTime: number }, nodeId: unknown): Promise<unknown[]> {
-    const wait = waitOfGroup(this.groupId)
+  prototype.fetch = function (this: GroupState, nodeId: unknown): Promise<unknown[]> {
+    const wait = waitOfGroup(this.assigners?.[0]?.waitId ?? this.groupId)
     if (!wait) return original.call(this, nodeId)
     this.maxWaitTime = wait.nextMs()
     return wait.unlessClosed(original.call(this, nodeId))

@@ -73,6 +73,12 @@ export class TopicLookup {
     return this.#ask(({ probe }) => probe.isGroupDenied(groupId))
   }
 
+  /** How many members a consumer group has. */
+  async numMembers(groupId: string): Promise<number> {
+    const { groups } = await this.#ask(({ admin }) => admin.describeGroups([groupId]))
+    return groups[0]?.members.length ?? 0
+  }
+
   /** The first message of a topic; null where it has none. */
   async firstMessage(topic: string): Promise<RawMessage | null> {
     for (const [partition, { low, high }] of await this.watermarks(topic)) {

@@ -5,6 +5,7 @@ import { KafkaToDeltaError } from '../errors.js'
 import { CONSUMER_DEFAULTS } from '../options/defaults.js'
 import type { MemoryBudget } from './memory-budget.js'
 import type { FindPairMember } from './paired-messages.js'
+import type { Sharing } from './sharing.js'
 
 /**
  * Where a topic starts that the table holds no offsets of: `earliest`, `latest`, the first offsets at or after
@@ -55,10 +56,15 @@ export interface SourceOptions {
   queryName: string
   /** kafkajs's configuration, or a Kafka instance of kafkajs 2.2. */
   kafka: KafkaConfig | Kafka
-  /** kafkajs's consumer configuration; what conflicts with exactly-once is refused. `groupId` is a prefix. */
+  /**
+   * kafkajs's consumer configuration; what conflicts with exactly-once is refused. `groupId` is the group of many workers, and a
+   * prefix with one.
+   */
   consumer: Partial<ConsumerConfig>
-  /** One process consumes all topics, with a fresh consumer group for each start. */
-  workers: 'single'
+  /** `single`: one process consumes all topics, with a fresh consumer group for each start. `many`: they share one group. */
+  workers: 'single' | 'many'
+  /** With `many`, whom the tables belong to that the group gives this worker. */
+  sharing?: Sharing
   topics: string[]
   startingOffsets: StartingOffsets
   /**
@@ -116,7 +122,7 @@ const REFUSED = new Map([
   ['eachMessage', 'messages go to the Delta tables'],
   ['fromBeginning', 'use startingOffsets'],
   ['partitionsConsumedConcurrently', 'tables are written side by side anyway'],
-  ['partitionAssigners', 'one worker has all partitions'],
+  ['partitionAssigners', 'all partitions of a table are read by one worker'],
 ])
 
 const isFalse = (value: unknown): boolean => value === false || value === undefined
@@ -227,7 +233,12 @@ export function checkSourceOptions(options: SourceOptions): void {
     if (typeof topic !== 'string' || topic === '') throw invalid('topics must be names of topics')
   }
   if (new Set(options.topics).size !== options.topics.length) throw invalid('topics names a topic twice')
-  if (options.workers !== 'single') throw invalid(`workers must be single, not ${String(options.workers)}`)
+  if (options.workers !== 'single' && options.workers !== 'many') {
+    throw invalid(`workers must be single or many, not ${String(options.workers)}`)
+  }
+  if ((options.workers === 'many') !== (options.sharing !== undefined)) {
+    throw invalid('workers: many needs to be told whose the tables are, and nothing else does')
+  }
   checkStartingOffsets(options.startingOffsets, options.topics)
   const { trigger, limits } = options
   checkTrigger(trigger)

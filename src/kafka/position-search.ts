@@ -27,8 +27,8 @@ export interface SearchHost {
   locator(): PartitionLocator | null
   /** The source is past its start. */
   isRunning(): boolean
-  /** The consumer had an assignment before. */
-  wasAssigned(): boolean
+  /** Whether partitions of the topic that appear now were not there before. */
+  areNew(feed: TopicFeed): boolean
   /** Aborted when the source ends. */
   signal: AbortSignal
   /** The position cannot be found: nothing more is read of the topic. */
@@ -61,13 +61,14 @@ export class PositionSearch {
     const feeds = [...this.#host.feeds()]
     for (const feed of feeds) {
       const ids = new Set(Object.hasOwn(assignment, feed.topic) ? assignment[feed.topic] : [])
+      const areNew = this.#host.areNew(feed)
       for (const id of feed.partitions.keys()) {
         if (ids.has(id)) continue
         feed.queue.dropPartition(id)
         feed.partitions.delete(id)
       }
       for (const id of ids) {
-        const state = feed.partition(id, this.#host.wasAssigned())
+        const state = feed.partition(id, areNew)
         state.confirmed = false
         state.paused = false
       }

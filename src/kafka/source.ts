@@ -10,15 +10,22 @@ import { ConsumerKeeper } from './consumer-keeper.js'
 import { FetchControl } from './fetch-control.js'
 import { Intake } from './intake.js'
 import { TopicLookup } from './lookup.js'
+import { Membership } from './membership.js'
 import { MemoryBudget, type MemoryUse } from './memory-budget.js'
 import type { MicroBatch } from './micro-batch.js'
-import { checkSourceOptions, fetchWaits, type SourceOptions, type SourceTrigger } from './options.js'
+import { checkSourceOptions, consumerConfig, fetchWaits, type SourceOptions, type SourceTrigger } from './options.js'
 import { PartitionLocator } from './partition-locator.js'
 import { type AssignedPosition, PositionSearch } from './position-search.js'
 import type { DataLoss, StoredOffsets, Watermarks } from './positions.js'
 import { TopicCheck } from './topic-check.js'
 import { type PartitionLag, type PartitionState, TopicFeed } from './topic-feed.js'
 import { Watchdog } from './watchdog.js'
+
+/**
+ * How long a worker is new, in session timeouts: as long as it takes from the join of an update's worker to the end of the one
+ * whose place it takes.
+ */
+const NEW_SESSIONS = 2
 
 /** Longest wait for the consumer to leave its group, and for the group to be told of offsets. */
 const LEAVE_MS = 5_000
@@ -55,6 +62,13 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   readonly #check: TopicCheck
   readonly #search: PositionSearch
   readonly #intake: Intake
+  /** In a group of many workers. */
+  readonly #membership: Membership | null
+  readonly #newMs: number
+  #noLongerNew: NodeJS.Timeout | undefined
+  readonly #triggers: Map<string, SourceTrigger>
+  /** Topics that were added while running. */
+  readonly #added = new Set<string>()
   #keeper: ConsumerKeeper | null = null
   #lookup: TopicLookup | null = null
   #locator: PartitionLocator | null = null
@@ -77,6 +91,10 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     super()
     checkSourceOptions(options)
     this.#options = options
+    const { sessionTimeout = 0 } = consumerConfig(options, 'any')
+    this.#newMs = NEW_SESSIONS * sessionTimeout
+    this.#membership = options.sharing ? new Membership(options.sharing, this.#newMs, options.logger) : null
+    this.#triggers = new Map(options.triggers)
     this.#budget = options.budget ?? new MemoryBudget(options.limits.maxMemory)
     this.#fetching = new FetchControl(this.#budget.queues, {
       feeds: () => this.#feeds.values(),
@@ -102,11 +120,11 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       signal: this.#ending.signal,
       logger: options.logger,
     })
-    this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic, options.triggers?.get(topic))]))
+    this.#feeds = new Map(options.topics.map((topic) => [topic, this.#newFeed(topic)]))
   }
 
   /**
-   * Connects, joins a group of its own, and resolves when the position of every partition is confirmed. Each topic is read as
+   * Connects, joins its group, and resolves when the position of every partition is confirmed. Each topic is read as
    * soon as its own are: {@link located}. One whose position cannot be found is left out, and its `next` rejects. Rejects where that are all of them, with
    * KAFKA_UNREACHABLE within about 10 seconds, KAFKA_AUTH, TOPIC_NOT_FOUND, DATA_LOSS, OFFSET_MISSING, CONFIG_INVALID,
    * what `storedOffsets` rejects with, and CANCELLED at once if it is stopped meanwhile.
@@ -188,7 +206,9 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     if (this.#error) throw this.#error
     feed.reset()
     this.#fetching.update(feed)
-    await this.#search.locate(feed)
+    if (this.#membership) await unlessAborted(this.#membership.nextWord(), this.#ending.signal)
+    // Else it is another worker's by now.
+    if (this.#feeds.get(topic) === feed) await this.#search.locate(feed)
     if (this.#error) throw this.#error
   }
 
@@ -205,14 +225,17 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
    */
   async add(topics: ReadonlyMap<string, SourceTrigger>): Promise<void> {
     for (const [topic, trigger] of topics) {
-      const feed = this.#newFeed(topic, trigger)
+      this.#triggers.set(topic, trigger)
+      this.#added.add(topic)
+      const feed = this.#newFeed(topic)
       feed.wasDeleted = this.#feeds.get(topic)?.error?.code === 'TOPIC_NOT_FOUND'
       this.#feeds.set(topic, feed)
     }
     await this.#keeper?.renew()
   }
 
-  #newFeed(topic: string, trigger: SourceTrigger = this.#options.trigger): TopicFeed {
+  #newFeed(topic: string): TopicFeed {
+    const trigger = this.#triggers.get(topic) ?? this.#options.trigger
     return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf, this.#budget)
   }
 
@@ -277,6 +300,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     await unlessAborted(located, signal)
     this.#mustHaveTopics()
     this.#isRunning = true
+    if (this.#membership) this.#askForPartLater(this.#membership)
     logger?.info({ groupId: this.#keeper.session?.groupId, topics }, 'source is running')
   }
 
@@ -286,10 +310,14 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       feeds: () => this.#feeds.values(),
       locator: () => this.#locator,
       isRunning: () => this.#isRunning,
-      wasAssigned: () => this.#wasAssigned,
+      areNew: (feed) =>
+        this.#wasAssigned && (!this.#membership || feed.partitions.size > 0 || this.#added.has(feed.topic)),
       signal: this.#ending.signal,
-      failed: (feed, error) =>
-        this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`)),
+      failed: (feed, error) => {
+        // Else it is another worker's by now.
+        if (this.#feeds.get(feed.topic) !== feed) return
+        this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`))
+      },
       failedOnce: ({ topic }, error) => this.#log('debug', error, `the position in ${topic} could not be found yet`),
       changed: (feed) => this.#fetching.update(feed),
     })
@@ -309,10 +337,11 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   }
 
   #makeKeeper(client: KafkaClient): ConsumerKeeper {
-    return new ConsumerKeeper(client, this.#options, {
+    return new ConsumerKeeper(client, this.#options, this.#membership, {
       topics: () => this.#openFeeds.map(({ topic }) => topic),
       topicAmiss: () => this.#leaveOutUnreadable(),
       assigned: (assignment) => void this.#assigned(assignment),
+      confirmed: () => this.#membership?.confirmed(),
       take: (batch) => this.#intake.take(batch),
       skipped: (batch) => this.#intake.skipped(batch),
       fetched: (durationMs) => this.#watchdog?.fetched(durationMs),
@@ -374,7 +403,41 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     }
   }
 
+  /** Topics that another worker has now are forgotten; those that came begin after what their tables hold. */
+  #share(membership: Membership, assignment: Record<string, number[]>): void {
+    const moves = membership.assigned(assignment)
+    // Their tables are stopped first: nothing asks for more of them.
+    this.#options.sharing?.moved(moves)
+    for (const topic of [...moves.lost, ...moves.gained]) {
+      const feed = this.#feeds.get(topic)
+      const isFresh = feed?.partitions.size === 0 && !feed.isClosed
+      // A topic that is not there any more is not subscribed to.
+      if (!feed || isFresh || (feed.error && moves.lost.includes(topic))) continue
+      feed.close()
+      this.#feeds.set(topic, this.#newFeed(topic))
+      this.#keeper?.session?.forget(topic)
+    }
+  }
+
+  /** A worker that joined others has what they left. Once it is new no longer, tables of those that stay may come to it. */
+  #askForPartLater(membership: Membership): void {
+    this.#noLongerNew = setTimeout(() => {
+      this.#askForPart(membership).catch((error) => {
+        this.#log('debug', error, 'the members of the group could not be counted yet')
+        if (!this.#ending.signal.aborted) this.#askForPartLater(membership)
+      })
+    }, this.#newMs).unref()
+  }
+
+  async #askForPart(membership: Membership): Promise<void> {
+    const groupId = this.#keeper?.session?.groupId
+    if (!groupId || !this.#lookup) throw new Error('the consumer begins again')
+    const numMembers = await this.#lookup.numMembers(groupId)
+    if (membership.hasTooFew(numMembers)) await this.#keeper?.renew()
+  }
+
   async #assigned(assignment: Record<string, number[]>): Promise<void> {
+    if (this.#membership) this.#share(this.#membership, assignment)
     const located = this.#search.assigned(assignment)
     this.#wasAssigned = true
     const positions = await located
@@ -395,6 +458,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#options.logger?.error({ topic: feed.topic, code }, message)
     feed.fail(error)
     this.#fetching.update(feed)
+    if (this.#membership && !this.#membership.owns(feed.topic)) this.#options.sharing?.unreadable(feed.topic, error)
   }
 
   #fail(error: KafkaToDeltaError): void {
@@ -410,6 +474,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
     this.#ending.abort(new KafkaToDeltaError('CANCELLED', 'the source was stopped'))
     this.#onBacklog(new Map())
     this.#watchdog?.stop()
+    clearTimeout(this.#noLongerNew)
     this.#fetching.close()
     for (const feed of this.#feeds.values()) feed.stop()
     const session = this.#keeper?.session
