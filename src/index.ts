@@ -31,5 +31,6 @@ export {
   streamToDelta,
   type TableFailure,
   type TableStatus,
+  type TopicMoves,
   type Waiting,
 } from './stream/index.js'

@@ -214,11 +214,15 @@ test('unknown options are refused with what was meant', (t) => {
   )
 })
 
+test('what many workers cannot do together', (t) => {
+  const many = (given: object) => refusal((o) => Object.assign(o, { workers: 'many' }, given))
+  t.regex(many({ trigger: { availableNow: true } }), /^trigger: \{availableNow: true\} has an end/)
+  t.regex(many({ startingOffsets: 'latest' }), /^startingOffsets: "latest" is another offset for each worker/)
+  t.is(resolveOptions({ ...minimal(), workers: 'many' }).workers, 'many')
+  t.is(resolveOptions(minimal()).workers, 'single')
+})
+
 test('what comes later is refused as such', (t) => {
-  t.is(
-    refusal((o) => (o.workers = 'many')),
-    'workers: "many" is not available in this version (several workers in one group)',
-  )
   t.is(
     refusal((o) => (o.catalog = {})),
     'catalog: not available in this version (registration in a metastore)',

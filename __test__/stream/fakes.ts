@@ -1,6 +1,7 @@
 /** Stand-ins for Kafka, the decoder and the addon: they keep the contracts and nothing more. */
 
 import { EventEmitter } from 'node:events'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { DeadLetter, DeadLetterSink } from '../../src/dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../../src/debezium/change-batch.js'
 import type { TableOffset } from '../../src/delta/results.js'
@@ -8,6 +9,7 @@ import type { MergeOptions, MergeResult, TableInfo } from '../../src/delta/table
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import type { StoredOffsets } from '../../src/kafka/positions.js'
+import type { Sharing } from '../../src/kafka/sharing.js'
 import type { PartitionLag } from '../../src/kafka/topic-feed.js'
 import { silentLogger } from '../../src/log.js'
 import { resolveOptions } from '../../src/options/resolve.js'
@@ -32,6 +34,11 @@ export class FakeTable implements StreamTable {
   readonly storage: FakeStorage
   merges: { rows: number; offsets: TableOffset[] }[] = []
   closed = false
+  opened = 0
+  /** Runs before each look at the table. */
+  beforeInfo: (() => void) | null = null
+  /** Why it cannot be opened. */
+  cannotBeOpened: KafkaToDeltaError | null = null
   /** Runs before each commit; may throw, or wait. */
   beforeCommit: ((offsets: readonly TableOffset[]) => Promise<void> | void) | null = null
   /** Runs after each commit; may throw: the answer is lost then. */
@@ -45,6 +52,7 @@ export class FakeTable implements StreamTable {
 
   async info(): Promise<TableInfo> {
     const { storage } = this
+    this.beforeInfo?.()
     return {
       exists: storage.exists,
       version: storage.exists ? storage.version : null,
@@ -130,11 +138,20 @@ export class FakeSource extends EventEmitter implements StreamSource {
   /** Why topics are not read. */
   readonly #errors = new Map<string, unknown>()
   readonly #calling = new Set<string>()
+  /** With `workers: 'many'`. */
+  readonly sharing: Sharing | null
+  readonly #owned = new Set<string>()
   #wake: (() => void)[] = []
 
-  constructor(topics: FakeTopics, options: ResolvedOptions, stored: (topic: string) => Promise<StoredOffsets>) {
+  constructor(
+    topics: FakeTopics,
+    options: ResolvedOptions,
+    stored: (topic: string) => Promise<StoredOffsets>,
+    sharing: Sharing | null = null,
+  ) {
     super()
     this.topics = topics
+    this.sharing = sharing
     this.options = options
     this.#batchSize = options.limits.maxBatchMessages
     this.#availableNow = 'availableNow' in options.trigger
@@ -143,6 +160,7 @@ export class FakeSource extends EventEmitter implements StreamSource {
 
   async start(): Promise<void> {
     const topics = this.options.tables.map(({ topic }) => topic)
+    if (this.sharing) return this.assign(...topics)
     const located = await Promise.all(topics.map((topic) => this.located(topic)))
     if (!located.includes(true)) throw this.#errors.get(topics[0] as string)
   }
@@ -164,6 +182,24 @@ export class FakeSource extends EventEmitter implements StreamSource {
   async backlog(): Promise<Map<string, bigint>> {
     const count = (partitions: unknown[][]) => BigInt(partitions.reduce((sum, { length }) => sum + length, 0))
     return new Map(Object.entries(this.topics).map(([topic, partitions]) => [topic, count(partitions)]))
+  }
+
+  /** The group gives this worker these topics, and no others. */
+  async assign(...topics: string[]): Promise<void> {
+    const gained = topics.filter((topic) => !this.#owned.has(topic))
+    const lost = [...this.#owned].filter((topic) => !topics.includes(topic))
+    for (const topic of lost) {
+      this.#owned.delete(topic)
+      this.#positions.delete(topic)
+    }
+    for (const topic of gained) this.#owned.add(topic)
+    this.sharing?.moved({ gained, lost })
+    this.#wakeAll()
+    // Kafka is asked where the topics end.
+    await nextTurn()
+    await nextTurn()
+    await Promise.all(gained.map((topic) => this.#seek(topic)))
+    this.#wakeAll()
   }
 
   async #seek(topic: string): Promise<void> {
@@ -188,9 +224,9 @@ export class FakeSource extends EventEmitter implements StreamSource {
     if (this.#calling.has(topic)) throw new Error('next was called while a call was under way')
     this.#calling.add(topic)
     try {
-      if (!(await this.located(topic))) throw this.#errors.get(topic)
+      if (!this.sharing && !(await this.located(topic))) throw this.#errors.get(topic)
       for (;;) {
-        if (this.stopped) return null
+        if (this.stopped || (this.sharing && !this.#owned.has(topic))) return null
         const batch = this.#cut(topic)
         if (batch) return batch
         if (this.#availableNow) return null
@@ -204,7 +240,8 @@ export class FakeSource extends EventEmitter implements StreamSource {
   }
 
   #cut(topic: string): MicroBatch | null {
-    const positions = this.#positions.get(topic) as number[]
+    const positions = this.#positions.get(topic)
+    if (!positions) return null
     const batch: MicroBatch = { topic, ranges: [], numMessages: 0, numPartitions: 1, numBytes: 0 }
     for (const [partition, messages] of (this.topics[topic] as (string | null)[][]).entries()) {
       const from = positions[partition] as number
@@ -366,8 +403,8 @@ export async function startFake(world: World) {
     ...options,
   })
   const systems: Systems = {
-    source: (given, stored) => {
-      made.source = new FakeSource(topics, given, stored)
+    source: (given, stored, _newTopics, sharing) => {
+      made.source = new FakeSource(topics, given, stored, sharing)
       source?.(made.source)
       return made.source
     },
@@ -375,7 +412,11 @@ export async function startFake(world: World) {
     engineMemory: () => ({ indexes: 64, compaction: 32 }),
     table: async ({ topic }) => {
       await beforeOpen?.(topic)
-      return tables.get(topic) as FakeTable
+      const table = tables.get(topic) as FakeTable
+      if (table.cannotBeOpened) throw table.cannotBeOpened
+      table.closed = false
+      table.opened++
+      return table
     },
     ...(check ? { check } : {}),
     deadLetters: ({ deadLetter }) => (deadLetter ? (deadLetters ?? null) : null),

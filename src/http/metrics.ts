@@ -37,6 +37,7 @@ export class Metrics {
     )
     this.#addMemory('indexes', 'Memory of the key indexes.')
     this.#addMemory('compaction', 'Memory of steps of compaction that are under way, as expected.')
+    this.#addAssigned()
     perTable('lag_messages', 'Offsets between the table and the end of its topic.', ({ lag }) => lag)
     perTable('table_ended', '1 where the table gets no changes any more.', ({ state }) => (state === 'ended' ? 1 : 0))
     perTable('table_needs_resync', '1 where messages were lost and not made good.', ({ needsResync }) =>
@@ -62,6 +63,18 @@ export class Metrics {
     })
   }
 
+  #addAssigned(): void {
+    const query = () => this.#query
+    new Gauge({
+      name: 'kafka2delta_tables_assigned',
+      help: 'Tables of this worker, by topic: all of them, or those that the group gives it (workers: many).',
+      registers: [this.#registry],
+      collect() {
+        this.set(Object.keys(query()?.status.tables ?? {}).length)
+      },
+    })
+  }
+
   /** Begins to count what a query does. */
   watch(query: StreamingQuery): void {
     this.#query = query
@@ -76,7 +89,7 @@ export class Metrics {
     const bad = counter('bad_records_total', 'Messages that could not be applied.')
     const addFigures = this.#mergeFigures()
     const compactions = counter('compactions_total', 'Steps of compaction.')
-    const lost = counter('lost_offsets_total', 'Offsets that were gone before they were applied.')
+    const lostOffsets = counter('lost_offsets_total', 'Offsets that were gone before they were applied.')
     const failed = counter('table_failures_total', 'Errors that stopped a table.', ['code'])
     const version = gauge('table_version', 'Version of the table.')
     const time = gauge('last_commit_timestamp_seconds', 'When the last commit with changes was begun.')
@@ -99,8 +112,17 @@ export class Metrics {
       duration.observe(labels, progress.durationMs.total / 1000)
     })
     query.on('compaction', ({ topic, table }) => compactions.inc({ topic, table }))
+    const moved = (name: string, help: string) => new Counter({ name: `kafka2delta_${name}`, help, registers })
+    const gained = moved('topics_gained_total', 'Topics that came to this worker (workers: many).')
+    const lost = moved('topics_lost_total', 'Topics that went to other workers.')
+    query.on('tablesMoved', (moves) => {
+      gained.inc(moves.gained.length)
+      lost.inc(moves.lost.length)
+    })
     const tableOf = (topic: string) => query.status.tables[topic]?.table ?? topic
-    query.on('dataLoss', ({ topic, lost: count }) => lost.inc({ topic, table: tableOf(topic) }, Number(count ?? 1n)))
+    query.on('dataLoss', ({ topic, lost: count }) =>
+      lostOffsets.inc({ topic, table: tableOf(topic) }, Number(count ?? 1n)),
+    )
     query.on('tableFailed', ({ topic, table, error }) => failed.inc({ topic, table, code: error.code }))
   }
 

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import type { PartitionAssigner } from 'kafkajs'
 import type { SourceLogger } from './options.js'
-import type { Moves, Sharing } from './sharing.js'
+import type { Sharing, TopicMoves } from './sharing.js'
 import { TableAssigner } from './table-assigner.js'
 
 export class Membership {
@@ -42,7 +42,7 @@ export class Membership {
   }
 
   /** Takes an assignment over. */
-  assigned(assignment: Record<string, number[]>): Moves {
+  assigned(assignment: Record<string, number[]>): TopicMoves {
     const now = new Set(Object.keys(assignment).filter((topic) => (assignment[topic]?.length ?? 0) > 0))
     const moves = {
       gained: [...now].filter((topic) => !this.#owned.has(topic)),

@@ -9,7 +9,7 @@ export interface KnownTable {
 }
 
 /** Topics that came to this worker, and topics that went. */
-export interface Moves {
+export interface TopicMoves {
   gained: string[]
   lost: string[]
 }
@@ -18,7 +18,7 @@ export interface Sharing {
   /** All tables that the worker knows, whoever has them. */
   tables(): readonly KnownTable[]
   /** Told before anything is asked of the topics that came. */
-  moved(moves: Moves): void
+  moved(moves: TopicMoves): void
   /** A topic that is another worker's was deleted, or may not be read any more. */
   unreadable(topic: string, error: Error): void
 }

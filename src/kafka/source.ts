@@ -107,7 +107,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
       options,
       storedOffsets,
       lookup: () => this.#lookup,
-      isRunning: () => this.#wasAssigned,
+      // Whose tables hold something of a topic is known once they are given to a worker.
+      isRunning: () => this.#wasAssigned || this.#membership !== null,
       isClosed: (topic) => this.#feeds.get(topic)?.isClosed ?? true,
       signal: this.#ending.signal,
     })

@@ -168,6 +168,23 @@ function unusedOfConnections({ kafka, schemaRegistry }: ParsedOptions): OptionPr
   return problems
 }
 
+/** What one process can do alone, and many cannot. */
+export function checkWorkers({ workers, trigger, startingOffsets }: ParsedOptions): void {
+  const problems: OptionProblem[] = []
+  const refuse = (option: string, message: string) => problems.push({ path: [option], message, atKey: false })
+  if (workers !== 'many') return
+  if (trigger && 'availableNow' in trigger) {
+    refuse('trigger', '{availableNow: true} has an end, which many workers do not find together; leave workers out')
+  }
+  if (startingOffsets === 'latest') {
+    refuse(
+      'startingOffsets',
+      '"latest" is another offset for each worker that a table comes to; give a time, {timestamp: "2026-01-31T00:00:00Z"}',
+    )
+  }
+  if (problems.length > 0) throw new OptionsError(problems)
+}
+
 /** Options that a mode has no use for are a misunderstanding. */
 export function checkWriteModes(tables: readonly ResolvedTable[], options: ParsedOptions): void {
   const problems: OptionProblem[] = []

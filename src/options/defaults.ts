@@ -43,6 +43,7 @@ export const QUERY_DEFAULTS = {
   startingOffsets: 'earliest',
   failOnDataLoss: true,
   trigger: { processingTime: 1000, maxDelay: 0 },
+  workers: 'single',
 } as const
 
 /** The bounds of batches and memory. */

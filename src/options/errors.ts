@@ -85,10 +85,6 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): O
   return [{ path, message: hidden ? issue.message.replace(/, got .*$/s, '') : issue.message, atKey: false }]
 }
 
-const LATER_VALUES: { option: string; value: string; what: string }[] = [
-  { option: 'workers', value: 'many', what: 'several workers in one group' },
-]
-
 function ownValue(value: unknown, name: PropertyKey): unknown {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
   return (value as Record<PropertyKey, unknown>)[name]
@@ -99,18 +95,7 @@ export function optionProblems(error: z.ZodError, schema: z.ZodType, input: unkn
   return error.issues.flatMap((issue) => {
     let value: unknown = input
     for (const part of issue.path) value = ownValue(value, part)
-    const problems = describe(issue, schema, value)
-    const last = issue.path.at(-1)
-    const later = LATER_VALUES.find((entry) => entry.option === last && entry.value === value)
-    if (later) {
-      return [
-        {
-          ...(problems[0] as OptionProblem),
-          message: `${JSON.stringify(value)} is not available in this version (${later.what})`,
-        },
-      ]
-    }
-    return problems
+    return describe(issue, schema, value)
   })
 }
 

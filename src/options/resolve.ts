@@ -5,7 +5,14 @@ import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { pick, withoutUndefined } from '../objects.js'
 import { withCertificates } from './certificates.js'
-import { checkDeadLetters, checkPatterns, checkSharedPaths, checkUnused, checkWriteModes } from './checks.js'
+import {
+  checkDeadLetters,
+  checkPatterns,
+  checkSharedPaths,
+  checkUnused,
+  checkWorkers,
+  checkWriteModes,
+} from './checks.js'
 import { checkColumnNames } from './column-names.js'
 import { defaultMaxMemory, LIMIT_DEFAULTS, MAINTENANCE_DEFAULTS, QUERY_DEFAULTS, TABLE_DEFAULTS } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
@@ -163,6 +170,7 @@ export function resolveOptions(input: unknown, baseDir?: string): ResolvedOption
   checkDeadLetters(all, options)
   checkWriteModes(all, options)
   checkUnused(all, options)
+  checkWorkers(options)
   checkColumnNames(all, options)
   const patterns = all
     .filter(({ topic }) => isPattern(topic))
@@ -177,6 +185,7 @@ export function resolveOptions(input: unknown, baseDir?: string): ResolvedOption
     startingOffsets: resolveStart(options, baseDir),
     failOnDataLoss: options.failOnDataLoss ?? QUERY_DEFAULTS.failOnDataLoss,
     trigger: resolveTrigger(options),
+    workers: options.workers ?? QUERY_DEFAULTS.workers,
     limits: { ...LIMIT_DEFAULTS, maxMemory: defaultMaxMemory(), ...withoutUndefined(options.limits ?? {}) },
   }
 }

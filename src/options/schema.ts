@@ -327,7 +327,10 @@ export const optionsSchema = z
       })
       .meta({ description: 'Bounds of batches and memory.' })
       .optional(),
-    workers: choice(['single'], 'How many processes share the work.').optional(),
+    workers: choice(
+      ['single', 'many'],
+      'How many processes share the tables: one (single, default), or any number by a consumer group (many).',
+    ).optional(),
     ...perTable,
   })
   .meta({ title: 'kafka2delta', description: 'The configuration of kafka2delta.' })

@@ -252,8 +252,11 @@ export interface StreamOptions extends SharedTableOptions {
      */
     readonly maxMemory?: number | string
   }
-  /** `single`: one process; a second one by mistake meets the fence. */
-  readonly workers?: 'single'
+  /**
+   * `single` (default): one process; a second one by mistake meets the fence. `many`: any number of processes share the tables
+   * by a consumer group, `consumer.groupId` or `kafka2delta-` and the queryName.
+   */
+  readonly workers?: 'single' | 'many'
 }
 
 /** Options as programs give them to a class: sizes in bytes and lists as such, without the texts that people write. */
@@ -359,6 +362,7 @@ export interface ResolvedOptions {
     | { readonly sparkCheckpoint: string; readonly storageOptions: Readonly<Record<string, string>> }
   readonly failOnDataLoss: boolean
   readonly trigger: ResolvedTrigger
+  readonly workers: 'single' | 'many'
   readonly limits: {
     readonly maxBatchMessages: number
     readonly maxBatchBytes: number

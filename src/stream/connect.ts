@@ -136,13 +136,14 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   return {
     startingOffsets: fromCheckpoint,
     topics: (isWanted, signal) => finder.find(isWanted, signal),
-    source: (given, storedOffsets, isNewTopic) =>
+    source: (given, storedOffsets, isNewTopic, sharing) =>
       new KafkaSource(
         {
           queryName: given.queryName,
           kafka: given.kafka,
           consumer: given.consumer,
-          workers: 'single',
+          workers: given.workers,
+          ...(sharing ? { sharing } : {}),
           topics: given.tables.map(({ topic }) => topic),
           startingOffsets: sourceOffsets(given),
           ...(isNewTopic ? { isNewTopic } : {}),

@@ -8,6 +8,7 @@ import type { KafkaToDeltaError, Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
+import type { Sharing } from '../kafka/sharing.js'
 import type { PartitionLag } from '../kafka/topic-feed.js'
 import type { ResolvedOptions, ResolvedTable, ResolvedTrigger } from '../options/types.js'
 
@@ -78,11 +79,13 @@ export interface Systems {
   /**
    * @param storedOffsets waits until the topic's table is open
    * @param isNewTopic whether a topic is younger than the query, and read from the beginning
+   * @param sharing given with `workers: 'many'`
    */
   source(
     options: ResolvedOptions,
     storedOffsets: (topic: string) => Promise<StoredOffsets>,
     isNewTopic?: (topic: string) => Promise<boolean>,
+    sharing?: Sharing,
   ): StreamSource
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   /** `signal` ends the opening. */

@@ -8,6 +8,7 @@ import type { StreamOptions } from '../options/types.js'
 import { realSystems } from './connect.js'
 import type { StreamingQuery } from './query.js'
 
+export type { TopicMoves } from '../kafka/sharing.js'
 export type { TableFailure } from './table-failure.js'
 
 import { startQuery } from './start.js'

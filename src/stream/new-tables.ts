@@ -2,12 +2,13 @@
 
 import { asKafkaToDeltaError, type KafkaToDeltaError, retryPolicyOf } from '../errors.js'
 import type { Logger } from '../log.js'
-import type { ResolvedOptions } from '../options/types.js'
+import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { pause, unlessAborted } from '../waits.js'
 import type { TableDiscovery } from './discovery.js'
 import type { OpenTables } from './open-tables.js'
 import type { TableLoop } from './table/loop.js'
 import type { TableFailure } from './table-failure.js'
+import type { WorkerTables } from './worker-tables.js'
 
 /** Milliseconds between two looks: a topic is taken within a minute. */
 const LOOK_EVERY_MS = 20_000
@@ -16,12 +17,19 @@ export interface NewTablesOptions {
   options: ResolvedOptions
   discovery: TableDiscovery
   opened: OpenTables
+  /** Where many workers share the tables: whom new ones are told to, rather than opened. */
+  shared: WorkerTables | null
   logger: Logger
   /** Default: {@link LOOK_EVERY_MS}. */
   lookEveryMs?: number
 }
 
-type Add = (loops: readonly TableLoop[], failures: readonly TableFailure[]) => Promise<void>
+/** `shared` are tables that come to some worker. */
+type Add = (
+  loops: readonly TableLoop[],
+  failures: readonly TableFailure[],
+  shared?: readonly ResolvedTable[],
+) => Promise<void>
 
 export class NewTables {
   readonly #of: NewTablesOptions
@@ -61,16 +69,17 @@ export class NewTables {
   }
 
   async #look(add: Add): Promise<void> {
-    const { discovery, opened, options, logger } = this.#of
+    const { discovery, opened, shared, options, logger } = this.#of
     const { signal } = this.#stopping
     const { tables, failures } = await discovery.look(signal)
     // Told once, and so before anything that may fail.
     await add([], failures)
     try {
+      shared?.know(tables)
       const loops: TableLoop[] = []
       const failed: TableFailure[] = []
       const listener = { opened: (loop: TableLoop) => loops.push(loop), failed: (of: TableFailure) => failed.push(of) }
-      await opened.open(tables, options, listener, { signal, refuses: () => true })
+      if (!shared) await opened.open(tables, options, listener, { signal, refuses: () => true })
       if (signal.aborted) return
       const refused = failed.filter(({ error }) => retryPolicyOf(error.code) === 'access')
       for (const { topic, error } of refused) {
@@ -82,7 +91,7 @@ export class NewTables {
       }
       const failures = failed.filter((failure) => !refused.includes(failure))
       // Kafka may take a minute to join the group anew, and it is let go of at the end.
-      await unlessAborted(add(loops, failures), signal)
+      await unlessAborted(add(loops, failures, shared ? tables : []), signal)
     } catch (error) {
       // What was opened is closed at the end, with all others.
       if (signal.aborted) throw error

@@ -113,7 +113,7 @@ export class OpenTables {
     const unbind = [signal, this.#stopping.signal].map((by) => onAbort(by, () => ending.abort(by?.reason)))
     const openOne = async (table: ResolvedTable) => {
       try {
-        listener.opened(await this.#open(table, options, ending.signal))
+        listener.opened(await this.openOne(table, options, ending.signal))
       } catch (thrown) {
         if (ending.signal.aborted) throw thrown
         const error = asKafkaToDeltaError(thrown)
@@ -174,7 +174,8 @@ export class OpenTables {
     return awaited
   }
 
-  async #open(table: ResolvedTable, query: ResolvedOptions, signal: AbortSignal): Promise<TableLoop> {
+  /** @throws what the table cannot be opened for */
+  async openOne(table: ResolvedTable, query: ResolvedOptions, signal: AbortSignal): Promise<TableLoop> {
     const { systems, logger, retryPolicies } = this.#start
     const { topic } = table
     const delta = await this.#retriedOpening(topic, query, signal, async () => {

@@ -24,6 +24,11 @@ export class QueryTables {
     this.#places.set(failure.topic, { failure })
   }
 
+  /** A table is another worker's. */
+  forget(loop: TableLoop): void {
+    if (this.loopOf(loop.topic) === loop) this.#places.delete(loop.topic)
+  }
+
   /** What the function that is meant for it makes of each. */
   map<T>(of: {
     opening: (table: ResolvedTable) => T

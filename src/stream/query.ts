@@ -6,7 +6,9 @@ import type { EngineMemory } from '../delta/memory.js'
 import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError, type Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { DataLoss } from '../kafka/positions.js'
+import type { TopicMoves } from '../kafka/sharing.js'
 import type { Logger } from '../log.js'
+import type { ResolvedTable } from '../options/types.js'
 import { settled } from '../waits.js'
 import type { StreamSource, Systems } from './dependencies.js'
 import type { NewTables } from './new-tables.js'
@@ -15,6 +17,7 @@ import type { CompactionStep, StreamingQueryProgress } from './progress.js'
 import type { QueryTables } from './query-tables.js'
 import type { TableLoop } from './table/loop.js'
 import type { TableFailure } from './table-failure.js'
+import type { TablesHost, WorkerTables } from './worker-tables.js'
 
 /** What one table does at the moment. */
 export interface TableStatus {
@@ -46,8 +49,10 @@ export interface StreamingQueryStatus {
   /** A batch is being written. */
   isTriggerActive: boolean
   memory: MemoryStatus
-  /** Of each table, by topic. */
+  /** Of each table of this worker, by topic. */
   tables: Record<string, TableStatus>
+  /** How many tables are other workers', with `workers: 'many'`; 0 otherwise. */
+  numTablesElsewhere: number
 }
 
 /** Of a table that does not run. */
@@ -87,6 +92,8 @@ export interface StreamingQueryEvents {
   tableFailed: [TableFailure]
   /** Offsets are gone that were not applied, and the stream went on (`failOnDataLoss: false`). */
   dataLoss: [DataLoss]
+  /** Topics came to this worker, or went to others (`workers: 'many'`). */
+  tablesMoved: [TopicMoves]
   /** The query has ended and let go of everything. Once. */
   terminated: [StreamingQueryTermination]
 }
@@ -98,6 +105,9 @@ const LET_GO_MS = 1_000
 
 /** Milliseconds in which a start that failed lets go of what it had opened. */
 const ABANDON_MS = 2_000
+
+/** Milliseconds in which many workers save indexes before they leave their group. */
+const SAVE_MS = 5_000
 
 /** Milliseconds between two looks of `processAllAvailable`. */
 const POLL_MS = 20
@@ -112,6 +122,8 @@ export interface QueryParts {
   open: (listener: OpeningListener) => Promise<void>
   /** What takes the tables of topics that appear; null where all are known. */
   newTables: NewTables | null
+  /** Which tables this worker has, where many share them; null where it has all. */
+  shared: WorkerTables | null
   systems: Systems
   logger: Logger
 }
@@ -146,6 +158,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   #isActive = true
   #stopping = false
   #exception: KafkaToDeltaError | null = null
+  #sourceError: KafkaToDeltaError | null = null
   #noteFailure: () => void = () => {}
   /** Resolves with the first failure of a table or of the source. */
   readonly #failed = new Promise<void>((resolve) => {
@@ -182,7 +195,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   get status(): StreamingQueryStatus {
-    const { source, systems } = this.#parts
+    const { source, shared, systems } = this.#parts
     const { loops } = this.#parts.tables
     const tables = this.#parts.tables.map<TableStatus & { topic: string }>({
       opening: ({ topic, name, uri }) => ({
@@ -211,6 +224,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       isTriggerActive,
       memory: { ...source.memory, ...(systems.engineMemory?.() ?? { indexes: 0, compaction: 0 }) },
       tables: Object.fromEntries(tables.map(({ topic, ...rest }) => [topic, rest])),
+      numTablesElsewhere: shared?.numElsewhere ?? 0,
     }
   }
 
@@ -307,6 +321,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   noteProgress(progress: StreamingQueryProgress): void {
     const { topic, version, timestamp } = progress
     this.#lastCommits.set(topic, { version, timestamp })
+    this.#parts.shared?.noteProgress(progress)
     this.#recent.push(progress)
     if (this.#recent.length > RECENT_PROGRESS) this.#recent.shift()
     this.#emit('progress', progress)
@@ -334,7 +349,8 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** @internal Throws where no table could be opened. */
   mustHaveTables(): void {
-    if (this.#parts.tables.loops.length === 0) throw this.#exception
+    const { tables, shared } = this.#parts
+    if (tables.loops.length === 0 && !shared) throw this.#exception
   }
 
   /** @internal Rejects where no topic can be read, when that is known of all of them. */
@@ -364,13 +380,15 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   #failAll(error: KafkaToDeltaError): void {
+    this.#sourceError = error
     this.#fail(error)
     this.#stopAll()
   }
 
   #stopAll(graceMs?: number): void {
-    const { newTables, tables, opened } = this.#parts
+    const { newTables, tables, opened, shared } = this.#parts
     newTables?.stop()
+    shared?.stop()
     opened.stop()
     for (const loop of tables.loops) loop.stop(graceMs)
   }
@@ -387,15 +405,18 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** No table is left, and none is waited for. */
   get #hasNoTable(): boolean {
-    const { tables, newTables } = this.#parts
+    const { tables, newTables, shared } = this.#parts
     const { loops } = tables
+    // Others may come to it.
+    if (shared && !this.#stopping && this.#sourceError === null) return false
     if (tables.opening.length > 0 || loops.some(({ state }) => state !== 'ended')) return false
     return newTables === null || loops.some(({ topic }) => !this.#resting.has(topic))
   }
 
   async #run(): Promise<void> {
-    const { newTables } = this.#parts
-    if (newTables) this.#track(newTables.run((found, failed) => this.#add(found, failed)))
+    const { newTables, shared } = this.#parts
+    if (shared) this.#track(shared.run(this.#tablesHost()))
+    if (newTables) this.#track(newTables.run((found, failed, known) => this.#add(found, failed, known)))
     while (this.#running.size > 0) await Promise.all(this.#running)
     if (!this.#stopping) await this.#beginning
     await this.#letGo()
@@ -404,39 +425,67 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
     this.#emit('terminated', { name: this.name, exception: this.#exception })
   }
 
-  #track(running: Promise<void>): void {
-    const ended = running.finally(() => this.#running.delete(ended))
-    this.#running.add(ended)
+  /** What is done with the tables that come to this worker, and that go. */
+  #tablesHost(): TablesHost {
+    const { tables, newTables } = this.#parts
+    return {
+      begin: (loop) => {
+        tables.opened(loop)
+        if (this.#stopping) loop.stop()
+        return this.#begin(loop)
+      },
+      forget: (loop) => {
+        tables.forget(loop)
+        this.#resting.delete(loop.topic)
+        // What stopped it is another worker's to tell.
+        if (loop.error && this.#exception === loop.error) this.#exception = null
+      },
+      failed: (failure) => this.noteFailure(failure),
+      deleted: (topic, error) => void newTables?.rests(topic, error),
+      moved: (moves) => this.#emit('tablesMoved', moves),
+    }
   }
 
-  #begin(loop: TableLoop): void {
-    this.#track(this.#runTable(loop))
+  #track(running: Promise<void>): Promise<void> {
+    const ended = running.finally(() => this.#running.delete(ended))
+    this.#running.add(ended)
+    return ended
+  }
+
+  #begin(loop: TableLoop): Promise<void> {
+    return this.#track(this.#runTable(loop))
   }
 
   async #runTable(loop: TableLoop): Promise<void> {
-    const { source, newTables } = this.#parts
+    const { source, newTables, shared, logger } = this.#parts
     const { topic, name: table } = loop
     try {
       await loop.run(source)
     } catch (thrown) {
       const error = asKafkaToDeltaError(thrown)
-      source.close(topic)
+      const isLost = shared?.isLost(loop) ?? false
+      if (!isLost) source.close(topic)
       if (newTables?.rests(topic, error)) this.#resting.add(topic)
+      else if (isLost) logger.warn({ err: error, topic, table }, 'a batch of a table that went was left to its worker')
       else this.noteFailure({ topic, table, error })
     }
     if (this.#hasNoTable) newTables?.stop()
   }
 
   /** Takes tables of topics that have appeared, in place of those that rested. */
-  async #add(loops: readonly TableLoop[], failures: readonly TableFailure[]): Promise<void> {
+  async #add(
+    loops: readonly TableLoop[],
+    failures: readonly TableFailure[],
+    shared: readonly ResolvedTable[] = [],
+  ): Promise<void> {
     const { source, tables } = this.#parts
     for (const failure of failures) this.noteFailure(failure)
-    if (loops.length === 0) return
+    if (loops.length + shared.length === 0) return
     for (const loop of loops) {
       this.#resting.delete(loop.topic)
       tables.opened(loop)
     }
-    const added = source.add(new Map(loops.map(({ topic, trigger }) => [topic, trigger])))
+    const added = source.add(new Map([...loops, ...shared].map(({ topic, trigger }) => [topic, trigger])))
     for (const loop of loops) this.#begin(loop)
     await added
   }
@@ -453,10 +502,13 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
 
   /** Nothing of this may hide why the query ended. */
   async #letGo(): Promise<void> {
-    const { source, opened, systems, logger } = this.#parts
+    const { source, opened, shared, systems, logger } = this.#parts
     const { loops } = this.#parts.tables
     const warn = (error: unknown) => logger.warn({ err: error }, 'could not let go of a system at the end')
-    const letGo = [source.stop().catch(warn), opened.closeAll(), Promise.resolve(systems.close?.()).catch(warn)]
+    const closing = opened.closeAll()
+    // Who takes the tables over finds their indexes saved.
+    if (shared) await settled(closing, SAVE_MS)
+    const letGo = [source.stop().catch(warn), closing, Promise.resolve(systems.close?.()).catch(warn)]
     // A table that is closed waits for the calls that are under way.
     if (!loops.some(({ isCutOff }) => isCutOff)) await Promise.all(letGo)
     else if (!(await settled(Promise.all(letGo), LET_GO_MS))) logger.warn({}, 'a system did not answer until the end')

@@ -9,6 +9,7 @@ import { NewTables } from './new-tables.js'
 import { type OpeningOptions, OpenTables } from './open-tables.js'
 import { StreamingQuery } from './query.js'
 import { QueryTables } from './query-tables.js'
+import { WorkerTables } from './worker-tables.js'
 
 export interface StartOptions extends OpeningOptions {
   options: ResolvedOptions
@@ -45,8 +46,11 @@ export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
     const startingOffsets = await opened.retried(async () => systems.startingOffsets?.(known, signal))
     const options = startingOffsets ? { ...known, startingOffsets } : known
     signal?.throwIfAborted()
-    const source = systems.source(options, (topic) => opened.storedOffsets(topic), isNewTopic(options, opened))
-    query = makeQuery(start, options, source, opened, discovery)
+    const shared = options.workers === 'many' ? new WorkerTables(options, opened, start.logger) : null
+    const source = shared
+      ? systems.source(options, (topic) => shared.storedOffsets(topic), undefined, shared)
+      : systems.source(options, (topic) => opened.storedOffsets(topic), isNewTopic(options, opened))
+    query = makeQuery(start, options, source, opened, shared, discovery)
     for (const failure of found?.failures ?? []) query.noteFailure(failure)
     // What is checked.
     for (const table of options.tables) systems.deadLetters?.(table)
@@ -65,16 +69,21 @@ function makeQuery(
   options: ResolvedOptions,
   source: StreamSource,
   opened: OpenTables,
+  shared: WorkerTables | null,
   discovery: TableDiscovery | null,
 ): StreamingQuery {
   const { systems, logger } = start
   const query = new StreamingQuery({
     name: options.queryName,
-    tables: new QueryTables(options.tables),
-    open: async (listener) => opened.open(await busiestFirst(options.tables, source), options, listener),
+    tables: new QueryTables(shared ? [] : options.tables),
+    open: async (listener) => {
+      // They are opened as they come to this worker.
+      if (shared === null) await opened.open(await busiestFirst(options.tables, source), options, listener)
+    },
     source,
     opened,
-    newTables: discovery && newTablesOf(start, options, discovery, opened),
+    shared,
+    newTables: discovery && newTablesOf(start, options, discovery, opened, shared),
     systems,
     logger,
   })
@@ -135,9 +144,11 @@ function newTablesOf(
   options: ResolvedOptions,
   discovery: TableDiscovery,
   opened: OpenTables,
+  shared: WorkerTables | null,
 ): NewTables | null {
   if ('availableNow' in options.trigger) return null
-  return new NewTables({ options, discovery, opened, logger, ...(lookEveryMs === undefined ? {} : { lookEveryMs }) })
+  const pace = lookEveryMs === undefined ? {} : { lookEveryMs }
+  return new NewTables({ options, discovery, opened, shared, logger, ...pace })
 }
 
 /**

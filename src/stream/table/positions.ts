@@ -30,6 +30,7 @@ export class Positions {
   #next = new Map<number, bigint>()
   /** Partition to a range that only ignored messages moved, not committed yet. */
   readonly #pending = new Map<number, Entry>()
+  #isUntouched = true
 
   constructor(queryName: string, topic: string) {
     this.#topic = topic
@@ -43,6 +44,12 @@ export class Positions {
       [...entriesByPartition(this.#stored, this.#prefix)].map(([partition, last]) => [partition, last + 1n]),
     )
     this.#pending.clear()
+    this.#isUntouched = true
+  }
+
+  /** Nothing was taken in since {@link reset}. */
+  get isUntouched(): boolean {
+    return this.#isUntouched
   }
 
   /** What the source is told of a table that holds these offsets. */
@@ -68,6 +75,7 @@ export class Positions {
    */
   accept(batch: MicroBatch, lossAllowed: boolean): MicroBatch | null {
     const ranges: OffsetRange[] = []
+    this.#isUntouched = false
     for (const range of batch.ranges) {
       // Of a topic that was made anew, what was handed on before was another one's.
       const next = isAnew(range) ? undefined : this.#next.get(range.partition)

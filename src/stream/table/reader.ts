@@ -40,7 +40,7 @@ export class BatchReader {
       const begun = performance.now()
       flow.asked()
       // What follows a fence is dropped as a whole: its positions are not those of the table.
-      if (flow.mustRewind) return null
+      if (flow.mustRewind || lifetime.isStopping) return null
       const original = await source.next(label.topic)
       if (original === null || flow.mustRewind || lifetime.isStopping) return null
       const batch = this.#parts.positions.accept(original, !this.#parts.options.query.failOnDataLoss)

@@ -52,9 +52,10 @@ export class TableWriter {
     const info = await this.#refreshed()
     this.#exists = info.exists
     this.#offsets = info.offsets
+    // The source goes where the table is now: another worker may have committed since it was looked at before.
+    if (positions.isUntouched) positions.reset(info.offsets)
     if (!this.#isStarted) {
       this.#isStarted = true
-      positions.reset(info.offsets)
       this.#warnOfLosses()
     }
     return positions.storedOffsets(info.offsets)
