@@ -9,7 +9,11 @@ import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import { type StreamingQuery, streamToDelta } from '../../src/index.js'
 import type { TopicMoves } from '../../src/kafka/sharing.js'
+import { silentLogger } from '../../src/log.js'
+import { resolveOptions } from '../../src/options/resolve.js'
 import type { StreamOptions } from '../../src/options/types.js'
+import { realSystems } from '../../src/stream/connect.js'
+import { startQuery } from '../../src/stream/start.js'
 import { type Child, startChild } from './support/children.js'
 import { SharedTopics } from './support/shared-topics.js'
 
@@ -98,6 +102,34 @@ test.serial('workers join and leave: tables move as few as need be, and each mes
   await until(t, 'all tables are whole', () => topics.areWhole())
   for (const { query } of [a, b, c]) t.is(query.exception, null)
   t.log(`${topics.numMessages} messages`)
+})
+
+test.serial('topics that a pattern takes are shared, and those that appear while workers run', async (t) => {
+  t.timeout(180_000)
+  const { topics, options, stopProducing } = await world(t)
+  const startLooking = async () => {
+    const tables = {
+      '/t\\d*[02468]/': { path: topics.pathOf('$0'), writeMode: 'append' },
+      '/(t\\d*[13579])/': { path: topics.pathOf('$1') },
+    }
+    const resolved = resolveOptions({ ...options(), tables })
+    const systems = realSystems(resolved, silentLogger)
+    const query = await startQuery({ options: resolved, systems, logger: silentLogger, lookEveryMs: 300 })
+    t.teardown(() => query.stop())
+    const worker: Worker = { query, moves: [] }
+    query.on('tablesMoved', (moved) => worker.moves.push(moved))
+    return worker
+  }
+  const a = await startLooking()
+  await spread(t, [a], 12)
+  const b = await startLooking()
+  await spread(t, [a, b], 6, 6)
+  // Both see them at times of their own.
+  for (const topic of ['t13', 't15', 't17']) topics.add(topic)
+  await until(t, 'each new topic has a worker', () => numOf(a) + numOf(b) === 15)
+  await stopProducing()
+  await until(t, 'all tables are whole', () => topics.areWhole())
+  for (const { query } of [a, b]) t.is(query.exception, null)
 })
 
 const told = (child: Child, event: string) =>

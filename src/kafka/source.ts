@@ -315,8 +315,9 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
         this.#wasAssigned && (!this.#membership || feed.partitions.size > 0 || this.#added.has(feed.topic)),
       signal: this.#ending.signal,
       failed: (feed, error) => {
-        // Else it is another worker's by now.
-        if (this.#feeds.get(feed.topic) !== feed) return
+        // Else it is another worker's by now, or this one ends.
+        const isLeft = error instanceof KafkaToDeltaError && error.code === 'CANCELLED'
+        if (this.#feeds.get(feed.topic) !== feed || (this.#membership && isLeft)) return
         this.#failTopic(feed, this.#kafkaError(error, `cannot find the position in ${feed.topic}`))
       },
       failedOnce: ({ topic }, error) => this.#log('debug', error, `the position in ${topic} could not be found yet`),

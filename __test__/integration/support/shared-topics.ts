@@ -54,10 +54,14 @@ export class SharedTopics {
 
   tables(): StreamOptions['tables'] {
     const table = (topic: string) => ({
-      path: join(this.#lake, topic),
+      path: this.pathOf(topic),
       ...(isHistory(topic) ? { writeMode: 'append' as const } : {}),
     })
     return Object.fromEntries(this.names.map((topic) => [topic, table(topic)]))
+  }
+
+  pathOf(topic: string): string {
+    return join(this.#lake, topic)
   }
 
   /** A key stays in its partition. */
@@ -79,7 +83,7 @@ export class SharedTopics {
   async differences(): Promise<string[]> {
     const found: string[] = []
     for (const [topic, count] of this.#counts) {
-      const rows = await readRows(join(this.#lake, topic), { columns: ['id', 'n'], orderBy: ['n'] })
+      const rows = await readRows(this.pathOf(topic), { columns: ['id', 'n'], orderBy: ['n'] })
       const numbers = rows.map(({ n }) => Number(n)).join()
       const first = isHistory(topic) ? 0 : Math.max(0, count - NUM_KEYS)
       const expected = Array.from({ length: count - first }, (_, i) => first + i).join()
