@@ -136,22 +136,24 @@ function addUnlessKnown(report: CheckReport, found: Finding): void {
 }
 
 /** Whether this user may use the consumer groups that a run makes. */
-async function groupRights({ kafka, queryName, consumer }: ResolvedOptions): Promise<Finding[]> {
-  const prefix = consumer.groupId ?? `kafka2delta-${queryName}`
+async function groupRights({ kafka, queryName, consumer, workers }: ResolvedOptions): Promise<Finding[]> {
+  const group = consumer.groupId ?? `kafka2delta-${queryName}`
   try {
     const doing = 'cannot ask for the rights on the consumer group'
     const isDenied = await withLookup({ kafka, queryName }, doing, undefined, (lookup) =>
-      lookup.isGroupDenied(`${prefix}-check`),
+      lookup.isGroupDenied(workers === 'many' ? group : `${group}-check`),
     )
-    return isDenied ? [failure(groupDenied(prefix))] : []
+    return isDenied ? [failure(groupDenied(group, workers))] : []
   } catch (error) {
     return [failure(error, 'warning')]
   }
 }
 
-function groupDenied(prefix: string): KafkaToDeltaError {
+function groupDenied(group: string, workers: ResolvedOptions['workers']): KafkaToDeltaError {
   const message =
-    `Kafka does not let this user use consumer groups whose names begin with ${prefix}-: give it the operation Read on them, ` +
-    'as a prefixed resource'
+    workers === 'many'
+      ? `Kafka does not let this user use the consumer group ${group}: give it the operation Read on it`
+      : `Kafka does not let this user use consumer groups whose names begin with ${group}-: give it the operation Read on them, ` +
+        'as a prefixed resource'
   return asKafkaToDeltaError(new Error(message), 'KAFKA_AUTH')
 }

@@ -41,6 +41,9 @@ function secretsOf(config: KafkaConfig): string[] {
   return secrets.filter((secret): secret is string => typeof secret === 'string' && secret.length > 0)
 }
 
+/** What kafkajs says of REBALANCE_IN_PROGRESS. */
+const REBALANCING = 'The group is rebalancing, so a rejoin is needed'
+
 /** kafkajs reports what it retries as errors, and each pause as information: one level down each. */
 function logTo(logger: SourceLogger | undefined, redact: (text: string) => string) {
   const { ERROR, WARN } = kafkajs.logLevel
@@ -53,7 +56,9 @@ function logTo(logger: SourceLogger | undefined, redact: (text: string) => strin
     }
     if (error !== undefined) fields.error = redact(error instanceof Error ? error.message : String(error))
     const text = redact(typeof message === 'string' ? message : String(message))
-    if (level === ERROR) logger.warn(fields, text)
+    // Each heartbeat is answered so while a worker comes or goes; that the group is joined anew is told once, at the end.
+    if (fields.error === REBALANCING) logger.debug(fields, text)
+    else if (level === ERROR) logger.warn(fields, text)
     else if (level === WARN) logger.info(fields, text)
     else logger.debug(fields, text)
   }
