@@ -91,6 +91,31 @@ impl Error {
         Self { code, message: message.into(), source: Some(source.into()) }
     }
 
+    /// An error while something of a table was read: the store's, or else of what it holds.
+    fn of_reading(source: Box<dyn StdError + Send + Sync>, message: &str) -> Self {
+        let source = match source.downcast::<std::io::Error>() {
+            Ok(error) => return Self::of_io(*error, message),
+            Err(source) => source,
+        };
+        match source.downcast::<object_store::Error>() {
+            Ok(error) => (*error).into(),
+            Err(source) => Self::with_source(ErrorCode::TableCorrupt, message, source),
+        }
+    }
+
+    /// Of the disk, or of what writes to a store by way of `AsyncWrite` and wraps the store's error.
+    fn of_io(error: std::io::Error, message: &str) -> Self {
+        use std::io::ErrorKind as K;
+        if matches!(error.kind(), K::InvalidData | K::UnexpectedEof) {
+            return Self::with_source(ErrorCode::TableCorrupt, message, error);
+        }
+        let code = if is_denied(&error) { ErrorCode::StorageDenied } else { ErrorCode::Storage };
+        match error.downcast::<object_store::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::with_source(code, "the storage failed", error),
+        }
+    }
+
     /// The messages of this error and of all its causes, outermost first.
     pub fn chain(&self) -> Vec<String> {
         let mut messages = vec![self.message.clone()];
@@ -174,12 +199,22 @@ impl From<deltalake::DeltaTableError> for Error {
 
 impl From<delta_kernel::Error> for Error {
     fn from(error: delta_kernel::Error) -> Self {
-        match &error {
-            delta_kernel::Error::Unsupported(what) => {
+        use delta_kernel::Error as E;
+        const MESSAGE: &str = "the table's log cannot be read";
+        match error {
+            E::Backtraced { source, .. } => (*source).into(),
+            E::Unsupported(ref what) => {
                 let message = format!("the table has what is not known here: {what}");
                 Self::with_source(ErrorCode::TableUnsupported, message, error)
             }
-            _ => Self::with_source(ErrorCode::TableCorrupt, "the table's log cannot be read", error),
+            // What the store could not do is no damage of the table.
+            E::ObjectStore(source) => source.into(),
+            E::Parquet(source) => source.into(),
+            E::Arrow(arrow::error::ArrowError::ExternalError(source)) => Self::of_reading(source, MESSAGE),
+            E::IOError(source) => Self::of_io(source, MESSAGE),
+            E::Reqwest(_) => Self::with_source(ErrorCode::Storage, "the storage failed", error),
+            E::GenericError { source } => Self::of_reading(source, MESSAGE),
+            error => Self::with_source(ErrorCode::TableCorrupt, MESSAGE, error),
         }
     }
 }
@@ -192,14 +227,10 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
+        const MESSAGE: &str = "a Parquet file cannot be read or written";
         match error {
-            parquet::errors::ParquetError::External(source) => match source.downcast::<object_store::Error>() {
-                Ok(error) => (*error).into(),
-                Err(source) => {
-                    Self::with_source(ErrorCode::TableCorrupt, "a Parquet file cannot be read or written", source)
-                }
-            },
-            error => Self::with_source(ErrorCode::TableCorrupt, "a Parquet file cannot be read or written", error),
+            parquet::errors::ParquetError::External(source) => Self::of_reading(source, MESSAGE),
+            error => Self::with_source(ErrorCode::TableCorrupt, MESSAGE, error),
         }
     }
 }
@@ -213,5 +244,36 @@ impl From<serde_json::Error> for Error {
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::with_source(ErrorCode::Internal, "a task of the engine panicked or was cancelled", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: "503 SlowDown".into() }
+    }
+
+    #[test]
+    fn what_the_store_could_not_do_is_no_damage_of_the_table() {
+        use delta_kernel::Error as E;
+        let external = || Box::new(busy());
+        let written = std::io::Error::other(busy());
+        let errors: [E; 6] = [
+            E::ObjectStore(busy()),
+            E::generic_err(busy()),
+            E::Parquet(parquet::errors::ParquetError::External(external())),
+            E::Arrow(arrow::error::ArrowError::ExternalError(external())),
+            E::Parquet(parquet::errors::ParquetError::External(Box::new(written))),
+            E::IOError(std::io::Error::from_raw_os_error(5)),
+        ];
+        for error in errors {
+            assert_eq!(Error::from(error).code, ErrorCode::Storage);
+        }
+        let short = E::IOError(std::io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(Error::from(short).code, ErrorCode::TableCorrupt);
+        assert_eq!(Error::from(E::generic("no version 3")).code, ErrorCode::TableCorrupt);
+        assert_eq!(Error::from(E::file_not_found("3.json")).code, ErrorCode::TableCorrupt);
     }
 }
