@@ -1,5 +1,6 @@
 import test from 'ava'
 import kafkajs from 'kafkajs'
+import { KafkaToDeltaError } from '../../src/errors.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import type { StartingOffsets } from '../../src/kafka/options.js'
 import {
@@ -52,6 +53,51 @@ test('starts at the earliest', async (t) => {
 
 test('starts at the latest', async (t) => {
   t.deepEqual(await start(t, 'latest'), ['v4'])
+})
+
+type Starts = ReadonlyMap<number, bigint>
+
+test('the latest is kept before a message is handed on, and a later start begins there', async (t) => {
+  const broker = await startBroker(t, 2)
+  produce(broker, 3)
+  let kept: Starts = new Map()
+  const stored = async () => ({ exists: false, last: new Map(), starts: kept })
+  const failing = makeSource(
+    t,
+    broker,
+    { startingOffsets: 'latest', keepStarts: () => Promise.reject(new KafkaToDeltaError('STORAGE_DENIED', 'no')) },
+    stored,
+  )
+  await t.throwsAsync(failing.start(), { code: 'STORAGE_DENIED' })
+  const known: Starts[] = []
+  const keepStarts = async (_: string, starts: Starts, before: Starts) => {
+    known.push(before)
+    kept = starts
+    return kept
+  }
+  const first = makeSource(t, broker, { startingOffsets: 'latest', keepStarts }, stored)
+  await first.start()
+  await first.stop()
+  t.deepEqual([kept.get(0), kept.get(1)], [3n, 0n])
+  produce(broker, 2, 'new')
+  const table = new FakeTable()
+  const again = makeSource(t, broker, { startingOffsets: 'latest', trigger: NOW, keepStarts }, stored)
+  await again.start()
+  await drain(again, table)
+  t.deepEqual(table.values, ['new0', 'new1'])
+  t.deepEqual(known, [new Map()])
+})
+
+test('where another worker kept a start first, that one counts', async (t) => {
+  const broker = await startBroker(t)
+  produce(broker, 3)
+  const table = new FakeTable()
+  const stored = async () => ({ ...(await table.stored()), starts: new Map() })
+  const keepStarts = async () => new Map([[0, 1n]])
+  const source = makeSource(t, broker, { startingOffsets: 'latest', trigger: NOW, keepStarts }, stored)
+  await source.start()
+  await drain(source, table)
+  t.deepEqual(table.values, ['v1', 'v2'])
 })
 
 test('starts at a timestamp', async (t) => {

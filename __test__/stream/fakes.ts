@@ -403,7 +403,7 @@ export async function startFake(world: World) {
     ...options,
   })
   const systems: Systems = {
-    source: (given, stored, _newTopics, sharing) => {
+    source: (given, stored, { sharing } = {}) => {
       made.source = new FakeSource(topics, given, stored, sharing)
       source?.(made.source)
       return made.source

@@ -18,6 +18,12 @@ export type StartingOffsets =
   | { timestamp: number | string }
   | Record<string, Record<number | string, bigint | number | string>>
 
+export type KeepStarts = (
+  topic: string,
+  starts: ReadonlyMap<number, bigint>,
+  known: ReadonlyMap<number, bigint>,
+) => Promise<ReadonlyMap<number, bigint>>
+
 /** The part of pino's logger that is used. */
 export interface SourceLogger {
   debug(fields: object, message: string): void
@@ -72,6 +78,12 @@ export interface SourceOptions {
    * others start.
    */
   isNewTopic?: (topic: string) => Promise<boolean>
+  /**
+   * Makes durable where partitions start, before the first message of them is handed on: what `latest` says is another
+   * position at each start. `known` is what was kept before. Resolves with what is kept then, since another worker may have
+   * been first. Asked of topics whose `StoredOffsets` have `starts`.
+   */
+  keepStarts?: KeepStarts
   failOnDataLoss: boolean
   trigger: SourceTrigger
   /** Of topics that have one of their own. */

@@ -33,6 +33,8 @@ interface Target {
   /** Whether the table holds an offset of it; null where that was not asked. */
   isStored: boolean | null
   loss: DataLoss | null
+  /** It is where the partition was found to start before. */
+  isKept: boolean
 }
 
 /** What the table says of a topic. */
@@ -42,6 +44,12 @@ interface Known {
   /** The topic is younger than the query. */
   isNewTopic: boolean
 }
+
+/** Whether the start that is kept is not the one that was found. */
+const isElsewhere = ({ state, position, isStored }: Target, kept: ReadonlyMap<number, bigint>) =>
+  isStored === false && kept.get(state.partition) !== position
+
+const NO_STARTS: ReadonlyMap<number, bigint> = new Map()
 
 export class PartitionLocator {
   #context: LocatorContext
@@ -63,11 +71,11 @@ export class PartitionLocator {
     // Before the log is asked: its ends are not to be old when reading begins.
     const isNewTopic = stored?.exists === false && ((await options.isNewTopic?.(feed.topic)) ?? false)
     const marks = await lookup.watermarks(feed.topic)
-    const targets: Target[] = []
-    for (const state of pending) {
-      const found = marks.get(state.partition)
-      if (!found) throw Object.assign(new Error(`no offsets of partition ${state.partition}`), { retriable: true })
-      targets.push(await this.#target(feed, state, found, { stored, isNewTopic }, marks))
+    let targets = await this.#targets(feed, pending, { stored, isNewTopic }, marks)
+    const kept = stored && (await this.#keepStarts(feed, targets, stored))
+    if (kept && targets.some((target) => isElsewhere(target, kept))) {
+      // Another worker was first.
+      targets = await this.#targets(feed, pending, { stored: { ...stored, starts: kept }, isNewTopic }, marks)
     }
     // From here on nothing waits: what was found out still holds.
     if (generation() !== before.generation || feed.epoch !== before.epoch) return false
@@ -94,6 +102,34 @@ export class PartitionLocator {
     }
   }
 
+  /** Keeps the starts that are not kept yet, of a table without commits. Null where there are none. */
+  async #keepStarts(feed: TopicFeed, targets: Target[], stored: StoredOffsets) {
+    const { keepStarts } = this.#context.options
+    const known = stored.starts
+    if (stored.exists || !known || !keepStarts) return null
+    const due = targets.filter(({ isKept, isStored }) => isStored === false && !isKept)
+    if (due.length === 0) return null
+    const kept = await keepStarts(feed.topic, new Map(due.map((of) => [of.state.partition, of.position])), known)
+    // The note is of the topic that is there now.
+    feed.wasDeleted = false
+    return kept
+  }
+
+  async #targets(
+    feed: TopicFeed,
+    pending: readonly PartitionState[],
+    known: Known,
+    marks: Map<number, Watermarks>,
+  ): Promise<Target[]> {
+    const targets: Target[] = []
+    for (const state of pending) {
+      const found = marks.get(state.partition)
+      if (!found) throw Object.assign(new Error(`no offsets of partition ${state.partition}`), { retriable: true })
+      targets.push(await this.#target(feed, state, found, known, marks))
+    }
+    return targets
+  }
+
   async #target(
     feed: TopicFeed,
     state: PartitionState,
@@ -103,29 +139,41 @@ export class PartitionLocator {
   ): Promise<Target> {
     const { options, lookup } = this.#context
     const { topic, partition, expected, initial } = state
-    const isNew = state.isNew || isNewTopic
     if (expected !== null || !stored) return this.#checked(state, expected ?? marks.low, marks, null)
     const isStored = stored.last.has(partition)
+    const starts = (!stored.exists && stored.starts) || NO_STARTS
+    const kept = feed.wasDeleted ? undefined : starts.get(partition)
+    // Kept starts are those of all partitions that there were: others are new.
+    const isNew = state.isNew || isNewTopic || (starts.size > 0 && kept === undefined)
     // A rewind before the table had an offset goes back to where the partition began.
     let position = isStored ? null : (initial ?? (isNew ? marks.low : null))
-    position ??= storedPosition(topic, partition, stored, marks)
+    if (kept === undefined) position ??= storedPosition(topic, partition, stored, marks)
+    else position = options.startingOffsets === 'latest' ? kept : null
     if (position === null) {
       const start = await startingPositions(lookup, topic, options.startingOffsets, options.topics, allMarks)
       position = start(partition)
+      // A configuration that has changed since may say more; the end of the log says nothing.
+      if (kept !== undefined && (position >= kept || position >= marks.high)) position = kept
     }
     if (isStored && (feed.wasDeleted || (await this.#isRemade(topic, partition, stored, marks)))) {
       if (options.failOnDataLoss) throw remadeTopicError(topic, partition, stored.last.get(partition) as bigint)
       const loss = { topic, partition, expected: position, ...marks, lost: null }
-      return { state, position: marks.low, marks, isStored, loss }
+      return { state, position: marks.low, marks, isStored, loss, isKept: false }
     }
-    return this.#checked(state, position, marks, isStored)
+    return this.#checked(state, position, marks, isStored, position === kept)
   }
 
-  #checked(state: PartitionState, position: bigint, marks: Watermarks, isStored: boolean | null): Target {
+  #checked(
+    state: PartitionState,
+    position: bigint,
+    marks: Watermarks,
+    isStored: boolean | null,
+    isKept = false,
+  ): Target {
     const loss = findLoss(state.topic, state.partition, position, marks)
-    if (!loss) return { state, position, marks, isStored, loss }
+    if (!loss) return { state, position, marks, isStored, loss, isKept }
     if (this.#context.options.failOnDataLoss) throw dataLossError(loss)
-    return { state, position: marks.low, marks, isStored, loss }
+    return { state, position: marks.low, marks, isStored, loss, isKept }
   }
 
   /** A topic that was made anew and is long again has other records at the old offsets. */
@@ -137,8 +185,8 @@ export class PartitionLocator {
     return same !== undefined && same.timestamp !== record.timestamp
   }
 
-  #apply(feed: TopicFeed, { state, position, marks, isStored, loss }: Target): void {
-    const wasKnown = state.expected !== null || isStored === true
+  #apply(feed: TopicFeed, { state, position, marks, isStored, loss, isKept }: Target): void {
+    const wasKnown = state.expected !== null || isStored === true || isKept
     state.high = marks.high
     state.movedAt = Date.now()
     if (isStored !== null) {

@@ -15,6 +15,11 @@ export interface StoredOffsets {
    * timestamp tells a topic that was deleted and made anew.
    */
   records?: Map<number, { offset: bigint; timestamp: string }>
+  /**
+   * Where partitions were found to start, by what was kept apart from a table that has none of our commits yet. Left out
+   * where starts need not be kept.
+   */
+  starts?: ReadonlyMap<number, bigint>
 }
 
 /** The offsets that a partition holds: from `low`, below `high` (the last stable offset). */

@@ -343,7 +343,9 @@ export class TopicFeed {
       if (state.recorded || state.initial === null) continue
       state.recorded = true
       const { partition, initial } = state
-      batch.ranges.push({ partition, firstOffset: initial, lastOffset: initial - 1n, messages: [] })
+      const range = { partition, firstOffset: initial, lastOffset: initial - 1n, messages: [] }
+      // A loss before the start is told by it, where no message has told it yet.
+      batch.ranges.push(state.resumedAt === null ? range : { ...range, resumedAt: state.resumedAt })
     }
   }
 }

@@ -232,7 +232,10 @@ export interface StreamOptions extends SharedTableOptions {
    * hold is `$1` or `$<name>` in `path`, `schema`, `tableName` and `description`. Of several patterns the first one counts.
    */
   readonly tables: Readonly<Record<string, TableOptions>>
-  /** Where partitions start that the table holds no offset of. Default: `earliest`. */
+  /**
+   * Where partitions start that the table holds no offset of. What `latest`, -1 or a time comes to at the first start is kept
+   * beside the table. Default: `earliest`.
+   */
   readonly startingOffsets?: StartingOffsets
   /** Stop where the topic no longer has offsets that were not applied. Default: true. */
   readonly failOnDataLoss?: boolean

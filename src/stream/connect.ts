@@ -5,6 +5,7 @@ import { TableDecoder } from '../debezium/decoder.js'
 import { KeyUpdates } from '../debezium/key-updates.js'
 import type { DecodeOptions } from '../debezium/options.js'
 import { engineMemory } from '../delta/memory.js'
+import { StartNote } from '../delta/start-note.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { maxMessageBytes } from '../kafka/memory-budget.js'
@@ -136,7 +137,9 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   return {
     startingOffsets: fromCheckpoint,
     topics: (isWanted, signal) => finder.find(isWanted, signal),
-    source: (given, storedOffsets, isNewTopic, sharing) =>
+    startKeeper: ({ uri, storageOptions, topic }, signal) =>
+      new StartNote({ uri, storageOptions, queryName, topic, signal }),
+    source: (given, storedOffsets, { isNewTopic, sharing, keepStarts } = {}) =>
       new KafkaSource(
         {
           queryName: given.queryName,
@@ -147,6 +150,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
           topics: given.tables.map(({ topic }) => topic),
           startingOffsets: sourceOffsets(given),
           ...(isNewTopic ? { isNewTopic } : {}),
+          ...(keepStarts ? { keepStarts } : {}),
           failOnDataLoss: given.failOnDataLoss,
           trigger: given.trigger,
           triggers: new Map(given.tables.map(({ topic, trigger }) => [topic, trigger])),

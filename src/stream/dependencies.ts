@@ -7,6 +7,7 @@ import type { CompactOptions, CompactResult, MergeOptions, MergeResult, TableInf
 import type { KafkaToDeltaError, Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
 import type { MicroBatch } from '../kafka/micro-batch.js'
+import type { KeepStarts } from '../kafka/options.js'
 import type { DataLoss, StoredOffsets } from '../kafka/positions.js'
 import type { Sharing } from '../kafka/sharing.js'
 import type { PartitionLag } from '../kafka/topic-feed.js'
@@ -70,23 +71,37 @@ export interface StreamTable {
   close(): Promise<void>
 }
 
+/** Keeps where partitions start, as long as their table holds no offsets: `StartNote`. */
+export interface StartKeeper {
+  read(): Promise<ReadonlyMap<number, bigint>>
+  /** Resolves with what is kept then: where another worker was first, that. */
+  keep(starts: ReadonlyMap<number, bigint>, known: ReadonlyMap<number, bigint>): Promise<ReadonlyMap<number, bigint>>
+}
+
+/** What a source may ask the query for, or be asked. */
+export interface SourceParts {
+  /** Whether a topic is younger than the query, and read from the beginning. */
+  isNewTopic?: ((topic: string) => Promise<boolean>) | undefined
+  /** With `workers: 'many'`. */
+  sharing?: Sharing
+  /** Makes durable where a topic starts. */
+  keepStarts?: KeepStarts
+}
+
 /** Makes the systems of a query. */
 export interface Systems {
   /** Where new tables start, where that has to be looked up (`sparkCheckpoint`). Left out: as the options say. */
   startingOffsets?(options: ResolvedOptions, signal?: AbortSignal): Promise<ResolvedOptions['startingOffsets']>
   /** Topics of the cluster that are wanted and may hold rows; for patterns. */
   topics?(isWanted: (topic: string) => boolean, signal?: AbortSignal): Promise<string[]>
-  /**
-   * @param storedOffsets waits until the topic's table is open
-   * @param isNewTopic whether a topic is younger than the query, and read from the beginning
-   * @param sharing given with `workers: 'many'`
-   */
+  /** @param storedOffsets waits until the topic's table is open */
   source(
     options: ResolvedOptions,
     storedOffsets: (topic: string) => Promise<StoredOffsets>,
-    isNewTopic?: (topic: string) => Promise<boolean>,
-    sharing?: Sharing,
+    more?: SourceParts,
   ): StreamSource
+  /** `signal` ends what it does. Left out: starts are not kept. */
+  startKeeper?(table: ResolvedTable, signal: AbortSignal): StartKeeper
   decoder(table: ResolvedTable, options: ResolvedOptions): StreamDecoder
   /** `signal` ends the opening. */
   table(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable>

@@ -1,12 +1,14 @@
 /** The tables of a query: opened with patience, and closed together at the end. */
 
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
+import type { KeepStarts } from '../kafka/options.js'
 import type { StoredOffsets } from '../kafka/positions.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { BOUNDED, type RetryOptions, UNBOUNDED, withRetries } from '../retry.js'
 import { onAbort, sideBySide, unlessAborted } from '../waits.js'
 import type { StreamTable, Systems } from './dependencies.js'
+import { KeptStarts, startsAtMoment } from './kept-starts.js'
 import type { CompactionStep, StreamingQueryProgress } from './progress.js'
 import { TableLoop } from './table/loop.js'
 import type { StreamPolicies } from './table/retries.js'
@@ -46,6 +48,8 @@ const isOfTable = ({ code, exitCode }: KafkaToDeltaError) => exitCode === 1 && c
 class Awaited {
   readonly loop: Promise<TableLoop>
   delta: StreamTable | null = null
+  /** Null where its topic's start is always the same. */
+  starts: KeptStarts | null = null
   hasFailed = false
   resolve: (loop: TableLoop) => void = () => {}
   reject: (error: unknown) => void = () => {}
@@ -80,7 +84,22 @@ export class OpenTables {
 
   /** What the table of a topic holds. Waits until it is open; rejects where it cannot be opened. */
   async storedOffsets(topic: string): Promise<StoredOffsets> {
-    return (await this.#awaitedOf(topic).loop).storedOffsets()
+    const awaited = this.#awaitedOf(topic)
+    const stored = await (await awaited.loop).storedOffsets()
+    return stored.exists || !awaited.starts ? stored : { ...stored, starts: await awaited.starts.read() }
+  }
+
+  /** Makes durable where a topic starts, of which the table holds no offsets yet; see {@link KeptStarts}. */
+  keepStarts: KeepStarts = async (topic, starts, known) => {
+    const awaited = this.#awaitedOf(topic)
+    await awaited.loop
+    return awaited.starts?.keep(starts, known) ?? starts
+  }
+
+  /** Whether the query had a topic before this run. Waits until its table is open. */
+  async hadBegun(topic: string): Promise<boolean> {
+    if ((await this.storedOffsets(topic)).exists) return true
+    return (await this.#awaitedOf(topic).starts?.wasKept()) ?? false
   }
 
   /** Why a table is not open yet, where something fails and is tried again. */
@@ -199,8 +218,16 @@ export class OpenTables {
     if (this.#awaited.get(topic)?.hasFailed) this.#awaited.delete(topic)
     const awaited = this.#awaitedOf(topic)
     awaited.delta = delta
+    awaited.starts = this.#keptStarts(table, query)
     awaited.resolve(loop)
     return loop
+  }
+
+  #keptStarts(table: ResolvedTable, query: ResolvedOptions): KeptStarts | null {
+    if (!startsAtMoment(table.topic, query.startingOffsets)) return null
+    const { signal } = this.#stopping
+    const keeper = this.#start.systems.startKeeper?.(table, signal)
+    return keeper ? new KeptStarts(keeper, (work) => this.#retriedOpening(table.topic, query, signal, work)) : null
   }
 
   /** Once the query runs, an outage is waited for, however long it lasts. */

@@ -47,9 +47,11 @@ export async function startQuery(start: StartOptions): Promise<StreamingQuery> {
     const options = startingOffsets ? { ...known, startingOffsets } : known
     signal?.throwIfAborted()
     const shared = options.workers === 'many' ? new WorkerTables(options, opened, start.logger) : null
-    const source = shared
-      ? systems.source(options, (topic) => shared.storedOffsets(topic), undefined, shared)
-      : systems.source(options, (topic) => opened.storedOffsets(topic), isNewTopic(options, opened))
+    const stored = (topic: string) => (shared ?? opened).storedOffsets(topic)
+    const source = systems.source(options, stored, {
+      keepStarts: opened.keepStarts,
+      ...(shared ? { sharing: shared } : { isNewTopic: isNewTopic(options, opened) }),
+    })
     query = makeQuery(start, options, source, opened, shared, discovery)
     for (const failure of found?.failures ?? []) query.noteFailure(failure)
     // What is checked.
@@ -152,7 +154,7 @@ function newTablesOf(
 }
 
 /**
- * Tells topics of patterns whose tables have nothing of this query, where others have: they are younger than the query, and
+ * Tells topics of patterns whose tables have nothing of this query, where others had begun: they are younger than the query, and
  * `latest` is not meant for them, since changes that came while no worker ran would be lost.
  */
 function isNewTopic({ startingOffsets, tables }: ResolvedOptions, opened: OpenTables) {
@@ -161,7 +163,7 @@ function isNewTopic({ startingOffsets, tables }: ResolvedOptions, opened: OpenTa
   let others: Promise<boolean> | null = null
   return async (topic: string): Promise<boolean> => {
     if (!byPattern.has(topic)) return false
-    others ??= anyOf([...byPattern], async (other) => (await opened.storedOffsets(other)).exists)
+    others ??= anyOf([...byPattern], (other) => opened.hadBegun(other))
     return others
   }
 }
