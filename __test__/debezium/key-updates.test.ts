@@ -65,3 +65,16 @@ test('keys in headers as Avro, and a registry that does not know the schema', as
   t.is(broken?.pair(), null)
   t.is(updates.pairMemberOf({ offset: '0', timestamp: '0', key: key(1), value: null, headers: { other: 'x' } }), null)
 })
+
+test('a tombstone is told from the delete before it, also where it is a null in a union', (t) => {
+  const updates = new KeyUpdates(schemaSource({}))
+  const half = (value: Buffer | null, headers: Record<string, Buffer> = {}) =>
+    updates.pairMemberOf({
+      ...{ offset: '0', timestamp: '0', key: confluent(7, Buffer.from([2])), value },
+      headers: { '__debezium.newkey': confluent(7, Buffer.from([4])), ...headers },
+    })?.isTombstone
+  t.true(half(null))
+  t.true(half(confluent(8, Buffer.from([0]))))
+  t.true(half(Buffer.from([2]), { __value_schema_id: confluent(8, Buffer.alloc(0)) }))
+  t.false(half(confluent(8, Buffer.from([2, 4, 8]))))
+})

@@ -35,6 +35,14 @@ def without_logical_types(schema):
     return schema
 
 
+def record_of(schema):
+    """The record of a schema that may be a union of it and null, as Connect writes it for an optional struct."""
+    records = [s for s in schema if s != "null"] if isinstance(schema, list) else [schema]
+    if len(records) != 1:
+        raise ValueError("a union of several types")
+    return records[0]
+
+
 class SchemaSet:
     """The schemas of one set by id, as `schemas.json` holds them."""
 
@@ -54,7 +62,7 @@ class SchemaSet:
         value = fastavro.schemaless_reader(stream, self._parsed[schema_id], None)
         if stream.read(1):
             raise ValueError(f"bytes left over after schema {schema_id}")
-        return value, self.schemas[schema_id]
+        return value, record_of(self.schemas[schema_id])
 
 
 def read_topic(folder: Path, topic: str) -> list[Message]:

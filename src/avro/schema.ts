@@ -170,6 +170,11 @@ export function withoutNull(node: AvroNode): AvroNode | null {
   return others.length === 1 ? (others[0] as AvroNode) : null
 }
 
+/** The number of a union's first branch of this kind; -1 where there is none, or the node is no union. */
+export function branchOf(node: AvroNode, kind: AvroNode['kind']): number {
+  return node.kind === 'union' ? node.branches.findIndex((branch) => branch.kind === kind) : -1
+}
+
 const widths = new WeakMap<AvroNode, number>()
 
 /** The fewest bytes that a value of this type takes; 0 where its number says nothing about the message's size. */

@@ -14,7 +14,16 @@ import { Notes, noteUnknownNames } from './ignored.js'
 import { KeyUpdates } from './key-updates.js'
 import { TableLayout } from './layout.js'
 import { CHAR, IGNORED, MessageDecoder } from './message-decoder.js'
-import { type BatchIds, isFault, NULL_PART, problemOf, readHeaders, timeOf, UNUSABLE_PART } from './messages.js'
+import {
+  type BatchIds,
+  isFault,
+  NULL_PART,
+  problemOf,
+  readHeaders,
+  timeOf,
+  UNUSABLE_PART,
+  withNullValues,
+} from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
 import { OldKeys } from './old-keys.js'
 import { type DecodeOptions, type DecoderSettings, decoderSettings } from './options.js'
@@ -126,9 +135,10 @@ export class TableDecoder {
    * @throws BAD_RECORD with its position, by the option `onBadRecord`
    * @throws SCHEMA_INCOMPATIBLE, SCHEMA_UNSUPPORTED, CONFIG_INVALID; REGISTRY_UNREACHABLE, REGISTRY_AUTH
    */
-  async decode(batch: MicroBatch): Promise<ChangeBatch> {
-    const ids = readHeaders(batch, this.#options)
+  async decode(given: MicroBatch): Promise<ChangeBatch> {
+    const ids = readHeaders(given, this.#options)
     const unknown = await this.#loadSchemas(ids)
+    const batch = withNullValues(given, ids, this.#schemas)
     if (batch.numPartitions > 1) await this.#keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
     return this.#inTurn(async () => {
       this.#makePlans(ids, unknown)

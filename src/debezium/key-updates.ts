@@ -47,7 +47,7 @@ export class KeyUpdates {
       return pair
     }
     find()
-    return { side, isTombstone: message.value === null, pair: find }
+    return { side, isTombstone: isTombstone(message), pair: find }
   }
 
   /** The other key as Avro, without what names its schema; null where that is not known yet. */
@@ -83,4 +83,9 @@ export class KeyUpdates {
       // The decoder says what is wrong with it.
     }
   }
+}
+
+/** Of a delete, and what follows it: one byte can be no row, but a null in a union, whose schema need not be known. */
+function isTombstone(message: RawMessage): boolean {
+  return message.value === null || message.value.length === payloadStart(message, 'value') + 1
 }

@@ -68,16 +68,16 @@ export class MessageDecoder {
     const value = message.value as Buffer
     state.reset()
     try {
-      readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
+      readAll(plan.readValue as Reader, value, plan.recordStart(message), row)
     } catch (error) {
       // Of a deleted row only the key counts: its other values may be made up.
       if (!isFault(error)) throw error
       this.#layout.clear(row)
       state.reset()
-      readAll(plan.readDelete, value, payloadStart(message, 'value'), row)
+      readAll(plan.readDelete, value, plan.recordStart(message), row)
       if (state.deleted === 0 && state.op !== CHAR.d) throw error
     }
-    plan.bareKey?.check(message, payloadStart(message, 'value'))
+    plan.bareKey?.check(message, plan.recordStart(message))
     if (state.deleted === 0 && state.op !== CHAR.d) {
       this.#readKey(plan, message, row)
       this.#oldKeys.read(plan, message, row)
@@ -105,7 +105,7 @@ export class MessageDecoder {
     const { state } = plan
     const value = message.value as Buffer
     state.reset()
-    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row)
+    readAll(plan.readValue as Reader, value, plan.recordStart(message), row)
     switch (state.op) {
       case CHAR.c:
       case CHAR.r:
@@ -167,7 +167,7 @@ export class MessageDecoder {
     this.#layout.oldKeyBuilder().valid[row] = 1
     const { deletes } = this.#options
     if (deletes === 'ignore') return IGNORED
-    readAll(plan.readValue as Reader, value, payloadStart(message, 'value'), row + 1)
+    readAll(plan.readValue as Reader, value, plan.recordStart(message), row + 1)
     this.#deleteBefore(plan, message, row + 1)
     return deletes === 'soft' ? Op.softMoved : Op.moved
   }

@@ -1,13 +1,14 @@
 /** A batch's messages before they are decoded: their schema ids, their headers, and what is wrong with them. */
 
 import type { Reader } from '../avro/reader-compiler.js'
+import { type AvroNode, branchOf } from '../avro/schema.js'
 import { DecodeFault, fault, headerProblem, schemaIdOf } from '../avro/wire.js'
 import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './header-keys.js'
 import type { DecoderSettings } from './options.js'
 import { NUMBERS, type RowState } from './row-state.js'
-import { headerBytes, headerOf, idProblem, messageSchemaId } from './schema-ids.js'
+import { headerBytes, headerOf, idProblem, messageSchemaId, payloadStart } from './schema-ids.js'
 
 /** The id of a message part that is null. */
 export const NULL_PART = -1
@@ -83,6 +84,40 @@ export function readHeaders(batch: MicroBatch, options: HeaderOptions): BatchIds
     }
   }
   return ids
+}
+
+/**
+ * The batch with null in place of values that are null in a union: such a value is a tombstone like any other, and its pair
+ * becomes that of one.
+ */
+export function withNullValues(
+  batch: MicroBatch,
+  ids: BatchIds,
+  schemas: ReadonlyMap<number, { node: AvroNode }>,
+): MicroBatch {
+  const nulls = ids.pairs.map(([, valueId]) => {
+    const schema = schemas.get(valueId)
+    return schema === undefined ? -1 : branchOf(schema.node, 'null')
+  })
+  if (nulls.every((branch) => branch < 0)) return batch
+  const isNull = (message: RawMessage, at: number) => {
+    const branch = nulls[ids.pairOf[at] as number] as number
+    if (branch < 0) return false
+    const value = message.value as Buffer
+    const start = payloadStart(message, 'value')
+    return value.length === start + 1 && value[start] === 2 * branch
+  }
+  const ranges = batch.ranges.map((range, i) => {
+    const first = ids.firsts[i] as number
+    const messages = range.messages.map((message, j) => {
+      if (!isNull(message, first + j)) return message
+      const [keyId] = ids.pairs[ids.pairOf[first + j] as number] as [number, number]
+      ids.set(first + j, keyId, NULL_PART)
+      return { ...message, value: null }
+    })
+    return { ...range, messages }
+  })
+  return { ...batch, ranges }
 }
 
 /** A message's own fault, or the stack that its depth used up. */

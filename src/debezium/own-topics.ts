@@ -28,8 +28,10 @@ export async function isOwnMessage({ key, value }: RawMessage, schemas: SchemaSo
     const id = bytes === null ? -1 : schemaIdOf(bytes)
     if (id < 0) continue
     const schema = await schemas.get(id)
-    const { name, namespace } = schema as { name?: string; namespace?: string }
-    if (NAMESPACE.test(namespace === undefined ? (name ?? '') : `${namespace}.${name}`)) return true
+    for (const type of Array.isArray(schema) ? schema : [schema]) {
+      const { name, namespace } = type as { name?: string; namespace?: string }
+      if (NAMESPACE.test(namespace === undefined ? (name ?? '') : `${namespace}.${name}`)) return true
+    }
   }
   return false
 }

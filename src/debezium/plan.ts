@@ -2,8 +2,10 @@
 
 import type { ColumnBuilder } from '../arrow/builders.js'
 import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
-import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
+import { type AvroNode, type AvroRecord, branchOf, withoutNull } from '../avro/schema.js'
+import { fault } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
+import type { RawMessage } from '../kafka/micro-batch.js'
 import { BareKey } from './bare-key.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
 import { compileFlattened, type FlattenedShape, flattenedShape, isStored, type RowTarget } from './flattened.js'
@@ -12,6 +14,7 @@ import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.
 import type { LayoutColumn } from './layout.js'
 import type { MessageColumns, MetadataSpec } from './metadata.js'
 import { RowState } from './row-state.js'
+import { payloadStart } from './schema-ids.js'
 
 export interface SchemaOf {
   id: number
@@ -64,6 +67,8 @@ export class Plan {
   #stateReader: Reader | null = null
   #compiledVersion = -1
   #fromKey = new Map<string, AvroNode>()
+  /** The record's number, where the value is a union; -1 where it is the record itself. */
+  readonly #branch: number
   readonly keySchema: SchemaOf | null
   readonly valueSchema: SchemaOf | null
   readonly #context: PlanContext
@@ -74,6 +79,7 @@ export class Plan {
     this.valueSchema = valueSchema
     this.#context = context
     this.#target = { ...context, fromKey: this.#fromKey }
+    this.#branch = valueSchema === null ? -1 : branchOf(valueSchema.node, 'record')
     this.#classify()
   }
 
@@ -263,6 +269,24 @@ export class Plan {
     } else {
       this.readValue = compileFlattened(shape, this.#target, this.state)
     }
+  }
+
+  /**
+   * Where the value's record begins: behind the number of its branch, where the value is a union (Connect writes one for an
+   * optional struct). All that reads the value begins here. A null never comes: it is a tombstone.
+   */
+  recordStart(message: RawMessage): number {
+    const start = payloadStart(message, 'value')
+    if (this.#branch < 0) return start
+    const value = message.value as Buffer
+    if (value[start] !== 2 * this.#branch) {
+      fault(
+        start < value.length
+          ? 'the value is a union without such a branch, or a null with bytes left over'
+          : 'the message ends before its value does',
+      )
+    }
+    return start + 1
   }
 
   #compileMovedKey({ before, after }: EnvelopeShape): MovedKey {

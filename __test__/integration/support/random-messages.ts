@@ -7,6 +7,8 @@ import { type HeaderForm, type KeyColumn, keyHeader } from './random-keys.js'
 import { CONNECTORS, type Flavour, type Position, SNAPSHOT } from './random-source.js'
 
 export type Row = Record<string, unknown>
+/** Where null stands in the value's schema. */
+export type Union = 'none' | 'null first' | 'null last'
 /** Which fields `add.fields` gives to flattened values. */
 export type Added = 'all' | 'spark' | 'op' | 'none'
 
@@ -21,6 +23,8 @@ export interface MessageShape {
   router: boolean
   headerForm: HeaderForm
   deletedType: unknown
+  /** The value's schema is a union of null and the record, in this order. */
+  union: Union
   sourceFields: [string, string][]
 }
 
@@ -38,6 +42,7 @@ const optional = (name: string, type: unknown) => ({ name, type: ['null', type],
 export class RandomMessages {
   readonly schemas: Record<number, unknown> = {}
   readonly #ids = new Map<string, number>()
+  #lastUnion: unknown = null
   readonly #types = new Map<number, { toBuffer(value: unknown): Buffer }>()
 
   constructor(
@@ -73,6 +78,21 @@ export class RandomMessages {
     const text: KeyColumn['type'] = { json: JSON.stringify, simple: JSON.stringify, schema: 'string' } as never
     const all = router ? [...keys, { name: '__router', type: text, null: 'never' as const }] : keys
     return Buffer.from(keyHeader(headerForm, all, row))
+  }
+
+  /** The schema of a value as Connect writes it for a struct that is required, or optional. */
+  #ofValue(record: unknown): unknown {
+    const { union } = this.shape
+    if (union === 'none') return record
+    const schema = union === 'null first' ? ['null', record] : [record, 'null']
+    this.#lastUnion = schema
+    return schema
+  }
+
+  /** What stands for no value: nothing, or a null in the union. */
+  tombstone(): Buffer | null {
+    const schema = this.#lastUnion
+    return schema === null || this.random.next() < 0.5 ? null : this.#encode(schema, null)
   }
 
   #rowFields(keys: readonly KeyColumn[], version: readonly Column[], once = namedOnce()): object[] {
@@ -152,7 +172,7 @@ export class RandomMessages {
     const madeUp = deleted && this.random.next() < 0.7 ? this.#madeUp(keys, row, version) : null
     const metadata = Object.fromEntries(added.map(([field, value]) => [(field as { name: string }).name, value]))
     const own = { __deleted: deletedType === 'boolean' ? deleted : String(deleted), ...metadata }
-    const schema = { type: 'record', name: 'Value', namespace: topic, fields }
+    const schema = this.#ofValue({ type: 'record', name: 'Value', namespace: topic, fields })
     return (leftOut: ReadonlySet<string>) =>
       this.#encode(schema, { ...(madeUp ?? this.#written(keys, row, version, leftOut)), ...own })
   }
@@ -172,7 +192,7 @@ export class RandomMessages {
         ...sourceFields.map(([name, type]) => optional(name, type)),
       ],
     }
-    const schema = {
+    const schema = this.#ofValue({
       type: 'record',
       name: 'Envelope',
       namespace: topic,
@@ -184,7 +204,7 @@ export class RandomMessages {
         { name: 'op', type: 'string' },
         optional('ts_ms', 'long'),
       ],
-    }
+    })
     // Without full replica identity, `before` has the key alone, or is not there at all.
     const old = before !== null && (keyless || op === 'd' || this.random.next() < 0.4) ? before : null
     const isMadeUp = !keyless && this.random.next() < 0.7

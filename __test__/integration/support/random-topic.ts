@@ -6,7 +6,7 @@
 import type { Random } from '../../helpers/random.js'
 import { type Column, identity, randomType } from './random-columns.js'
 import { HEADER_FORMS, type HeaderForm, type KeyColumn, randomKeyType } from './random-keys.js'
-import { type Added, RandomMessages, type Row } from './random-messages.js'
+import { type Added, RandomMessages, type Row, type Union } from './random-messages.js'
 import { type Behaviour, type Flavour, type Position, RandomLog } from './random-source.js'
 
 export interface TopicMessage {
@@ -32,6 +32,7 @@ export class RandomTopic {
   readonly behaviour: Behaviour
   readonly shape: 'flattened' | 'envelope'
   readonly added: Added
+  readonly union: Union
   /** The key is null: the table's options name its columns. */
   readonly keyless: boolean
   /** Partitions are added under way: keys change theirs. */
@@ -92,6 +93,7 @@ export class RandomTopic {
     this.behaviour = beginsAnew ? 'back' : random.pick(['rising', 'standing', 'back', 'partial'])
     this.shape = chance(beginsAnew ? 0.3 : 0.5) ? 'flattened' : 'envelope'
     this.added = this.shape === 'envelope' ? 'all' : random.pick<Added>(['all', 'all', 'spark', 'spark', 'op', 'none'])
+    this.union = chance(0.1) ? random.pick<Union>(['null first', 'null last']) : 'none'
     this.keyless = chance(0.1)
     this.partitions = random.pick(beginsAnew ? [2, 3] : [1, 1, 2, 2, 3])
     this.grows = !this.keyless && !beginsAnew && chance(0.25)
@@ -109,11 +111,11 @@ export class RandomTopic {
       return { name: `k${i}`, type: randomKeyType(random), null: 'never' as const }
     })
     this.keyNames = [...this.keys.map(({ name }) => name), ...(this.router ? ['__router'] : [])]
-    const { flavour, shape, added, keyless, router, headerForm } = this
+    const { flavour, shape, added, union, keyless, router, headerForm } = this
     const deletedType = random.pick<unknown>([['null', 'string'], ['null', 'string'], 'string', 'boolean'])
     const sourceFields = this.source.fields
     this.encoder = new RandomMessages(
-      { topic, flavour, shape, added, keyless, router, headerForm, deletedType, sourceFields },
+      { topic, flavour, shape, added, keyless, router, headerForm, deletedType, sourceFields, union },
       random,
     )
     this.columns = Array.from({ length: 1 + random.below(random.pick([3, 9])) }, () => this.newColumn())
@@ -127,8 +129,9 @@ export class RandomTopic {
 
   /** What a failure is told with. */
   get description(): object {
-    const { flavour, behaviour, shape, added, partitions, keyless, grows, headerForm, lies, reuses, restarts } = this
-    return { flavour, behaviour, shape, added, partitions, keyless, grows, headerForm, lies, reuses, restarts }
+    const { flavour, behaviour, shape, added, union, partitions, keyless, grows, headerForm, lies, reuses, restarts } =
+      this
+    return { flavour, behaviour, shape, added, union, partitions, keyless, grows, headerForm, lies, reuses, restarts }
   }
 
   /** The types of the key columns at the start. */
@@ -227,7 +230,7 @@ export class RandomTopic {
 
   private tombstone(row: Row, headers: Record<string, Buffer> = {}): void {
     const what = { op: 'tombstone', key: this.keyId(row), leftOut: 0, position: '' }
-    this.send({ key: this.keyOf(row), value: null, full: null, headers, what })
+    this.send({ key: this.keyOf(row), value: this.encoder.tombstone(), full: null, headers, what })
   }
 
   private delete(row: Row, position: Position, headers: Record<string, Buffer> = {}): void {
