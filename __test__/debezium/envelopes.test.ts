@@ -197,3 +197,71 @@ test('a table that has columns named as the parts of an envelope is a table', as
   ])
   t.deepEqual((await decode(letters, [{ id: 1, grams: 20 }])).rows, [{ id: 1, grams: 20, _op: Op.upsert }])
 })
+
+test('columns of a table that are named as what the transform adds are stored, and tell of nothing', async (t) => {
+  const names = ['__deleted', '__op', '__source_ts_ms', '__source_snapshot', '__lsn', 'gone'] as const
+  const types = { __source_ts_ms: 'long', __lsn: 'long' } as Record<string, string>
+  const row = record('Row', [['id', 'int'], ...names.map((name): Field => [name, optional(types[name] ?? 'string')])])
+  const schema = record('Envelope', [
+    ['before', optional(row)],
+    ['after', optional('Row')],
+    ['source', SOURCE],
+    ['op', 'string'],
+  ])
+  const after = {
+    id: 1,
+    __deleted: 'true',
+    __op: 'd',
+    __source_ts_ms: 5n,
+    __source_snapshot: 'true',
+    __lsn: 7n,
+    gone: 'true',
+  }
+  for (const options of [{}, { deletedColName: 'gone', lsnColName: '__lsn' }]) {
+    const { rows } = await decode(schema, [{ before: null, after, source: { ts_ms: 1n }, op: 'u' }], options)
+    t.deepEqual(rows, [{ ...after, _op: Op.upsert }])
+    const deleted = { before: after, after: null, source: { ts_ms: 1n }, op: 'd' }
+    t.is((await decode(schema, [deleted], options)).rows[0]?._op, Op.delete)
+    // The table's flag of soft deletes may not be one of them.
+    const soft = decode(schema, [deleted], { ...options, deletes: 'soft', softDeleteColName: '__deleted' })
+    await t.throwsAsync(soft, { message: /__deleted/ })
+  }
+})
+
+test('a topic has flattened rows beside envelopes: the flag of the one is a column of the other', async (t) => {
+  const row = record('Row', [
+    ['id', 'int'],
+    ['__deleted', optional('string')],
+  ])
+  const envelope = record('Envelope', [
+    ['before', optional(row)],
+    ['after', optional('Row')],
+    ['source', SOURCE],
+    ['op', 'string'],
+  ])
+  const { rows } = await decodeAll({ topic: 't' }, { 1: KEY, 2: envelope, 3: row }, [
+    {
+      key: key(1),
+      value: encode(2, envelope, { before: null, after: { id: 1, __deleted: 'no' }, source: { ts_ms: 1n }, op: 'c' }),
+    },
+    { key: key(2), value: encode(3, row, { id: 2, __deleted: 'false' }) },
+    { key: key(1), value: encode(3, row, { id: 1, __deleted: 'true' }) },
+  ])
+  t.deepEqual(
+    rows.map(({ id, __deleted, _op }) => [id, __deleted, _op]),
+    [
+      [1, 'no', Op.upsert],
+      [2, null, Op.upsert],
+      [1, null, Op.delete],
+    ],
+  )
+})
+
+test("a flattened row's column that is named as the flag, and cannot be it, is stored", async (t) => {
+  const row = record('Row', [
+    ['id', 'int'],
+    ['__deleted', optional('long')],
+  ])
+  const { rows } = await decode(row, [{ id: 1, __deleted: 5n }])
+  t.deepEqual(rows, [{ id: 1, __deleted: 5n, _op: Op.upsert }])
+})

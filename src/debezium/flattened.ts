@@ -86,10 +86,16 @@ function companionsOf(record: AvroRecord, guard: Guard, options: DecoderSettings
   return new Set([...after, ...known].filter((name) => name !== options.deletedColName))
 }
 
-/** Whether a field of a row becomes a column. */
-export function isStored(field: string, layout: TableLayout, options: DecoderSettings): boolean {
+/**
+ * Whether a field of a row becomes a column. The flag of deletes does not, which the transform adds to flattened rows; what
+ * has its name in another row is a column of the table.
+ * @param captures what is read of the row beside its columns; none for the rows in an envelope
+ */
+export function isStored(field: string, layout: TableLayout, captures?: ReadonlyMap<string, Capture>): boolean {
   if (layout.isKey(layout.nameOf(field))) return true
-  return field !== options.deletedColName && layout.keeps(field)
+  const capture = captures?.get(field)
+  const isFlag = capture !== undefined && 'flag' in capture && capture.flag === 'deleted'
+  return !isFlag && layout.keeps(field)
 }
 
 /** Where the fields of rows go. */
@@ -105,7 +111,7 @@ export interface RowTarget {
 export function emitRow(
   compiler: ReaderCompiler,
   record: AvroRecord,
-  { layout, options, placeholder, fromKey }: RowTarget,
+  { layout, placeholder, fromKey }: RowTarget,
   /** Reads only these columns, where given. */
   only?: Set<string>,
   guard?: { captures: Map<string, Capture>; state: RowState },
@@ -116,7 +122,7 @@ export function emitRow(
       !fromKey.has(column) &&
       (only === undefined || only.has(column)) &&
       layout.has(column) &&
-      isStored(field.name, layout, options)
+      isStored(field.name, layout, guard?.captures)
     const capture = guard?.captures.get(field.name)
     compiler.emit('{')
     if (stored) {

@@ -13,7 +13,7 @@ import { ownTopicOf } from './ignored.js'
 import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.js'
 import type { LayoutColumn } from './layout.js'
 import type { MessageColumns, MetadataSpec } from './metadata.js'
-import { RowState } from './row-state.js'
+import { type Capture, RowState } from './row-state.js'
 import { payloadStart } from './schema-ids.js'
 
 export interface SchemaOf {
@@ -165,7 +165,7 @@ export class Plan {
 
   /** Two fields of one message must not share a column, nor a field one of ours. */
   #checkNames(row: AvroRecord): void {
-    const { layout, options, messageColumns } = this.#context
+    const { layout, messageColumns } = this.#context
     const taken = new Map<string, string>()
     const claim = (column: string, what: string) => {
       const other = taken.get(column)
@@ -174,7 +174,7 @@ export class Plan {
     }
     const inRow = new Set<string>()
     for (const { name } of row.fields) {
-      if (!isStored(name, layout, options)) continue
+      if (!isStored(name, layout, this.#rowCaptures)) continue
       claim(layout.nameOf(name), `the field ${name}`)
       inRow.add(name)
     }
@@ -226,14 +226,19 @@ export class Plan {
     return (this.key?.fields ?? []).filter(({ field, column }) => layout.isKey(column) || layout.keeps(field))
   }
 
+  /** What is read of the row beside its columns; an envelope has that outside of its rows. */
+  get #rowCaptures(): ReadonlyMap<string, Capture> | undefined {
+    return this.kind === 'flattened' ? this.shape?.guard.captures : undefined
+  }
+
   /** Adds the row's columns to the layout; those that the key gives have the key's type. */
   #addColumns(row: AvroRecord, schemaId: number): void {
-    const { layout, options } = this.#context
+    const { layout } = this.#context
     const ofKey = new Map(this.#keyFields().map((field) => [field.column, field]))
     for (const { name, type } of row.fields) {
       const field = ofKey.get(layout.nameOf(name))
       if (field !== undefined) layout.add(field.field, field.type, this.key?.schemaId ?? schemaId)
-      else if (isStored(name, layout, options)) layout.add(name, type, schemaId)
+      else if (isStored(name, layout, this.#rowCaptures)) layout.add(name, type, schemaId)
     }
     this.#addKeyColumns()
   }
