@@ -136,3 +136,71 @@ test('bytes above 127 are negative numbers, as in Java', async (t) => {
 test('an array of truth values that are all true is a value', async (t) => {
   t.deepEqual(await leftOut(listOf('boolean'), [Array(PLACEHOLDER.length).fill(true)]), [false])
 })
+
+/** A key column `code` of this type, in the message's key, in a flattened row, and in the rows of an envelope. */
+async function keyed(type: unknown, code: unknown, other: unknown, configured = PLACEHOLDER) {
+  const fields = [
+    { name: 'code', type },
+    { name: 'v', type: 'int' },
+  ]
+  const row = { type: 'record', name: 'Value', fields }
+  const flat = { ...row, fields: [...fields, { name: '__deleted', type: 'string' }] }
+  const source = { type: 'record', name: 'Source', fields: [{ name: 'ts_ms', type: 'long' }] }
+  const envelope = {
+    type: 'record',
+    name: 'Envelope',
+    fields: [
+      { name: 'before', type: ['null', row] },
+      { name: 'after', type: ['null', 'Value'] },
+      { name: 'source', type: source },
+      { name: 'op', type: 'string' },
+    ],
+  }
+  const key = { type: 'record', name: 'Key', fields: [{ name: 'code', type }] }
+  const bare = type
+  const event = (op: string, before: unknown, after: unknown) => {
+    const rowOf = (value: unknown) => (value === undefined ? null : { code: value, v: 1 })
+    return encode(3, envelope, { before: rowOf(before), after: rowOf(after), source: { ts_ms: 1n }, op })
+  }
+  const own = encode(2, flat, { code, v: 1, __deleted: 'false' })
+  const cases: Record<string, { key: Buffer | null; value: Buffer | null }> = {
+    'a flattened row': { key: null, value: own },
+    'a flattened delete': { key: null, value: encode(2, flat, { code, v: 1, __deleted: 'true' }) },
+    'the row after': { key: null, value: event('u', undefined, code) },
+    'the row before and after': { key: null, value: event('u', code, code) },
+    'the row before': { key: null, value: event('u', code, other) },
+    'a deleted row': { key: null, value: event('d', code, undefined) },
+    "the message's key": { key: encode(1, key, { code }), value: own },
+    'a tombstone': { key: encode(1, key, { code }), value: null },
+    'a single value': { key: encode(4, bare, code), value: null },
+  }
+  const outcomes: Record<string, string> = {}
+  for (const [name, message] of Object.entries(cases)) {
+    const { batch, rows } = await decodeAll(
+      { topic: 't', primaryKey: ['code'], onBadRecord: 'collect', unavailableValuePlaceholder: configured },
+      { 1: key, 2: flat, 3: envelope, 4: bare },
+      [message],
+    )
+    outcomes[name] = batch.badRecords[0]?.reason ?? `${rows.length} rows`
+  }
+  return outcomes
+}
+
+test('a key that is left out is a bad record, wherever it comes from', async (t) => {
+  const cases: [type: unknown, code: unknown, other: unknown, configured?: string][] = [
+    ['string', PLACEHOLDER, 'a'],
+    ['string', Buffer.from(PLACEHOLDER).toString('hex'), 'a'],
+    [['null', 'string'], PLACEHOLDER, 'a'],
+    [['string', 'null'], 'not there', 'a', 'not there'],
+    ['bytes', Buffer.from(PLACEHOLDER), Buffer.from('a')],
+    ['bytes', Buffer.from([1, 2, 3]), Buffer.from('a'), 'hex:010203'],
+  ]
+  for (const [type, code, other, configured] of cases) {
+    for (const [name, outcome] of Object.entries(await keyed(type, code, other, configured))) {
+      t.regex(outcome, /column code: .*placeholder.*REPLICA IDENTITY FULL/, `${JSON.stringify(type)}: ${name}`)
+    }
+    for (const [name, outcome] of Object.entries(await keyed(type, other, other, configured))) {
+      t.regex(outcome, /^1 rows/, `${JSON.stringify(type)}: ${name}`)
+    }
+  }
+})

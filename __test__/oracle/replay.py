@@ -439,6 +439,8 @@ class Replay:
     def require_key(m: Message, key) -> None:
         if key is None:
             raise ValueError(f"{m.partition}/{m.offset}: no key and no primary key named")
+        if any(is_left_out(part) for part in key):
+            raise ValueError(f"{m.partition}/{m.offset}: the key is left out")
 
     # --- applying -----------------------------------------------------------------------------
 

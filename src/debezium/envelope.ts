@@ -5,7 +5,7 @@ import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, withoutNull } from '../avro/schema.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { captureOf, emitRow, type Guard, type RowTarget } from './flattened.js'
-import { emitExactness } from './keys.js'
+import { emitExactness, refuseLeftOut } from './keys.js'
 import type { TableLayout } from './layout.js'
 import { isMessagePath, type MetadataSpec } from './metadata.js'
 import { columnOptions, type DecoderSettings } from './options.js'
@@ -200,8 +200,7 @@ export function compileEnvelope(shape: EnvelopeShape, to: RowTarget, state: RowS
 /** Reads the key columns that the message's key does not give out of a row, `before` or `after`. */
 export function compileRowKey(
   record: AvroRecord,
-  fromKey: Map<string, unknown>,
-  layout: TableLayout,
+  { fromKey, layout, placeholder }: RowTarget,
   builderOf: (column: string) => ColumnBuilder,
 ): Reader {
   const compiler = new ReaderCompiler()
@@ -211,7 +210,10 @@ export function compileRowKey(
     if (layout.isKey(column) && !fromKey.has(column)) {
       const builder = builderOf(column)
       emitExactness(compiler, type, builder)
-      compiler.read(type, builder, 'row', { outOfRange: layout.optionsOf(name, column).outOfRange ?? 'fail' })
+      compiler.read(type, builder, 'row', {
+        outOfRange: layout.optionsOf(name, column).outOfRange ?? 'fail',
+        ...refuseLeftOut(placeholder, column),
+      })
     } else compiler.skip(type)
     compiler.emit('}')
     compiler.endStep()

@@ -3,7 +3,7 @@
 import type { Placeholder } from '../avro/placeholder.js'
 import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'
-import { emitExactness } from './keys.js'
+import { emitExactness, refuseLeftOut } from './keys.js'
 import type { TableLayout } from './layout.js'
 import type { DecoderSettings } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
@@ -133,7 +133,7 @@ export function emitRow(
       if (isKey) emitExactness(compiler, field.type, target.builder)
       compiler.read(field.type, target.builder, 'row', {
         outOfRange: layout.optionsOf(field.name, column).outOfRange ?? 'fail',
-        ...(isKey ? {} : { leftOut: { placeholder, onLeftOut: target.leave } }),
+        ...(isKey ? refuseLeftOut(placeholder, column) : { leftOut: { placeholder, onLeftOut: target.leave } }),
       })
       if (capture !== undefined) compiler.emit(`pos = ${start}`)
     }

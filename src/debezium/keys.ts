@@ -1,7 +1,8 @@
 /** Keys: which columns a key message gives. */
 
 import type { ColumnBuilder } from '../arrow/builders.js'
-import type { ReaderCompiler } from '../avro/reader-compiler.js'
+import type { Placeholder } from '../avro/placeholder.js'
+import type { ReaderCompiler, ReadOptions } from '../avro/reader-compiler.js'
 import type { AvroNode, AvroRecord } from '../avro/schema.js'
 import { withoutNull } from '../avro/schema.js'
 import { meaningOf } from '../avro/semantic-types.js'
@@ -48,6 +49,17 @@ export function keyShapeOf(
   }
   if (more.length > 0) return { schemaId, node, fields: [], isBare: true }
   return { schemaId, node, fields: [{ field: only, column: layout.nameOf(only), type: node }], isBare: true }
+}
+
+/** For reading a key column: a placeholder there is no value, and rows that share it would become one. */
+export function refuseLeftOut(placeholder: Placeholder, column: string): Pick<ReadOptions, 'leftOut'> {
+  const onLeftOut = () =>
+    fault(
+      "a key column with the connector's placeholder for a value that the change leaves out, so that its row is not known: " +
+        'ALTER TABLE … REPLICA IDENTITY FULL in PostgreSQL, or name other columns in primaryKey',
+      column,
+    )
+  return { leftOut: { placeholder, onLeftOut } }
 }
 
 const BEYOND_MICROS =

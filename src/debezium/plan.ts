@@ -10,7 +10,7 @@ import { BareKey } from './bare-key.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
 import { compileFlattened, type FlattenedShape, flattenedShape, isStored, type RowTarget } from './flattened.js'
 import { ownTopicOf } from './ignored.js'
-import { emitExactness, type KeyField, type KeyShape, keyShapeOf } from './keys.js'
+import { emitExactness, type KeyField, type KeyShape, keyShapeOf, refuseLeftOut } from './keys.js'
 import type { LayoutColumn } from './layout.js'
 import type { MessageColumns, MetadataSpec } from './metadata.js'
 import { type Capture, RowState } from './row-state.js'
@@ -268,7 +268,7 @@ export class Plan {
     if ('after' in shape) {
       this.readValue = compileEnvelope(shape, this.#target, this.state)
       const builderOf = (column: string) => layout.find(column).builder
-      this.readBeforeKey = compileRowKey(shape.before, this.#fromKey, layout, builderOf)
+      this.readBeforeKey = compileRowKey(shape.before, this.#target, builderOf)
       this.readBefore = options.mode.rowPerChange ? compileRow(shape.before, this.#target) : null
       this.movedKey = this.reason === '' && this.keyIsInValue ? this.#compileMovedKey(shape) : null
     } else {
@@ -301,7 +301,7 @@ export class Plan {
     return {
       before: new KeySpans(before, this.#fromKey, layout),
       after: new KeySpans(after, this.#fromKey, layout),
-      readOldKey: compileRowKey(before, this.#fromKey, layout, (column) => child(column) as ColumnBuilder),
+      readOldKey: compileRowKey(before, this.#target, (column) => child(column) as ColumnBuilder),
       readOldKeyOfKey: this.key === null ? null : this.#compileKey(this.key, child),
     }
   }
@@ -338,7 +338,7 @@ export class Plan {
   }
 
   #compileKey(key: KeyShape, builderOf: (column: string) => LayoutColumn['builder'] | undefined): Reader {
-    const { layout } = this.#context
+    const { layout, placeholder } = this.#context
     const compiler = new ReaderCompiler()
     const fields = new Map(key.fields.map((field) => [field.field, field]))
     const read = (name: string, type: AvroNode) => {
@@ -347,8 +347,12 @@ export class Plan {
       compiler.emit('{')
       if (field === undefined || builder === undefined) compiler.skip(type)
       else {
-        if (layout.isKey(field.column)) emitExactness(compiler, type, builder)
-        compiler.read(type, builder, 'row', { outOfRange: layout.optionsOf(name, field.column).outOfRange ?? 'fail' })
+        const isKey = layout.isKey(field.column)
+        if (isKey) emitExactness(compiler, type, builder)
+        compiler.read(type, builder, 'row', {
+          outOfRange: layout.optionsOf(name, field.column).outOfRange ?? 'fail',
+          ...(isKey ? refuseLeftOut(placeholder, field.column) : {}),
+        })
       }
       compiler.emit('}')
     }

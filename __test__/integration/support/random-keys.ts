@@ -72,7 +72,7 @@ const ODD = [
 ]
 function oddText(random: Random): string {
   if (random.next() < 0.35) return random.pick(ODD)
-  return random.next() < 0.05 ? PLACEHOLDER : `${text(random)}${random.below(50)}`
+  return random.next() < 0.05 ? `${PLACEHOLDER}!` : `${text(random)}${random.below(50)}`
 }
 const textKey = () => asKey(plain('text', 'string', oddText, ''), QUOTED)
 
