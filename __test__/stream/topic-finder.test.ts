@@ -11,9 +11,10 @@ const message = (id: number): RawMessage => {
 }
 
 /** Schemas by id, and topics with their first messages. */
-function world(schemas: Record<number, object>, topics: Record<string, RawMessage | null>) {
+function world(schemas: Record<number, object>, topics: Record<string, RawMessage | null | 'unseen'>) {
   const reads: string[] = []
   const told: string[] = []
+  const levels: unknown[] = []
   const catalog = {
     list: async () => Object.keys(topics),
     firstMessages: async (names: readonly string[]) => {
@@ -28,10 +29,14 @@ function world(schemas: Record<number, object>, topics: Record<string, RawMessag
     },
   }
   const logger = createLogger('info', {
-    write: (text: string) => void told.push(`${JSON.parse(text).topic}: ${JSON.parse(text).msg}`),
+    write: (text: string) => {
+      const { level, topic, msg } = JSON.parse(text)
+      levels.push(level)
+      told.push(`${topic}: ${msg}`)
+    },
   })
   const finder = new TopicFinder(catalog, registry, logger)
-  return { finder, registry, topics, reads, told }
+  return { finder, registry, topics, reads, told, levels }
 }
 
 const OWN = { name: 'TransactionMetadataValue', namespace: 'io.debezium.connector.common' }
@@ -93,6 +98,15 @@ test('a topic that may be anything waits for its first message', async (t) => {
   t.true(told.every((text) => text.endsWith('for it holds nothing yet: name it in tables to take it')))
   topics.orders = message(2)
   topics['shop.transaction'] = message(1)
+  t.deepEqual(await finder.find(() => true), ['orders'])
+})
+
+test('a topic whose messages are not to be found is warned of', async (t) => {
+  const { finder, topics, told, levels } = world({ 2: ROW }, { orders: 'unseen', users: null })
+  t.deepEqual(await finder.find(() => true), [])
+  t.regex(told[0] ?? '', /^orders: passed over by patterns.*though its log is not empty: name it/)
+  t.not(levels[0], levels[1])
+  topics.orders = message(2)
   t.deepEqual(await finder.find(() => true), ['orders'])
 })
 

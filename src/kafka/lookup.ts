@@ -7,12 +7,18 @@ import { AskedTogether } from './asked-together.js'
 import { classify, isTopicDenied } from './client.js'
 import type { RawMessage } from './micro-batch.js'
 import { fetchWatermarks, type Watermarks } from './positions.js'
-import { PartitionProbe, type ProbeResult } from './probe.js'
+import { firstVisible, PartitionProbe, type ProbeResult } from './probe.js'
 
 const { ConfigResourceTypes } = kafkajs
 
 /** Longer than kafkajs waits for an answer. */
 const ANSWER_MS = 40_000
+
+/** Fetches for the first message of a partition: what lies further is asked for again at the next look. */
+const MAX_STEPS = 200
+
+/** See {@link TopicLookup.firstMessage}. */
+export type FirstMessage = RawMessage | null | 'unseen'
 
 interface Connections {
   admin: Admin
@@ -79,12 +85,34 @@ export class TopicLookup {
     return groups[0]?.members.length ?? 0
   }
 
-  /** The first message of a topic; null where it has none. */
-  async firstMessage(topic: string): Promise<RawMessage | null> {
+  /** The first message of a topic; null where its log is empty, `unseen` where it is not, but no message was found. */
+  async firstMessage(topic: string): Promise<FirstMessage> {
+    let isEmpty = true
     for (const [partition, { low, high }] of await this.watermarks(topic)) {
       if (low === high) continue
-      const found = await this.#ask(({ probe }) => probe.fetch(topic, partition, low, { maxBytes: 1 }))
-      if (found?.messages[0]) return found.messages[0]
+      isEmpty = false
+      const found = await this.#firstOf(topic, partition, low)
+      if (found !== null) return found
+    }
+    return isEmpty ? null : 'unseen'
+  }
+
+  /** Goes on past record batches that compaction has emptied, and past aborted transactions. */
+  async #firstOf(topic: string, partition: number, low: bigint): Promise<RawMessage | null> {
+    let at = low
+    for (let steps = 0; steps < MAX_STEPS; steps++) {
+      const from = at
+      // One record batch is enough, most times.
+      const limits = steps === 0 ? { maxBytes: 1 } : {}
+      const result = await this.#ask(({ probe }) => probe.fetch(topic, partition, from, limits))
+      if (result === null) return null
+      const found = firstVisible(result, at)
+      if (found !== null) return found
+      if (result.end <= at) return null
+      const last = result.messages.at(-1)
+      if (last !== undefined && BigInt(last.offset) >= at) at = BigInt(last.offset) + 1n
+      // Without records: more is asked for at the same place first, then the batch is stepped over as by skipEmpty.
+      else if (steps > 0) at++
     }
     return null
   }

@@ -12,12 +12,24 @@ const READ_COMMITTED = 1
 const MAX_WAIT_MS = 100
 const MAX_BYTES = 1024 * 1024
 
+/** A record as kafkajs decodes it: also those of aborted transactions, and the marks that end transactions. */
+export type FetchedRecord = RawMessage & {
+  isControlRecord?: boolean
+  batchContext?: { producerId?: string; inTransaction?: boolean }
+}
+
+interface AbortedTransaction {
+  producerId: string
+  firstOffset: string
+}
+
 interface Fetched {
   partition: number
   highWatermark: string
   /** Absent from brokers before 0.11. */
   lastStableOffset?: string
-  messages: RawMessage[]
+  messages: FetchedRecord[]
+  abortedTransactions?: AbortedTransaction[] | null
 }
 
 interface Broker {
@@ -56,7 +68,27 @@ interface FetchLimits {
 export interface ProbeResult {
   /** The end of what a reader may see: the last stable offset. */
   end: bigint
-  messages: RawMessage[]
+  messages: FetchedRecord[]
+  aborted: readonly AbortedTransaction[]
+}
+
+/** The first record at or after an offset that a reader may see: no mark, and of no aborted transaction. */
+export function firstVisible({ messages, aborted }: ProbeResult, from: bigint): FetchedRecord | null {
+  const waiting = [...aborted]
+  const open = new Set<string | undefined>()
+  for (const record of messages) {
+    const offset = BigInt(record.offset)
+    for (let i = waiting.length - 1; i >= 0; i--) {
+      const transaction = waiting[i] as AbortedTransaction
+      if (BigInt(transaction.firstOffset) > offset) continue
+      open.add(String(transaction.producerId))
+      waiting.splice(i, 1)
+    }
+    const { producerId, inTransaction } = record.batchContext ?? {}
+    if (record.isControlRecord) open.delete(String(producerId))
+    else if (offset >= from && !(inTransaction && open.has(String(producerId)))) return record
+  }
+  return null
 }
 
 export class PartitionProbe {
@@ -104,7 +136,11 @@ export class PartitionProbe {
       })
       const found = responses.find((r) => r.topicName === topic)?.partitions.find((p) => p.partition === partition)
       if (!found) return null
-      return { end: BigInt(found.lastStableOffset ?? found.highWatermark), messages: found.messages }
+      return {
+        end: BigInt(found.lastStableOffset ?? found.highWatermark),
+        messages: found.messages,
+        aborted: found.abortedTransactions ?? [],
+      }
     } catch (error) {
       this.#connected = null
       await this.#cluster.refreshMetadata().catch(() => {})

@@ -4,8 +4,7 @@ import type { KafkaToDeltaError } from '../errors.js'
 import { sideBySide, unlessAborted } from '../waits.js'
 import { type Asked, connected } from './ask.js'
 import { classify, createClient, isTopicDenied, kafkaError } from './client.js'
-import { TopicLookup } from './lookup.js'
-import type { RawMessage } from './micro-batch.js'
+import { type FirstMessage, TopicLookup } from './lookup.js'
 
 /** Milliseconds for closing the connections. */
 const CLOSE_MS = 500
@@ -56,8 +55,8 @@ export class TopicCatalog {
     return topics.filter((topic) => !INTERNAL.test(topic)).sort()
   }
 
-  /** The first message of each of the topics; null where it has none. */
-  async firstMessages(topics: readonly string[], signal?: AbortSignal): Promise<Map<string, RawMessage | null>> {
+  /** The first message of each of the topics: see {@link TopicLookup.firstMessage}. */
+  async firstMessages(topics: readonly string[], signal?: AbortSignal): Promise<Map<string, FirstMessage>> {
     if (topics.length === 0) return new Map()
     const messages = await this.#ask('cannot read the topics', signal, (lookup) =>
       sideBySide(MAX_READS, topics, (topic) => lookup.firstMessage(topic)),

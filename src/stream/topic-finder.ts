@@ -14,6 +14,8 @@ export class TopicFinder {
   readonly #logger: Logger
   /** By topic, whether it holds rows, where its name does not tell. */
   readonly #holdsRows = new Map<string, boolean>()
+  /** Topics that are not empty, but in which no message was found. */
+  readonly #unseen = new Set<string>()
   /** Topics that were passed over, and why, as said last. */
   readonly passedOver = new Map<string, string>()
 
@@ -38,9 +40,12 @@ export class TopicFinder {
       if (kind === 'rows') return true
       const holdsRows = this.#holdsRows.get(topic)
       if (kind === 'unknown' && holdsRows) return true
+      const isUnseen = holdsRows === undefined && this.#unseen.has(topic)
+      const nothing = isUnseen ? 'no message that could be found, though its log is not empty' : 'nothing yet'
       const why =
-        kind === 'signals' ? 'signals to a connector' : holdsRows === false ? "Debezium's own messages" : 'nothing yet'
-      this.#tell(topic, `passed over by patterns, for it holds ${why}: name it in tables to take it`)
+        kind === 'signals' ? 'signals to a connector' : holdsRows === false ? "Debezium's own messages" : nothing
+      const level = kind === 'unknown' && isUnseen ? 'warn' : 'info'
+      this.#tell(topic, `passed over by patterns, for it holds ${why}: name it in tables to take it`, level)
       return false
     })
   }
@@ -57,7 +62,9 @@ export class TopicFinder {
 
   async #lookInto(topics: readonly string[], signal?: AbortSignal): Promise<void> {
     for (const [topic, message] of await this.#catalog.firstMessages(topics, signal)) {
-      if (message === null) continue
+      if (message === 'unseen') this.#unseen.add(topic)
+      else this.#unseen.delete(topic)
+      if (message === null || message === 'unseen') continue
       this.#holdsRows.set(topic, !(await this.#isOwn(message, signal)))
     }
   }
@@ -73,9 +80,9 @@ export class TopicFinder {
     }
   }
 
-  #tell(topic: string, message: string): void {
+  #tell(topic: string, message: string, level: 'info' | 'warn' = 'info'): void {
     if (this.passedOver.get(topic) === message) return
     this.passedOver.set(topic, message)
-    this.#logger.info({ topic }, message)
+    this.#logger[level]({ topic }, message)
   }
 }
