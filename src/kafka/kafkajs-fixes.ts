@@ -18,14 +18,14 @@ interface RequestQueueState {
   rejectAll(error: Error): void
 }
 
-interface FetchedMessage {
+export interface FetchedMessage {
   offset: string
   key: Buffer | null
   isControlRecord: boolean
   batchContext?: { producerId: string; inTransaction: boolean }
 }
 
-interface FetchedPartition {
+export interface FetchedPartition {
   abortedTransactions?: { producerId: string; firstOffset: string }[]
   messages: FetchedMessage[]
   preferredReadReplica?: number

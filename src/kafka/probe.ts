@@ -5,6 +5,7 @@
 
 import type { Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import { type FetchedMessage, type FetchedPartition, hideAborted } from './kafkajs-fixes.js'
 import type { RawMessage } from './micro-batch.js'
 import type { Watermarks } from './positions.js'
 
@@ -13,23 +14,14 @@ const MAX_WAIT_MS = 100
 const MAX_BYTES = 1024 * 1024
 
 /** A record as kafkajs decodes it: also those of aborted transactions, and the marks that end transactions. */
-export type FetchedRecord = RawMessage & {
-  isControlRecord?: boolean
-  batchContext?: { producerId?: string; inTransaction?: boolean }
-}
+export type FetchedRecord = RawMessage & FetchedMessage
 
-interface AbortedTransaction {
-  producerId: string
-  firstOffset: string
-}
-
-interface Fetched {
+interface Fetched extends FetchedPartition {
   partition: number
   highWatermark: string
   /** Absent from brokers before 0.11. */
   lastStableOffset?: string
   messages: FetchedRecord[]
-  abortedTransactions?: AbortedTransaction[] | null
 }
 
 interface Broker {
@@ -69,26 +61,11 @@ export interface ProbeResult {
   /** The end of what a reader may see: the last stable offset. */
   end: bigint
   messages: FetchedRecord[]
-  aborted: readonly AbortedTransaction[]
 }
 
 /** The first record at or after an offset that a reader may see: no mark, and of no aborted transaction. */
-export function firstVisible({ messages, aborted }: ProbeResult, from: bigint): FetchedRecord | null {
-  const waiting = [...aborted]
-  const open = new Set<string | undefined>()
-  for (const record of messages) {
-    const offset = BigInt(record.offset)
-    for (let i = waiting.length - 1; i >= 0; i--) {
-      const transaction = waiting[i] as AbortedTransaction
-      if (BigInt(transaction.firstOffset) > offset) continue
-      open.add(String(transaction.producerId))
-      waiting.splice(i, 1)
-    }
-    const { producerId, inTransaction } = record.batchContext ?? {}
-    if (record.isControlRecord) open.delete(String(producerId))
-    else if (offset >= from && !(inTransaction && open.has(String(producerId)))) return record
-  }
-  return null
+export function firstVisible({ messages }: ProbeResult, from: bigint): FetchedRecord | null {
+  return messages.find(({ offset, isControlRecord }) => BigInt(offset) >= from && !isControlRecord) ?? null
 }
 
 export class PartitionProbe {
@@ -136,11 +113,8 @@ export class PartitionProbe {
       })
       const found = responses.find((r) => r.topicName === topic)?.partitions.find((p) => p.partition === partition)
       if (!found) return null
-      return {
-        end: BigInt(found.lastStableOffset ?? found.highWatermark),
-        messages: found.messages,
-        aborted: found.abortedTransactions ?? [],
-      }
+      hideAborted(found)
+      return { end: BigInt(found.lastStableOffset ?? found.highWatermark), messages: found.messages }
     } catch (error) {
       this.#connected = null
       await this.#cluster.refreshMetadata().catch(() => {})
