@@ -4,6 +4,7 @@
  */
 
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
+import { groupOf } from '../kafka/options.js'
 import { withLookup } from '../kafka/topic-catalog.js'
 import { eachTopicState } from '../kafka/topic-state.js'
 import { isTaken } from '../options/patterns.js'
@@ -136,8 +137,9 @@ function addUnlessKnown(report: CheckReport, found: Finding): void {
 }
 
 /** Whether this user may use the consumer groups that a run makes. */
-async function groupRights({ kafka, queryName, consumer, workers }: ResolvedOptions): Promise<Finding[]> {
-  const group = consumer.groupId ?? `kafka2delta-${queryName}`
+async function groupRights(options: ResolvedOptions): Promise<Finding[]> {
+  const { kafka, queryName, workers } = options
+  const group = groupOf(options)
   try {
     const doing = 'cannot ask for the rights on the consumer group'
     const isDenied = await withLookup({ kafka, queryName }, doing, undefined, (lookup) =>

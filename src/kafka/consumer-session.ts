@@ -6,7 +6,7 @@ import { unlessAborted } from '../waits.js'
 import { FetchWait } from './fetch-wait.js'
 import { GroupCommits } from './group-commits.js'
 import type { Membership } from './membership.js'
-import { consumerConfig, type SourceOptions } from './options.js'
+import { consumerConfig, groupOf, type SourceOptions } from './options.js'
 
 /** What kafkajs reports of a fetched batch; `fetchedOffset` is not in its types. */
 export type FetchedBatch = Batch & { fetchedOffset?: string }
@@ -56,8 +56,8 @@ export class ConsumerSession {
 
   /** @param membership in a group of many workers; null for a group of this session alone */
   constructor(kafka: Kafka, options: SourceOptions, membership: Membership | null, host: SessionHost) {
-    const { groupId, retry } = options.consumer
-    const group = groupId ?? `kafka2delta-${options.queryName}`
+    const { retry } = options.consumer
+    const group = groupOf(options)
     // A group of its own for each session: the broker holds up a group with a dead member until its session times out.
     this.groupId = membership ? group : `${group}-${randomUUID()}`
     this.#host = host

@@ -278,6 +278,10 @@ export function fetchWaits(options: SourceOptions): { busyMs: number; idleMs: nu
   return { busyMs, idleMs: isGiven ? busyMs : Math.max(busyMs, Math.min(IDLE_WAIT_MS, heartbeatInterval)) }
 }
 
+/** The consumer group of many workers, and how the names of a single one's groups begin. */
+export const groupOf = ({ consumer, queryName }: Pick<SourceOptions, 'consumer' | 'queryName'>): string =>
+  consumer.groupId ?? `kafka2delta-${queryName}`
+
 /** kafkajs's consumer configuration: the user's, with our defaults. `retry.restartOnFailure` is set by the source. */
 export function consumerConfig(options: SourceOptions, groupId: string): ConsumerConfig {
   const {
