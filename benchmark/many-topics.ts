@@ -25,6 +25,9 @@ const VALUE = {
   ],
 }
 
+/** Messages of a record batch, at most. */
+const CHUNK = 10_000
+
 /** A commit: topic, offset of its first message, number of its messages, and when it was done. */
 export type Commit = [topic: string, first: number, count: number, at: number]
 
@@ -84,7 +87,9 @@ export class Topics {
     registry.setSchema(VALUE_ID, VALUE)
     const names = Array.from({ length: count }, (_, i) => `shop.public.t${i}`)
     const topics = new Topics(broker, registry, names, rows)
-    for (const name of names) topics.send(name, rows)
+    for (const name of names) {
+      for (let sent = 0; sent < rows; sent += CHUNK) topics.send(name, Math.min(CHUNK, rows - sent))
+    }
     return topics
   }
 
@@ -116,6 +121,13 @@ export class Topics {
   /** Milliseconds that the first message of each commit waited until it was in the table, sorted. */
   waits(done: readonly Commit[]): number[] {
     return done.map(([topic, first, , at]) => at - (this.sent.get(topic)?.[first] ?? at)).sort((a, b) => a - b)
+  }
+
+  /** Milliseconds that each message of commits waited until it was in the table, sorted. */
+  waitsOfAll(done: readonly Commit[]): number[] {
+    const waitsOf = ([topic, first, count, at]: Commit) =>
+      (this.sent.get(topic) ?? []).slice(first, first + count).map((sentAt) => at - sentAt)
+    return done.flatMap(waitsOf).sort((a, b) => a - b)
   }
 
   async close(): Promise<void> {

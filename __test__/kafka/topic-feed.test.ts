@@ -1,5 +1,6 @@
 import test from 'ava'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { AdaptivePace } from '../../src/kafka/adaptive-pace.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
 import { EMPTY_BATCH_INTERVAL_MS, TopicFeed } from '../../src/kafka/topic-feed.js'
 import { LIMITS, sleep } from './support.js'
@@ -7,11 +8,12 @@ import { LIMITS, sleep } from './support.js'
 const message = (offset: number): RawMessage => ({ offset: String(offset), timestamp: '0', key: null, value: null })
 
 function feedWith(
-  pace: { processingTime: number; maxDelay?: number } | { availableNow: true },
+  pace: { processingTime: number | 'adaptive'; maxDelay?: number } | { availableNow: true },
   ends?: Map<number, bigint>,
+  adaptive?: AdaptivePace,
 ) {
   const trigger = 'availableNow' in pace ? pace : { maxDelay: 0, ...pace }
-  const feed = new TopicFeed('t', trigger, { ...LIMITS, maxBatchMessages: 10 })
+  const feed = new TopicFeed('t', trigger, { ...LIMITS, maxBatchMessages: 10 }, undefined, undefined, adaptive)
   if (ends) feed.ends = ends
   const state = feed.partition(0, false)
   state.expected = 0n
@@ -28,6 +30,22 @@ test('the first batch comes at once, the next one after the interval', async (t)
   feed.accept(state, 1n, [message(1)], 2n)
   t.is((await feed.next())?.numMessages, 1)
   t.true(Date.now() - began >= 390)
+})
+
+test('an adaptive pace says when the next batch is, but a topic that is behind waits for a large one', async (t) => {
+  const pace = new AdaptivePace(() => 0)
+  const { feed, state } = feedWith({ processingTime: 'adaptive' }, undefined, pace)
+  const took = async (offset: number, high: number) => {
+    feed.accept(state, BigInt(offset), [message(offset)], BigInt(high))
+    t.is((await feed.next())?.numMessages, 1)
+    return Date.now()
+  }
+  const began = Date.now()
+  await took(0, 1)
+  t.is(pace.pauseMs, 150)
+  pace.noteBatch({})
+  t.true((await took(1, 2)) - began >= 300)
+  t.true((await took(2, 100)) - began >= 1300)
 })
 
 test('few messages wait for others, as long as maxDelay says', async (t) => {

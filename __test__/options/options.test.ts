@@ -32,7 +32,7 @@ function refusal(change: (options: Record<string, any>) => void): string {
 
 test('the smallest options get every default', (t) => {
   const options = resolveOptions(minimal())
-  t.deepEqual(options.trigger, { processingTime: 1000, maxDelay: 0 })
+  t.deepEqual(options.trigger, { processingTime: 'adaptive', maxDelay: 0 })
   t.is(options.startingOffsets, 'earliest')
   t.true(options.failOnDataLoss)
   const { maxMemory, ...limits } = options.limits
@@ -165,7 +165,8 @@ test('triggers', (t) => {
   const read = (trigger: StreamOptions['trigger']) => resolveOptions({ ...minimal(), trigger }).trigger
   t.deepEqual(read({ processingTime: '2 minutes' }), { processingTime: 120_000, maxDelay: 0 })
   t.deepEqual(read({ processingTime: 0 }), { processingTime: 0, maxDelay: 0 })
-  t.deepEqual(read({ maxDelay: '1 minute' }), { processingTime: 1000, maxDelay: 60_000 })
+  t.deepEqual(read({ processingTime: 'adaptive' }), { processingTime: 'adaptive', maxDelay: 0 })
+  t.deepEqual(read({ maxDelay: '1 minute' }), { processingTime: 'adaptive', maxDelay: 60_000 })
   t.deepEqual(read({ availableNow: true }), { availableNow: true })
   t.regex(
     refusal((o) => (o.trigger = { processingTime: 'often' })),
@@ -189,7 +190,7 @@ test('a table has its own pace, and takes what it does not say from the query', 
   }
   t.deepEqual(of({ processingTime: '5 s', maxDelay: '1 min' }, undefined), { processingTime: 5000, maxDelay: 60_000 })
   t.deepEqual(of({ processingTime: '5 s' }, { maxDelay: '1 min' }), { processingTime: 5000, maxDelay: 60_000 })
-  t.deepEqual(of({ maxDelay: '1 min' }, { maxDelay: 0 }), { processingTime: 1000, maxDelay: 0 })
+  t.deepEqual(of({ maxDelay: '1 min' }, { maxDelay: 0 }), { processingTime: 'adaptive', maxDelay: 0 })
   t.deepEqual(of({ availableNow: true }, { maxDelay: '1 min' }), { availableNow: true })
   t.throws(() => of(undefined, { availableNow: true } as never), { message: /trigger\.availableNow: unknown option/ })
   t.throws(() => of(undefined, {}), { message: /trigger: expected/ })

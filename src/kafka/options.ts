@@ -33,10 +33,10 @@ export interface SourceLogger {
 }
 
 /**
- * When a micro-batch is cut: `processingTime` after the last one (ms, 0: as soon as there is something), or until now. Where
- * there are few messages, `maxDelay` after the first of them came (ms), if that is later.
+ * When a micro-batch is cut: `processingTime` after the last one (ms, 0: as soon as there is something; or as `AdaptivePace`
+ * says), or until now. Where there are few messages, `maxDelay` after the first of them came (ms), if that is later.
  */
-export type SourceTrigger = { processingTime: number; maxDelay: number } | { availableNow: true }
+export type SourceTrigger = { processingTime: number | 'adaptive'; maxDelay: number } | { availableNow: true }
 
 export interface SourceLimits {
   /** Messages of one micro-batch, at most. */
@@ -232,6 +232,7 @@ function checkTrigger(trigger: SourceTrigger): void {
   }
   for (const name of ['processingTime', 'maxDelay'] as const) {
     const ms = trigger[name]
+    if (name === 'processingTime' && ms === 'adaptive') continue
     if (typeof ms !== 'number' || !Number.isFinite(ms) || ms < 0) {
       throw invalid(`trigger.${name} must be milliseconds, not ${String(ms)}`)
     }

@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
 import { settled, unlessAborted } from '../waits.js'
+import { AdaptivePace } from './adaptive-pace.js'
 import { connected } from './ask.js'
 import { createClient, type KafkaClient, kafkaError } from './client.js'
 import { unreadableTopics } from './cluster-check.js'
@@ -67,6 +68,7 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   readonly #newMs: number
   #noLongerNew: NodeJS.Timeout | undefined
   readonly #triggers: Map<string, SourceTrigger>
+  readonly #pace = new AdaptivePace()
   /** Topics that were added while running. */
   readonly #added = new Set<string>()
   #keeper: ConsumerKeeper | null = null
@@ -237,7 +239,8 @@ export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
 
   #newFeed(topic: string): TopicFeed {
     const trigger = this.#triggers.get(topic) ?? this.#options.trigger
-    return new TopicFeed(topic, trigger, this.#options.limits, this.#options.pairMemberOf, this.#budget)
+    const { limits, pairMemberOf } = this.#options
+    return new TopicFeed(topic, trigger, limits, pairMemberOf, this.#budget, this.#pace)
   }
 
   /** What all topics of the budget hold in memory. */

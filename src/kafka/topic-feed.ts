@@ -1,6 +1,7 @@
 /** One topic on its way: the positions of its partitions, its queue, and when a micro-batch is cut. */
 
 import { KafkaToDeltaError } from '../errors.js'
+import { AdaptivePace, MOST_MS } from './adaptive-pace.js'
 import { MemoryBudget, type TopicMemory } from './memory-budget.js'
 import type { MicroBatch, RawMessage } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
@@ -94,7 +95,8 @@ export class TopicFeed {
   /** Resolves when reading begins; false where it never will. */
   readonly located: Promise<boolean>
   #onLocated: (isRead: boolean) => void = () => {}
-  #trigger: SourceTrigger
+  readonly #trigger: SourceTrigger
+  readonly #pace: AdaptivePace
   #waiter: Waiter | null = null
   #timer: NodeJS.Timeout | null = null
   #lastCut = 0
@@ -108,9 +110,11 @@ export class TopicFeed {
     limits: SourceLimits,
     pairMemberOf?: FindPairMember,
     budget = new MemoryBudget(),
+    pace = new AdaptivePace(),
   ) {
     this.topic = topic
     this.#trigger = trigger
+    this.#pace = pace
     this.memory = budget.topic(() => this.wake(), limits.maxBatchBytes)
     this.queue = new TopicQueue(topic, limits, pairMemberOf, this.memory)
     this.located = new Promise((resolve) => {
@@ -304,8 +308,14 @@ export class TopicFeed {
     if (this.queue.numMessages === 0) return Math.max(this.#lastCut, this.#waitingSince) + EMPTY_BATCH_INTERVAL_MS
     if ('availableNow' in this.#trigger) return this.#lastCut
     const { processingTime, maxDelay } = this.#trigger
-    const due = this.#lastCut + processingTime
+    const due = this.#lastCut + (processingTime === 'adaptive' ? this.#adaptivePause : processingTime)
     return this.queue.numMessages < FEW_MESSAGES ? Math.max(due, this.#waitingSince + maxDelay) : due
+  }
+
+  /** Larger batches cost less: a topic that is behind gets no small ones. */
+  get #adaptivePause(): number {
+    const isBehind = [...this.partitions.values()].some(({ expected, high }) => (high ?? 0n) > (expected ?? 0n))
+    return isBehind ? MOST_MS : this.#pace.pauseMs
   }
 
   /** How far each partition was read. */
@@ -329,6 +339,7 @@ export class TopicFeed {
     }
     if (batch.numMessages > 0) {
       this.hasTable = true
+      this.#pace.noteBatch(this)
       this.#recordStarts(batch)
     }
     return batch

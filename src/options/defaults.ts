@@ -42,7 +42,7 @@ export const MAINTENANCE_DEFAULTS = { ...COMPACT_DEFAULTS, maxLag: 1_000_000 } a
 export const QUERY_DEFAULTS = {
   startingOffsets: 'earliest',
   failOnDataLoss: true,
-  trigger: { processingTime: 1000, maxDelay: 0 },
+  trigger: { processingTime: 'adaptive', maxDelay: 0 },
   workers: 'single',
 } as const
 

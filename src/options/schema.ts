@@ -19,6 +19,7 @@ import { isPattern, wholeName } from './patterns.js'
 import { startingOffsets } from './starting-offsets.js'
 import { PLACES } from './table-uri.js'
 import type { DecimalChoice } from './types.js'
+import { parseDuration } from './units.js'
 import { WRITE_MODE_NAMES } from './write-modes.js'
 
 /** Names that every object has: KafkaJS keeps topics in plain objects, and takes what those names stand for as a topic's. */
@@ -222,7 +223,19 @@ export function computedName(expression: string): string | null {
 }
 
 const pace = {
-  processingTime: duration('Between two batches (default: 1 second).').optional(),
+  processingTime: field<number | string, number | 'adaptive'>(
+    (value) => (value === 'adaptive' ? value : parseDuration(value)),
+    'a duration such as "1 second", "500 ms" or a number of milliseconds, or adaptive',
+    {
+      description:
+        'Between two batches; adaptive (default): from 150 milliseconds to a second, by how many tables change.',
+      anyOf: [
+        { type: 'string', pattern: '\\d' },
+        { type: 'number', minimum: 0 },
+        { type: 'string', const: 'adaptive' },
+      ],
+    },
+  ).optional(),
   maxDelay: duration(
     'How long changes may wait for others as long as they are fewer than 1,000 (default: as processingTime).',
   ).optional(),
@@ -250,7 +263,7 @@ const trigger = z
   .transform(({ availableNow, ...others }) => (availableNow ? { availableNow } : others))
   .meta({
     description:
-      'When batches are made: {processingTime: "1 second"} (default), {processingTime: "1 second", maxDelay: "1 minute"}, or {availableNow: true}.',
+      'When batches are made: {processingTime: "adaptive"} (default), {processingTime: "1 second", maxDelay: "1 minute"}, or {availableNow: true}.',
     minProperties: 1,
   })
 

@@ -14,7 +14,10 @@ export type DecimalChoice =
 
 /** How often a table is committed: durations in milliseconds, or text as `1 second`. */
 export interface CommitPace {
-  /** Between two batches. Default: 1 second. */
+  /**
+   * Between two batches. Default: `adaptive`, from 150 milliseconds, where one table changes, to a second, where seven do or a
+   * topic is behind; a change of a table that was quiet is committed at once.
+   */
   readonly processingTime?: string | number
   /** How long changes may wait for others as long as they are few, fewer than 1,000. Default: as `processingTime`. */
   readonly maxDelay?: string | number
@@ -239,7 +242,7 @@ export interface StreamOptions extends SharedTableOptions {
   readonly startingOffsets?: StartingOffsets
   /** Stop where the topic no longer has offsets that were not applied. Default: true. */
   readonly failOnDataLoss?: boolean
-  /** When batches are made. Default: `{ processingTime: '1 second' }`. */
+  /** When batches are made. Default: `{ processingTime: 'adaptive' }`. */
   readonly trigger?: Trigger
   readonly limits?: {
     /** Messages of one commit. Default: 100,000. */
@@ -287,7 +290,7 @@ type ReadOption =
 
 /** When batches are made, complete. Milliseconds. */
 export type ResolvedTrigger =
-  | { readonly processingTime: number; readonly maxDelay: number }
+  | { readonly processingTime: number | 'adaptive'; readonly maxDelay: number }
   | { readonly availableNow: true }
 
 /** The columns that write modes add, complete. */

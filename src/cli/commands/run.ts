@@ -141,7 +141,7 @@ export const register: Register = (program, act) =>
         .default('kafka2delta.yaml'),
     )
     .option('--available-now', 'apply what is there now, then end')
-    .option('--trigger <interval>', 'time between two batches, as "1 second"')
+    .option('--trigger <interval>', 'time between two batches, as "1 second", or adaptive')
     .option('--query-name <name>', 'names the offsets in the tables')
     .option('--brokers <list>', 'host:port, several with commas between')
     .option('--registry-url <url>', 'of the schema registry')
