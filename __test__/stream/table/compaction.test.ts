@@ -21,7 +21,13 @@ const step: CompactResult = {
 const options = { minFiles: 4, maxBytes: 1000, deletedShare: 0.5, maxLag: 10 }
 
 /** A compaction with `due` steps; what it was asked for and told. */
-function makeCompaction({ due = 0, lag = () => 0 as number | null, fail = [] as Error[], quietMs = 60_000 } = {}) {
+function makeCompaction({
+  due = 0,
+  lag = () => 0 as number | null,
+  fail = [] as Error[],
+  quietMs = 60_000,
+  finishMs = 10_000,
+} = {}) {
   const asked: CompactOptions[] = []
   const steps: CompactResult[] = []
   let left = due
@@ -30,6 +36,7 @@ function makeCompaction({ due = 0, lag = () => 0 as number | null, fail = [] as 
     lag,
     logger: silentLogger,
     quietMs,
+    finishMs,
     onStep: (result) => steps.push(result),
     compact: async (given) => {
       asked.push(given)
@@ -111,6 +118,18 @@ test('a step that fails is tried later, and never rejects', async (t) => {
   await t.notThrowsAsync(compaction.finish())
   t.is(asked.length, 2)
   await compaction.stop()
+})
+
+test('the end of a run begins no step after a while, also where steps were under way beside the stream', async (t) => {
+  const { compaction, steps, more } = makeCompaction({ due: 1_000_000, finishMs: 300 })
+  compaction.noteCommit()
+  await until(() => steps.length > 0)
+  await compaction.finish()
+  more(0)
+  t.true(steps.length > 1)
+  const { length } = steps
+  await sleep(50)
+  t.is(steps.length, length)
 })
 
 test('stop ends the step under way', async (t) => {

@@ -11,6 +11,9 @@ import { pause } from '../../waits.js'
 /** Milliseconds between two looks where nothing was due. */
 const PAUSE_MS = 1_000
 
+/** Milliseconds in which steps begin at the end of a run that has one. What is still due then is left to the next run. */
+const FINISH_MS = 10_000
+
 /** Longest wait after failures, in milliseconds. */
 const MAX_BACK_OFF_MS = 5 * 60_000
 
@@ -32,6 +35,8 @@ export interface CompactionParts {
   onStep: (result: CompactResult) => void
   /** Default: {@link QUIET_MS}. */
   quietMs?: number
+  /** Default: {@link FINISH_MS}. */
+  finishMs?: number
 }
 
 export class Compaction {
@@ -43,6 +48,8 @@ export class Compaction {
   #notBefore = 0
   #failures = 0
   #lastStep = Date.now()
+  /** When no further step begins; null beside a stream, which gets half of the time. */
+  #until: number | null = null
 
   constructor(parts: CompactionParts) {
     this.#parts = parts
@@ -73,7 +80,7 @@ export class Compaction {
 
   /** Whether something was done, or failed: there may be more to do later. */
   async #run(): Promise<boolean> {
-    const steps = this.#steps(true)
+    const steps = this.#steps()
     this.#running = steps
     try {
       return await steps
@@ -82,10 +89,12 @@ export class Compaction {
     }
   }
 
-  /** Does all that is due, at the end of what there was to apply. */
+  /** Does what is due at the end of what there was to apply, but begins nothing after a while. */
   async finish(): Promise<void> {
+    const { finishMs = FINISH_MS } = this.#parts
+    this.#until = Date.now() + finishMs
     await this.#running
-    await this.#steps(false)
+    await this.#steps()
   }
 
   /** Stops the step under way: it has not happened then, unless it was being committed already. */
@@ -101,12 +110,12 @@ export class Compaction {
   }
 
   /** Never rejects: a table is whole without compaction. False where nothing was due. */
-  async #steps(sparing: boolean): Promise<boolean> {
+  async #steps(): Promise<boolean> {
     const { compact, options, logger, onStep } = this.#parts
     const { signal } = this.#stopping
     let hasDone = false
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && (this.#until === null || Date.now() < this.#until)) {
         const begun = Date.now()
         const result = await compact({ ...pick(options, COMPACT_DEFAULTS), signal })
         this.#failures = 0
@@ -117,7 +126,7 @@ export class Compaction {
         hasDone = true
         this.#lastStep = Date.now()
         onStep(result)
-        if (sparing) {
+        if (this.#until === null) {
           // At most half of the time is compaction's, as long as changes come in.
           await pause(Date.now() - begun, signal, { ref: false })
           if (this.#isBehind()) return true
