@@ -7,7 +7,7 @@
  *     [--large '50 MB'] [--out FOLDER] [--json]
  */
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -291,6 +291,10 @@ else {
     // A larger one would be a bad record.
     large: Math.min(size(values.large), Math.floor(maxMessageBytes(maxMemory) * 0.9)),
   }
+  // Three times the backlog, and some 30 MB a second of live load: nothing that was replaced is deleted.
+  const needed = 3 * options.bytes + options.minutes * 60 * options.rate * 16 * 1024
+  const { bavail, bsize } = statfsSync(tmpdir())
+  if (bavail * bsize < needed) throw new Error(`${tmpdir()} has to have ${megabytes(needed)} MB left on its disk`)
   const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-backlog-'))
   try {
     const measured = await measure(options, folder)
