@@ -1,10 +1,11 @@
-/** `npm run bench:merge|soak|index|requests|readers|scan|decode|topics|latency|slow-table|backlog|workers -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|requests|readers|scan|decode|e2e|topics|latency|slow-table|backlog|workers -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ensureSpark } from '../benchmark/spark/setup.mjs'
 import { bootstrap, checkNode, requireRust } from './bootstrap.mjs'
+import { ensureJars } from './lib/jars.mjs'
 import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
 import { main, Problem, run, say } from './lib/process.mjs'
 import { ensurePython, ensureReaders } from './lib/python.mjs'
@@ -47,6 +48,23 @@ async function readers(args) {
   }
 }
 
+/** Beside the Spark job, unless `--no-spark` is given or there is none. */
+async function endToEnd(args) {
+  if ((await run(process.execPath, [join(ROOT, 'scripts', 'build.mjs')], { cwd: ROOT })).code !== 0) return 1
+  await kafkaJars()
+  const oracle = await ensurePython()
+  const env = { ...process.env, ORACLE_PYTHON: oracle.python ?? '' }
+  const node = ['--import', 'tsx', 'benchmark/e2e.ts', ...args]
+  if (!args.includes('--no-spark')) {
+    const spark = await ensureSpark()
+    if ('missing' in spark) throw new Problem(`${spark.missing} --no-spark leaves the job out.`)
+    const kafka = await ensureJars('Kafka for Spark', 'spark-kafka-jars', join(ROOT, 'benchmark', 'e2e', 'pom.xml'))
+    if ('missing' in kafka) throw new Problem(kafka.missing)
+    Object.assign(env, { SPARK_PYTHON: spark.python, SPARK_JARS: `${spark.jars}:${kafka.jars}` })
+  }
+  return (await run(process.execPath, node, { cwd: ROOT, env })).code
+}
+
 await main(async () => {
   const [what, ...args] = process.argv.slice(2)
   checkNode()
@@ -65,6 +83,8 @@ await main(async () => {
     if (what === 'backlog') await kafkaJars()
     const node = ['--import', 'tsx', `benchmark/${what}.ts`, ...args]
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT })).code
+  } else if (what === 'e2e') {
+    process.exitCode = await endToEnd(args)
   } else if (what === 'requests') {
     process.exitCode = await program('bench_requests', args)
   } else if (Object.hasOwn(BESIDE_DELTARS, what ?? '')) {
@@ -74,6 +94,6 @@ await main(async () => {
     process.exitCode = await program(BESIDE_DELTARS[what], args, { features: ['--features', 'deltars'], env })
   } else
     throw new Problem(
-      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|topics|latency|slow-table|backlog|workers [options]',
+      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|e2e|topics|latency|slow-table|backlog|workers [options]',
     )
 })
