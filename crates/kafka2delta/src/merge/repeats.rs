@@ -1,5 +1,6 @@
 //! Repeats in histories: what Debezium sends again after a crash would show twice in a changelog, or among the versions of
-//! a row. A change is a repeat where a row of the history has both its position and its values.
+//! a row. A change is a repeat where the stream went back before it, and a row of the history has both its position and
+//! its values. In a changelog, whose rows may be equal, each such row makes one change of a run a repeat.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
-use crate::order::sequence::Sequence;
+use crate::order::sequence::{Course, Sequence};
 use crate::schema::conform_batch;
 use crate::table::KeyedTable;
 
@@ -45,9 +46,13 @@ pub(super) struct Changes<'a> {
 }
 
 impl KeyedTable {
-    /// Of the candidates, the rows that the history holds already.
-    pub(super) async fn repeats(&self, changes: Changes<'_>, candidates: &[Candidate]) -> Result<HashSet<usize>> {
-        let mut repeats = HashSet::new();
+    /// Of the candidates, the rows that the history holds already, each with the number of times that it does.
+    pub(super) async fn repeats(
+        &self,
+        changes: Changes<'_>,
+        candidates: &[Candidate],
+    ) -> Result<HashMap<usize, usize>> {
+        let mut repeats: HashMap<usize, usize> = HashMap::new();
         let (Some(state), false) = (self.snapshot.state(), candidates.is_empty()) else { return Ok(repeats) };
         let mut by_sequence = BySequence::new();
         for Candidate { row, sequence, partition } in candidates {
@@ -57,12 +62,12 @@ impl KeyedTable {
         let reads = files.map(|(id, _)| self.repeats_in(state, id, changes, &by_sequence).boxed());
         let mut reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(PARALLEL_READS);
         while let Some(rows) = reads.try_next().await? {
-            repeats.extend(rows);
+            rows.into_iter().for_each(|row| *repeats.entry(row).or_default() += 1);
         }
         Ok(repeats)
     }
 
-    /// The rows that a file holds already.
+    /// The rows that a file holds already, each as often as it does.
     async fn repeats_in(
         &self,
         state: &TableState,
@@ -99,28 +104,21 @@ impl KeyedTable {
         if batch.orders.iter().flatten().all(|order| order.sequence.is_none()) {
             return Ok(all.collect());
         }
-        // Positions rise but where the stream goes back: only what is not above the highest one can be a repeat.
-        let mut highest: HashMap<(i32, u64), Sequence> = HashMap::new();
-        let mut rise = |partition: i32, new: Sequence| {
-            let known = highest.entry((partition, new.epoch)).or_insert(new);
-            let goes_back = new.goes_back_from(known);
-            if !goes_back && new.value > known.value {
-                *known = new;
-            }
-            goes_back
-        };
+        let mut courses: HashMap<(i32, u64), Course> = HashMap::new();
         for (_, file) in self.snapshot.state().iter().flat_map(|state| state.live_files()) {
             if let (Some(partition), Some((_, high))) = (file.partition, file.sequences) {
-                rise(partition, high);
+                courses.entry((partition, high.epoch)).or_insert_with(|| Course::new(high)).had_reached(high);
             }
         }
+        let mut runs = vec![0; batch.num_rows()];
         let mut candidates = Vec::new();
-        for row in all.clone() {
-            let (at, partition) = (row as usize, batch.partition(row as usize));
-            if let Some(sequence) = batch.order(at).sequence
-                && rise(partition, sequence)
-            {
-                candidates.push(Candidate { row: at, sequence, partition });
+        for (row, run) in runs.iter_mut().enumerate() {
+            let (partition, Some(sequence)) = (batch.partition(row), batch.order(row).sequence) else { continue };
+            let course = courses.entry((partition, sequence.epoch)).or_insert_with(|| Course::new(sequence));
+            let may_be_repeat;
+            (*run, may_be_repeat) = course.enter(sequence);
+            if may_be_repeat {
+                candidates.push(Candidate { row, sequence, partition });
             }
         }
         if candidates.is_empty() {
@@ -128,16 +126,26 @@ impl KeyedTable {
         }
         let rows = &conform_batch(rows, &with_views(rows.schema_ref()))?;
         let changes = Changes { rows, own_columns: &[], leaves_out: &|_, _| false };
-        let mut repeats = self.repeats(changes, &candidates).await?;
+        let stored = self.repeats(changes, &candidates).await?;
         let same = Sameness::new(rows, changes)?;
         let position = |row: usize| batch.order(row).sequence.map(|s| (batch.partition(row), s.epoch, s.value));
         let mut by_position: HashMap<_, Vec<usize>> = HashMap::new();
         for row in 0..batch.num_rows() {
             by_position.entry(position(row)).or_default().push(row);
         }
+        let mut repeats = HashSet::new();
         for Candidate { row, .. } in &candidates {
-            let beside = by_position.get(&position(*row)).into_iter().flatten();
-            if beside.take_while(|other| *other < row).any(|other| same.same((1, *other), *row)) {
+            // A run repeats as many equal changes of a position as came before it. What it has more of them is new: rows of
+            // one COPY, between which the crash was.
+            let (mut before, mut in_run) = (stored.get(row).copied().unwrap_or(0), 0);
+            let beside = by_position.get(&position(*row)).into_iter().flatten().take_while(|other| *other < row);
+            for other in beside.filter(|other| same.same((1, **other), *row)) {
+                match runs[*other] == runs[*row] {
+                    true => in_run += 1,
+                    false => before += usize::from(!repeats.contains(other)),
+                }
+            }
+            if in_run < before {
                 repeats.insert(*row);
             }
         }

@@ -30,11 +30,50 @@ impl Sequence {
 }
 
 impl Sequence {
-    /// Whether a stream that was at `last` and sends this change goes back. Within a transaction, positions that stand
-    /// still, or come without an order, do not tell.
+    /// Whether a stream that was at `last` and sends this change goes back: to an older transaction. A position that
+    /// stands still does not tell, since changes may share one: PostgreSQL writes the rows of a `COPY` or a multi-row
+    /// `INSERT` with one LSN.
     pub fn goes_back_from(&self, last: &Self) -> bool {
-        let is_exact = self.value[2] == 0 && last.value[2] == 0;
-        self.compare(last).is_some_and(|ordering| ordering.is_lt() || (ordering.is_eq() && is_exact))
+        self.compare(last).is_some_and(Ordering::is_lt)
+    }
+}
+
+/// How far the stream of a partition has come within an epoch. Its changes are in runs: one begins with each change that
+/// goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    highest: Sequence,
+    last: Sequence,
+    run: u32,
+    /// Whether it went back, and is not past the highest position since.
+    is_back: bool,
+}
+
+impl Course {
+    /// A stream that has come to this position.
+    pub fn new(at: Sequence) -> Self {
+        Self { highest: at, last: at, run: 0, is_back: false }
+    }
+
+    /// The stream had come this far before the first change that is entered.
+    pub fn had_reached(&mut self, at: Sequence) {
+        if self.highest.goes_back_from(&at) {
+            (self.highest, self.last) = (at, at);
+        }
+    }
+
+    /// Enters the next change. Gives the number of its run, and whether the source may have sent it before.
+    pub fn enter(&mut self, new: Sequence) -> (u32, bool) {
+        if new.goes_back_from(&self.last) {
+            self.run += 1;
+            self.is_back = true;
+        }
+        if self.highest.goes_back_from(&new) {
+            self.highest = new;
+            self.is_back = false;
+        }
+        self.last = new;
+        (self.run, self.is_back)
     }
 }
 
@@ -68,6 +107,24 @@ mod tests {
 
     fn at(value: [u64; 3], time: i64) -> Order {
         Order { sequence: Some(Sequence { epoch: 1, value }), time: Some(time) }
+    }
+
+    #[test]
+    fn what_comes_after_a_step_back_may_have_come_before_up_to_the_highest_position() {
+        let entered = |course: &mut Course, positions: &[u64]| -> Vec<(u32, bool)> {
+            positions.iter().map(|n| course.enter(Sequence { epoch: 1, value: [*n, 0, 0] })).collect()
+        };
+        let at = |position| Sequence { epoch: 1, value: [position, 0, 0] };
+        let mut course = Course::new(at(1));
+        let found = entered(&mut course, &[1, 3, 3, 2, 3, 4, 4, 2, 4]);
+        let told = [false, false, false, true, true, false, false, true, true];
+        let runs = [0, 0, 0, 1, 1, 1, 1, 2, 2];
+        assert_eq!(found, runs.into_iter().zip(told).collect::<Vec<_>>());
+        // A stream that had come to 9: what is not above may have come, but for its first changes at 9.
+        let mut course = Course::new(at(5));
+        course.had_reached(at(9));
+        course.had_reached(at(7));
+        assert_eq!(entered(&mut course, &[9, 9, 8, 9, 10]), [(0, false), (0, false), (1, true), (1, true), (1, false)]);
     }
 
     #[test]

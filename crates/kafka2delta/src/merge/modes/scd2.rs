@@ -191,7 +191,7 @@ impl KeyedTable {
                 candidates.push(Candidate { row: number, sequence, partition: batch.partition(at) });
             }
         }
-        self.repeats(changes, &candidates).await
+        Ok(self.repeats(changes, &candidates).await?.into_keys().collect())
     }
 
     /// What becomes of each key, change by change.
