@@ -3,7 +3,7 @@
 import test from 'ava'
 import { Op } from '../../src/debezium/change-batch.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'
-import { decodeAll, encode, type TestMessage } from './support.js'
+import { type Decoded, decodeAll, encode, type TestMessage } from './support.js'
 
 const record = (name: string, fields: [string, unknown][]) => ({
   type: 'record',
@@ -97,6 +97,48 @@ test('a changelog of envelopes: the row before of deletes, and truncates', async
     [1, 'a', 'd', 1n],
     [null, null, 't', 3n],
   ])
+})
+
+/** What the batch says to tell of the change. */
+const ofTheChange = ({ table }: Decoded): string[] =>
+  JSON.parse(table?.schema.metadata.get('kafka2delta.ofTheChange') ?? '[]')
+
+test('a history is told which columns tell of the change', async (t) => {
+  const time = 1_600_000_000_123n
+  const HISTORY: Partial<DecodeOptions> = { writeMode: 'scd2' }
+  const of = async (fields: [string, unknown][], options: Partial<DecodeOptions> = HISTORY) => {
+    const schema = record('Value', [['id', 'int'], ...fields])
+    const value = Object.fromEntries(fields.map(([name, type]) => [name, type === 'long' ? time : 'c']))
+    const message = { key: key(1), value: encode(2, schema, { id: 1, ...value }) }
+    return ofTheChange(await decodeAll({ topic: 't', ...options }, { 1: KEY, 2: schema }, at([message])))
+  }
+  const status: [string, unknown] = ['__status', 'string']
+  // Flattened rows: what stands behind the flag of deletes; without it, from the first of Debezium's names on.
+  t.deepEqual(await of([status, ['__deleted', 'string'], ['__op', 'string'], ['__any', 'string']]), ['__op', '__any'])
+  t.deepEqual(await of([status, ['__source_lsn', 'long'], ['__any', 'string']]), ['__source_lsn', '__any'])
+  t.deepEqual(await of([['__table', 'string'], ['v', 'string'], status]), [])
+  t.deepEqual(await of([status], { ...CHANGELOG, renameColumns: { __kafka_offset: 'at' } }), ['at'])
+  t.deepEqual(await of([['__op', 'string']], {}), [])
+  // Envelopes: no column of the row, also where a flattened row had added it.
+  const row = record('Row', [['id', 'int'], status, ['__op', 'string']])
+  const envelope = record('Envelope', [
+    ['before', optional(row)],
+    ['after', optional('Row')],
+    ['source', SOURCE],
+    ['op', 'string'],
+  ])
+  const event = {
+    before: null,
+    after: { id: 1, __status: 'new', __op: 'x' },
+    source: { ts_ms: time, lsn: 1n },
+    op: 'c',
+  }
+  const enveloped: TestMessage = { key: key(1), value: encode(5, envelope, event) }
+  const schemas = { ...SCHEMAS, 5: envelope }
+  const options = { topic: 't', ...HISTORY, metadataColumns: ['source.ts_ms', 'kafka.offset', 'operation'] }
+  t.deepEqual(ofTheChange(await decodeAll(options, schemas, at([enveloped]))), ['__source_ts_ms', '__kafka_offset'])
+  const both = await decodeAll({ topic: 't', ...HISTORY }, schemas, at([flat(1, 'a', 'c', time), enveloped]))
+  t.deepEqual(ofTheChange(both), ['__source_ts_ms'])
 })
 
 test('without deletes, a changelog has none', async (t) => {

@@ -58,6 +58,12 @@ export const FORMS = 'kafka2delta.forms'
 /** In the stream's metadata, the topic's number of partitions, beside `_timestamp`. */
 export const PARTITIONS = 'kafka2delta.partitions'
 
+/**
+ * In the stream's metadata, the names of the columns that tell of the change and not of the row, as a JSON list: what
+ * differs in them alone is no other version of a row, nor another change than the one that was sent before.
+ */
+export const OF_THE_CHANGE = 'kafka2delta.ofTheChange'
+
 /** A record that could not be decoded. */
 export interface BadRecord {
   topic: string

@@ -254,12 +254,13 @@ export class TableDecoder {
         if (turns.isLong) await turns.next()
       }
     }
-    const ipc = rowSet.rows === 0 ? null : await rowSet.finish(this.#layout, turns)
+    const { mode } = this.#options
+    const ofTheChange = mode.equalsSource ? [] : this.#layout.columnsOfTheChange()
+    const ipc = rowSet.rows === 0 ? null : await rowSet.finish(this.#layout, ofTheChange, turns)
     if (ipc === null && rowSet.rows > 0) return null
     this.#tombstones.end(rowSet.sequences)
     this.#unkeyed.end()
     const primaryKey = [...(this.#layout.primaryKey ?? [])]
-    const { mode } = this.#options
     // What a truncate holds back in other partitions is kept in the table.
     const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
     const onlyRemoves = !rowSet.hasUpserts && !holdsBack && !mode.rowPerChange

@@ -14,6 +14,7 @@ import {
   NUMBERS,
   type NumberName,
   type RowState,
+  TEXTS,
   type TextName,
 } from './row-state.js'
 
@@ -31,6 +32,8 @@ export interface FlattenedShape {
   guard: Guard
   /** Fields that tell of the change, not of the row: true of deletes too. */
   companions: Set<string>
+  /** All fields that the transform has most likely added to the row. */
+  added: Set<string>
 }
 
 export function captureOf(name: TextName | NumberName): Capture {
@@ -71,7 +74,8 @@ export function flattenedShape(record: AvroRecord, options: DecoderSettings): Fl
   }
   if (options.mode.needsTime) take({ number: 'ts_ms' }, candidates('ts_ms'))
   const guard = { captures, sequence, hasOp, hasSnapshot }
-  return { record, guard, companions: companionsOf(record, guard, options) }
+  const companions = companionsOf(record, guard, options)
+  return { record, guard, companions, added: new Set([...companions, ...addedFields(record, options)]) }
 }
 
 /**
@@ -84,6 +88,24 @@ function companionsOf(record: AvroRecord, guard: Guard, options: DecoderSettings
   const after = deletedAt < 0 ? [] : names.slice(deletedAt + 1).filter((name) => name.startsWith('__'))
   const known = [...guard.captures.keys(), options.lsnColName ?? ''].filter((name) => names.includes(name))
   return new Set([...after, ...known].filter((name) => name !== options.deletedColName))
+}
+
+/** Fields of the source and of the event that `add.fields` may name, as far as nothing here reads them. */
+const OTHERS = ['lsn', 'ts_us', 'ts_ns', 'version', 'schema', 'table', 'txId', 'xmin', 'thread', 'query', 'op']
+
+/** Names of fields that the transform gives, whatever the table is. */
+const ADDED = new Set([...TEXTS, ...NUMBERS, ...OTHERS, 'timestamp', 'log_sequence_number'].map((name) => `__${name}`))
+
+/**
+ * What the transform has added where there is no `__deleted`: the fields at the record's end that begin with `__`, from the
+ * first one on whose name is Debezium's.
+ */
+function addedFields(record: AvroRecord, options: DecoderSettings): string[] {
+  const names = record.fields.map((field) => field.name)
+  if (names.includes(options.deletedColName)) return []
+  const end = names.findLastIndex((name) => !name.startsWith('__')) + 1
+  const first = names.findIndex((name, i) => i >= end && (ADDED.has(name) || /^__(source|transaction)_/.test(name)))
+  return first < 0 ? [] : names.slice(first)
 }
 
 /**

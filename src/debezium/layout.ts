@@ -101,6 +101,9 @@ export class TableLayout {
   oldKey: StructBuilder | null = null
   /** Grows when a column is added or changes its type: what was compiled before must be compiled again. */
   version = 0
+  /** Columns that tell of the change in some schema, and those of rows. */
+  readonly #ofTheChange = new Set<string>()
+  readonly #ofRows = new Set<string>()
   readonly #byName = new Map<string, LayoutColumn>()
   readonly #byLowerName = new Map<string, LayoutColumn>()
   #keySchemaId = -1
@@ -189,6 +192,17 @@ export class TableLayout {
       [...forms].map(([path, form]) => [`${name}${path}`, form] as const),
     )
     return Object.fromEntries(all.filter(([, form]) => form !== ''))
+  }
+
+  /** Tells the columns of a schema's rows from those that tell of the change. */
+  tellApart(ofTheChange: Iterable<string>, ofRows: Iterable<string>): void {
+    for (const name of ofTheChange) this.#ofTheChange.add(name)
+    for (const name of ofRows) this.#ofRows.add(name)
+  }
+
+  /** Names of the columns that tell of the change. One that is the row's in another schema is not among them. */
+  columnsOfTheChange(): string[] {
+    return [...this.#ofTheChange].filter((name) => this.has(name) && !this.#ofRows.has(name))
   }
 
   /** Adds a column that no schema defines; again: does nothing. */

@@ -100,6 +100,11 @@ export class MessageColumns {
     if (this.#flag !== null) this.#layout.addOwn(this.#flag, { kind: 'boolean' }, 'whether the row is deleted')
   }
 
+  /** The columns that tell of the message alone. The operation is what makes a change another one. */
+  get ofTheChange(): string[] {
+    return this.#specs.filter(({ path }) => path !== 'operation').map(({ column }) => column)
+  }
+
   /** Before the rows of a batch. */
   prepare(topic: string): void {
     if (this.sources.size === 0) return

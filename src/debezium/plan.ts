@@ -142,6 +142,15 @@ export class Plan {
     }
     if ('companions' in shape) for (const field of shape.companions) this.#companions.add(layout.nameOf(field))
     this.#context.messageColumns.register()
+    this.#tellApart(row, 'added' in shape ? shape.added : new Set())
+  }
+
+  /** @param added fields of the row that a transform has added */
+  #tellApart(row: AvroRecord, added: ReadonlySet<string>): void {
+    const { layout, messageColumns } = this.#context
+    const columns = (wanted: boolean) =>
+      row.fields.filter(({ name }) => added.has(name) === wanted).map(({ name }) => layout.nameOf(name))
+    layout.tellApart([...this.#companions, ...messageColumns.ofTheChange, ...columns(true)], columns(false))
   }
 
   #checkKeyColumnsKept(row: AvroRecord | null): void {

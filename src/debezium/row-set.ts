@@ -4,7 +4,7 @@ import { Bool, type Data, Field, FixedSizeBinary, Int32, Int64, makeData, Struct
 import { packBits, packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpcInTurns } from '../arrow/ipc.js'
 import type { Turns } from '../waits.js'
-import { FORMS, Op, PARTITIONS } from './change-batch.js'
+import { FORMS, OF_THE_CHANGE, Op, PARTITIONS } from './change-batch.js'
 import type { TableLayout } from './layout.js'
 import { SEQ_SIZE, Sequences } from './order.js'
 
@@ -66,8 +66,11 @@ export class RowSet {
     this.rows++
   }
 
-  /** The Arrow IPC stream, or null where a text is not valid UTF-8. */
-  async finish(layout: TableLayout, turns: Turns): Promise<Uint8Array | null> {
+  /**
+   * The Arrow IPC stream, or null where a text is not valid UTF-8.
+   * @param ofTheChange columns that tell of the change and not of the row, where that matters
+   */
+  async finish(layout: TableLayout, ofTheChange: string[], turns: Turns): Promise<Uint8Array | null> {
     const { rows } = this
     const columns: NamedData[] = []
     for (const column of layout.columns) {
@@ -104,6 +107,7 @@ export class RowSet {
     const metadata = new Map<string, string>()
     if (Object.keys(forms).length > 0) metadata.set(FORMS, JSON.stringify(forms))
     if (this.sequences.isKept) metadata.set(PARTITIONS, String(this.#numPartitions))
+    if (ofTheChange.length > 0) metadata.set(OF_THE_CHANGE, JSON.stringify(ofTheChange))
     return writeIpcInTurns(columns, rows, metadata, turns)
   }
 

@@ -15,6 +15,9 @@ use crate::order::sequence::{Order, Sequence};
 /// Names the topic's number of partitions in the stream's metadata.
 const PARTITIONS: &str = "kafka2delta.partitions";
 
+/// Names the columns that tell of the change in the stream's metadata, as a JSON list.
+const OF_THE_CHANGE: &str = "kafka2delta.ofTheChange";
+
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -47,6 +50,8 @@ pub struct ChangeBatch {
     pub old_keys: Option<StructArray>,
     /// When the source made the change, in microseconds since 1970; none where no change tells.
     pub times: Option<Vec<Option<i64>>>,
+    /// Columns that tell of the change and not of the row.
+    pub of_the_change: Vec<String>,
     /// Columns of `data` that a change leaves as they are stored, with the rows where it does.
     pub left_out: Vec<(usize, BooleanArray)>,
 }
@@ -153,7 +158,12 @@ impl ChangeBatch {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let data = RecordBatch::try_new_with_options(schema, columns, &options)?;
         let num_partitions = batch.schema().metadata().get(PARTITIONS).and_then(|number| number.parse().ok());
-        Ok(Self { data, ops, partitions, orders, num_partitions, old_keys, times, left_out: left })
+        let of_the_change: Vec<String> = match batch.schema().metadata().get(OF_THE_CHANGE) {
+            Some(names) => serde_json::from_str(names)
+                .map_err(|_| invalid(format!("{OF_THE_CHANGE} of the change batch is not a list of names: {names}")))?,
+            None => Vec::new(),
+        };
+        Ok(Self { data, ops, partitions, orders, num_partitions, old_keys, times, of_the_change, left_out: left })
     }
 
     /// Makes empty texts null in partition columns, also in old keys, and gives the columns that had some: see
@@ -175,6 +185,11 @@ impl ChangeBatch {
             }
         }
         Ok(found)
+    }
+
+    /// Names of the columns that tell of the change and not of the row.
+    pub fn names_of_the_change(&self) -> impl Iterator<Item = &str> {
+        self.of_the_change.iter().map(String::as_str)
     }
 
     /// Number of changes.

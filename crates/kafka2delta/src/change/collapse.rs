@@ -371,6 +371,7 @@ mod tests {
             num_partitions: None,
             old_keys: None,
             times: None,
+            of_the_change: vec![],
             left_out: vec![],
         };
         (batch, ops.iter().map(|o| [o.1, 1]).collect())

@@ -20,11 +20,6 @@ use crate::order::sequence::{Course, Sequence};
 use crate::schema::conform_batch;
 use crate::table::KeyedTable;
 
-/// Begins the names of columns that tell of the change.
-const OF_THE_CHANGE: &str = "__";
-/// The one of these that a repeat must share.
-const OPERATION: &str = "__operation";
-
 /// A change that may be a repeat: its row among the rows that it is compared by.
 pub(super) struct Candidate {
     pub(super) row: usize,
@@ -39,8 +34,8 @@ type BySequence = HashMap<(i32, u64, [u64; 3]), Vec<usize>>;
 #[derive(Clone, Copy)]
 pub(super) struct Changes<'a> {
     pub(super) rows: &'a RecordBatch,
-    /// Columns that do not count.
-    pub(super) own_columns: &'a [&'a str],
+    /// Columns that do not count: those that tell of the change, and those that are ours.
+    pub(super) not_compared: &'a [&'a str],
     /// Whether a change leaves a column's value out: then any value is the same.
     pub(super) leaves_out: &'a (dyn Fn(usize, &str) -> bool + Sync),
 }
@@ -99,7 +94,12 @@ impl KeyedTable {
     }
 
     /// The rows of a changelog's batch that are no repeats.
-    pub(super) async fn without_repeats(&self, batch: &ChangeBatch, rows: &RecordBatch) -> Result<Vec<u32>> {
+    pub(super) async fn without_repeats(
+        &self,
+        batch: &ChangeBatch,
+        rows: &RecordBatch,
+        own_column: &str,
+    ) -> Result<Vec<u32>> {
         let all = 0..batch.num_rows() as u32;
         if batch.orders.iter().flatten().all(|order| order.sequence.is_none()) {
             return Ok(all.collect());
@@ -125,7 +125,8 @@ impl KeyedTable {
             return Ok(all.collect());
         }
         let rows = &conform_batch(rows, &with_views(rows.schema_ref()))?;
-        let changes = Changes { rows, own_columns: &[], leaves_out: &|_, _| false };
+        let not_compared: Vec<&str> = batch.names_of_the_change().chain([own_column]).collect();
+        let changes = Changes { rows, not_compared: &not_compared, leaves_out: &|_, _| false };
         let stored = self.repeats(changes, &candidates).await?;
         let same = Sameness::new(rows, changes)?;
         let position = |row: usize| batch.order(row).sequence.map(|s| (batch.partition(row), s.epoch, s.value));
@@ -164,7 +165,7 @@ fn may_hold(file: &FileEntry, candidate: &Candidate) -> bool {
 /// A row: its side, 0 for stored ones and 1 for changes, and its number there.
 type Side = (usize, usize);
 
-/// Whether rows have the same values, but for columns that tell of the change and those that are ours.
+/// Whether rows have the same values.
 pub(super) struct Sameness<'a> {
     /// The columns that count, by name, each with what compares a stored row, and a change, with a change.
     columns: Vec<(String, [DynComparator; 2])>,
@@ -173,11 +174,11 @@ pub(super) struct Sameness<'a> {
 
 impl<'a> Sameness<'a> {
     pub(super) fn new(stored: &RecordBatch, changes: Changes<'a>) -> Result<Self> {
-        let Changes { rows, own_columns, leaves_out } = changes;
+        let Changes { rows, not_compared, leaves_out } = changes;
         let mut columns = Vec::new();
         for (at, field) in rows.schema_ref().fields().iter().enumerate() {
             let name = field.name().as_str();
-            if (name.starts_with(OF_THE_CHANGE) && name != OPERATION) || own_columns.contains(&name) {
+            if not_compared.contains(&name) {
                 continue;
             }
             let with_change = |side: &ArrayRef| make_comparator(side, rows.column(at), SortOptions::default());

@@ -234,8 +234,13 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
 
 /// The stream with the number of the topic's partitions.
 pub fn with_partitions(ipc: Bytes, partitions: usize) -> Bytes {
+    with_metadata(ipc, "kafka2delta.partitions", &partitions.to_string())
+}
+
+/// The stream with metadata.
+pub fn with_metadata(ipc: Bytes, name: &str, value: &str) -> Bytes {
     let batch = StreamReader::try_new(std::io::Cursor::new(ipc), None).unwrap().next().unwrap().unwrap();
-    let metadata = HashMap::from([("kafka2delta.partitions".to_owned(), partitions.to_string())]);
+    let metadata = HashMap::from([(name.to_owned(), value.to_owned())]);
     let schema = Arc::new(batch.schema().as_ref().clone().with_metadata(metadata));
     let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
     writer.write(&batch.with_schema(schema).unwrap()).unwrap();

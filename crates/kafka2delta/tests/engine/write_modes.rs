@@ -2,13 +2,17 @@
 //! `model`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::delta_rs;
 use crate::model::random_row;
-use crate::support::{Change, Key, Model, Row, env, ipc, options, primary_key, rows_of, run_seeds, with_times};
+use crate::support::{
+    Change, Key, Model, Row, env, ipc, options, primary_key, rows_of, run_seeds, with_column, with_metadata, with_times,
+};
 use crate::temporary;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
+use bytes::Bytes;
 use kafka2delta::options::{KeyIndexMode, MergeMode, VersionColumns, WriteMode};
 use kafka2delta::{ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::rngs::StdRng;
@@ -24,16 +28,19 @@ pub fn scd2() -> WriteMode {
 }
 
 async fn apply(table: &mut KeyedTable, changes: &[(Change, i64)], with_extra: bool) -> Result<MergeResult> {
+    let times: Vec<i64> = changes.iter().map(|(_, time)| *time).collect();
+    let changes: Vec<Change> = changes.iter().map(|(change, _)| change.clone()).collect();
+    apply_batch(table, with_times(ipc(&changes, &[], with_extra, false), "_time", &times), changes.len()).await
+}
+
+async fn apply_batch(table: &mut KeyedTable, batch: Bytes, changes: usize) -> Result<MergeResult> {
     let stored = table.info().offsets.into_iter().next().map(|(_, offset)| offset);
     let offset = Offset {
         may_fall: false,
         app_id: "q:t:0".into(),
         expected: stored,
-        last: stored.unwrap_or(-1) + changes.len() as i64,
+        last: stored.unwrap_or(-1) + changes as i64,
     };
-    let times: Vec<i64> = changes.iter().map(|(_, time)| *time).collect();
-    let changes: Vec<Change> = changes.iter().map(|(change, _)| change.clone()).collect();
-    let batch = with_times(ipc(&changes, &[], with_extra, false), "_time", &times);
     table.merge(Some(batch), &primary_key(), &[offset], &CancellationToken::new()).await
 }
 
@@ -408,6 +415,32 @@ async fn versions_of_one_position_are_all_versions() {
     let current: Vec<_> = found[&(0, 1)].iter().filter(|version| version.1.is_none()).collect();
     assert_eq!((found[&(0, 1)].len(), current.len()), (4, 1));
     assert_eq!(current[0].2.name.as_deref(), Some("b"));
+}
+
+/// The rows after these batches of one change each: its position, and the value of a column `__note`.
+async fn rows_after_notes(write_mode: WriteMode, tells_of_the_change: bool, notes: &[(u64, &str)]) -> u64 {
+    let folder = temporary::folder();
+    let options = TableOptions { write_mode, ..options(folder.path().to_str().unwrap(), MergeMode::Auto) };
+    let mut table = KeyedTable::open(options).await.unwrap();
+    for (position, note) in notes {
+        let batch = with_times(ipc(&[upsert(1, "a", Some(*position))], &[], false, false), "_time", &[1]);
+        let mut batch = with_column(batch, "__note", Arc::new(StringArray::from(vec![*note])));
+        if tells_of_the_change {
+            batch = with_metadata(batch, "kafka2delta.ofTheChange", r#"["__note"]"#);
+        }
+        apply_batch(&mut table, batch, 1).await.unwrap();
+    }
+    table.info().num_rows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_batch_says_to_tell_of_the_change_makes_no_row_of_a_history() {
+    let update = [(1, "new"), (2, "paid")];
+    assert_eq!(rows_after_notes(scd2(), false, &update).await, 2);
+    assert_eq!(rows_after_notes(scd2(), true, &update).await, 1);
+    let sent_again = [(1, "new"), (2, "new"), (1, "later")];
+    assert_eq!(rows_after_notes(WriteMode::Append, false, &sent_again).await, 3);
+    assert_eq!(rows_after_notes(WriteMode::Append, true, &sent_again).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,7 +42,7 @@ impl KeyedTable {
             columns[at] = Arc::new(names.finish());
             prepared.base = RecordBatch::try_new(prepared.base.schema(), columns)?;
         }
-        let upserts = self.without_repeats(batch, &prepared.base).await?;
+        let upserts = self.without_repeats(batch, &prepared.base, UNCHANGED).await?;
         let orders = batch.orders.as_ref();
         prepared.collapsed = Collapsed {
             upsert_keys: vec![NO_KEY; upserts.len()],

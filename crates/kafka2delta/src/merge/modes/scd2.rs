@@ -3,8 +3,8 @@
 //!
 //! The key index knows the current versions alone. A change ends the current version of its key, which is written anew
 //! with its end, and begins one. A change that changes no value begins none: so what a snapshot reads again leaves the
-//! history as it is, and so does what a source sends again, as far as the history has it. Columns whose names begin with two
-//! underscores tell of the change and not of the row: they alone make no version.
+//! history as it is, and so does what a source sends again, as far as the history has it. Columns that tell of the change and
+//! not of the row, which the batch names, make no version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -160,12 +160,13 @@ impl KeyedTable {
         let touched = touched.map(|row| keys[*row as usize]);
         let stored = self.current_rows(&schema, touched.collect(), columns).await?;
         let own = own_columns(columns);
-        let own: Vec<&str> = own.iter().map(|column| column.name().as_str()).collect();
+        let own = own.iter().map(|column| column.name().as_str());
+        let not_compared: Vec<&str> = own.chain(batch.names_of_the_change()).collect();
         let leaves_out = |number: usize, column: &str| {
             let mut masks = prepared.left_out.iter().filter(|(name, _)| name == column);
             masks.any(|(_, mask)| mask.value(upserts[number] as usize))
         };
-        let changes = Changes { rows: &filled, own_columns: &own, leaves_out: &leaves_out };
+        let changes = Changes { rows: &filled, not_compared: &not_compared, leaves_out: &leaves_out };
         let repeats = self.repeated_versions(batch, keys, &upserts, &stored, changes).await?;
         let same = Sameness::new(&stored.rows, changes)?;
         let chains = self.chains(batch, keys, &collapsed, &stored, &filled_row, (&same, &repeats))?;
