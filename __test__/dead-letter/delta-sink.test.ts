@@ -6,22 +6,26 @@ import { silentLogger } from '../../src/log.js'
 import { FakeStorage, FakeTable } from '../stream/fakes.js'
 import { letter } from './support.js'
 
-function opener(change: { schemaJson?: string; fails?: number } = {}) {
+function opener(change: { schemaJson?: string; fails?: number; storedKey?: string[] } = {}) {
+  const { storedKey } = change
+  const properties = storedKey ? { 'kafka2delta.primaryKey': JSON.stringify(storedKey) } : {}
   const opened: FakeTable[] = []
+  const keys = new Set<string>()
   const groups: number[] = []
   let fails = change.fails ?? 0
   const open: OpenDeadLetterTable = async ({ uri }) => {
     if (fails-- > 0) throw new KafkaToDeltaError('STORAGE', 'not now')
     const table = new FakeTable(uri, new FakeStorage())
-    table.info = async () => ({ exists: true, schemaJson: change.schemaJson ?? null }) as never
-    table.merge = async (ipc) => {
+    table.info = async () => ({ exists: true, schemaJson: change.schemaJson ?? null, properties }) as never
+    table.merge = async (ipc, { primaryKey } = {}) => {
+      keys.add((primaryKey ?? []).join())
       groups.push(tableFromIPC(ipc as Uint8Array).numRows)
       return { version: groups.length } as never
     }
     opened.push(table)
     return table
   }
-  return { open, opened, groups }
+  return { open, opened, groups, keys }
 }
 
 const place = (uri: string, region = 'eu') => ({ uri, storageOptions: { region } })
@@ -95,6 +99,26 @@ test('many letters are several commits of bounded size', async (t) => {
   await sink.write(Array.from({ length: 9 }, (_, i) => letter(i, { value: Buffer.alloc(5 * 2 ** 20) })))
   t.deepEqual(groups, [3, 3, 3])
   await sink.close()
+})
+
+test('letters are told apart by position and time, in tables of an older version by position alone', async (t) => {
+  const position = ['topic', 'partition', 'offset']
+  for (const [storedKey, key] of [
+    [undefined, [...position, 'timestamp']],
+    [
+      [...position, 'timestamp'],
+      [...position, 'timestamp'],
+    ],
+    [position, position],
+    // The engine refuses another key than the table's.
+    [['id'], [...position, 'timestamp']],
+  ] as const) {
+    const { open, keys } = opener(storedKey ? { storedKey: [...storedKey] } : {})
+    const sink = new DeltaDeadLetters(place('/keyed'), silentLogger, open)
+    await sink.write([letter(1)])
+    await sink.close()
+    t.deepEqual([...keys], [key.join()])
+  }
 })
 
 test('a table that holds something else is refused', async (t) => {

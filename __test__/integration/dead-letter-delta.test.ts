@@ -6,9 +6,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { StructRowProxy } from 'apache-arrow'
 import test from 'ava'
+import { deadLetterRows } from '../../src/dead-letter/delta-rows.js'
+import { DeltaDeadLetters } from '../../src/dead-letter/delta-sink.js'
+import { DeltaTable } from '../../src/delta/table.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
 import { KafkaToDeltaError, type StreamOptions, streamToDelta } from '../../src/index.js'
+import { silentLogger } from '../../src/log.js'
+import { letter } from '../dead-letter/support.js'
 import { readTable } from '../helpers/read.js'
 import { badMessage, goodMessage, registerSchemas, type TestMessage, UNKNOWN_ID } from './support/bad-records.js'
 import { startChild } from './support/children.js'
@@ -150,6 +155,41 @@ test('two queries share a table; a topic with bad records alone advances', async
   const fourth = await streamToDelta(two)
   await fourth.awaitTermination()
   t.is((await rowsOf(dead)).length, 60)
+})
+
+test('a topic that was made anew leaves the letters of the one before it', async (t) => {
+  t.timeout(60_000)
+  const dead = join(folder, 'anew-dead')
+  for (const [n, query] of ['anew-1', 'anew-2', 'anew-2'].entries()) {
+    if (n < 2) {
+      if (n > 0) broker.deleteTopic('anew.a')
+      broker.createTopic('anew.a', 1)
+      broker.append('anew.a', 0, [badMessage(n, 1_700_000_000_000 + n)])
+    }
+    await (await streamToDelta(options(query, ['anew.a'], dead))).awaitTermination()
+  }
+  const letters = await rowsOf(dead)
+  t.deepEqual(letters.map(({ offset, timestamp }) => [Number(offset), Number(timestamp)]).sort(), [
+    [0, 1_700_000_000_000],
+    [0, 1_700_000_000_001],
+  ])
+})
+
+test('a table of letters that an older version made goes on with its key', async (t) => {
+  const path = join(folder, 'older-dead')
+  const position = ['topic', 'partition', 'offset']
+  const table = await DeltaTable.open({ path, primaryKey: position })
+  await table.merge(deadLetterRows([letter(1), letter(2)], 0))
+  await table.close()
+  const sink = new DeltaDeadLetters({ uri: path, storageOptions: {} }, silentLogger)
+  await sink.write([letter(2, { timestamp: '1800000000000' }), letter(3)])
+  await sink.close()
+  const letters = await rowsOf(path)
+  t.deepEqual(letters.map(({ offset, timestamp }) => [Number(offset), Number(timestamp)]).sort(), [
+    [1, 1_700_000_000_123],
+    [2, 1_800_000_000_000],
+    [3, 1_700_000_000_123],
+  ])
 })
 
 test('a Delta table of something else is refused, and nothing is committed', async (t) => {

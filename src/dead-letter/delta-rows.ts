@@ -18,15 +18,18 @@ import { packValidity } from '../arrow/builders.js'
 import { type NamedData, writeIpc } from '../arrow/ipc.js'
 import type { DeadLetter } from './dead-letter.js'
 
-/** A position is stored once: what is written again replaces it. */
-export const DEAD_LETTER_KEY = ['topic', 'partition', 'offset'] as const
+/** Where a record is. A topic that was made anew has others there. */
+export const POSITION = ['topic', 'partition', 'offset'] as const
+
+/** A record is stored once: what is written again replaces it. */
+export const DEAD_LETTER_KEY = [...POSITION, 'timestamp'] as const
 
 /**
  * The letters as one Arrow IPC stream of upserts.
  *
  * | column | type | |
  * |---|---|---|
- * | `topic`, `partition`, `offset` | string, int, long | the key |
+ * | `topic`, `partition`, `offset` | string, int, long | where the record is: with its time the key |
  * | `timestamp` | timestamp | the record's own time |
  * | `key`, `value` | binary | the bytes as they came |
  * | `headers` | array of struct (`key` string, `value` binary) | |

@@ -1,11 +1,11 @@
-/** Dead letters in a Delta table, by position: one that is written again replaces itself. */
+/** Dead letters in a Delta table, by position and time: one that is written again replaces itself. */
 
-import { DeltaTable, type MergeOptions, type TableInfo } from '../delta/table.js'
+import { DeltaTable, type MergeOptions, storedKey, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import { onAbort, unlessAborted } from '../waits.js'
 import { type DeadLetter, type DeadLetterSink, inGroups } from './dead-letter.js'
-import { DEAD_LETTER_KEY, deadLetterRows } from './delta-rows.js'
+import { DEAD_LETTER_KEY, deadLetterRows, POSITION } from './delta-rows.js'
 
 /** After a stop, milliseconds in which letters are to be written. */
 const STOP_MS = 5_000
@@ -20,7 +20,7 @@ export interface DeadLetterTable {
 
 /** What is needed of the open table: `DeltaTable`. */
 export interface OpenedTable {
-  info(): Promise<Pick<TableInfo, 'exists' | 'schemaJson'>>
+  info(): Promise<Pick<TableInfo, 'exists' | 'schemaJson' | 'properties'>>
   merge(changes: Uint8Array, options: MergeOptions): Promise<{ version: number }>
   close(): Promise<void>
 }
@@ -31,27 +31,31 @@ const openTable: OpenDeadLetterTable = ({ uri, storageOptions }) =>
   DeltaTable.open({
     path: uri,
     storageOptions,
-    primaryKey: DEAD_LETTER_KEY,
-    // A position is written again with the same content: nothing is ever older.
     description: 'Records that kafka2delta could not apply',
   })
 
+/** An open table, and what its letters are keyed by. */
+interface KeyedLetters {
+  readonly table: OpenedTable
+  readonly key: readonly string[]
+}
+
 /** Tables that are open in this process, with how many sinks use them. */
-const shared = new Map<string, { users: number; table: Promise<OpenedTable> }>()
+const shared = new Map<string, { users: number; letters: Promise<KeyedLetters> }>()
 
 const identity = ({ uri, storageOptions }: DeadLetterTable): string =>
   JSON.stringify([uri, Object.entries(storageOptions).sort()])
 
-async function acquire(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<OpenedTable> {
+async function acquire(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<KeyedLetters> {
   const id = identity(of)
   let entry = shared.get(id)
   if (!entry) {
-    entry = { users: 0, table: checked(of, open) }
+    entry = { users: 0, letters: checked(of, open) }
     shared.set(id, entry)
   }
   entry.users++
   try {
-    return await entry.table
+    return await entry.letters
   } catch (error) {
     // What could not be opened is opened anew by the next try.
     if (shared.get(id) === entry) shared.delete(id)
@@ -64,14 +68,14 @@ async function release(of: DeadLetterTable): Promise<void> {
   const entry = shared.get(id)
   if (!entry || --entry.users > 0) return
   shared.delete(id)
-  await (await entry.table).close()
+  await (await entry.letters).table.close()
 }
 
 /** Opens the table, and refuses one that holds something else. */
-async function checked(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<OpenedTable> {
+async function checked(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<KeyedLetters> {
   const table = await open(of)
   try {
-    const { exists, schemaJson } = await table.info()
+    const { exists, schemaJson, properties } = await table.info()
     if (exists && schemaJson !== null) {
       const { fields = [] } = JSON.parse(schemaJson) as { fields?: { name: string }[] }
       const names = new Set(fields.map(({ name }) => name))
@@ -85,11 +89,16 @@ async function checked(of: DeadLetterTable, open: OpenDeadLetterTable): Promise<
         )
       }
     }
-    return table
+    return { table, key: keyOf(properties) }
   } catch (error) {
     await table.close().catch(() => {})
     throw error
   }
+}
+
+/** A table keeps the key that it was made with: one that an older version made has the position alone. */
+function keyOf(properties: TableInfo['properties']): readonly string[] {
+  return storedKey({ properties }).join() === POSITION.join() ? POSITION : DEAD_LETTER_KEY
 }
 
 export class DeltaDeadLetters implements DeadLetterSink {
@@ -97,7 +106,7 @@ export class DeltaDeadLetters implements DeadLetterSink {
   readonly #of: DeadLetterTable
   readonly #logger: Logger
   readonly #open: OpenDeadLetterTable
-  #table: Promise<OpenedTable> | null = null
+  #letters: Promise<KeyedLetters> | null = null
 
   constructor(of: DeadLetterTable, logger: Logger, open: OpenDeadLetterTable = openTable) {
     this.target = of.uri
@@ -125,33 +134,33 @@ export class DeltaDeadLetters implements DeadLetterSink {
   }
 
   async #write(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
-    const table = await unlessAborted(this.#acquired(), signal)
+    const { table, key } = await unlessAborted(this.#acquired(), signal)
     for (const group of inGroups(letters, MAX_LETTERS, MAX_BYTES)) {
       const ipc = deadLetterRows(group, Date.now())
-      const merging = table.merge(ipc, { primaryKey: DEAD_LETTER_KEY, transfer: true, signal })
+      const merging = table.merge(ipc, { primaryKey: key, transfer: true, signal })
       const { version } = await unlessAborted(merging, signal)
       this.#logger.debug({ deadLetter: this.target, version, letters: group.length }, 'dead letters were committed')
     }
   }
 
   async close(): Promise<void> {
-    const table = this.#table
-    this.#table = null
-    if (table === null) return
-    const opened = await table.then(
+    const letters = this.#letters
+    this.#letters = null
+    if (letters === null) return
+    const opened = await letters.then(
       () => true,
       () => false,
     )
     if (opened) await release(this.#of)
   }
 
-  #acquired(): Promise<OpenedTable> {
-    if (this.#table) return this.#table
-    const table = acquire(this.#of, this.#open)
-    this.#table = table
-    table.catch(() => {
-      if (this.#table === table) this.#table = null
+  #acquired(): Promise<KeyedLetters> {
+    if (this.#letters) return this.#letters
+    const letters = acquire(this.#of, this.#open)
+    this.#letters = letters
+    letters.catch(() => {
+      if (this.#letters === letters) this.#letters = null
     })
-    return table
+    return letters
   }
 }
