@@ -38,6 +38,8 @@ const envelope = (source: Field[]) => ({
 interface Change {
   id?: number
   v: string
+  /** Batches are of one topic each: that of their first change. */
+  topic?: string
   op?: string
   partition?: number
   /** Of the message; by default later messages have later ones. */
@@ -53,9 +55,9 @@ let tables = 0
  */
 async function applyAll(source: Field[], batches: Change[][], options: Partial<DecodeOptions> = {}, restarts = false) {
   const schema = envelope(source)
-  const newDecoder = () => new TableDecoder({ topic: 't', ...options }, schemaSource({ 1: KEY, 2: schema }))
+  const newDecoder = (topic = 't') => new TableDecoder({ topic, ...options }, schemaSource({ 1: KEY, 2: schema }))
   const path = join(folder, String(tables++))
-  let decoder = newDecoder()
+  const decoders = new Map<string, TableDecoder>()
   let table = await DeltaTable.open({ path })
   let dropped = 0
   let sent = 1000
@@ -65,8 +67,11 @@ async function applyAll(source: Field[], batches: Change[][], options: Partial<D
       if (restarts) {
         await table.close()
         table = await DeltaTable.open({ path })
-        decoder = newDecoder()
+        decoders.clear()
       }
+      const topic = batch[0]?.topic ?? 't'
+      const decoder = decoders.get(topic) ?? newDecoder(topic)
+      decoders.set(topic, decoder)
       const messages = batch.map(({ id = 1, v, op = 'u', partition = 0, time = sent++, source: own }): TestMessage => {
         const row = { id, v }
         const event = {
@@ -79,7 +84,7 @@ async function applyAll(source: Field[], batches: Change[][], options: Partial<D
         const key = op === 't' ? null : encode(1, KEY, { id })
         return { partition, timestamp, key, value: encode(2, schema, event) }
       })
-      const changes = await decoder.decode(batchOf('t', messages, 4))
+      const changes = await decoder.decode(batchOf(topic, messages, 4))
       onlyRemoves.push(changes.onlyRemoves)
       dropped += (await table.merge(changes.ipc, { primaryKey: changes.primaryKey })).numDroppedStale
     }
@@ -249,6 +254,39 @@ test('a truncate that comes before there is a table makes one, and holds back wh
     const { rows, dropped, onlyRemoves } = await applyAll(POSTGRES, [[gone, truncate], [late], [after]], {}, restarts)
     t.deepEqual({ rows, dropped }, { rows: ['3=after'], dropped: 1 })
     t.deepEqual(onlyRemoves, [false, false, false])
+  }
+})
+
+test('of topics that share a table, the one that arrives last counts, and each has its own order', async (t) => {
+  const unknown = { sequence: null, lsn: 99n }
+  const shared = (changes: Change[], restarts = false) =>
+    apply(
+      POSTGRES,
+      changes.map((change) => [change]),
+      { shared: true },
+      restarts,
+    )
+  for (const restarts of [false, true]) {
+    for (const [one, other] of [
+      [lsn(20, 30), lsn(10, 20)],
+      [unknown, unknown],
+      [unknown, lsn(10, 20)],
+    ] as const) {
+      for (const partition of [0, 1]) {
+        const first: Change = { v: 'a', topic: 'a', source: one, partition: 0, time: 20 }
+        const last: Change = { v: 'b', topic: 'b', source: other, partition, time: 10 }
+        t.deepEqual(await shared([first, last], restarts), { rows: ['1=b'], dropped: 0 })
+        t.deepEqual(await shared([{ ...first, op: 'd' }, last], restarts), { rows: ['1=b'], dropped: 0 })
+      }
+    }
+    for (const [one, other] of [
+      [lsn(20, 30), lsn(10, 20)],
+      [unknown, unknown],
+    ] as const) {
+      const newest: Change = { v: 'newest', topic: 'a', source: one, partition: 0, time: 20 }
+      const late: Change = { v: 'late', topic: 'a', source: other, partition: 1, time: 10 }
+      t.deepEqual(await shared([newest, late], restarts), { rows: ['1=newest'], dropped: 1 })
+    }
   }
 })
 

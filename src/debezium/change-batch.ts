@@ -32,8 +32,8 @@ export function isDelete(op: number): boolean {
  * | `_op` | uint8, not null | see {@link Op} |
  * | `_part` | int32, not null | Kafka partition that the change came through (absent: all 0) |
  * | `_seq` | fixed_size_binary[24] | the source's position as three unsigned 64-bit numbers, big endian: two that order transactions, and one that tells the changes of a transaction apart; null where it proves nothing |
- * | `_epoch` | uint64 | a 64-bit hash of the source epoch in which `_seq` compares |
- * | `_timestamp` | int64 | timestamp of the Kafka message in milliseconds since 1970, by which changes of several partitions are ordered; null where it is not known |
+ * | `_epoch` | uint64 | a 64-bit hash of the source epoch in which `_seq` compares; where topics share the table, of the topic, too |
+ * | `_timestamp` | int64 | timestamp of the Kafka message in milliseconds since 1970, by which changes of several partitions are ordered; null where it is not known, or topics share the table: then it is `_seq`, where that would be null |
  * | `_time` | int64 | microseconds since 1970 at which the source made the change, else Kafka took it; `writeMode: scd2` alone |
  * | `_old_key` | struct of the key columns | the key that this row had before a primary-key update; null otherwise |
  * | `_left_out` | struct of boolean columns, named as the table's | true where the change leaves that column as it is stored |

@@ -26,8 +26,8 @@ import {
 } from './messages.js'
 import { isMessagePath, MessageColumns, parseMetadataColumns } from './metadata.js'
 import { OldKeys } from './old-keys.js'
-import { type DecodeOptions, type DecoderSettings, decoderSettings } from './options.js'
-import { isStreamed } from './order.js'
+import { type DecodeOptions, type DecoderSettings, decoderSettings, orderedTopic } from './options.js'
+import { type EpochHash, epochOfTimes, isStreamed } from './order.js'
 import { Plan, type PlanContext, type SchemaOf } from './plan.js'
 import { RowSet } from './row-set.js'
 import { Tombstones } from './tombstones.js'
@@ -94,6 +94,8 @@ export class TableDecoder {
   readonly #tombstones = new Tombstones()
   readonly #unkeyed: UnkeyedTombstones
   readonly #messages: MessageDecoder
+  /** In a table that topics share, the epoch of timestamps of this one; null where timestamps compare. */
+  readonly #timeEpoch: EpochHash | null
   #numCalls = 0
   #idle: NodeJS.Timeout | undefined
   /** Settles when no call has the columns any more. */
@@ -105,6 +107,8 @@ export class TableDecoder {
     this.#source = source
     this.#keyUpdates = keyUpdates
     this.#options = decoderSettings(options)
+    const topic = orderedTopic(this.#options)
+    this.#timeEpoch = topic === null ? null : epochOfTimes(topic)
     this.#layout = new TableLayout(this.#options)
     const placeholder = new Placeholder(this.#options.unavailableValuePlaceholder)
     const metadata = parseMetadataColumns(this.#options)
@@ -356,13 +360,18 @@ export class TableDecoder {
   /** Writes where the change stands among those of other partitions. */
   #writeOrder(plan: Plan, partition: number, message: RawMessage, row: number, rows: number, isDeleted: boolean): void {
     const { sequences } = this.#rowSet
-    sequences.setTimestamp(row, Number(message.timestamp))
+    const epoch = this.#timeEpoch
+    if (epoch === null) sequences.setTimestamp(row, Number(message.timestamp))
     if (plan.kind === 'tombstone') this.#tombstones.copyOrder(partition, message, row, sequences)
     else {
       const { state, shape } = plan
       const value = message.value as Buffer
       const isProven = shape !== null && isStreamed(value, state, shape.guard.hasOp, shape.guard.hasSnapshot)
       if (isProven) shape.guard.sequence?.read(value, state, sequences, row)
+    }
+    // A sequence tells of repeats in histories, which a timestamp does not.
+    if (epoch !== null && this.#options.mode.equalsSource) {
+      sequences.setTimeAsSequence(row, Number(message.timestamp), epoch)
     }
     if (rows === 2) sequences.copy(row, row + 1)
     this.#tombstones.follow(partition, message, row, isDeleted)

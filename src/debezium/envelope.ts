@@ -8,7 +8,7 @@ import { captureOf, emitRow, type Guard, type RowTarget } from './flattened.js'
 import { emitExactness, refuseLeftOut } from './keys.js'
 import type { TableLayout } from './layout.js'
 import { isMessagePath, type MetadataSpec } from './metadata.js'
-import { columnOptions, type DecoderSettings } from './options.js'
+import { columnOptions, type DecoderSettings, orderedTopic } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import { type Capture, canCapture, emitCapture, type RowState, recordOf } from './row-state.js'
 
@@ -108,7 +108,7 @@ export function envelopeShape(
   if (options.orderGuard === 'auto') {
     const kind = sequenceKindOf((name) => has(name, captureOf(name)))
     if (kind !== null) {
-      sequence = new SequenceReader(kind)
+      sequence = new SequenceReader(kind, orderedTopic(options))
       for (const name of fieldsOf(kind)) take(name, captureOf(name))
     }
   }

@@ -5,7 +5,7 @@ import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import type { AvroField, AvroRecord } from '../avro/schema.js'
 import { emitExactness, refuseLeftOut } from './keys.js'
 import type { TableLayout } from './layout.js'
-import type { DecoderSettings } from './options.js'
+import { type DecoderSettings, orderedTopic } from './options.js'
 import { fieldsOf, SequenceReader, sequenceKindOf } from './order.js'
 import {
   type Capture,
@@ -68,7 +68,7 @@ export function flattenedShape(record: AvroRecord, options: DecoderSettings): Fl
     hasSnapshot = take({ text: 'snapshot' }, candidates('snapshot'))
     const kind = sequenceKindOf((name) => fieldFor(captureOf(name), candidates(name)) !== undefined)
     if (kind !== null && (hasOp || hasSnapshot)) {
-      sequence = new SequenceReader(kind)
+      sequence = new SequenceReader(kind, orderedTopic(options))
       for (const name of fieldsOf(kind)) take(captureOf(name), candidates(name))
     }
   }

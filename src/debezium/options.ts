@@ -63,6 +63,14 @@ export function decoderSettings(options: DecodeOptions): DecoderSettings {
   }
 }
 
+/**
+ * The only topic whose changes the table's have an order with; null where it has no others. Of several topics that share a
+ * table neither positions nor timestamps say which of their changes is the later one.
+ */
+export function orderedTopic({ shared, topic }: DecoderSettings): string | null {
+  return shared ? topic : null
+}
+
 /** The options of one column, its own before the defaults. */
 export function columnOptions(options: DecoderSettings, field: string): ResolvedColumn {
   return { ...options.defaults, ...own(options, field) }

@@ -69,6 +69,25 @@ export function isStreamed(bytes: Uint8Array, state: RowState, hasOp: boolean, h
   return !hasSnapshot || length < 0 || textIs(bytes, state.textAt[T.snapshot] as number, length, FALSE)
 }
 
+/** An epoch's hash: its low word and its high one. */
+export type EpochHash = readonly [low: number, high: number]
+
+/** The epoch of sequences that are the timestamps of a topic's messages. */
+export function epochOfTimes(topic: string): EpochHash {
+  return hashOf('timestamps', topic)
+}
+
+function hashOf(kind: string, ...parts: (string | Buffer)[]): EpochHash {
+  const hash = createHash('sha256').update(`${kind}\0`)
+  for (const part of parts) hash.update(part)
+  const digest = hash.digest()
+  return [digest.readInt32LE(0), digest.readInt32LE(4)]
+}
+
+function isTime(timestamp: number): boolean {
+  return Number.isSafeInteger(timestamp) && timestamp >= 0
+}
+
 /** Collects `_seq`, `_epoch` and `_timestamp` of a batch. */
 export class Sequences {
   bytes: Buffer = Buffer.alloc(0)
@@ -104,7 +123,15 @@ export class Sequences {
   }
 
   setTimestamp(row: number, timestamp: number): void {
-    this.timestamps[row] = Number.isSafeInteger(timestamp) && timestamp >= 0 ? timestamp : -1
+    this.timestamps[row] = isTime(timestamp) ? timestamp : -1
+  }
+
+  /** Gives a row that has no sequence one that is the message's timestamp, in an epoch of such. */
+  setTimeAsSequence(row: number, timestamp: number, [low, high]: EpochHash): void {
+    if (this.valid[row] === 1 || !isTime(timestamp)) return
+    const seq = Buffer.alloc(SEQ_SIZE)
+    writeLong(seq, 0, timestamp)
+    this.set(row, seq, low, high)
   }
 
   /** Gives the row `to` the order of the row `from`. */
@@ -130,9 +157,10 @@ export class SequenceReader {
   readonly #epoch: Epoch
   readonly kind: SequenceKind
 
-  constructor(kind: SequenceKind) {
+  /** @param topic the only one within which positions are to compare; null where all that the source tells count */
+  constructor(kind: SequenceKind, topic: string | null) {
     this.kind = kind
-    this.#epoch = new Epoch(kind)
+    this.#epoch = new Epoch(kind, topic)
   }
 
   /** Writes the row's value to `out`, where it is complete. */
@@ -236,10 +264,15 @@ function writeDecimal(bytes: Buffer, from: number, to: number, out: Buffer, at: 
     if (!isDigit(bytes[i])) return false
     value = value * 10 + ((bytes[i] as number) - 48)
   }
+  writeLong(out, at, value)
+  return true
+}
+
+/** Writes a safe integer as an unsigned 64-bit number. */
+function writeLong(out: Buffer, at: number, value: number): void {
   const high = Math.floor(value / 4294967296)
   writeWord(out, at, high)
   writeWord(out, at + 4, value - high * 4294967296)
-  return true
 }
 
 function writeWord(out: Buffer, at: number, word: number): void {
@@ -329,9 +362,11 @@ class Epoch {
   #high = 0
   readonly #span: [number, number] = [0, 0]
   readonly #kind: SequenceKind
+  readonly #topic: string | null
 
-  constructor(kind: SequenceKind) {
+  constructor(kind: SequenceKind, topic: string | null) {
     this.#kind = kind
+    this.#topic = topic
   }
 
   write(bytes: Buffer, state: RowState, out: Int32Array, at: number): void {
@@ -390,8 +425,7 @@ class Epoch {
     }
     this.#last = Buffer.concat(pieces)
     this.#known = true
-    const hash = createHash('sha256').update(`${this.#kind}\0`).update(this.#last).digest()
-    this.#low = hash.readInt32LE(0)
-    this.#high = hash.readInt32LE(4)
+    const ofTopic = this.#topic === null ? [] : [this.#topic]
+    ;[this.#low, this.#high] = hashOf(this.#kind, this.#last, ...ofTopic)
   }
 }
