@@ -15,6 +15,8 @@ test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'int' }] }
 const TIME = { type: 'int', 'connect.name': 'io.debezium.time.Time' }
 const MICRO_TIME = { type: 'long', 'connect.name': 'io.debezium.time.MicroTime' }
+const MICRO_DURATION = { type: 'long', 'connect.name': 'io.debezium.time.MicroDuration' }
+const within = (type: unknown) => ({ type: 'record', name: 'Struct', fields: [{ name: 'member', type }] })
 let tables = 0
 
 /** Stores one value of each type, each in a run of its own. */
@@ -71,8 +73,47 @@ for (const mergeMode of ['merge-on-read', 'copy-on-write'] as const) {
         {},
         mergeMode,
       ),
-      '{"at[]":"milliseconds"}',
+      '{"at[]":"milliseconds","id":"plain"}',
     )
+  })
+
+  test(`${mergeMode}: plain numbers that became times of day while nothing ran are refused, and times that became plain`, async (t) => {
+    const pairs: [one: [unknown, unknown], other: [unknown, unknown]][] = [
+      [
+        ['int', 90],
+        [TIME, 3_723_004],
+      ],
+      [
+        ['int', 90],
+        [MICRO_TIME, 3_723_004_000n],
+      ],
+      [
+        ['long', 90n],
+        [MICRO_DURATION, 3_723_004n],
+      ],
+      [
+        [within('int'), { member: 90 }],
+        [within(TIME), { member: 3_723_004 }],
+      ],
+    ]
+    for (const [one, other] of pairs) {
+      for (const [before, after] of [
+        [one, other],
+        [other, one],
+      ] as const) {
+        await t.throwsAsync(
+          runs([before, after], {}, mergeMode),
+          { code: 'SCHEMA_INCOMPATIBLE', message: /'at\[\].* in the table and .*time\.precision\.mode/s },
+          JSON.stringify([before[0], after[0]]),
+        )
+      }
+    }
+    const grown: [unknown, unknown][] = [
+      ['int', 90],
+      ['long', 90n],
+      ['int', 90],
+    ]
+    t.is(await runs(grown, {}, mergeMode), '{"at[]":"plain","id":"plain"}')
   })
 
   test(`${mergeMode}: texts of times of day have no unit`, async (t) => {
@@ -84,6 +125,6 @@ for (const mergeMode of ['merge-on-read', 'copy-on-write'] as const) {
       { time: 'string' },
       mergeMode,
     )
-    t.is(forms, '{"at[]":"HH:MM:SS.ffffff"}')
+    t.is(forms, '{"at[]":"HH:MM:SS.ffffff","id":"plain"}')
   })
 }

@@ -146,14 +146,32 @@ test('texts of one column have one form', async (t) => {
 test('a batch tells the table what the types do not', async (t) => {
   const forms = async (values: [unknown, unknown][], options: Partial<DecodeOptions> = {}) => {
     const { batch } = await decodeEach(values, options)
-    const text = tableFromIPC(batch.ipc as Uint8Array).schema.metadata.get(FORMS)
-    return text === undefined ? undefined : JSON.parse(text)
+    const { id, ...others } = JSON.parse(tableFromIPC(batch.ipc as Uint8Array).schema.metadata.get(FORMS) as string)
+    t.is(id, 'plain')
+    return others
   }
   t.deepEqual(await forms([[MILLIS, 5]]), { c: 'milliseconds' })
   t.deepEqual(await forms([[{ type: 'array', items: ['null', NANOS] }, [5n]]]), { 'c[]': 'nanoseconds' })
   t.deepEqual(await forms([[within(MICROS), { at: 5n }]], { renameColumns: { c: 'd' } }), { 'd.at': 'microseconds' })
   t.deepEqual(await forms([[['int', 'string'], 5]]), { 'c.member0': 'int', 'c.member1': 'string' })
-  t.is(await forms([['long', 5n]]), undefined)
+  for (const [type, value] of [
+    ['int', 5],
+    ['long', 5n],
+    ['double', 0.5],
+    ['string', 'a'],
+    [['null', named('string', 'IsoTime')], null],
+  ] as [unknown, unknown][])
+    t.deepEqual(await forms([[type, value]]), { c: 'plain' }, JSON.stringify(type))
+  t.deepEqual(await forms([[within('int'), { at: 5 }]]), { 'c.at': 'plain' })
+  t.deepEqual(await forms([[{ type: 'map', values: 'long' }, { k: 5n }]]), { 'c{}': 'plain' })
+  // Nothing else has these types.
+  for (const [type, value] of [
+    ['boolean', true],
+    ['bytes', Buffer.from([0, 0])],
+    [named('int', 'Date'), 5],
+    [named('long', 'MicroTimestamp'), 5n],
+  ] as [unknown, unknown][])
+    t.deepEqual(await forms([[type, value]]), {}, JSON.stringify(type))
 })
 
 const R = {

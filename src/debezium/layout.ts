@@ -188,10 +188,9 @@ export class TableLayout {
 
   /** By column and path: the forms that a table must remember. */
   forms(): Record<string, string> {
-    const all = this.columns.flatMap(({ name, forms }) =>
-      [...forms].map(([path, form]) => [`${name}${path}`, form] as const),
+    return Object.fromEntries(
+      this.columns.flatMap(({ name, forms }) => [...forms].map(([path, form]) => [`${name}${path}`, form] as const)),
     )
-    return Object.fromEntries(all.filter(([, form]) => form !== ''))
   }
 
   /** Tells the columns of a schema's rows from those that tell of the change. */

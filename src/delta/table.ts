@@ -79,10 +79,16 @@ export function storedKey({ properties }: Pick<TableInfo, 'properties'>): string
 /** The table's property that says of columns what their types do not tell, as JSON. */
 const FORMS_PROPERTY = 'kafka2delta.forms'
 
-/** By column, and path within it: the unit of numbers, the form of texts that are made of other values. */
+/** Of numbers and texts that are stored as they are. */
+const PLAIN = 'plain'
+
+/**
+ * By column, and path within it: the unit of numbers, the form of texts that are made of other values. None for values that
+ * are stored as they are.
+ */
 export function storedForms({ properties }: Pick<TableInfo, 'properties'>): Record<string, string> {
-  const stored = properties[FORMS_PROPERTY]
-  return stored === undefined ? {} : (JSON.parse(stored) as Record<string, string>)
+  const stored = JSON.parse(properties[FORMS_PROPERTY] ?? '{}') as Record<string, string>
+  return Object.fromEntries(Object.entries(stored).filter(([, form]) => form !== PLAIN))
 }
 
 /** Complete options, as the engine has them (`TableOptions` in crates/kafka2delta/src/options.rs). */

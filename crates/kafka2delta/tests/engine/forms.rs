@@ -41,6 +41,7 @@ fn int(value: i32) -> ArrayRef {
 const MILLIS: Option<&str> = Some(r#"{"t":"milliseconds"}"#);
 const MICROS: Option<&str> = Some(r#"{"t":"microseconds"}"#);
 const NANOS: Option<&str> = Some(r#"{"t":"nanoseconds"}"#);
+const PLAIN: Option<&str> = Some(r#"{"t":"plain"}"#);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn columns_that_a_table_does_not_take_are_not_remembered() {
@@ -113,4 +114,45 @@ async fn a_table_that_knows_no_forms_learns_them_unless_the_type_says_another_un
         let (results, _) = merge_each(vec![ipc(1, before.0, before.1), ipc(2, after.0, after.1)]).await;
         assert_eq!(results[1].as_ref().unwrap_err().code, ErrorCode::SchemaIncompatible);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_numbers_and_numbers_with_a_unit_do_not_mix_after_a_restart_either() {
+    for (first, second) in [
+        ((int(90), PLAIN), (int(3_723_004), MILLIS)),
+        ((int(3_723_004), MILLIS), (int(90), PLAIN)),
+        ((int(90), PLAIN), (long(3_723_004_000), MICROS)),
+        ((long(3_723_004_000), MICROS), (int(90), PLAIN)),
+    ] {
+        let (results, stored) = merge_each(vec![ipc(1, first.0, first.1), ipc(2, second.0, second.1)]).await;
+        assert_eq!(stored.as_deref(), first.1);
+        let error = results[1].as_ref().unwrap_err();
+        assert_eq!(error.code, ErrorCode::SchemaIncompatible);
+        assert!(error.to_string().contains("plain values"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_numbers_grow_also_where_the_table_does_not_know_that_they_are_plain() {
+    for known in [PLAIN, None] {
+        let batches =
+            vec![ipc(1, int(5), known), ipc(2, long(6), PLAIN), ipc(3, int(7), PLAIN), ipc(4, int(8), MILLIS)];
+        let (results, stored) = merge_each(batches).await;
+        assert!(results[..3].iter().all(Result::is_ok), "{results:?}");
+        assert_eq!(stored.as_deref(), PLAIN);
+        assert!(results[3].is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_knows_units_alone_learns_which_columns_are_plain() {
+    let all = Some(r#"{"id":"plain","t":"milliseconds"}"#);
+    let other = Some(r#"{"id":"microseconds","t":"milliseconds"}"#);
+    let (results, stored) =
+        merge_each(vec![ipc(1, int(5), MILLIS), ipc(2, int(6), all), ipc(3, int(7), other), ipc(4, int(8), PLAIN)])
+            .await;
+    assert!(results[..2].iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(stored.as_deref(), all);
+    assert!(results[2].is_err());
+    assert!(results[3].is_err());
 }
