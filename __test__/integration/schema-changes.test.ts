@@ -42,7 +42,7 @@ class Case {
 
   constructor(
     readonly topic: string,
-    readonly key: Record<string, unknown>,
+    public key: Record<string, unknown>,
     readonly table: Omit<TableOptions, 'path'> = {},
   ) {
     this.path = join(folder, topic)
@@ -196,6 +196,31 @@ test.serial('a key with an empty text in the column that the table is partitione
     await topic.run()
   }
   t.deepEqual(await topic.read(), [{ region: null, id: 1, name: 'third' }])
+})
+
+test.serial('key columns in another order, in one run and after a new start', async (t) => {
+  for (const restarts of [true, false]) {
+    const topic = new Case(`changes.public.turned_${restarts}`, { a: 'int', b: 'int' })
+    const fields = { a: 'int', b: 'int', v: 'string' }
+    const rows = [
+      { a: 1, b: 2, v: 'x' },
+      { a: 2, b: 1, v: 'y' },
+    ]
+    topic.append(
+      fields,
+      rows.map((value) => ({ key: { a: value.a, b: value.b }, value })),
+    )
+    if (restarts) await topic.run()
+    topic.key = { b: 'int', a: 'int' }
+    topic.append(fields, [{ key: { a: 1, b: 2 }, value: { a: 1, b: 2, v: 'z' } }])
+    topic.append(null, [{ key: { a: 2, b: 1 }, value: null }])
+    await topic.run()
+    const stored = await readRows(topic.path)
+    t.deepEqual(
+      stored.map(({ a, b, v }) => [a, b, v]),
+      [[1, 2, 'z']],
+    )
+  }
 })
 
 /** The remedies that a refusal names, each tried. */

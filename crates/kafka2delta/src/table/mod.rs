@@ -13,6 +13,7 @@ mod standing;
 mod storage;
 mod stored_orders;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -149,11 +150,15 @@ impl KeyedTable {
         self.keys.ensure(columns, &self.storage, &mut self.snapshot).await
     }
 
+    /// The key's columns. Those of the table in another order are the same key: rows are hashed in the table's.
     fn key_names(&self, primary_key: &[String]) -> Result<Vec<String>> {
         let given = (!primary_key.is_empty()).then(|| primary_key.to_vec());
-        let stored = || self.stored_key().and_then(|stored| serde_json::from_str(stored).ok());
-        let names = self.options.primary_key.clone().or(given).or_else(stored);
-        names.ok_or_else(|| Error::new(ErrorCode::BatchInvalid, "name the primary key at open or at merge"))
+        let stored: Option<Vec<String>> = self.stored_key().and_then(|stored| serde_json::from_str(stored).ok());
+        match (self.options.primary_key.clone().or(given), stored) {
+            (Some(names), Some(stored)) if in_any_order(&names, &stored) => Ok(stored),
+            (Some(names), _) | (None, Some(names)) => Ok(names),
+            (None, None) => Err(Error::new(ErrorCode::BatchInvalid, "name the primary key at open or at merge")),
+        }
     }
 
     /// The table's own key, as its property says.
@@ -232,6 +237,10 @@ impl KeyedTable {
             index_bytes: self.keys.index().allocated_bytes() as u64,
         }
     }
+}
+
+fn in_any_order(one: &[String], other: &[String]) -> bool {
+    one.len() == other.len() && BTreeSet::from_iter(one) == BTreeSet::from_iter(other)
 }
 
 /// The text of [`KEY_PROPERTY`].

@@ -13,6 +13,7 @@ mod foreign;
 mod forms;
 mod handles;
 mod index_size;
+mod key_order;
 mod long_texts;
 mod made_anew;
 mod maintenance;
