@@ -31,10 +31,11 @@ tables:
 | \`type\` | \`string\` | the exact text of the value, whatever its type; for single columns only, and without the options that it makes needless |
 
 An option acts within arrays, maps and structs too, but for \`type\`, which is for single values. The table keeps a column's
-type: where the source's column grows (int to long, float to double, a decimal by digits), so does the table's; a change
-that no type holds stops the table. All files are written anew in the wider type, in one commit, and a checkpoint follows
-at once: readers by Delta's Rust kernel up to July 2026 (DuckDB 1.5) refuse a log between checkpoints in which a decimal
-partition column grew, so for that moment they end with \`Failed to parse value\`.
+type: where the source's column grows (int to long, float to double, a decimal by digits), so does the table's; whole numbers
+stay exact in a column of doubles (up to int) and of decimals with room for their digits; a change that no type holds stops
+the table. Where a type grows, all files are written anew in it, in one commit, and a checkpoint follows at once: readers by
+Delta's Rust kernel up to July 2026 (DuckDB 1.5) refuse a log between checkpoints in which a decimal partition column grew,
+so for that moment they end with \`Failed to parse value\`.
 
 ## From source to Delta`
 

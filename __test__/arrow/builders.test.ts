@@ -97,7 +97,30 @@ test('types widen only where nothing is lost', (t) => {
   t.is(name({ kind: 'double' }, { kind: 'float' }), 'double')
   t.is(name(decimal(10, 2), decimal(8, 4)), 'decimal(12,4)')
   t.is(name(decimal(38, 0), decimal(38, 2)), null)
-  t.is(name({ kind: 'long' }, { kind: 'double' }), null)
+  // Whole numbers, in either order, where the other type has room for all of their digits.
+  for (const [whole, digits] of [
+    ['byte', 3],
+    ['short', 5],
+    ['integer', 10],
+    ['long', 19],
+  ] as const) {
+    for (const [type, isHeld] of [
+      [{ kind: 'float' }, digits <= 5],
+      [{ kind: 'double' }, digits <= 10],
+      [decimal(digits + 2, 2), true],
+      [decimal(digits + 1, 2), false],
+      [{ kind: 'string' }, false],
+      [{ kind: 'boolean' }, false],
+    ] as [ColumnType, boolean][]) {
+      const wanted = isHeld ? deltaTypeName(type) : null
+      t.deepEqual(
+        [name({ kind: whole }, type), name(type, { kind: whole })],
+        [wanted, wanted],
+        `${whole}, ${type.kind}`,
+      )
+    }
+  }
+  t.is(name(decimal(38, 2), { kind: 'double' }), null)
   t.is(name({ kind: 'timestamp', utc: true }, { kind: 'timestamp', utc: false }), null)
   t.is(
     name(

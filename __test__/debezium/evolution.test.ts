@@ -161,6 +161,99 @@ test('a type that nothing holds names both, and nothing of the batch is handed o
   t.regex(error?.message ?? '', /v is integer in schema 2 and string in schema 3/)
 })
 
+const decimalOf = (precision: number, scale: number) => ({
+  type: 'bytes',
+  logicalType: 'decimal',
+  precision,
+  scale,
+  'connect.name': 'org.apache.kafka.connect.data.Decimal',
+  'connect.parameters': { scale: String(scale), 'connect.decimal.precision': String(precision) },
+})
+
+test('whole numbers stay exact in columns of doubles, floats and decimals, whichever came first', async (t) => {
+  const least = -(2n ** 63n)
+  const small = { type: 'int', 'connect.type': 'int16' }
+  const bytes = Buffer.from([125])
+  const cases: [type: unknown, value: unknown, stored: unknown, whole: unknown, values: (number | bigint)[]][] = [
+    ['double', 1.5, 1.5, 'int', [2, -2147483648, 2147483647, 0]],
+    ['float', 1.5, 1.5, small, [2, -32768, 32767]],
+    ['double', 1.5, 1.5, small, [-32768]],
+    [decimalOf(12, 2), bytes, '1.25', 'int', [2, -2147483648, 2147483647, 0]],
+    [decimalOf(5, 0), bytes, '125', small, [-32768, 32767]],
+    [decimalOf(21, 2), bytes, '1.25', 'long', [least, -least - 1n, -1n, 0n]],
+    [decimalOf(38, 19), bytes, '0.0000000000000000125', 'long', [least, -least - 1n]],
+  ]
+  const list = (items: unknown) => ({ type: 'array', items: ['null', items] })
+  for (const [type, value, stored, whole, values] of cases) {
+    const row = (of: unknown) =>
+      record([
+        ['id', 'int'],
+        ['v', ['null', of]],
+        ['list', list(of)],
+      ])
+    const schemas = { 1: KEY, 2: row(type), 3: row(whole) }
+    const message = (schema: 2 | 3, v: unknown) => ({
+      key: encode(1, KEY, { id: 1 }),
+      value: encode(schema, schemas[schema], { id: 1, v, list: [v, null, v] }),
+    })
+    const wholes = values.map((v) => message(3, v))
+    const as = typeof stored === 'string' ? String : Number
+    const expected = [stored, ...values.map((v) => as(v))]
+    const options = { topic: 't', defaults: { smallIntegers: true } }
+    const note = JSON.stringify([type, whole])
+    const after = await decodeAll(options, schemas, [message(2, value), ...wholes])
+    const before = await decodeAll(options, schemas, [...wholes, message(2, value)])
+    for (const rows of [after.rows, [before.rows.at(-1), ...before.rows.slice(0, -1)]]) {
+      t.deepEqual(
+        rows.map((one) => one?.v),
+        expected,
+        note,
+      )
+      t.deepEqual(
+        rows.map((one) => one?.list),
+        expected.map((one) => [one, null, one]),
+        note,
+      )
+    }
+    // Also in a batch without the wider type.
+    const { rows } = await decodeWith(after.decoder, batchOf('t', wholes))
+    t.deepEqual(
+      rows.map((one) => one.v),
+      expected.slice(1),
+      note,
+    )
+  }
+})
+
+test('whole numbers without room in the other type are refused', async (t) => {
+  for (const [type, value, whole, number] of [
+    ['float', 1.5, 'int', 1],
+    ['double', 1.5, 'long', 1n],
+    [decimalOf(11, 2), Buffer.from([1]), 'int', 1],
+    [decimalOf(20, 2), Buffer.from([1]), 'long', 1n],
+    // Another meaning, not another size.
+    ['double', 1.5, { type: 'int', 'connect.name': 'io.debezium.time.Time' }, 1],
+  ] as const) {
+    const row = (of: unknown) =>
+      record([
+        ['id', 'int'],
+        ['v', of],
+      ])
+    const schemas = { 1: KEY, 2: row(type), 3: row(whole) }
+    const messages = [
+      { key: encode(1, KEY, { id: 1 }), value: encode(2, schemas[2], { id: 1, v: value }) },
+      { key: encode(1, KEY, { id: 1 }), value: encode(3, schemas[3], { id: 1, v: number }) },
+    ]
+    for (const order of [messages, messages.toReversed()]) {
+      await t.throwsAsync(
+        decodeAll({ topic: 't' }, schemas, order),
+        { code: 'SCHEMA_INCOMPATIBLE' },
+        JSON.stringify(whole),
+      )
+    }
+  }
+})
+
 test('placeholders that cannot be are refused', (t) => {
   for (const configured of ['', 'hex:', 'hex:abc', 'hex:zz']) {
     t.throws(() => new Placeholder(configured), {

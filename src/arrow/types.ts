@@ -96,7 +96,18 @@ export function arrowType(type: ColumnType): DataType {
 
 const INTEGERS = ['byte', 'short', 'integer', 'long']
 
-/** The narrowest type that holds every value of both exactly; null where there is none. */
+/** The digits that the largest of them have. */
+const DIGITS = [3, 5, 10, 19]
+
+/** Whether a float, a double or a decimal holds every whole number of a type exactly. The engine has the same rule. */
+function holdsWhole(type: ColumnType, whole: ColumnType): boolean {
+  const digits = DIGITS[INTEGERS.indexOf(whole.kind)]
+  if (digits === undefined) return false
+  if (type.kind === 'decimal') return type.precision - type.scale >= digits
+  return (type.kind === 'float' && digits <= 5) || (type.kind === 'double' && digits <= 10)
+}
+
+/** The type of the two that holds every value of both exactly, or a wider decimal; null where there is none. */
 export function widen(a: ColumnType, b: ColumnType): ColumnType | null {
   const ia = INTEGERS.indexOf(a.kind)
   const ib = INTEGERS.indexOf(b.kind)
@@ -108,6 +119,8 @@ export function widen(a: ColumnType, b: ColumnType): ColumnType | null {
     const precision = scale + Math.max(a.precision - a.scale, b.precision - b.scale)
     return precision > 38 ? null : { kind: 'decimal', precision, scale }
   }
+  if (holdsWhole(a, b)) return a
+  if (holdsWhole(b, a)) return b
   if (a.kind !== b.kind) return null
   if (a.kind === 'timestamp' && b.kind === 'timestamp') return a.utc === b.utc ? a : null
   if (a.kind === 'array' && b.kind === 'array') {

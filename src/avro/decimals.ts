@@ -76,6 +76,11 @@ export function putDecimal(
   to.valid[row] = 1
 }
 
+/** Stores a whole number of 64 bits, given in two halves, in a column of decimals. */
+export function putIntAsDecimal(to: FixedBuilder, row: number, low: number, high: number, target: DecimalTarget): void {
+  putExact(to, row, (BigInt(high) << 32n) | BigInt(low >>> 0), 0, target)
+}
+
 function putExact(to: FixedBuilder, row: number, unscaled: bigint, scale: number, target: DecimalTarget): void {
   let value = rescale(unscaled, scale, target.scale, to.path)
   if (value === null || value >= target.exactLimit || value <= -target.exactLimit) {

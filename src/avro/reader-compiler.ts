@@ -4,13 +4,20 @@ import { type ColumnBuilder, FixedBuilder } from '../arrow/builders.js'
 import { ListBuilder, StructBuilder } from '../arrow/nested-builders.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { CodeWriter, type Reader } from './codegen.js'
-import { decimalTarget, putDecimal, putDecimalDouble, putDecimalText, putWholeText } from './decimals.js'
+import {
+  decimalTarget,
+  putDecimal,
+  putDecimalDouble,
+  putDecimalText,
+  putIntAsDecimal,
+  putWholeText,
+} from './decimals.js'
 import { checkMapKeys } from './map-keys.js'
 import type { Placeholder } from './placeholder.js'
 import { bytesEqual } from './placeholder.js'
 import { type AvroNode, type AvroRecord, minWidth } from './schema.js'
 import { isNegativeScale, meaningOf, type OutOfRange } from './semantic-types.js'
-import { putBytes, putDouble, putFloat, putFloatAsDouble } from './store-values.js'
+import { putBytes, putDouble, putFloat, putFloatAsDouble, putIntAsDouble, putIntAsFloat } from './store-values.js'
 import { NUMBER_FIELDS, putStructured, StructuredParts } from './structured.js'
 import {
   putBooleanText,
@@ -48,6 +55,9 @@ const RUNTIME = {
   putFloat,
   putFloatAsDouble,
   putFloatText,
+  putIntAsDecimal,
+  putIntAsDouble,
+  putIntAsFloat,
   putIntText,
   putIsoDate,
   putIsoTimestamp,
@@ -218,23 +228,16 @@ export class ReaderCompiler extends CodeWriter {
         return
       case 'int':
         this.int()
-        if (kind === 'string') {
-          this.#put('putIntText', builder, row, 'n')
-          return
-        }
-        if (kind === 'long') this.emit(`${to}.i32[2 * ${row}] = n; ${to}.i32[2 * ${row} + 1] = n >> 31`)
-        else if (kind === 'byte' || kind === 'short') {
-          const shift = kind === 'byte' ? 24 : 16
-          this.emit(`if (n << ${shift} >> ${shift} !== n) fault(n + ' does not fit a ${kind}', ${to}.path)`)
-          this.emit(`${to}.i32[${row}] = n`)
-        } else if (kind === 'integer') this.emit(`${to}.i32[${row}] = n`)
-        else mismatch(builder)
-        this.emit(`${to}.valid[${row}] = 1`)
+        this.#storeInt(builder, row, options)
         return
       case 'long':
         this.long()
         if (kind === 'string') {
           this.#put('putLongText', builder, row, 'lo', 'hi')
+          return
+        }
+        if (builder.type.kind === 'decimal') {
+          this.#putIntAsDecimal(builder, row, 'lo', 'hi', builder.type, options)
           return
         }
         if (kind !== 'long') mismatch(builder)
@@ -287,6 +290,56 @@ export class ReaderCompiler extends CodeWriter {
         this.#readItems(node, builder, row, options)
         return
     }
+  }
+
+  /** Stores the int in `n`, in the column's type where that is wider. */
+  #storeInt(builder: ColumnBuilder, row: string, options: ReadOptions): void {
+    const to = this.constant(builder)
+    const { type } = builder
+    switch (type.kind) {
+      case 'string':
+        this.#put('putIntText', builder, row, 'n')
+        return
+      case 'decimal':
+        this.#putIntAsDecimal(builder, row, 'n', 'n >> 31', type, options)
+        return
+      case 'double':
+        this.#put('putIntAsDouble', builder, row, 'n')
+        return
+      case 'float':
+        this.#checkSize('short', to)
+        this.#put('putIntAsFloat', builder, row, 'n')
+        return
+      case 'long':
+        this.emit(`${to}.i32[2 * ${row}] = n; ${to}.i32[2 * ${row} + 1] = n >> 31; ${to}.valid[${row}] = 1`)
+        return
+      case 'byte':
+      case 'short':
+        this.#checkSize(type.kind, to)
+        break
+      case 'integer':
+        break
+      default:
+        mismatch(builder)
+    }
+    this.emit(`${to}.i32[${row}] = n; ${to}.valid[${row}] = 1`)
+  }
+
+  #checkSize(kind: 'byte' | 'short', to: string): void {
+    const shift = kind === 'byte' ? 24 : 16
+    this.emit(`if (n << ${shift} >> ${shift} !== n) fault(n + ' does not fit a ${kind}', ${to}.path)`)
+  }
+
+  #putIntAsDecimal(
+    builder: ColumnBuilder,
+    row: string,
+    low: string,
+    high: string,
+    { precision, scale }: { precision: number; scale: number },
+    { outOfRange }: ReadOptions,
+  ): void {
+    const target = this.constant(decimalTarget(precision, scale, outOfRange))
+    this.#put('putIntAsDecimal', builder, row, low, high, target)
   }
 
   #readUnion(branches: AvroNode[], builder: ColumnBuilder, row: string, options: ReadOptions, nested: boolean): void {

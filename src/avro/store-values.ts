@@ -58,3 +58,17 @@ export function putFloatAsDouble(to: FixedBuilder, row: number, bytes: Uint8Arra
   to.u8.set(doubleBytes, row * 8)
   to.valid[row] = 1
 }
+
+/** Stores a whole number of 32 bits in a column of doubles. */
+export function putIntAsDouble(to: FixedBuilder, row: number, value: number): void {
+  double[0] = value
+  to.u8.set(doubleBytes, row * 8)
+  to.valid[row] = 1
+}
+
+/** Stores a whole number of 16 bits in a column of floats. */
+export function putIntAsFloat(to: FixedBuilder, row: number, value: number): void {
+  float[0] = value
+  to.u8.set(floatBytes, row * 4)
+  to.valid[row] = 1
+}
