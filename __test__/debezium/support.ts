@@ -67,6 +67,15 @@ export function batchOf(topic: string, messages: TestMessage[], atLeast = 1): Mi
   return { topic, ranges: [...ranges.values()], numMessages: messages.length, numPartitions, numBytes: 0 }
 }
 
+/** A batch of partition 0 that begins at the offset. */
+export function batchAt(first: number, messages: TestMessage[]): MicroBatch {
+  const placed = messages.map((message, i) => ({ ...message, offset: String(first + i) }))
+  const batch = batchOf('t', placed)
+  const [range] = batch.ranges
+  if (range) Object.assign(range, { firstOffset: BigInt(first), lastOffset: BigInt(first + messages.length - 1) })
+  return batch
+}
+
 export interface Decoded {
   batch: ChangeBatch
   table: Table | null

@@ -5,7 +5,7 @@ import { Op } from '../../src/debezium/change-batch.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
-import { batchOf, decodeWith, encode, schemaSource, type TestMessage } from './support.js'
+import { batchAt, decodeWith, encode, schemaSource, type TestMessage } from './support.js'
 
 const record = (name: string, fields: [string, unknown][]) => ({
   type: 'record',
@@ -62,8 +62,10 @@ async function follow(batches: TestMessage[][], options: Partial<DecodeOptions> 
   const notes: string[] = []
   let ignored = 0
   try {
+    let next = 0
     for (const messages of batches) {
-      const decoded = await decodeWith(decoder, batchOf('t', messages))
+      const decoded = await decodeWith(decoder, batchAt(next, messages))
+      next += messages.length
       rows.push(...decoded.rows)
       notes.push(...(decoded.batch.notes ?? []))
       ignored += decoded.batch.numIgnored

@@ -64,15 +64,17 @@ class Replay {
 
   async apply(messages: Message[]): Promise<void> {
     if (messages.length === 0) return
-    const batch = this.batchOf(messages)
+    const read = this.batchOf(messages)
+    const batch = this.positions.accept(read, true) ?? read
     const changes = await (this.decoder as TableDecoder).decode(batch)
+    const ranges = batch.ranges.map((range) => batchRange(range, changes.lastDeletes))
     this.count('skipped', changes.badRecords.length)
     this.count('ignored', changes.numIgnored)
     if (changes.ipc === null) {
-      this.positions.keep(batch.ranges.map(batchRange))
+      this.positions.keep(ranges)
       return
     }
-    const offsets = this.positions.offsetsFor(batch.ranges.map(batchRange))
+    const offsets = this.positions.offsetsFor(ranges)
     const result = await (this.table as DeltaTable).merge(changes.ipc, { primaryKey: changes.primaryKey, offsets })
     this.positions.committed(offsets)
     this.count('dropped as old', result.numDroppedStale)

@@ -85,6 +85,8 @@ export interface ChangeBatch {
   /** Messages that are no change of a row: heartbeats, transaction markers, schema changes, logical messages. */
   numIgnored: number
   badRecords: BadRecord[]
+  /** The partitions whose last message is a delete, with a hash of its key, where a tombstone that follows is ignored. */
+  lastDeletes?: ReadonlyMap<number, bigint>
   /** What the user should know of the topic, each said once per decoder: why its messages are ignored, for one. */
   notes?: string[]
 }

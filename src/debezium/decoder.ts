@@ -12,6 +12,7 @@ import { Turns } from '../waits.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
 import { Notes, noteUnknownNames } from './ignored.js'
 import { KeyUpdates } from './key-updates.js'
+import { LastDeletes } from './last-deletes.js'
 import { TableLayout } from './layout.js'
 import { CHAR, IGNORED, MessageDecoder } from './message-decoder.js'
 import {
@@ -92,6 +93,7 @@ export class TableDecoder {
   readonly #plans = new Map<number, Map<number, Plan>>()
   readonly #rowSet = new RowSet()
   readonly #tombstones = new Tombstones()
+  readonly #lastDeletes = new LastDeletes()
   readonly #unkeyed: UnkeyedTombstones
   readonly #messages: MessageDecoder
   /** In a table that topics share, the epoch of timestamps of this one; null where timestamps compare. */
@@ -115,7 +117,7 @@ export class TableDecoder {
     this.#messageColumns = new MessageColumns(metadata, this.#layout, this.#options)
     this.#unkeyed = new UnkeyedTombstones(options.topic, this.#notes)
     const oldKeys = new OldKeys(this.#layout, this.#plans, this.#options, this.#notes)
-    this.#messages = new MessageDecoder(this.#layout, this.#options, this.#unkeyed, oldKeys)
+    this.#messages = new MessageDecoder(this.#layout, this.#options, this.#lastDeletes, this.#unkeyed, oldKeys)
     this.#context = {
       layout: this.#layout,
       options: this.#options,
@@ -263,13 +265,16 @@ export class TableDecoder {
     const ipc = rowSet.rows === 0 ? null : await rowSet.finish(this.#layout, ofTheChange, turns)
     if (ipc === null && rowSet.rows > 0) return null
     this.#tombstones.end(rowSet.sequences)
+    const lastDeletes = this.#lastDeletes.end(batch.ranges)
     this.#unkeyed.end()
     const primaryKey = [...(this.#layout.primaryKey ?? [])]
     // What a truncate holds back in other partitions is kept in the table.
     const holdsBack = rowSet.hasTruncates && batch.numPartitions > 1 && primaryKey.length > 0
     const onlyRemoves = !rowSet.hasUpserts && !holdsBack && !mode.rowPerChange
     const { numIgnored, badRecords } = state
-    return { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes: this.#notes.take() }
+    const notes = this.#notes.take()
+    const changes = { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
+    return this.#messages.ignoresRepeats ? { ...changes, lastDeletes } : changes
   }
 
   /** Makes the columns ready for the rows of a batch. */
@@ -287,6 +292,7 @@ export class TableDecoder {
     const isOrdered = orderGuard === 'auto' && (batch.numPartitions > 1 || !mode.equalsSource)
     this.#rowSet.reset(capacity, isOrdered ? batch.numPartitions : null, mode.needsTime)
     this.#tombstones.begin()
+    this.#lastDeletes.begin(batch.ranges)
     this.#unkeyed.begin()
     return { batch, ids, unknown, isStrict, plansOf, isOrdered, badRecords: [], numIgnored: 0 }
   }
@@ -325,7 +331,6 @@ export class TableDecoder {
     const rowSet = this.#rowSet
     if (isStrict) layout.mark()
     const op = this.#messages.decode(plan, partition, message, row)
-    if (plan.kind !== 'tombstone') this.#unkeyed.follow(partition, message, isDelete(op))
     if (op === IGNORED) return false
     const movedOp = plan.movedKey === null ? IGNORED : this.#messages.splitUpdate(plan, message, row, op)
     const rows = movedOp === IGNORED ? 1 : 2

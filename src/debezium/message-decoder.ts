@@ -4,6 +4,7 @@ import type { Reader } from '../avro/reader-compiler.js'
 import { DecodeFault, fault } from '../avro/wire.js'
 import type { RawMessage } from '../kafka/micro-batch.js'
 import { isDelete, Op } from './change-batch.js'
+import type { LastDeletes } from './last-deletes.js'
 import type { TableLayout } from './layout.js'
 import { deleteOf, isFault, readAll } from './messages.js'
 import type { OldKeys } from './old-keys.js'
@@ -23,26 +24,52 @@ const SHARED_TRUNCATE =
 export class MessageDecoder {
   readonly #layout: TableLayout
   readonly #options: DecoderSettings
+  readonly #lastDeletes: LastDeletes
   readonly #unkeyed: UnkeyedTombstones
   readonly #oldKeys: OldKeys
-  /** Whether a tombstone only follows a delete. */
-  #deletesHaveValues = false
+  /** Whether there are tombstones that are ignored where they follow a delete of their key. */
+  ignoresRepeats = false
 
-  constructor(layout: TableLayout, options: DecoderSettings, unkeyed: UnkeyedTombstones, oldKeys: OldKeys) {
+  constructor(
+    layout: TableLayout,
+    options: DecoderSettings,
+    lastDeletes: LastDeletes,
+    unkeyed: UnkeyedTombstones,
+    oldKeys: OldKeys,
+  ) {
     this.#layout = layout
     this.#options = options
+    this.#lastDeletes = lastDeletes
     this.#unkeyed = unkeyed
     this.#oldKeys = oldKeys
   }
 
   /** Notes what the schemas of a plan tell of the topic's deletes. */
   learn(plan: Plan): void {
-    this.#deletesHaveValues ||= plan.deletesHaveValues
     this.#unkeyed.learn(plan)
+    this.ignoresRepeats ||= this.#ignoresRepeatsOf(plan)
+  }
+
+  /**
+   * Whether a tombstone that follows a delete of its key is to be ignored: in a changelog it would be one more row, and where
+   * its key is not the table's, another row may have that by then. Elsewhere it deletes what the delete did.
+   */
+  #ignoresRepeatsOf(plan: Plan): boolean {
+    return this.#options.mode.rowPerChange || !plan.keyIsPrimaryKey
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
   decode(plan: Plan, partition: number, message: RawMessage, row: number): number {
+    const follows = plan.kind === 'tombstone' ? this.#lastDeletes.precedes(partition, message.key) : false
+    if (follows && this.#ignoresRepeatsOf(plan)) return IGNORED
+    // What cannot be decoded is no delete.
+    this.#lastDeletes.note(partition, message, false)
+    const op = this.#decodeKind(plan, message, row, follows)
+    if (isDelete(op)) this.#lastDeletes.note(partition, message, true)
+    return op
+  }
+
+  #decodeKind(plan: Plan, message: RawMessage, row: number, follows: boolean | null): number {
     switch (plan.kind) {
       case 'flattened':
         return this.#decodeFlattened(plan, message, row)
@@ -50,9 +77,8 @@ export class MessageDecoder {
         return this.#decodeEnvelope(plan, message, row)
       case 'tombstone':
         if (this.#options.deletes === 'ignore') return IGNORED
-        if (this.#options.mode.rowPerChange && this.#deletesHaveValues) return IGNORED
         if (plan.reason !== '') {
-          this.#unkeyed.check(plan, partition, message)
+          this.#unkeyed.check(plan, follows)
           return IGNORED
         }
         this.#leaveUnknown(plan, row)

@@ -320,6 +320,15 @@ export class Plan {
     return layout.has(column) ? layout.find(column).builder : undefined
   }
 
+  /** Whether the message's key, where there is one, has the columns of the primary key and no others. */
+  get keyIsPrimaryKey(): boolean {
+    if (this.kind === 'tombstone' && this.reason !== '') return false
+    const { primaryKey } = this.#context.layout
+    if (this.key === null || primaryKey === null) return true
+    const { fields } = this.key
+    return fields.length === primaryKey.length && fields.every(({ column }) => primaryKey.includes(column))
+  }
+
   /** Whether deletes are messages with a value, which a tombstone only follows. */
   get deletesHaveValues(): boolean {
     if (this.kind === 'envelope') return true

@@ -1,13 +1,15 @@
 /**
  * The entries in which a Delta table keeps offsets, by their app ids. `<query>:<topic>:<partition>` is the last offset
- * that was applied. Each may have two companions: `…:time` is the timestamp of the message at that offset, by which a
- * topic that was deleted and created again is recognised; `…:lost` is where reading went on after messages were lost.
+ * that was applied. Each may have companions: `…:time` is the timestamp of the message at that offset, by which a topic that
+ * was deleted and created again is recognised; `…:lost` is where reading went on after messages were lost; `…:deleted` is the
+ * hash of the key where the last message was a delete, by which the tombstone that follows it is recognised.
  */
 
 import type { TableOffset } from './results.js'
 
 export const TIME = ':time'
 export const LOST = ':lost'
+export const DELETED = ':deleted'
 
 /** Stands for "no value" in a companion: an entry that was committed cannot be removed. */
 export const NONE = -1n
@@ -25,7 +27,7 @@ export const entryPrefix = (queryName: string, topic: string): string => `${quer
 export function entriesByPartition(
   stored: Iterable<readonly [appId: string, version: bigint]>,
   prefix: string,
-  suffix: '' | typeof TIME | typeof LOST = '',
+  suffix: '' | typeof TIME | typeof LOST | typeof DELETED = '',
 ): Map<number, bigint> {
   const found = new Map<number, bigint>()
   for (const [appId, version] of stored) {
@@ -58,4 +60,4 @@ export function otherPartitions(offsets: ReadonlyMap<string, bigint>): TableOffs
 export const isOffset = (appId: string): boolean => /:\d+$/.test(appId)
 
 /** Whether an app id is that of a companion of a partition's offset. */
-export const isCompanionEntry = (appId: string): boolean => /:\d+:(time|lost)$/.test(appId)
+export const isCompanionEntry = (appId: string): boolean => /:\d+:(time|lost|deleted)$/.test(appId)

@@ -27,6 +27,8 @@ export interface OffsetRange {
    * range does not join the one before.
    */
   resumedAt?: bigint
+  /** The hash of the key, where the table knows that the message before the range was a delete. */
+  afterDelete?: bigint
 }
 
 /** All that one commit of one table holds. */

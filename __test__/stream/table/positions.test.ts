@@ -32,7 +32,7 @@ class Table {
 
   commit(...ranges: OffsetRange[]): string[] {
     const accepted = this.positions.accept(batch(...ranges), true)
-    const offsets = this.positions.offsetsFor((accepted?.ranges ?? []).map(batchRange))
+    const offsets = this.positions.offsetsFor((accepted?.ranges ?? []).map((range) => batchRange(range)))
     for (const { appId, expected, last, mayFall } of offsets) {
       const stored = this.stored.get(appId) ?? null
       if (stored !== expected || (!mayFall && stored !== null && stored > last)) throw new Error(`FENCED ${appId}`)
@@ -71,9 +71,34 @@ test('messages that change nothing are kept with their time', (t) => {
   const table = new Table()
   table.commit(range(0, 1, [[1, 101]]))
   const ignored = table.positions.accept(batch(range(2, 4, [[4, 104]])), false)
-  table.positions.keep((ignored?.ranges ?? []).map(batchRange))
+  table.positions.keep((ignored?.ranges ?? []).map((range) => batchRange(range)))
   t.is(table.positions.done(0), 5n)
   t.deepEqual(table.commit(), ['q:t:0:time=104', 'q:t:0=4'])
+})
+
+test('a delete at the end of a partition is kept for the range after it', (t) => {
+  const table = new Table()
+  const commit = (ranges: OffsetRange[], deletes: [number, bigint][]) => {
+    const accepted = table.positions.accept(batch(...ranges), true)
+    const offsets = table.positions.offsetsFor(ranges.map((range) => batchRange(range, new Map(deletes))))
+    for (const { appId, last } of offsets) table.stored.set(appId, last)
+    table.positions.committed(offsets)
+    return accepted?.ranges[0]?.afterDelete
+  }
+  const deleted = () => table.stored.get('q:t:0:deleted')
+  t.is(commit([range(0, 5, [[5, 105]])], [[0, 77n]]), undefined)
+  t.is(deleted(), 77n)
+  const restarted = new Positions('q', 't')
+  restarted.reset(table.entries)
+  t.is(restarted.accept(batch(range(6, 6, [[6, 106]])), false)?.ranges[0]?.afterDelete, 77n)
+  // The batch after that knows by itself.
+  t.is(restarted.accept(batch(range(7, 7, [[7, 107]])), false)?.ranges[0]?.afterDelete, undefined)
+  // A topic that was made anew.
+  restarted.reset(table.entries)
+  t.is(restarted.accept(batch(range(6, 6, [[6, 106]], 6)), true)?.ranges[0]?.afterDelete, undefined)
+  t.is(commit([range(6, 6, [[6, 106]])], []), 77n)
+  t.is(deleted(), -1n)
+  t.deepEqual(lostEntries(table.stored), [])
 })
 
 test('a loss is remembered', (t) => {
@@ -103,6 +128,6 @@ test('also where messages that change nothing come first', (t) => {
   const table = new Table()
   table.commit(range(0, 99, [[99, 199]]))
   const ignored = table.positions.accept(batch(range(0, 2, [[2, 902]], 0)), true)
-  table.positions.keep((ignored?.ranges ?? []).map(batchRange))
+  table.positions.keep((ignored?.ranges ?? []).map((range) => batchRange(range)))
   t.deepEqual(table.commit(range(3, 3, [[3, 903]])), ['q:t:0:lost=0', 'q:t:0:time=903', 'q:t:0=3'])
 })

@@ -1,6 +1,14 @@
 /** What a table holds of its topic's partitions, what is on the way to it, and what a batch may therefore contain. */
 
-import { entriesByPartition, entryPrefix, LOST, NONE, type StoredOffset, TIME } from '../../delta/offset-entries.js'
+import {
+  DELETED,
+  entriesByPartition,
+  entryPrefix,
+  LOST,
+  NONE,
+  type StoredOffset,
+  TIME,
+} from '../../delta/offset-entries.js'
 import type { TableOffset } from '../../delta/results.js'
 import { KafkaToDeltaError } from '../../errors.js'
 import type { MicroBatch, OffsetRange } from '../../kafka/micro-batch.js'
@@ -10,16 +18,22 @@ import type { StoredOffsets } from '../../kafka/positions.js'
 export interface BatchRange extends Omit<OffsetRange, 'messages'> {
   /** Timestamp of the message at `lastOffset`, in milliseconds; null where there is none. */
   lastTime: bigint | null
+  /** The hash of the key where the last message was a delete; else null. */
+  lastDelete: bigint | null
 }
 
-/** A range without its messages. */
-export function batchRange({ messages, ...range }: OffsetRange): BatchRange {
+/** A range without its messages, and with the delete that its last one is, as the decoder tells. */
+export function batchRange(
+  { messages, afterDelete: _, ...range }: OffsetRange,
+  lastDeletes?: ReadonlyMap<number, bigint>,
+): BatchRange {
   const last = messages.at(-1)
   const isAtEnd = last !== undefined && BigInt(last.offset) === range.lastOffset
-  return { ...range, lastTime: isAtEnd ? BigInt(last.timestamp) : null }
+  const lastDelete = lastDeletes?.get(range.partition) ?? null
+  return { ...range, lastTime: isAtEnd ? BigInt(last.timestamp) : null, lastDelete }
 }
 
-type Entry = Pick<BatchRange, 'lastOffset' | 'lastTime' | 'resumedAt' | 'firstOffset'>
+type Entry = Pick<BatchRange, 'lastOffset' | 'lastTime' | 'lastDelete' | 'resumedAt' | 'firstOffset'>
 
 export class Positions {
   readonly #prefix: string
@@ -87,12 +101,20 @@ export class Positions {
           { topic: this.#topic, partition: range.partition, offset: String(next) },
         )
       }
-      ranges.push(next !== undefined && range.firstOffset < next ? cutBefore(range, next) : range)
+      ranges.push(this.#afterDelete(next !== undefined && range.firstOffset < next ? cutBefore(range, next) : range))
       this.#next.set(range.partition, range.lastOffset + 1n)
     }
     if (ranges.length === 0) return null
     if (ranges.length === batch.ranges.length && ranges.every((range, i) => range === batch.ranges[i])) return batch
     return withRanges(batch, ranges)
+  }
+
+  /** With what the table knows of the message before the range. */
+  #afterDelete(range: OffsetRange): OffsetRange {
+    const appId = this.#prefix + range.partition
+    const deleted = this.#stored.get(appId + DELETED) ?? NONE
+    if (deleted === NONE || isAnew(range) || this.#stored.get(appId) !== range.firstOffset - 1n) return range
+    return { ...range, afterDelete: deleted }
   }
 
   /** Keeps the positions of a batch that changes nothing, for a later commit. */
@@ -118,9 +140,12 @@ export class Positions {
       const appId = `${this.#prefix}${partition}`
       const offset = this.#offset(appId, entry.lastOffset)
       const offsets = [isAnew(entry) ? { ...offset, mayFall: true } : offset]
-      const time = entry.lastTime ?? NONE
-      if (time !== (this.#stored.get(appId + TIME) ?? NONE)) {
-        offsets.push({ ...this.#offset(appId + TIME, time), mayFall: true })
+      for (const [suffix, companion] of [
+        [TIME, entry.lastTime ?? NONE],
+        [DELETED, entry.lastDelete ?? NONE],
+      ] as const) {
+        if (companion === (this.#stored.get(appId + suffix) ?? NONE)) continue
+        offsets.push({ ...this.#offset(appId + suffix, companion), mayFall: true })
       }
       if (entry.resumedAt !== undefined) {
         offsets.push({ ...this.#offset(appId + LOST, entry.resumedAt), mayFall: true })

@@ -75,7 +75,7 @@ export class BatchReader {
       logger.warn({ ...positionOf(bad), ...details }, bad.reason)
     }
     return {
-      ranges: batch.ranges.map(batchRange),
+      ranges: batch.ranges.map((range) => batchRange(range, changes.lastDeletes)),
       numMessages: batch.numMessages,
       numBytes: batch.numBytes,
       changes,
