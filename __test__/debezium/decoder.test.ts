@@ -44,6 +44,33 @@ async function rejected(promise: Promise<unknown>): Promise<KafkaToDeltaError> {
   throw new Error('it was not rejected')
 }
 
+test('columns with names of Debezium’s are columns of the table where others stand between them and the flag of deletes', async (t) => {
+  const names = ['__op', '__source_snapshot', '__source_sequence', '__source_connector']
+  const own: Field[] = names.map((name) => [name, 'string'])
+  const flag: Field = ['__deleted', optional('string')]
+  const name: Field = ['name', optional('string')]
+  const given = {
+    __op: 'd',
+    __source_snapshot: 'false',
+    __source_sequence: '["5","6"]',
+    __source_connector: 'postgresql',
+  }
+  for (const [fields, op, hasSequence] of [
+    [[...own, name, flag], Op.upsert, false],
+    [[flag, name, ...own], Op.upsert, false],
+    // As Debezium writes them since version 2, and as it did before; transforms may add further fields.
+    [[name, flag, ...own], Op.delete, true],
+    [[...own, flag, name], Op.delete, true],
+  ] as const) {
+    const schemas = { 1: KEY, 2: record('Value', [['id', 'int'], ...fields]) }
+    const row = { key: key(1), value: encode(2, schemas[2], { id: 1, name: null, ...given, __deleted: 'false' }) }
+    const { rows } = await decodeAll({ topic: 't' }, schemas, [row], 2)
+    t.is(rows[0]?._op, op)
+    t.is(rows[0]?._seq != null, hasSequence)
+    t.is(rows[0]?.__op, op === Op.upsert ? 'd' : null)
+  }
+})
+
 test('upserts, deletes and tombstones', async (t) => {
   const { rows, batch, decoder } = await decode([
     upsert(1, 'one'),

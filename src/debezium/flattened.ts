@@ -48,9 +48,10 @@ function candidates(name: string): string[] {
 
 export function flattenedShape(record: AvroRecord, options: DecoderSettings): FlattenedShape {
   const captures = new Map<string, Capture>()
+  const added = fieldsOfTransform(record, options)
   const fieldFor = (capture: Capture, names: string[]): AvroField | undefined => {
     for (const name of names) {
-      const field = record.fields.find((candidate) => candidate.name === name)
+      const field = added.find((candidate) => candidate.name === name)
       if (field !== undefined && canCapture(field.type, capture)) return field
     }
     return undefined
@@ -79,13 +80,22 @@ export function flattenedShape(record: AvroRecord, options: DecoderSettings): Fl
 }
 
 /**
- * The transform appends `__deleted`, and after it what `add.fields` names. A column of the table may have such a name
- * too, but lies before. Where there is no `__deleted`, only Debezium's own names are certain.
+ * The fields that the transform may have added: those around `__deleted` whose names begin with `__`, up to the first one that
+ * does not. It appends `__deleted` together with what `add.fields` names, before it until Debezium 1, and after it since
+ * Debezium 2. A column of the table may have such a name too, but others lie between. All fields where there is no `__deleted`.
  */
+function fieldsOfTransform({ fields }: AvroRecord, { deletedColName }: DecoderSettings): readonly AvroField[] {
+  const at = fields.findIndex(({ name }) => name === deletedColName)
+  if (at < 0) return fields
+  const isOther = ({ name }: AvroField) => name !== deletedColName && !name.startsWith('__')
+  const end = fields.findIndex((field, i) => i > at && isOther(field))
+  return fields.slice(fields.slice(0, at).findLastIndex(isOther) + 1, end < 0 ? undefined : end)
+}
+
 function companionsOf(record: AvroRecord, guard: Guard, options: DecoderSettings): Set<string> {
   const names = record.fields.map((field) => field.name)
-  const deletedAt = names.indexOf(options.deletedColName)
-  const after = deletedAt < 0 ? [] : names.slice(deletedAt + 1).filter((name) => name.startsWith('__'))
+  const at = names.indexOf(options.deletedColName)
+  const after = at < 0 ? [] : names.slice(at + 1).filter((name) => name.startsWith('__'))
   const known = [...guard.captures.keys(), options.lsnColName ?? ''].filter((name) => names.includes(name))
   return new Set([...after, ...known].filter((name) => name !== options.deletedColName))
 }
