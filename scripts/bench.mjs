@@ -1,4 +1,4 @@
-/** `npm run bench:merge|soak|index|requests|readers|scan|decode|e2e|topics|latency|slow-table|backlog|workers -- [options]`: see benchmark/README.md. */
+/** `npm run bench:merge|soak|index|requests|readers|scan|consume|decode|e2e|topics|latency|slow-table|backlog|workers -- [options]`: see benchmark/README.md. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -78,7 +78,7 @@ await main(async () => {
     const node = ['--import', 'tsx', 'benchmark/scan.ts', ...args]
     const env = { ...process.env, ORACLE_PYTHON: python.python ?? '' }
     process.exitCode = (await run(process.execPath, node, { cwd: ROOT, env })).code
-  } else if (['decode', 'topics', 'latency', 'slow-table', 'backlog', 'workers'].includes(what)) {
+  } else if (['consume', 'decode', 'topics', 'latency', 'slow-table', 'backlog', 'workers'].includes(what)) {
     await bootstrap()
     if (what === 'backlog') await kafkaJars()
     const node = ['--import', 'tsx', `benchmark/${what}.ts`, ...args]
@@ -94,6 +94,6 @@ await main(async () => {
     process.exitCode = await program(BESIDE_DELTARS[what], args, { features: ['--features', 'deltars'], env })
   } else
     throw new Problem(
-      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|decode|e2e|topics|latency|slow-table|backlog|workers [options]',
+      'usage: node scripts/bench.mjs merge|soak|index|requests|readers|scan|consume|decode|e2e|topics|latency|slow-table|backlog|workers [options]',
     )
 })

@@ -4,7 +4,9 @@ export { type BadRecord, type ChangeBatch, CONTROL_COLUMNS, Op } from './debeziu
 export { type ColumnDescription, TableDecoder, type TableDescription } from './debezium/decoder.js'
 export type { DecodeOptions } from './debezium/options.js'
 export * from './delta/index.js'
-export type { MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
+export type { Message } from './kafka/message.js'
+export { Messages } from './kafka/messages.js'
+export type { GivenBatch, MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
 export type { Logger, LogLevel } from './log.js'
 export type { StartingOffsets } from './options/starting-offsets.js'
 export type {

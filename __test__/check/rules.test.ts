@@ -12,7 +12,9 @@ import { valueFindings } from '../../src/check/rules/values.js'
 import { shapeOf } from '../../src/check/shape.js'
 import type { TableInfo } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { Messages } from '../../src/kafka/messages.js'
 import type { StoredOffsets } from '../../src/kafka/positions.js'
+import type { RawMessage } from '../../src/kafka/raw-message.js'
 import type { TopicState } from '../../src/kafka/topic-state.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import type { StreamOptions, TableOptions } from '../../src/options/types.js'
@@ -102,11 +104,14 @@ test('messages above the limits, by the setting and by what was read', (t) => {
   t.deepEqual(topicCodes(situation({ 'max.message.bytes': '100000000' }), NOTHING), ['warning MESSAGE_TOO_LARGE'])
   const state = situation({ 'max.message.bytes': '1000' })
   const message = { offset: '0', timestamp: '0', key: null, value: Buffer.alloc(2000) }
-  state.newest.push({ partition: 0, firstOffset: 0n, lastOffset: 0n, messages: [message] })
+  const holding = (message: RawMessage) => [
+    { partition: 0, firstOffset: 0n, lastOffset: 0n, messages: Messages.of([message]) },
+  ]
+  state.newest = holding(message)
   t.deepEqual(topicCodes(state, NOTHING, {}, { limits: { maxBatchBytes: 1500 } }), ['warning MESSAGE_TOO_LARGE'])
   t.deepEqual(topicCodes(state, NOTHING), [])
   const { options, table } = optionsOf({}, { limits: { maxBatchBytes: 1500, maxMemory: '1 MB' } })
-  message.value = Buffer.alloc(200_000)
+  state.newest = holding({ ...message, value: Buffer.alloc(200_000) })
   const [beyond] = topicFindings({ table, state, stored: NOTHING, now: 0 }, options)
   t.regex(beyond?.message ?? '', /195 KB.*an eighth of limits\.maxMemory \(128 KB\).*bad record/)
 })
@@ -166,7 +171,7 @@ test('values that arrive as NULL where a change leaves them out, and other losse
 test("Debezium's placeholder, where the options name another one", (t) => {
   const { table } = optionsOf({ unavailableValuePlaceholder: '__gone' })
   const message = { offset: '0', timestamp: '0', key: null, value: Buffer.from('a__debezium_unavailable_valueb') }
-  const ranges = [{ partition: 0, firstOffset: 0n, lastOffset: 0n, messages: [message] }]
+  const ranges = [{ partition: 0, firstOffset: 0n, lastOffset: 0n, messages: Messages.of([message]) }]
   t.is(placeholders({ ranges, badRecords: [] }, table)?.code, 'PLACEHOLDER_STORED')
   t.is(placeholders({ ranges, badRecords: [] }, optionsOf().table), null)
 })

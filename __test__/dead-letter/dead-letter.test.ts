@@ -3,6 +3,7 @@ import test from 'ava'
 import { collectDeadLetters, inGroups } from '../../src/dead-letter/dead-letter.js'
 import { deadLetterRows } from '../../src/dead-letter/delta-rows.js'
 import { toMessage } from '../../src/dead-letter/kafka-session.js'
+import { Messages } from '../../src/kafka/messages.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import { letter } from './support.js'
 
@@ -17,16 +18,16 @@ test('letters are taken out of a batch as they came, with all that a message has
         partition: 3,
         firstOffset: 5n,
         lastOffset: 7n,
-        messages: [
+        messages: Messages.of([
           { offset: '5', timestamp: '10', key, value: null },
           { offset: '6', timestamp: '11', key, value, headers },
-        ],
+        ]),
       },
       {
         partition: 1,
         firstOffset: 6n,
         lastOffset: 6n,
-        messages: [{ offset: '6', timestamp: '-1', key: null, value: null }],
+        messages: Messages.of([{ offset: '6', timestamp: '-1', key: null, value: null }]),
       },
     ],
     numMessages: 3,
@@ -80,7 +81,7 @@ test('letters are taken out of a batch as they came, with all that a message has
   ])
   t.deepEqual(collectDeadLetters(batch, [], 'q'), [])
   const piece = Buffer.alloc(1_000_000).subarray(0, 100)
-  const messages = [{ offset: '0', timestamp: '0', key: null, value: piece }]
+  const messages = Messages.of([{ offset: '0', timestamp: '0', key: null, value: piece }])
   const small = { ...batch, ranges: [{ partition: 0, firstOffset: 0n, lastOffset: 0n, messages }] }
   t.is(collectDeadLetters(small, [bad(0, '0')], 'q')[0]?.value?.buffer.byteLength, 100, 'all that was fetched with it')
   t.throws(() => collectDeadLetters(batch, [bad(9, '6')], 'q'), { message: /not in the batch/ })

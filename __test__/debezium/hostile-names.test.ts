@@ -1,6 +1,7 @@
 import test from 'ava'
 import { collectDeadLetters } from '../../src/dead-letter/dead-letter.js'
 import { toMessage } from '../../src/dead-letter/kafka-session.js'
+import { inColumns } from '../../src/kafka/micro-batch.js'
 import { batchOf, confluent, decodeAll } from './support.js'
 
 const NAMES = ['constructor', 'toString', 'valueOf', 'hasOwnProperty', '__proto__']
@@ -31,7 +32,7 @@ for (const name of NAMES) {
     const headers = Object.fromEntries([[name, [inherited, Buffer.from('x')]]]) as never
     const batch = batchOf('t', [{ key: null, value: Buffer.from('bad'), headers }])
     const bad = { topic: 't', partition: 0, offset: '0', reason: 'r', key: null, value: null }
-    const [letter] = collectDeadLetters(batch, [bad], 'q')
+    const [letter] = collectDeadLetters(inColumns(batch), [bad], 'q')
     t.deepEqual(letter?.headers, [{ name, value: Buffer.from('x') }])
     const sent = toMessage(letter as never).headers as object
     t.deepEqual(Object.getOwnPropertyDescriptor(sent, name)?.value, Buffer.from('x'))

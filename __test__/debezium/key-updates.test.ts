@@ -5,15 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { KeyUpdates } from '../../src/debezium/key-updates.js'
 import { readFixtureTopic } from '../../src/demo/fixtures.js'
-import type { RawMessage } from '../../src/kafka/micro-batch.js'
-import { confluent, FIXTURES, schemaSource } from './support.js'
+import type { Message } from '../../src/kafka/message.js'
+import { Messages } from '../../src/kafka/messages.js'
+import { confluent, FIXTURES, messageOf, schemaSource } from './support.js'
 
 const SET = 'hard'
 const schemas = JSON.parse(readFileSync(`${FIXTURES}${SET}/schemas.json`, 'utf8')) as Record<number, unknown>
 
-function captured(topic: string): RawMessage[] {
+function captured(topic: string): Message[] {
   const bytes = (text: string | null) => (text === null ? null : Buffer.from(text, 'base64'))
-  return readFixtureTopic(`${FIXTURES}${SET}`, topic).map((m) => ({
+  const messages = readFixtureTopic(`${FIXTURES}${SET}`, topic).map((m) => ({
     offset: String(m.offset),
     timestamp: String(m.timestamp),
     key: bytes(m.key_b64),
@@ -22,6 +23,7 @@ function captured(topic: string): RawMessage[] {
       Object.entries(m.headers).map(([name, value]) => [name, Buffer.from(String(value), 'base64')]),
     ),
   }))
+  return [...Messages.of(messages)]
 }
 
 for (const topic of ['hard.public.pkt', 'hard.public.swap']) {
@@ -45,13 +47,8 @@ for (const topic of ['hard.public.pkt', 'hard.public.swap']) {
 test('keys in headers as Avro, and a registry that does not know the schema', async (t) => {
   const updates = new KeyUpdates(schemaSource({}))
   const key = (n: number) => confluent(7, Buffer.from([2 * n]))
-  const message = (own: number, name: string, other: Buffer): RawMessage => ({
-    offset: '0',
-    timestamp: '0',
-    key: key(own),
-    value: null,
-    headers: { [name]: other },
-  })
+  const message = (own: number, name: string, other: Buffer) =>
+    messageOf({ offset: '0', timestamp: '0', key: key(own), value: null, headers: { [name]: other } })
   t.deepEqual(
     [message(1, '__debezium.newkey', key(2)), message(2, '__debezium.oldkey', key(1))].map((m) =>
       updates.pairMemberOf(m)?.pair(),
@@ -63,16 +60,18 @@ test('keys in headers as Avro, and a registry that does not know the schema', as
   t.is(json?.pair(), null)
   const broken = updates.pairMemberOf(message(1, '__debezium.newkey', Buffer.from('{"id"')))
   t.is(broken?.pair(), null)
-  t.is(updates.pairMemberOf({ offset: '0', timestamp: '0', key: key(1), value: null, headers: { other: 'x' } }), null)
+  t.is(updates.pairMemberOf(message(1, 'other', Buffer.from('x'))), null)
 })
 
 test('a tombstone is told from the delete before it, also where it is a null in a union', (t) => {
   const updates = new KeyUpdates(schemaSource({}))
   const half = (value: Buffer | null, headers: Record<string, Buffer> = {}) =>
-    updates.pairMemberOf({
-      ...{ offset: '0', timestamp: '0', key: confluent(7, Buffer.from([2])), value },
-      headers: { '__debezium.newkey': confluent(7, Buffer.from([4])), ...headers },
-    })?.isTombstone
+    updates.pairMemberOf(
+      messageOf({
+        ...{ offset: '0', timestamp: '0', key: confluent(7, Buffer.from([2])), value },
+        headers: { '__debezium.newkey': confluent(7, Buffer.from([4])), ...headers },
+      }),
+    )?.isTombstone
   t.true(half(null))
   t.true(half(confluent(8, Buffer.from([0]))))
   t.true(half(Buffer.from([2]), { __value_schema_id: confluent(8, Buffer.alloc(0)) }))

@@ -11,7 +11,7 @@ import type { DecodeOptions } from '../../src/debezium/options.js'
 import { DeltaTable } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { readTable } from '../helpers/read.js'
-import { batchOf, decodeAll, encode, rowsOf, schemaSource, type TestMessage } from './support.js'
+import { batchOf, decodeAll, encode, messageOf, rowsOf, schemaSource, type TestMessage } from './support.js'
 
 type Field = [string, unknown]
 
@@ -392,7 +392,9 @@ test('both messages of a key update are known as a pair in each form', async (t)
   const updates = new KeyUpdates(schemaSource({ 1: key }))
   await updates.load([1])
   const half = (own: Buffer, name: string, text: string) =>
-    updates.pairMemberOf({ offset: '0', timestamp: '0', key: own, value: null, headers: { [name]: text } })?.pair()
+    updates
+      .pairMemberOf(messageOf({ offset: '0', timestamp: '0', key: own, value: null, headers: { [name]: text } }))
+      ?.pair()
   for (const form of [(n: string) => `{"k":${n}}`, (n: string) => `Struct{k=${n}}`]) {
     const pair = half(before, '__debezium.newkey', form('3.00'))
     t.is(typeof pair, 'string')

@@ -3,8 +3,9 @@ import { collectDeadLetters } from '../../src/dead-letter/dead-letter.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import { KeyUpdates } from '../../src/debezium/key-updates.js'
 import { EmbeddedRegistry } from '../../src/demo/registry.js'
+import { inColumns, type RawMessage } from '../../src/kafka/micro-batch.js'
 import { RegistrySchemaSource } from '../../src/registry/registry.js'
-import { avscType, batchOf, confluent, decodeWith } from './support.js'
+import { avscType, batchOf, confluent, decodeWith, messageOf } from './support.js'
 
 const KEY = { type: 'record', name: 'Key', fields: [{ name: 'id', type: 'int' }] }
 const VALUE = {
@@ -92,7 +93,7 @@ test('unknown GUIDs, broken headers and Apicurio’s headers are bad records tha
   t.regex(reasons[1] as string, /header __value_schema_id holds no schema id/)
   t.regex(reasons[2] as string, /apicurio\.registry\.headers\.enabled=false/)
   t.regex(reasons[3] as string, /unknown schema id 9/)
-  const letters = collectDeadLetters(batch, result.badRecords, 'q')
+  const letters = collectDeadLetters(inColumns(batch), result.badRecords, 'q')
   t.deepEqual(
     letters.map(({ keySchemaId, valueSchemaId }) => [keySchemaId, valueSchemaId]),
     [
@@ -117,14 +118,15 @@ test('a registry without GUIDs is named as such', async (t) => {
 test('both halves of a key update are a pair where the key’s schema is named in a header', async (t) => {
   const { source } = await setUp(t)
   const { pairMemberOf } = new KeyUpdates(source)
-  const message = { offset: '0', timestamp: '0', value: null }
+  const half = (parts: Pick<RawMessage, 'key' | 'headers'>) =>
+    pairMemberOf(messageOf({ offset: '0', timestamp: '0', value: null, ...parts }))
   const own = { __key_schema_id: guidBytes(KEY) }
-  const before = { ...message, key: key(1), headers: { ...own, '__debezium.newkey': Buffer.from('{"id":2}') } }
-  const after = { ...message, key: key(2), headers: { ...own, '__debezium.oldkey': Buffer.from('{"id":1}') } }
-  pairMemberOf(before as never)
+  const before = { key: key(1), headers: { ...own, '__debezium.newkey': Buffer.from('{"id":2}') } }
+  const after = { key: key(2), headers: { ...own, '__debezium.oldkey': Buffer.from('{"id":1}') } }
+  half(before)
   await source.get((await import('../../src/avro/wire.js')).schemaIdOf(guidBytes(KEY)))
   await new Promise((resolve) => setImmediate(resolve))
-  const pair = pairMemberOf(before as never)?.pair()
+  const pair = half(before)?.pair()
   t.truthy(pair)
-  t.is(pairMemberOf(after as never)?.pair(), pair)
+  t.is(half(after)?.pair(), pair)
 })

@@ -8,7 +8,9 @@ import type { ChangeBatch } from '../../src/debezium/change-batch.js'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import type { DecodeOptions } from '../../src/debezium/options.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
-import type { MicroBatch, OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
+import type { Message } from '../../src/kafka/message.js'
+import { Messages } from '../../src/kafka/messages.js'
+import type { GivenBatch, MicroBatch, OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
 import type { SchemaSource } from '../../src/registry/schema-source.js'
 import { bigLong } from '../helpers/avsc-long.js'
 
@@ -48,11 +50,14 @@ export function encode(id: number, schema: unknown, value: unknown): Buffer {
   return confluent(id, avscType(schema).toBuffer(value))
 }
 
+/** A message by itself. */
+export const messageOf = (raw: RawMessage): Message => Messages.of([raw]).at(0) as Message
+
 export type TestMessage = Partial<RawMessage> & { partition?: number }
 
 /** @param atLeast partitions that the topic has, also where the messages are of fewer */
-export function batchOf(topic: string, messages: TestMessage[], atLeast = 1): MicroBatch {
-  const ranges = new Map<number, OffsetRange>()
+export function batchOf(topic: string, messages: TestMessage[], atLeast = 1): MicroBatch<RawMessage[]> {
+  const ranges = new Map<number, OffsetRange<RawMessage[]>>()
   for (const { partition = 0, ...message } of messages) {
     let range = ranges.get(partition)
     if (range === undefined) {
@@ -68,7 +73,7 @@ export function batchOf(topic: string, messages: TestMessage[], atLeast = 1): Mi
 }
 
 /** A batch of partition 0 that begins at the offset. */
-export function batchAt(first: number, messages: TestMessage[]): MicroBatch {
+export function batchAt(first: number, messages: TestMessage[]): MicroBatch<RawMessage[]> {
   const placed = messages.map((message, i) => ({ ...message, offset: String(first + i) }))
   const batch = batchOf('t', placed)
   const [range] = batch.ranges
@@ -94,7 +99,7 @@ export async function decodeAll(
   return decodeWith(decoder, batchOf(options.topic, messages, numPartitions))
 }
 
-export async function decodeWith(decoder: TableDecoder, input: MicroBatch): Promise<Decoded> {
+export async function decodeWith(decoder: TableDecoder, input: GivenBatch): Promise<Decoded> {
   const batch = await decoder.decode(input)
   const table = batch.ipc === null ? null : tableFromIPC(batch.ipc)
   return { batch, table, rows: table === null ? [] : rowsOf(table), decoder }

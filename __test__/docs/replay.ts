@@ -6,7 +6,7 @@ import { DataType, type RecordBatch, Table } from 'apache-arrow'
 import { TableDecoder } from '../../src/debezium/decoder.js'
 import type { DeltaTable } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
-import type { MicroBatch, OffsetRange } from '../../src/kafka/micro-batch.js'
+import { type GivenBatch, inColumns, type OffsetRange, type RawMessage } from '../../src/kafka/micro-batch.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import { decodeOptions, openDeltaTable } from '../../src/stream/connect.js'
 import { batchRange, Positions } from '../../src/stream/table/positions.js'
@@ -64,7 +64,7 @@ class Replay {
 
   async apply(messages: Message[]): Promise<void> {
     if (messages.length === 0) return
-    const read = this.batchOf(messages)
+    const read = inColumns(this.batchOf(messages))
     const batch = this.positions.accept(read, true) ?? read
     const changes = await (this.decoder as TableDecoder).decode(batch)
     const ranges = batch.ranges.map((range) => batchRange(range, changes.lastDeletes))
@@ -85,8 +85,8 @@ class Replay {
     this.facts.set(name, String(Number(this.facts.get(name) ?? 0) + more))
   }
 
-  private batchOf(messages: Message[]): MicroBatch {
-    const ranges = new Map<number, OffsetRange>()
+  private batchOf(messages: Message[]): GivenBatch {
+    const ranges = new Map<number, OffsetRange<RawMessage[]>>()
     for (const message of messages) {
       const raw = this.encoder.message(message)
       const offset = BigInt(raw.offset)

@@ -1,5 +1,7 @@
 import test from 'ava'
 import { interleave } from '../../src/kafka/interleave.js'
+import type { Message } from '../../src/kafka/message.js'
+import { Messages } from '../../src/kafka/messages.js'
 import type { OffsetRange, RawMessage } from '../../src/kafka/micro-batch.js'
 import type { PairMember } from '../../src/kafka/paired-messages.js'
 import { generator, ROUNDS, SEED } from '../helpers/random.js'
@@ -16,11 +18,12 @@ function range(partition: number, ...texts: string[]): OffsetRange {
     const value = name.includes('~') ? null : Buffer.from(name)
     return { offset: String(offset), timestamp, key, value, ...(isHalf ? { headers: { name } } : {}) }
   })
-  return { partition, firstOffset: 0n, lastOffset: BigInt(messages.length - 1), messages }
+  return { partition, firstOffset: 0n, lastOffset: BigInt(messages.length - 1), messages: Messages.of(messages) }
 }
 
-const pairMemberOf = ({ headers, value }: RawMessage): PairMember | null => {
-  const name = headers?.name as string | undefined
+const pairMemberOf = (message: Message): PairMember | null => {
+  const { value } = message
+  const name = message.header('name')?.toString()
   if (name === undefined) return null
   const side = name.startsWith('<') ? 'before' : 'after'
   return { side, isTombstone: value === null, pair: () => name.replace(/^[<>]~?/, '') }
@@ -28,7 +31,7 @@ const pairMemberOf = ({ headers, value }: RawMessage): PairMember | null => {
 
 function order(...ranges: OffsetRange[]): string {
   const names = ranges.map(({ messages }) =>
-    messages.map(({ key, value, headers }) => String(headers?.name ?? (value === null ? `~${key}` : value))),
+    [...messages].map(({ key, value, headers }) => String(headers.name ?? (value === null ? `~${key}` : value))),
   )
   return interleave(ranges, pairMemberOf)
     .flatMap(({ range, from, to }) => (names[range] as string[]).slice(from, to))

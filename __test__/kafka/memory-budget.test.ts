@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { MemoryBudget, type TopicMemory } from '../../src/kafka/memory-budget.js'
+import { Messages } from '../../src/kafka/messages.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
 import { generator, type Random, ROUNDS, SEED } from '../helpers/random.js'
@@ -166,7 +167,7 @@ test('queues whose batches have no room are called in turn', (t) => {
     const queue = new TopicQueue(name, limits, () => null, topic)
     // Sixteen times its size fills what all have in common.
     const messages = [{ offset: '0', timestamp: '0', key: null, value: Buffer.alloc(300_000) }]
-    queue.push({ partition: 0, firstOffset: 0n, lastOffset: 0n, messages })
+    queue.push({ partition: 0, firstOffset: 0n, lastOffset: 0n, messages: Messages.of(messages) })
     return queue
   })
   const taken = new Map(queues.map((queue) => [queue.topic, queue.cut()]))
@@ -201,7 +202,7 @@ test('what a table’s batch came to bounds the next one', (t) => {
     key: null,
     value: Buffer.alloc(7_792),
   }))
-  queue.push({ partition: 0, firstOffset: 0n, lastOffset: 3_999n, messages })
+  queue.push({ partition: 0, firstOffset: 0n, lastOffset: 3_999n, messages: Messages.of(messages) })
   // Twice the size of a batch, by sixteen: nothing is known of the table.
   const first = queue.cut()
   t.is(first?.numMessages, 128)
@@ -225,7 +226,7 @@ test('what the engine holds of a table’s batch counts until the commit, and bo
     key: null,
     value: Buffer.alloc(7_792),
   }))
-  queue.push({ partition: 0, firstOffset: 0n, lastOffset: 59_999n, messages })
+  queue.push({ partition: 0, firstOffset: 0n, lastOffset: 59_999n, messages: Messages.of(messages) })
   const weightOf = (count: number) => 64 * 1024 + count * 8_192
   /** Each byte decodes to one, and of a byte of these the engine makes `engine`. */
   const apply = (engine: number): number => {

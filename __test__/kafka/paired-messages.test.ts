@@ -1,4 +1,5 @@
 import test from 'ava'
+import { Messages } from '../../src/kafka/messages.js'
 import type { MicroBatch, RawMessage } from '../../src/kafka/micro-batch.js'
 import { holdBackUnpaired, type PairMember, type ReadProgress, type Take } from '../../src/kafka/paired-messages.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
@@ -24,13 +25,20 @@ const queueOf = (limits = LIMITS) => new TopicQueue('t', limits, pairMemberOf)
 
 function push(queue: TopicQueue, partition: number, first: number, keys: readonly string[], time = 0): void {
   const messages = keys.map((key, i) => message(first + i, key, time))
-  queue.push({ partition, firstOffset: BigInt(first), lastOffset: BigInt(first + keys.length - 1), messages })
+  queue.push({
+    partition,
+    firstOffset: BigInt(first),
+    lastOffset: BigInt(first + keys.length - 1),
+    messages: Messages.of(messages),
+  })
 }
 
 const reach = (...reached: ReadProgress[]) => new Map(reached.map((r, partition) => [partition, r]))
 const keysOf = (batch: MicroBatch | null) =>
   batch &&
-  Object.fromEntries(batch.ranges.map(({ partition, messages }) => [partition, messages.map((m) => String(m.key))]))
+  Object.fromEntries(
+    batch.ranges.map(({ partition, messages }) => [partition, [...messages].map((m) => String(m.key))]),
+  )
 
 test('a half waits for the other one, and what comes before it does not', (t) => {
   const queue = queueOf()
@@ -116,7 +124,7 @@ test('patience ends', (t) => {
 })
 
 test('a queue that is full of what waits lets it go', (t) => {
-  const queue = queueOf({ ...LIMITS, maxQueueBytes: 900 })
+  const queue = queueOf({ ...LIMITS, maxQueueBytes: 100 })
   push(queue, 0, 0, ['>1', 'a', 'b'])
   t.true(queue.isFull)
   t.deepEqual(keysOf(queue.cut(reach('behind', 'behind'))), { 0: ['>1', 'a', 'b'] })
@@ -126,11 +134,17 @@ test('a half whose other one comes after a loss goes alone', (t) => {
   const queue = queueOf({ ...LIMITS, maxBatchMessages: 2 })
   push(queue, 0, 0, ['>1'])
   push(queue, 1, 0, ['a'])
-  queue.push({ partition: 1, firstOffset: 1n, lastOffset: 9n, messages: [message(9, '<1')], resumedAt: 9n })
+  queue.push({
+    partition: 1,
+    firstOffset: 1n,
+    lastOffset: 9n,
+    messages: Messages.of([message(9, '<1')]),
+    resumedAt: 9n,
+  })
   t.deepEqual(keysOf(queue.cut(reach('end', 'end'))), { 1: ['a'] })
   t.deepEqual(keysOf(queue.cut(reach('end', 'end'))), { 0: ['>1'], 1: ['<1'] })
   push(queue, 0, 1, ['>2', 'b'])
-  queue.push({ partition: 0, firstOffset: 3n, lastOffset: 9n, messages: [message(9, 'c')], resumedAt: 9n })
+  queue.push({ partition: 0, firstOffset: 3n, lastOffset: 9n, messages: Messages.of([message(9, 'c')]), resumedAt: 9n })
   t.deepEqual(keysOf(queue.cut(reach('done', 'done'))), { 0: ['>2', 'b'] })
   t.deepEqual(keysOf(queue.cut(reach('done', 'done'))), { 0: ['c'] })
 })
@@ -172,7 +186,7 @@ test(`random traffic: pairs stay together, nothing is lost or changes places (SE
           partition: p,
           firstOffset: BigInt(first),
           lastOffset: BigInt(first + fetched.length - 1),
-          messages,
+          messages: Messages.of(messages),
         })
         read[p] = first + fetched.length
       }

@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { MemoryBudget } from '../../src/kafka/memory-budget.js'
+import { Messages } from '../../src/kafka/messages.js'
 import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
 import { QueueRoom } from '../../src/kafka/queue-room.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
@@ -20,9 +21,8 @@ const queueIn = (room: QueueRoom) => {
   )
   let next = 0n
   const push = (bytes: number) => {
-    const messages = [
-      { offset: String(next), timestamp: '0', key: null, value: Buffer.alloc(bytes - MESSAGE_OVERHEAD) },
-    ]
+    const value = Buffer.alloc(bytes - MESSAGE_OVERHEAD)
+    const messages = Messages.of([{ offset: String(next), timestamp: '0', key: null, value }])
     queue.push({ partition: 0, firstOffset: next, lastOffset: next, messages })
     next++
   }

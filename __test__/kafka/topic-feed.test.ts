@@ -1,6 +1,7 @@
 import test from 'ava'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { AdaptivePace } from '../../src/kafka/adaptive-pace.js'
+import { Messages } from '../../src/kafka/messages.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
 import { EMPTY_BATCH_INTERVAL_MS, TopicFeed } from '../../src/kafka/topic-feed.js'
 import { LIMITS, sleep } from './support.js'
@@ -25,9 +26,9 @@ function feedWith(
 test('the first batch comes at once, the next one after the interval', async (t) => {
   const { feed, state } = feedWith({ processingTime: 400 })
   const began = Date.now()
-  feed.accept(state, 0n, [message(0)], 1n)
+  feed.accept(state, 0n, Messages.of([message(0)]), 1n)
   t.is((await feed.next())?.numMessages, 1)
-  feed.accept(state, 1n, [message(1)], 2n)
+  feed.accept(state, 1n, Messages.of([message(1)]), 2n)
   t.is((await feed.next())?.numMessages, 1)
   t.true(Date.now() - began >= 390)
 })
@@ -36,7 +37,7 @@ test('an adaptive pace says when the next batch is, but a topic that is behind w
   const pace = new AdaptivePace(() => 0)
   const { feed, state } = feedWith({ processingTime: 'adaptive' }, undefined, pace)
   const took = async (offset: number, high: number) => {
-    feed.accept(state, BigInt(offset), [message(offset)], BigInt(high))
+    feed.accept(state, BigInt(offset), Messages.of([message(offset)]), BigInt(high))
     t.is((await feed.next())?.numMessages, 1)
     return Date.now()
   }
@@ -51,16 +52,16 @@ test('an adaptive pace says when the next batch is, but a topic that is behind w
 test('few messages wait for others, as long as maxDelay says', async (t) => {
   const { feed, state } = feedWith({ processingTime: 0, maxDelay: 500 })
   const began = Date.now()
-  feed.accept(state, 0n, [message(0)], 1n)
+  feed.accept(state, 0n, Messages.of([message(0)]), 1n)
   const waiting = feed.next()
   await sleep(100)
-  feed.accept(state, 1n, [message(1)], 2n)
+  feed.accept(state, 1n, Messages.of([message(1)]), 2n)
   t.is((await waiting)?.numMessages, 2)
   t.true(Date.now() - began >= 490)
   // The next one's time begins when it comes.
   await sleep(600)
   const again = Date.now()
-  feed.accept(state, 2n, [message(2)], 3n)
+  feed.accept(state, 2n, Messages.of([message(2)]), 3n)
   t.is((await feed.next())?.numMessages, 1)
   t.true(Date.now() - again >= 490)
 })
@@ -71,19 +72,19 @@ test('many messages do not wait', async (t) => {
   state.expected = 0n
   state.confirmed = true
   const messages = Array.from({ length: 1000 }, (_, i) => message(i))
-  feed.accept(state, 998n, messages.slice(0, 999), 1000n)
+  feed.accept(state, 998n, Messages.of(messages.slice(0, 999)), 1000n)
   const waiting = feed.next()
   t.is(await Promise.race([waiting, sleep(100).then(() => 'waits')]), 'waits')
-  feed.accept(state, 999n, messages.slice(999), 1000n)
+  feed.accept(state, 999n, Messages.of(messages.slice(999)), 1000n)
   t.is((await waiting)?.numMessages, 1000)
 })
 
 test('a full batch waits for no interval', async (t) => {
   const { feed, state } = feedWith({ processingTime: 3_600_000 })
-  feed.accept(state, 0n, [message(0)], 1n)
+  feed.accept(state, 0n, Messages.of([message(0)]), 1n)
   t.is((await feed.next())?.numMessages, 1)
   const messages = Array.from({ length: 10 }, (_, i) => message(i + 1))
-  feed.accept(state, 10n, messages, 11n)
+  feed.accept(state, 10n, Messages.of(messages), 11n)
   t.is((await feed.next())?.numMessages, 10)
 })
 
@@ -99,8 +100,8 @@ test('skipped offsets are handed over alone after a while, once the table exists
   const { feed, state } = feedWith({ processingTime: 0 })
   feed.hasTable = true
   const began = Date.now()
-  feed.accept(state, 4n, [], 5n)
-  feed.accept(state, 9n, [], 10n)
+  feed.accept(state, 4n, Messages.none, 5n)
+  feed.accept(state, 9n, Messages.none, 10n)
   const batch = await feed.next()
   t.true(Date.now() - began >= EMPTY_BATCH_INTERVAL_MS - 50)
   t.like(batch?.ranges[0], { firstOffset: 0n, lastOffset: 9n })
@@ -108,19 +109,19 @@ test('skipped offsets are handed over alone after a while, once the table exists
 
 test('skipped offsets wait for messages where there is no table yet', async (t) => {
   const { feed, state } = feedWith({ availableNow: true }, new Map([[0, 5n]]))
-  feed.accept(state, 4n, [], 5n)
+  feed.accept(state, 4n, Messages.none, 5n)
   t.is(await feed.next(), null)
 })
 
 test('skipped offsets are handed over when the source stops', async (t) => {
   const { feed, state } = feedWith({ processingTime: 60_000 })
-  feed.accept(state, 0n, [message(0)], 1n)
+  feed.accept(state, 0n, Messages.of([message(0)]), 1n)
   t.is((await feed.next())?.numMessages, 1)
-  feed.accept(state, 4n, [], 5n)
-  feed.accept(state, 5n, [message(5)], 6n)
+  feed.accept(state, 4n, Messages.none, 5n)
+  feed.accept(state, 5n, Messages.of([message(5)]), 6n)
   const waiting = feed.next()
   feed.stop()
-  t.like((await waiting)?.ranges, [{ firstOffset: 1n, lastOffset: 4n, messages: [] }])
+  t.like((await waiting)?.ranges, [{ firstOffset: 1n, lastOffset: 4n, messages: Messages.none }])
   t.is(await feed.next(), null)
 })
 
@@ -134,11 +135,11 @@ test('a failure reaches the waiting call and those after it', async (t) => {
 
 test('availableNow drops what lies beyond its end', async (t) => {
   const { feed, state } = feedWith({ availableNow: true }, new Map([[0, 3n]]))
-  feed.accept(state, 9n, [1, 2, 3, 8].map(message), 10n)
+  feed.accept(state, 9n, Messages.of([1, 2, 3, 8].map(message)), 10n)
   const batch = await feed.next()
   t.like(batch?.ranges[0], { firstOffset: 0n, lastOffset: 2n })
   t.deepEqual(
-    batch?.ranges[0]?.messages.map(({ offset }) => offset),
+    [...(batch?.ranges[0]?.messages ?? [])].map(({ offset }) => offset),
     ['1', '2'],
   )
   t.is(await feed.next(), null)
@@ -150,9 +151,9 @@ test('the first batch with messages records where quiet partitions start, once',
   quiet.expected = 70n
   quiet.initial = 70n
   quiet.confirmed = true
-  feed.accept(state, 0n, [message(0)], 1n)
-  t.like((await feed.next())?.ranges[1], { partition: 1, firstOffset: 70n, lastOffset: 69n, messages: [] })
-  feed.accept(state, 1n, [message(1)], 2n)
+  feed.accept(state, 0n, Messages.of([message(0)]), 1n)
+  t.like((await feed.next())?.ranges[1], { partition: 1, firstOffset: 70n, lastOffset: 69n, messages: Messages.none })
+  feed.accept(state, 1n, Messages.of([message(1)]), 2n)
   t.is((await feed.next())?.ranges.length, 1)
   await sleep(0)
 })

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { Messages } from '../../src/kafka/messages.js'
 import type { MicroBatch, RawMessage } from '../../src/kafka/micro-batch.js'
 import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
@@ -17,7 +18,7 @@ const range = (partition: number, first: number, last: number, offsets: number[]
   partition,
   firstOffset: BigInt(first),
   lastOffset: BigInt(last),
-  messages: offsets.map((offset) => message(offset, bytes)),
+  messages: Messages.of(offsets.map((offset) => message(offset, bytes))),
 })
 
 const shape = (batch: MicroBatch | null) =>
@@ -25,7 +26,7 @@ const shape = (batch: MicroBatch | null) =>
     partition,
     Number(firstOffset),
     Number(lastOffset),
-    messages.map(({ offset }) => Number(offset)),
+    [...messages].map(({ offset }) => Number(offset)),
   ])
 
 test('joins fetches of a partition to one range, in order of arrival', (t) => {
@@ -93,7 +94,7 @@ test('is full from maxQueueBytes on, until it is drained below half', (t) => {
 })
 
 test('a full queue fills a batch only if nothing is under way', (t) => {
-  const queue = new TopicQueue('t', { maxBatchMessages: 1000, maxBatchBytes: 1 << 20, maxQueueBytes: 1000 })
+  const queue = new TopicQueue('t', { maxBatchMessages: 1000, maxBatchBytes: 1 << 20, maxQueueBytes: 200 })
   queue.push(range(0, 0, 4, [0, 1, 2, 3, 4]))
   t.true(queue.fillsBatch)
   const batch = queue.cut() as MicroBatch
@@ -147,8 +148,8 @@ test(`random pushes and cuts lose and repeat nothing (SEED=${SEED})`, (t) => {
       for (const { partition, firstOffset, lastOffset, messages } of batch.ranges) {
         t.is(firstOffset, next[partition] as bigint)
         next[partition] = lastOffset + 1n
-        seen[partition]?.push(...messages.map(({ offset }) => Number(offset)))
-        t.true(messages.every(({ offset }) => BigInt(offset) >= firstOffset && BigInt(offset) <= lastOffset))
+        seen[partition]?.push(...[...messages].map(({ offset }) => Number(offset)))
+        t.true([...messages].every(({ offset }) => BigInt(offset) >= firstOffset && BigInt(offset) <= lastOffset))
       }
       return true
     }

@@ -7,6 +7,7 @@ import type { ChangeBatch } from '../../src/debezium/change-batch.js'
 import type { TableOffset } from '../../src/delta/results.js'
 import type { MergeOptions, MergeResult, TableInfo } from '../../src/delta/table.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
+import { Messages } from '../../src/kafka/messages.js'
 import type { MicroBatch } from '../../src/kafka/micro-batch.js'
 import type { StoredOffsets } from '../../src/kafka/positions.js'
 import type { Sharing } from '../../src/kafka/sharing.js'
@@ -252,7 +253,12 @@ export class FakeSource extends EventEmitter implements StreamSource {
         const [key = '', value = ''] = text.split('=')
         return [{ offset: String(from + i), timestamp: '0', key: Buffer.from(key), value: Buffer.from(value) }]
       })
-      batch.ranges.push({ partition, firstOffset: BigInt(from), lastOffset: BigInt(to - 1), messages: raw })
+      batch.ranges.push({
+        partition,
+        firstOffset: BigInt(from),
+        lastOffset: BigInt(to - 1),
+        messages: Messages.of(raw),
+      })
       batch.numMessages += raw.length
       positions[partition] = to
     }

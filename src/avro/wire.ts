@@ -34,9 +34,9 @@ const MAX_GUIDS = 100_000
 const guidNumbers = new Map<string, number>()
 const guids: string[] = []
 
-/** The number that stands for a GUID in this process; -1 beyond {@link MAX_GUIDS}. */
-function numberOfGuid(bytes: Uint8Array): number {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset + 1, GUID_SIZE - 1).toString('hex')
+/** The number that stands for the GUID at `at` in this process; -1 beyond {@link MAX_GUIDS}. */
+function numberOfGuid(bytes: Uint8Array, at: number): number {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset + at, GUID_SIZE - 1).toString('hex')
   const known = guidNumbers.get(hex)
   if (known !== undefined) return known
   if (guids.length >= MAX_GUIDS) return -1
@@ -61,17 +61,23 @@ export function schemaPosition(id: number): { schemaId?: number } {
   return guidOf(id) === null ? { schemaId: id } : {}
 }
 
-/** Bytes before the Avro payload of a message that names its schema itself. */
-export function prefixSize(bytes: Uint8Array): number {
-  return bytes[0] === 1 ? GUID_SIZE : HEADER_SIZE
+/** Bytes before the Avro payload of a message that names its schema itself; the message begins at `start`. */
+export function prefixSize(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  return start < end && bytes[start] === 1 ? GUID_SIZE : HEADER_SIZE
 }
 
 /** The schema id of a message, or -1 where it has no usable header ({@link headerProblem} says why). */
-export function schemaIdOf(bytes: Uint8Array): number {
-  if (bytes[0] === 1 && bytes.length >= GUID_SIZE) return numberOfGuid(bytes)
-  if (bytes.length < HEADER_SIZE || bytes[0] !== 0) return -1
+export function schemaIdOf(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  const size = end - start
+  if (size < HEADER_SIZE) return -1
+  const first = bytes[start]
+  if (first === 1 && size >= GUID_SIZE) return numberOfGuid(bytes, start + 1)
+  if (first !== 0) return -1
   const id =
-    ((bytes[1] as number) << 24) | ((bytes[2] as number) << 16) | ((bytes[3] as number) << 8) | (bytes[4] as number)
+    ((bytes[start + 1] as number) << 24) |
+    ((bytes[start + 2] as number) << 16) |
+    ((bytes[start + 3] as number) << 8) |
+    (bytes[start + 4] as number)
   return id >= 0 ? id : -1
 }
 

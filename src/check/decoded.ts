@@ -3,6 +3,7 @@
 import type { BadRecord, ChangeBatch } from '../debezium/change-batch.js'
 import { TableDecoder, type TableDescription } from '../debezium/decoder.js'
 import type { DecodeOptions } from '../debezium/options.js'
+import { Messages } from '../kafka/messages.js'
 import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import type { SchemaIds } from './shape.js'
@@ -24,9 +25,9 @@ export async function decodeSample(
   numPartitions: number,
 ): Promise<Decoded> {
   const decoder = new TableDecoder({ ...options, onBadRecord: 'skip' }, schemas)
-  const messages = ranges.flatMap((range) => range.messages)
-  const numBytes = messages.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0)
-  const batch: MicroBatch = { topic: options.topic, ranges, numMessages: messages.length, numPartitions, numBytes }
+  const numMessages = ranges.reduce((sum, { messages }) => sum + messages.length, 0)
+  const numBytes = ranges.reduce((sum, { messages }) => sum + messages.countBytes(), 0)
+  const batch: MicroBatch = { topic: options.topic, ranges, numMessages, numPartitions, numBytes }
   try {
     const changes = await decoder.decode(batch)
     const { badRecords, notes = [] } = changes
@@ -44,7 +45,7 @@ export async function decodeSchemas(
   numPartitions: number,
 ): Promise<Decoded> {
   const message: RawMessage = { offset: '0', timestamp: '0', key: header(ids.key), value: header(ids.value) }
-  const range = { partition: 0, firstOffset: 0n, lastOffset: 0n, messages: [message] }
+  const range = { partition: 0, firstOffset: 0n, lastOffset: 0n, messages: Messages.of([message]) }
   const decoded = await decodeSample(options, schemas, [range], numPartitions)
   return { ...decoded, changes: null, badRecords: [] }
 }

@@ -6,7 +6,8 @@ import { flattenedShape, type Guard } from '../debezium/flattened.js'
 import { type DecodeOptions, type DecoderSettings, decoderSettings } from '../debezium/options.js'
 import type { SequenceKind } from '../debezium/order.js'
 import { messageSchemaId } from '../debezium/schema-ids.js'
-import type { OffsetRange, RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
+import type { OffsetRange } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 
 /** Numbers of the schemas as messages name them; null where there is none. */
@@ -32,12 +33,12 @@ export interface TopicShape {
 
 /** The ids of the newest message that has a value. */
 export function newestIds(ranges: readonly OffsetRange[]): SchemaIds {
-  let newest: RawMessage | null = null
+  let newest: Message | null = null
   for (const { messages } of ranges) {
-    const last = messages.findLast(({ value }) => value !== null)
-    if (last && (newest === null || Number(last.timestamp) >= Number(newest.timestamp))) newest = last
+    const last = [...messages].findLast(({ value }) => value !== null)
+    if (last && (newest === null || last.time >= newest.time)) newest = last
   }
-  const idOf = (message: RawMessage, part: 'key' | 'value') => {
+  const idOf = (message: Message, part: 'key' | 'value') => {
     const id = message[part] === null ? -1 : messageSchemaId(message, part)
     return id < 0 ? null : id
   }

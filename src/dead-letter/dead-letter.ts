@@ -4,8 +4,8 @@ import { guidOf } from '../avro/wire.js'
 import type { BadRecord } from '../debezium/change-batch.js'
 import { messageSchemaId } from '../debezium/schema-ids.js'
 import { type ErrorCode, KafkaToDeltaError } from '../errors.js'
-import { compactMessages } from '../kafka/compact-messages.js'
-import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
+import type { MicroBatch } from '../kafka/micro-batch.js'
 
 /** One header of a message. Names may come more than once. */
 export interface DeadLetterHeader {
@@ -64,23 +64,19 @@ export function collectDeadLetters(
   if (badRecords.length === 0) return []
   const reasons = new Map<string, string>()
   for (const { partition, offset, reason } of badRecords) reasons.set(`${partition}:${offset}`, reason)
-  const bad = batch.ranges.map(({ partition, messages }) => ({
-    partition,
-    messages: messages.filter(({ offset }) => reasons.has(`${partition}:${offset}`)),
-  }))
-  compactMessages(bad.flatMap(({ messages }) => messages))
   const letters: DeadLetter[] = []
-  for (const { partition, messages } of bad) {
+  for (const { partition, messages } of batch.ranges) {
     for (const message of messages) {
-      const reason = reasons.get(`${partition}:${message.offset}`) as string
       const { offset, key, value } = message
+      const reason = reasons.get(`${partition}:${offset}`)
+      if (reason === undefined) continue
       letters.push({
         topic: batch.topic,
         partition,
         offset,
         timestamp: timeOf(message),
-        key,
-        value,
+        key: copyOf(key),
+        value: copyOf(value),
         headers: headersOf(message),
         reason,
         code: 'BAD_RECORD',
@@ -98,29 +94,28 @@ export function collectDeadLetters(
   return letters
 }
 
-function timeOf({ timestamp }: RawMessage): string | null {
+function copyOf(bytes: Buffer | null): Buffer | null {
+  if (bytes === null) return null
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(copy)
+  return copy
+}
+
+function timeOf({ timestamp }: Message): string | null {
   // -1: the message has no time.
   return /^\d+$/.test(timestamp) ? timestamp : null
 }
 
 /** A GUID is no id: it stays in the letter's headers, or before its payload. */
-function schemaIdIn(message: RawMessage, part: 'key' | 'value'): number | null {
+function schemaIdIn(message: Message, part: 'key' | 'value'): number | null {
   const id = message[part] === null ? -1 : messageSchemaId(message, part)
   return id >= 0 && guidOf(id) === null ? id : null
 }
 
-function headersOf({ headers = {} }: RawMessage): DeadLetterHeader[] {
+function headersOf({ headers }: Message): DeadLetterHeader[] {
   return Object.entries(headers).flatMap(([name, given]) =>
-    // Of a header named as a property of every object, kafkajs gives that property as the first value.
-    (Array.isArray(given) ? given.filter(isValue) : [given]).map((value) => ({
-      name,
-      value: typeof value === 'string' ? Buffer.from(value) : (value ?? null),
-    })),
+    (Array.isArray(given) ? given : [given]).map((value) => ({ name, value: copyOf(value) })),
   )
-}
-
-function isValue(value: unknown): boolean {
-  return value === null || typeof value === 'string' || Buffer.isBuffer(value)
 }
 
 const LETTER_OVERHEAD = 200

@@ -2,7 +2,7 @@
 
 import type { AvroRecord } from '../avro/schema.js'
 import { fault } from '../avro/wire.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import { KeySpans } from './envelope.js'
 import type { KeyField, KeyShape } from './keys.js'
 import type { TableLayout } from './layout.js'
@@ -27,12 +27,11 @@ export class BareKey {
   ) {}
 
   /** @throws DecodeFault where the row at `rowAt` has another value in the column than the key is */
-  check(message: RawMessage, rowAt: number): void {
-    const key = message.key as Buffer
-    const value = message.value as Buffer
-    const [from = 0, to = 0] = this.spans.find(value, rowAt).at
+  check(message: Message, rowAt: number): void {
+    const { keyBytes, keyEnd, valueBytes, valueEnd } = message
+    const [from = 0, to = 0] = this.spans.find(valueBytes, rowAt, valueEnd).at
     const keyAt = payloadStart(message, 'key') + this.keyIndex
-    if (value.compare(key, keyAt, key.length, from + this.rowIndex, to) === 0) return
+    if (valueBytes.compare(keyBytes, keyAt, keyEnd, from + this.rowIndex, to) === 0) return
     fault(
       `the key is one value, which primaryKey takes for the column ${this.column}, but the row has another value there: have ` +
         'the connector write keys that name their columns (message.key.columns), or name all columns in primaryKey ' +

@@ -6,7 +6,8 @@ import { type AvroNode, type AvroSchemaJson, parseAvroSchema } from '../avro/sch
 import { DecodeFault, fault, schemaName, schemaPosition } from '../avro/wire.js'
 import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import { interleave, type Run } from '../kafka/interleave.js'
-import type { MicroBatch, OffsetRange, RawMessage } from '../kafka/micro-batch.js'
+import { Message } from '../kafka/message.js'
+import { type GivenBatch, inColumns, type MicroBatch, type OffsetRange } from '../kafka/micro-batch.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { Turns } from '../waits.js'
 import { type BadRecord, type ChangeBatch, isDelete, Op } from './change-batch.js'
@@ -104,6 +105,8 @@ export class TableDecoder {
   #lastTurn: Promise<void> = Promise.resolve()
   readonly #source: SchemaSource
   readonly #keyUpdates: KeyUpdates
+  /** The one that is being decoded. */
+  readonly #message = new Message()
 
   constructor(options: DecodeOptions, source: SchemaSource, keyUpdates = new KeyUpdates(source)) {
     this.#source = source
@@ -141,10 +144,11 @@ export class TableDecoder {
    * @throws BAD_RECORD with its position, by the option `onBadRecord`
    * @throws SCHEMA_INCOMPATIBLE, SCHEMA_UNSUPPORTED, CONFIG_INVALID; REGISTRY_UNREACHABLE, REGISTRY_AUTH
    */
-  async decode(given: MicroBatch): Promise<ChangeBatch> {
-    const ids = readHeaders(given, this.#options)
+  async decode(given: GivenBatch): Promise<ChangeBatch> {
+    const columns = inColumns(given)
+    const ids = readHeaders(columns, this.#options)
     const unknown = await this.#loadSchemas(ids)
-    const batch = withNullValues(given, ids, this.#schemas)
+    const batch = withNullValues(columns, ids, this.#schemas)
     if (batch.numPartitions > 1) await this.#keyUpdates.load(ids.pairs.map(([keyId]) => keyId))
     return this.#inTurn(async () => {
       this.#makePlans(ids, unknown)
@@ -302,8 +306,9 @@ export class TableDecoder {
     const { batch, ids, plansOf } = state
     const { partition, messages } = batch.ranges[rangeAt] as OffsetRange
     const first = ids.firsts[rangeAt] as number
+    const message = this.#message
     for (let at = from; at < to; at++) {
-      const message = messages[at] as RawMessage
+      message.moveTo(messages, at)
       const pair = ids.pairOf[first + at] as number
       const plan = plansOf[pair] ?? null
       const row = this.#rowSet.rows
@@ -312,20 +317,39 @@ export class TableDecoder {
           const [keyId, valueId] = ids.pairs[pair] as [number, number]
           fault(plan?.reason ?? problemOf(message, keyId, valueId, state.unknown, this.#options))
         }
-        if (!this.#decodeChange(state, plan, partition, message, row)) state.numIgnored++
+        if (!this.#decodeSurely(state, plan, partition, message, row)) state.numIgnored++
       } catch (error) {
         const bad = this.#badRecord(error, partition, message)
-        if (plan?.movedKey == null) this.#layout.clear(row)
-        else this.#layout.truncate(row, row + 2)
-        this.#rowSet.sequences.clear(row)
-        this.#rowSet.sequences.clear(row + 1)
+        this.#clear(plan, row)
         state.badRecords.push(bad)
       }
     }
   }
 
+  /** Clears what was read of a message. */
+  #clear(plan: Plan | null, row: number): void {
+    if (plan?.movedKey == null) this.#layout.clear(row)
+    else this.#layout.truncate(row, row + 2)
+    this.#rowSet.sequences.clear(row)
+    this.#rowSet.sequences.clear(row + 1)
+  }
+
+  /**
+   * As {@link #decodeChange}. What is wrong with a message is told by its own bytes: beyond the end of one that is cut off, its
+   * neighbour would be read, and be blamed.
+   */
+  #decodeSurely(state: PassState, plan: Plan, partition: number, message: Message, row: number): boolean {
+    try {
+      return this.#decodeChange(state, plan, partition, message, row)
+    } catch (error) {
+      if (!isFault(error)) throw error
+      this.#clear(plan, row)
+      return this.#decodeChange(state, plan, partition, message.apart(), row)
+    }
+  }
+
   /** Decodes a message to one row, or two. False where it is no change. */
-  #decodeChange(state: PassState, plan: Plan, partition: number, message: RawMessage, row: number): boolean {
+  #decodeChange(state: PassState, plan: Plan, partition: number, message: Message, row: number): boolean {
     const { isStrict, isOrdered } = state
     const layout = this.#layout
     const rowSet = this.#rowSet
@@ -350,7 +374,7 @@ export class TableDecoder {
   }
 
   /** Of changes that are rows, or whose row stays. */
-  #writeMessageColumns(row: number, op: number, partition: number, message: RawMessage, operation: number): void {
+  #writeMessageColumns(row: number, op: number, partition: number, message: Message, operation: number): void {
     const { rowPerChange } = this.#options.mode
     if (!rowPerChange && (op === Op.delete || op === Op.moved || op === Op.truncate)) return
     this.#messageColumns.write(row, partition, message, operation, isDelete(op))
@@ -363,27 +387,27 @@ export class TableDecoder {
   }
 
   /** Writes where the change stands among those of other partitions. */
-  #writeOrder(plan: Plan, partition: number, message: RawMessage, row: number, rows: number, isDeleted: boolean): void {
+  #writeOrder(plan: Plan, partition: number, message: Message, row: number, rows: number, isDeleted: boolean): void {
     const { sequences } = this.#rowSet
     const epoch = this.#timeEpoch
-    if (epoch === null) sequences.setTimestamp(row, Number(message.timestamp))
+    if (epoch === null) sequences.setTimestamp(row, message.time)
     if (plan.kind === 'tombstone') this.#tombstones.copyOrder(partition, message, row, sequences)
     else {
       const { state, shape } = plan
-      const value = message.value as Buffer
-      const isProven = shape !== null && isStreamed(value, state, shape.guard.hasOp, shape.guard.hasSnapshot)
-      if (isProven) shape.guard.sequence?.read(value, state, sequences, row)
+      const { valueBytes } = message
+      const isProven = shape !== null && isStreamed(valueBytes, state, shape.guard.hasOp, shape.guard.hasSnapshot)
+      if (isProven) shape.guard.sequence?.read(valueBytes, state, sequences, row)
     }
     // A sequence tells of repeats in histories, which a timestamp does not.
     if (epoch !== null && this.#options.mode.equalsSource) {
-      sequences.setTimeAsSequence(row, Number(message.timestamp), epoch)
+      sequences.setTimeAsSequence(row, message.time, epoch)
     }
     if (rows === 2) sequences.copy(row, row + 1)
     this.#tombstones.follow(partition, message, row, isDeleted)
   }
 
   /** By the option, the record to hand on, or the error that stops the batch. */
-  #badRecord(error: unknown, partition: number, message: RawMessage): BadRecord {
+  #badRecord(error: unknown, partition: number, message: Message): BadRecord {
     if (!isFault(error)) throw error
     const { topic, onBadRecord } = this.#options
     const { offset, key, value } = message

@@ -245,8 +245,8 @@ export class KeySpans {
   }
 
   /** Finds the fields of the row at `pos`. */
-  find(value: Buffer, pos: number): this {
-    this.#read(value, pos, value.length, 0)
+  find(value: Buffer, pos: number, end: number): this {
+    this.#read(value, pos, end, 0)
     return this
   }
 

@@ -3,11 +3,11 @@
 import type { AvroNode, AvroSchemaJson } from '../avro/schema.js'
 import { parseAvroSchema } from '../avro/schema.js'
 import { prefixSize, schemaIdOf } from '../avro/wire.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import type { FindPairMember, PairMember } from '../kafka/paired-messages.js'
 import type { SchemaSource } from '../registry/schema-source.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
-import { headerBytes, messageSchemaId, payloadStart } from './schema-ids.js'
+import { messageSchemaId, payloadStart } from './schema-ids.js'
 
 export class KeyUpdates {
   /** By id. Null: not there yet, or not to be had. */
@@ -20,10 +20,11 @@ export class KeyUpdates {
 
   /** Both halves have the old and the new key as their pair. */
   readonly pairMemberOf: FindPairMember = (message) => {
-    const { headers } = message
-    if (headers === undefined) return null
-    if (headers[OLD_KEY_HEADER] !== undefined) return this.#half(message, 'after', OLD_KEY_HEADER)
-    return headers[NEW_KEY_HEADER] === undefined ? null : this.#half(message, 'before', NEW_KEY_HEADER)
+    if (!message.hasHeaders) return null
+    const oldKey = message.header(OLD_KEY_HEADER)
+    if (oldKey !== undefined) return this.#half(message.still(), 'after', oldKey)
+    const newKey = message.header(NEW_KEY_HEADER)
+    return newKey === undefined ? null : this.#half(message.still(), 'before', newKey)
   }
 
   /** Looks the schemas of keys up, so that all pairs are known. One that the registry does not know is left out. */
@@ -31,15 +32,16 @@ export class KeyUpdates {
     await Promise.all([...new Set(ids)].filter((id) => id >= 0).map((id) => this.#find(id)))
   }
 
-  #half(message: RawMessage, side: PairMember['side'], header: string): PairMember {
+  #half(message: Message, side: PairMember['side'], header: Buffer | null): PairMember {
     let pair: string | null = null
     // Known soon, where the schema is.
     const find = () => {
-      if (pair !== null || message.key === null) return pair
+      if (pair !== null || !message.hasKey) return pair
       try {
-        const other = this.#otherKey(messageSchemaId(message, 'key'), headerBytes(message, header))
+        const other = this.#otherKey(messageSchemaId(message, 'key'), header)
         if (other === null) return null
-        const keys = [message.key.subarray(payloadStart(message, 'key')).toString('hex'), other.toString('hex')]
+        const { keyBytes, keyEnd } = message
+        const keys = [keyBytes.toString('hex', payloadStart(message, 'key'), keyEnd), other.toString('hex')]
         pair = (side === 'before' ? keys : keys.reverse()).join('>')
       } catch {
         // The decoder says what is wrong with it.
@@ -86,6 +88,6 @@ export class KeyUpdates {
 }
 
 /** Of a delete, and what follows it: one byte can be no row, but a null in a union, whose schema need not be known. */
-function isTombstone(message: RawMessage): boolean {
-  return message.value === null || message.value.length === payloadStart(message, 'value') + 1
+function isTombstone(message: Message): boolean {
+  return !message.hasValue || message.valueEnd === payloadStart(message, 'value') + 1
 }

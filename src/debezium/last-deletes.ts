@@ -4,7 +4,8 @@
  */
 
 import { createHash } from 'node:crypto'
-import type { OffsetRange, RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
+import type { OffsetRange } from '../kafka/micro-batch.js'
 
 /** The last message of a batch before. */
 interface Past {
@@ -17,7 +18,7 @@ export class LastDeletes {
   /** By partition, before the batch. None where it is not known. */
   readonly #past = new Map<number, Past>()
   /** Of the batch. Null: no delete. */
-  readonly #last = new Map<number, Pick<RawMessage, 'key'> | null>()
+  readonly #last = new Map<number, { key: Buffer | null } | null>()
 
   /** Begins a batch, or the same one again. */
   begin(ranges: readonly OffsetRange[]): void {
@@ -30,8 +31,12 @@ export class LastDeletes {
     }
   }
 
-  note(partition: number, message: RawMessage, isDelete: boolean): void {
-    this.#last.set(partition, isDelete ? message : null)
+  noteDelete(partition: number, { key }: Message): void {
+    this.#last.set(partition, { key })
+  }
+
+  noteOther(partition: number): void {
+    this.#last.set(partition, null)
   }
 
   /** Whether the message before was a delete of the key; null where that is not known. */
@@ -54,7 +59,7 @@ export class LastDeletes {
       if (deleted !== undefined) this.#past.set(partition, { offset, deleted })
       if (deleted != null) found.set(partition, deleted)
     }
-    // A message keeps all that was fetched with it, and the next batch may be long in coming.
+    // A key keeps all that was fetched with it, and the next batch may be long in coming.
     this.#last.clear()
     return found
   }

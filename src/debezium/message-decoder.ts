@@ -2,7 +2,7 @@
 
 import type { Reader } from '../avro/reader-compiler.js'
 import { DecodeFault, fault } from '../avro/wire.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import { isDelete, Op } from './change-batch.js'
 import type { LastDeletes } from './last-deletes.js'
 import type { TableLayout } from './layout.js'
@@ -59,17 +59,17 @@ export class MessageDecoder {
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */
-  decode(plan: Plan, partition: number, message: RawMessage, row: number): number {
+  decode(plan: Plan, partition: number, message: Message, row: number): number {
     const follows = plan.kind === 'tombstone' ? this.#lastDeletes.precedes(partition, message.key) : false
     if (follows && this.#ignoresRepeatsOf(plan)) return IGNORED
     // What cannot be decoded is no delete.
-    this.#lastDeletes.note(partition, message, false)
+    this.#lastDeletes.noteOther(partition)
     const op = this.#decodeKind(plan, message, row, follows)
-    if (isDelete(op)) this.#lastDeletes.note(partition, message, true)
+    if (isDelete(op)) this.#lastDeletes.noteDelete(partition, message)
     return op
   }
 
-  #decodeKind(plan: Plan, message: RawMessage, row: number, follows: boolean | null): number {
+  #decodeKind(plan: Plan, message: Message, row: number, follows: boolean | null): number {
     switch (plan.kind) {
       case 'flattened':
         return this.#decodeFlattened(plan, message, row)
@@ -89,18 +89,18 @@ export class MessageDecoder {
     }
   }
 
-  #decodeFlattened(plan: Plan, message: RawMessage, row: number): number {
+  #decodeFlattened(plan: Plan, message: Message, row: number): number {
     const { state } = plan
-    const value = message.value as Buffer
+    const { valueBytes, valueEnd } = message
     state.reset()
     try {
-      readAll(plan.readValue as Reader, value, plan.recordStart(message), row)
+      readAll(plan.readValue as Reader, valueBytes, plan.recordStart(message), valueEnd, row)
     } catch (error) {
       // Of a deleted row only the key counts: its other values may be made up.
       if (!isFault(error)) throw error
       this.#layout.clear(row)
       state.reset()
-      readAll(plan.readDelete, value, plan.recordStart(message), row)
+      readAll(plan.readDelete, valueBytes, plan.recordStart(message), valueEnd, row)
       if (state.deleted === 0 && state.op !== CHAR.d) throw error
     }
     plan.bareKey?.check(message, plan.recordStart(message))
@@ -127,11 +127,10 @@ export class MessageDecoder {
     }
   }
 
-  #decodeEnvelope(plan: Plan, message: RawMessage, row: number): number {
+  #decodeEnvelope(plan: Plan, message: Message, row: number): number {
     const { state } = plan
-    const value = message.value as Buffer
     state.reset()
-    readAll(plan.readValue as Reader, value, plan.recordStart(message), row)
+    readAll(plan.readValue as Reader, message.valueBytes, plan.recordStart(message), message.valueEnd, row)
     switch (state.op) {
       case CHAR.c:
       case CHAR.r:
@@ -168,13 +167,13 @@ export class MessageDecoder {
   }
 
   /** The row, which holds what the event says of itself, becomes the delete of the row before. */
-  #deleteBefore(plan: Plan, message: RawMessage, row: number): void {
-    const value = message.value as Buffer
+  #deleteBefore(plan: Plan, message: Message, row: number): void {
+    const { valueBytes, valueEnd } = message
     this.#leaveUnknown(plan, row)
     for (const column of plan.keyColumns) column.clear(row)
     if (plan.readBefore !== null && plan.state.beforeAt >= 0) {
-      plan.readBefore(value, plan.state.beforeAt, value.length, row)
-    } else if (plan.keyIsInValue) plan.readBeforeKey?.(value, plan.state.beforeAt, value.length, row)
+      plan.readBefore(valueBytes, plan.state.beforeAt, valueEnd, row)
+    } else if (plan.keyIsInValue) plan.readBeforeKey?.(valueBytes, plan.state.beforeAt, valueEnd, row)
     this.#readKey(plan, message, row)
   }
 
@@ -182,26 +181,27 @@ export class MessageDecoder {
    * An update of key columns that are not in the message's key: the connector does not know that the key changed, and
    * sends no delete of the old one. Returns the op of that delete, made at `row + 1`; IGNORED where the key is the same.
    */
-  splitUpdate(plan: Plan, message: RawMessage, row: number, op: number): number {
+  splitUpdate(plan: Plan, message: Message, row: number, op: number): number {
     const { state, movedKey } = plan
-    const value = message.value as Buffer
+    const { keyBytes, keyEnd, valueBytes, valueEnd } = message
     if (movedKey === null || isDelete(op) || state.op !== CHAR.u || state.beforeAt < 0) return IGNORED
     const { before, after, readOldKey, readOldKeyOfKey } = movedKey
-    if (before.find(value, state.beforeAt).equals(after.find(value, state.afterAt), value)) return IGNORED
-    readOldKey(value, state.beforeAt, value.length, row)
-    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, message.key as Buffer, payloadStart(message, 'key'), row)
+    const spans = after.find(valueBytes, state.afterAt, valueEnd)
+    if (before.find(valueBytes, state.beforeAt, valueEnd).equals(spans, valueBytes)) return IGNORED
+    readOldKey(valueBytes, state.beforeAt, valueEnd, row)
+    if (readOldKeyOfKey !== null) readAll(readOldKeyOfKey, keyBytes, payloadStart(message, 'key'), keyEnd, row)
     this.#layout.oldKeyBuilder().valid[row] = 1
     const { deletes } = this.#options
     if (deletes === 'ignore') return IGNORED
-    readAll(plan.readValue as Reader, value, plan.recordStart(message), row + 1)
+    readAll(plan.readValue as Reader, valueBytes, plan.recordStart(message), valueEnd, row + 1)
     this.#deleteBefore(plan, message, row + 1)
     return deletes === 'soft' ? Op.softMoved : Op.moved
   }
 
-  #readKey(plan: Plan, message: RawMessage, row: number): void {
+  #readKey(plan: Plan, message: Message, row: number): void {
     if (plan.readKey === null) return
     try {
-      readAll(plan.readKey, message.key as Buffer, payloadStart(message, 'key'), row)
+      readAll(plan.readKey, message.keyBytes, payloadStart(message, 'key'), message.keyEnd, row)
     } catch (error) {
       throw isFault(error) ? new DecodeFault(`in the key, ${error.message}`, (error as DecodeFault).column) : error
     }

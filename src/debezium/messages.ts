@@ -3,12 +3,13 @@
 import type { Reader } from '../avro/reader-compiler.js'
 import { type AvroNode, branchOf } from '../avro/schema.js'
 import { DecodeFault, fault, headerProblem, schemaIdOf } from '../avro/wire.js'
-import type { MicroBatch, RawMessage } from '../kafka/micro-batch.js'
+import { Message } from '../kafka/message.js'
+import type { MicroBatch } from '../kafka/micro-batch.js'
 import { Op } from './change-batch.js'
 import { NEW_KEY_HEADER, OLD_KEY_HEADER } from './header-keys.js'
 import type { DecoderSettings } from './options.js'
 import { NUMBERS, type RowState } from './row-state.js'
-import { headerBytes, headerOf, idProblem, messageSchemaId, payloadStart } from './schema-ids.js'
+import { idProblem, messageSchemaId, payloadStart } from './schema-ids.js'
 
 /** The id of a message part that is null. */
 export const NULL_PART = -1
@@ -50,8 +51,7 @@ export class BatchIds {
 
 type HeaderOptions = Pick<DecoderSettings, 'primaryKey' | 'maxMessageBytes'>
 
-const isTooLarge = ({ key, value }: RawMessage, { maxMessageBytes }: HeaderOptions): boolean =>
-  (key?.length ?? 0) + (value?.length ?? 0) > maxMessageBytes
+const isTooLarge = ({ size }: Message, { maxMessageBytes }: HeaderOptions): boolean => size > maxMessageBytes
 
 /** Reads the schema ids of a batch's messages. */
 export function readHeaders(batch: MicroBatch, options: HeaderOptions): BatchIds {
@@ -59,23 +59,25 @@ export function readHeaders(batch: MicroBatch, options: HeaderOptions): BatchIds
   for (const range of batch.ranges) count += range.messages.length
   const ids = new BatchIds(count)
   let at = 0
-  for (const range of batch.ranges) {
+  const message = new Message()
+  for (const { messages } of batch.ranges) {
     ids.firsts.push(at)
-    for (const message of range.messages) {
-      const { key, value, headers } = message
-      let keyId = key === null ? NULL_PART : messageSchemaId(message, 'key')
+    for (let i = 0; i < messages.length; i++) {
+      const { hasKey, hasValue } = message.moveTo(messages, i)
+      let keyId = hasKey ? messageSchemaId(message, 'key') : NULL_PART
       // A key that is not Avro does no harm where the option names key columns that the value has.
-      if (keyId === -1 && key !== null) keyId = options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
-      let valueId = value === null ? NULL_PART : messageSchemaId(message, 'value')
-      if (valueId === -1 && value !== null) valueId = UNUSABLE_PART
+      if (keyId === -1 && hasKey) keyId = options.primaryKey === undefined ? UNUSABLE_PART : NULL_PART
+      let valueId = hasValue ? messageSchemaId(message, 'value') : NULL_PART
+      if (valueId === -1 && hasValue) valueId = UNUSABLE_PART
       if (isTooLarge(message, options)) {
         keyId = UNUSABLE_PART
         valueId = UNUSABLE_PART
       }
       ids.set(at++, keyId, valueId)
-      if (headers !== undefined && headers[OLD_KEY_HEADER] !== undefined) {
+      const oldKey = message.hasHeaders ? message.header(OLD_KEY_HEADER) : undefined
+      if (oldKey !== undefined) {
         ids.hasOldKeys = true
-        const id = schemaIdOf(headerBytes(message, OLD_KEY_HEADER) ?? Buffer.alloc(0))
+        const id = oldKey === null ? -1 : schemaIdOf(oldKey)
         if (id >= 0) {
           ids.schemas.add(id)
           ids.oldKeySchemas.add(id)
@@ -100,20 +102,18 @@ export function withNullValues(
     return schema === undefined ? -1 : branchOf(schema.node, 'null')
   })
   if (nulls.every((branch) => branch < 0)) return batch
-  const isNull = (message: RawMessage, at: number) => {
-    const branch = nulls[ids.pairOf[at] as number] as number
-    if (branch < 0) return false
-    const value = message.value as Buffer
-    const start = payloadStart(message, 'value')
-    return value.length === start + 1 && value[start] === 2 * branch
-  }
+  const message = new Message()
   const ranges = batch.ranges.map((range, i) => {
     const first = ids.firsts[i] as number
-    const messages = range.messages.map((message, j) => {
-      if (!isNull(message, first + j)) return message
-      const [keyId] = ids.pairs[ids.pairOf[first + j] as number] as [number, number]
-      ids.set(first + j, keyId, NULL_PART)
-      return { ...message, value: null }
+    const messages = range.messages.withNulls((index) => {
+      const at = first + index
+      const branch = nulls[ids.pairOf[at] as number] as number
+      if (branch < 0) return false
+      const start = payloadStart(message.moveTo(range.messages, index), 'value')
+      if (message.valueEnd !== start + 1 || message.valueBytes[start] !== 2 * branch) return false
+      const [keyId] = ids.pairs[ids.pairOf[at] as number] as [number, number]
+      ids.set(at, keyId, NULL_PART)
+      return true
     })
     return { ...range, messages }
   })
@@ -125,9 +125,8 @@ export function isFault(error: unknown): error is Error {
   return error instanceof DecodeFault || (error instanceof RangeError && /call stack/i.test(error.message))
 }
 
-/** Reads a payload, which begins at `start`, to its end. */
-export function readAll(read: Reader, bytes: Buffer, start: number, row: number): void {
-  const end = bytes.length
+/** Reads a payload, from `start` to `end`. */
+export function readAll(read: Reader, bytes: Buffer, start: number, end: number, row: number): void {
   const pos = read(bytes, start, end, row)
   if (pos !== end) {
     fault(
@@ -137,7 +136,7 @@ export function readAll(read: Reader, bytes: Buffer, start: number, row: number)
 }
 
 export function problemOf(
-  message: RawMessage,
+  message: Message,
   keyId: number,
   valueId: number,
   unknown: Map<number, string>,
@@ -145,8 +144,7 @@ export function problemOf(
 ): string {
   const { key, value } = message
   if (isTooLarge(message, options)) {
-    const bytes = (key?.length ?? 0) + (value?.length ?? 0)
-    return `its ${bytes} bytes are more than a message may have, which are ${options.maxMessageBytes}: an eighth of limits.maxMemory`
+    return `its ${message.size} bytes are more than a message may have, which are ${options.maxMessageBytes}: an eighth of limits.maxMemory`
   }
   if (value !== null && valueId === UNUSABLE_PART) return idProblem(message, 'value')
   if (key !== null && keyId === UNUSABLE_PART) return idProblem(message, 'key')
@@ -161,18 +159,21 @@ export function problemOf(
 }
 
 /** A key update deletes the old key, whose row goes on under the new one. */
-export function deleteOf(message: RawMessage, soft: boolean): number {
-  const moved = headerOf(message, NEW_KEY_HEADER) !== undefined
+export function deleteOf(message: Message, soft: boolean): number {
+  const moved = message.hasHeaders && message.header(NEW_KEY_HEADER) !== undefined
   return soft ? (moved ? Op.softMoved : Op.softDelete) : moved ? Op.moved : Op.delete
 }
 
 const TS_MS = NUMBERS.indexOf('ts_ms')
 
+/** Milliseconds beyond which a time is none. */
+const MAX_TIME = 1e15
+
 /** When the source made the change, else when Kafka took it, in microseconds since 1970; null where neither is known. */
-export function timeOf(state: RowState | null, { timestamp }: RawMessage): bigint | null {
+export function timeOf(state: RowState | null, { time }: Message): bigint | null {
   if (state?.hasNumber[TS_MS] === 1) {
     const low = BigInt((state.numberLow[TS_MS] as number) >>> 0)
     return ((BigInt(state.numberHigh[TS_MS] as number) << 32n) | low) * 1000n
   }
-  return /^\d{1,15}$/.test(timestamp) ? BigInt(timestamp) * 1000n : null
+  return time >= 0 && time < MAX_TIME ? BigInt(time) * 1000n : null
 }

@@ -6,7 +6,7 @@ import type { OutOfRange } from '../avro/semantic-types.js'
 import { putBytes } from '../avro/store-values.js'
 import { putTimestamp } from '../avro/times.js'
 import { KafkaToDeltaError } from '../errors.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import type { LayoutColumn, TableLayout } from './layout.js'
 import type { DecoderSettings } from './options.js'
 
@@ -118,7 +118,7 @@ export class MessageColumns {
   }
 
   /** @param operation the character of `op`; 0 where it is not known, which is stored as null */
-  write(row: number, partition: number, message: RawMessage, operation: number, deleted: boolean): void {
+  write(row: number, partition: number, message: Message, operation: number, deleted: boolean): void {
     for (const { path, column } of this.#targets) {
       const { builder } = column
       if (builder instanceof BytesBuilder) {
@@ -136,16 +136,15 @@ export class MessageColumns {
     }
   }
 
-  #writeNumber(path: MessagePath, to: FixedBuilder, row: number, partition: number, message: RawMessage): void {
+  #writeNumber(path: MessagePath, to: FixedBuilder, row: number, partition: number, message: Message): void {
     if (path === 'kafka.partition') {
       to.i32[row] = partition
       to.valid[row] = 1
       return
     }
-    const text = path === 'kafka.offset' ? message.offset : message.timestamp
+    const value = path === 'kafka.offset' ? message.position : message.exactTime
     // Kafka's -1 is a message without timestamp.
-    if (!/^\d{1,19}$/.test(text)) return
-    const value = BigInt(text)
+    if (value < 0n) return
     const low = Number(value & 0xffffffffn) | 0
     const high = Number(value >> 32n)
     if (path === 'kafka.timestamp') {

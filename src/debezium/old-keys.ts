@@ -2,14 +2,13 @@
 
 import type { Reader } from '../avro/reader-compiler.js'
 import { DecodeFault, fault, prefixSize, schemaIdOf, schemaName } from '../avro/wire.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import { OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
 import type { Notes } from './ignored.js'
 import type { TableLayout } from './layout.js'
 import { isFault, NULL_PART, readAll } from './messages.js'
 import type { DecoderSettings } from './options.js'
 import type { Plan } from './plan.js'
-import { headerBytes } from './schema-ids.js'
 
 const REMEDY =
   'set header.converter=org.apache.kafka.connect.json.JsonConverter, or io.confluent.connect.avro.AvroConverter, in the ' +
@@ -37,9 +36,9 @@ export class OldKeys {
   }
 
   /** Reads the header into `_old_key` where the row, which was read before, leaves values out. */
-  read(plan: Plan, message: RawMessage, row: number): void {
-    if (message.headers === undefined || !this.#layout.leavesOut(row)) return
-    const bytes = headerBytes(message, OLD_KEY_HEADER)
+  read(plan: Plan, message: Message, row: number): void {
+    if (!message.hasHeaders || !this.#layout.leavesOut(row)) return
+    const bytes = message.header(OLD_KEY_HEADER) ?? null
     if (bytes === null) return
     try {
       this.#readKey(plan, bytes, row)
@@ -59,8 +58,11 @@ export class OldKeys {
     const id = schemaIdOf(bytes)
     const reader = this.#readerOf(plan, id)
     if (reader === null) return
-    if (id >= 0) readAll(reader, bytes, prefixSize(bytes), row)
-    else if (plan.key !== null) readAll(reader, textKeyToAvro(plan.key.node, bytes, plan.key.fields[0]?.field), 0, row)
+    if (id >= 0) readAll(reader, bytes, prefixSize(bytes), bytes.length, row)
+    else if (plan.key !== null) {
+      const key = textKeyToAvro(plan.key.node, bytes, plan.key.fields[0]?.field)
+      readAll(reader, key, 0, key.length, row)
+    }
     this.#layout.oldKeyBuilder().valid[row] = 1
   }
 

@@ -5,7 +5,7 @@ import { type Reader, ReaderCompiler } from '../avro/reader-compiler.js'
 import { type AvroNode, type AvroRecord, branchOf, withoutNull } from '../avro/schema.js'
 import { fault } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import { BareKey } from './bare-key.js'
 import { compileEnvelope, compileRow, compileRowKey, type EnvelopeShape, envelopeShape, KeySpans } from './envelope.js'
 import { compileFlattened, type FlattenedShape, flattenedShape, isStored, type RowTarget } from './flattened.js'
@@ -289,13 +289,13 @@ export class Plan {
    * Where the value's record begins: behind the number of its branch, where the value is a union (Connect writes one for an
    * optional struct). All that reads the value begins here. A null never comes: it is a tombstone.
    */
-  recordStart(message: RawMessage): number {
+  recordStart(message: Message): number {
     const start = payloadStart(message, 'value')
     if (this.#branch < 0) return start
-    const value = message.value as Buffer
-    if (value[start] !== 2 * this.#branch) {
+    const { valueBytes, valueEnd } = message
+    if (start >= valueEnd || valueBytes[start] !== 2 * this.#branch) {
       fault(
-        start < value.length
+        start < valueEnd
           ? 'the value is a union without such a branch, or a null with bytes left over'
           : 'the message ends before its value does',
       )

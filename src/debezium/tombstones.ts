@@ -3,7 +3,7 @@
  * where the delete of its key before it stands.
  */
 
-import type { RawMessage } from '../kafka/micro-batch.js'
+import type { Message } from '../kafka/message.js'
 import { SEQ_SIZE, type Sequences } from './order.js'
 
 /** A delete of an earlier batch. */
@@ -16,7 +16,7 @@ interface PastDelete {
 }
 
 /** The last change of a partition, where it is a delete: its message and its row. */
-type LastDelete = { message: RawMessage; row: number } | null
+type LastDelete = { message: Message; row: number } | null
 
 export class Tombstones {
   /** By partition. */
@@ -29,12 +29,12 @@ export class Tombstones {
   }
 
   /** Notes a change that was decoded. */
-  follow(partition: number, message: RawMessage, row: number, isDelete: boolean): void {
-    this.#last.set(partition, isDelete ? { message, row } : null)
+  follow(partition: number, message: Message, row: number, isDelete: boolean): void {
+    this.#last.set(partition, isDelete ? { message: message.still(), row } : null)
   }
 
   /** Gives the row of a tombstone the order of the delete before it. Where the stream went back, that may be another's. */
-  copyOrder(partition: number, { key, offset }: RawMessage, row: number, out: Sequences): void {
+  copyOrder(partition: number, { key, position }: Message, row: number, out: Sequences): void {
     if (key === null) return
     const last = this.#last.get(partition)
     if (last) {
@@ -42,7 +42,7 @@ export class Tombstones {
       return
     }
     const past = last === undefined ? this.#past.get(partition) : undefined
-    if (past?.key.equals(key) !== true || BigInt(offset) <= past.offset) return
+    if (past?.key.equals(key) !== true || position <= past.offset) return
     out.setTimestamp(row, past.timestamp)
     if (past.sequence !== null) out.set(row, past.sequence.seq, past.sequence.epochLow, past.sequence.epochHigh)
   }
@@ -50,7 +50,8 @@ export class Tombstones {
   /** Ends a batch: what it noted goes over to the next one. */
   end({ bytes, epochs, valid, timestamps }: Sequences): void {
     for (const [partition, last] of this.#last) {
-      if (last === null || last.message.key === null) {
+      const key = last?.message.key ?? null
+      if (last === null || key === null) {
         this.#past.delete(partition)
         continue
       }
@@ -58,8 +59,8 @@ export class Tombstones {
       const seq = Buffer.from(bytes.subarray(row * SEQ_SIZE, (row + 1) * SEQ_SIZE))
       const epoch = { epochLow: epochs[row * 2] as number, epochHigh: epochs[row * 2 + 1] as number }
       this.#past.set(partition, {
-        key: Buffer.from(last.message.key),
-        offset: BigInt(message.offset),
+        key: Buffer.from(key),
+        offset: message.position,
         timestamp: timestamps[row] as number,
         sequence: valid[row] === 1 ? { seq, ...epoch } : null,
       })

@@ -6,6 +6,7 @@ import kafkajs, { type ISocketFactory, type Kafka, type KafkaConfig, type LogEnt
 import { type ErrorCode, type ErrorPosition, KafkaToDeltaError } from '../errors.js'
 import { settled } from '../waits.js'
 import { registerCodecs } from './codecs.js'
+import { readAsColumns } from './fetch-decoder.js'
 import { fixKafkajs } from './kafkajs-fixes.js'
 import type { SourceLogger } from './options.js'
 
@@ -104,7 +105,7 @@ export function createClient(
     // kafkajs writes into it; the configuration is the user's.
     ...(kafka.sasl ? { sasl: { ...kafka.sasl } } : {}),
     retry: { maxRetryTime: MAX_RETRY_TIME_MS, ...kafka.retry, ...retry },
-    socketFactory: (args) => {
+    socketFactory: readAsColumns((args: Parameters<ISocketFactory>[0]) => {
       // kafkajs tries again whatever it was doing.
       if (isClosed) throw new Error('the client was closed')
       const socket = makeSocket(args)
@@ -113,7 +114,7 @@ export function createClient(
       socket.setMaxListeners(0)
       socket.once('close', () => sockets.delete(socket))
       return socket
-    },
+    }),
   })
   return {
     kafka: client,

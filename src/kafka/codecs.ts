@@ -11,7 +11,12 @@ const { CompressionCodecs, CompressionTypes } = kafkajs
 export interface CompressionCodec {
   compress(encoder: { buffer: Buffer }): Promise<Buffer>
   decompress(buffer: Buffer): Promise<Buffer>
+  /** Decompresses at once, where that takes less than a thread to do it. */
+  decompressNow?(buffer: Buffer): Buffer
 }
+
+/** Compressed bytes that are not worth a thread. */
+const MAX_NOW_BYTES = 1024 * 1024
 
 /** Java's clients put blocks of Snappy into a frame of their own ("xerial"); librdkafka sends one bare block. */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00])
@@ -60,6 +65,7 @@ export const snappyCodec: CompressionCodec = {
 export const lz4Codec: CompressionCodec = {
   compress: ({ buffer }) => lz4.compressFrame(buffer),
   decompress: (buffer) => lz4.decompressFrame(buffer),
+  decompressNow: (buffer) => lz4.decompressFrameSync(buffer),
 }
 
 const ZSTD_LEVEL = 3
@@ -91,4 +97,15 @@ export function registerCodecs(): void {
     }
     registered[type] = () => codec
   }
+}
+
+/**
+ * Decompresses the records of a batch by the codec that is registered for it.
+ * @throws KafkaJSNotImplemented, or what the codec throws
+ */
+export function decompress(type: number, bytes: Buffer): Buffer | Promise<Buffer> {
+  const codec = (CompressionCodecs as unknown as Record<number, (() => CompressionCodec) | undefined>)[type]?.()
+  if (!codec) throw new Error(`no compression has the number ${type}`)
+  if (codec.decompressNow && bytes.length <= MAX_NOW_BYTES) return codec.decompressNow(bytes)
+  return codec.decompress(bytes)
 }

@@ -1,7 +1,8 @@
 /** Takes what the consumer fetched where it begins at the expected position; where it does not, the position is searched anew. */
 
-import type { Batch } from 'kafkajs'
 import type { FetchedBatch, SkippedBatch } from './consumer-session.js'
+import { messagesOf } from './fetched-messages.js'
+import { Messages } from './messages.js'
 import type { SourceLogger } from './options.js'
 import type { PartitionState, TopicFeed } from './topic-feed.js'
 
@@ -37,11 +38,11 @@ export class Intake {
     // later then only shows that the offsets between are empty: compacted, or transaction markers.
     const fetched = BigInt(batch.fetchedOffset ?? batch.firstOffset() ?? last)
     if (fetched === state.expected) {
-      this.#accept(feed, state, last, batch.messages, high)
+      this.#accept(feed, state, last, messagesOf(batch.messages), high)
       return true
     }
     const isGap = batch.fetchedOffset === undefined && fetched > state.expected
-    state.gap = isGap ? { last, messages: batch.messages, high } : null
+    state.gap = isGap ? { last, messages: messagesOf(batch.messages), high } : null
     this.#searchAnew(feed, state)
     return false
   }
@@ -55,10 +56,10 @@ export class Intake {
     const high = BigInt(batch.highWatermark)
     const first = batch.firstOffset === null ? last : BigInt(batch.firstOffset)
     if (first <= state.expected && last >= state.expected) {
-      this.#accept(feed, state, last, [], high)
+      this.#accept(feed, state, last, Messages.none, high)
       return
     }
-    state.gap = first > state.expected ? { last, messages: [], high } : null
+    state.gap = first > state.expected ? { last, messages: Messages.none, high } : null
     this.#searchAnew(feed, state)
   }
 
@@ -74,10 +75,10 @@ export class Intake {
     const feed = this.#host.feed(topic)
     if (!feed || !this.#host.seek(topic, partition, next)) return
     this.#host.logger?.info({ topic, partition, from: String(expected), to: String(next) }, 'skipped empty offsets')
-    this.#accept(feed, state, next - 1n, [], state.high ?? next)
+    this.#accept(feed, state, next - 1n, Messages.none, state.high ?? next)
   }
 
-  #accept(feed: TopicFeed, state: PartitionState, last: bigint, messages: Batch['messages'], high: bigint): void {
+  #accept(feed: TopicFeed, state: PartitionState, last: bigint, messages: Messages, high: bigint): void {
     feed.accept(state, last, messages, high)
     this.#host.changed(feed)
   }

@@ -6,7 +6,9 @@
  * partition comes before, all that follows comes after. Timestamps alone would not tell, since many changes share one.
  */
 
-import type { OffsetRange, RawMessage } from './micro-batch.js'
+import { Message } from './message.js'
+import type { Messages } from './messages.js'
+import type { OffsetRange } from './micro-batch.js'
 import { type FindPairMember, matchPairs, type PairMember } from './paired-messages.js'
 
 /** Messages `from` to `to` (exclusive) of the range with the number `range`. */
@@ -19,7 +21,7 @@ export interface Run {
 /** How far the messages of a range are placed. */
 interface Head {
   range: number
-  messages: readonly RawMessage[]
+  messages: Messages
   next: number
   /** Of the next message. */
   time: number
@@ -33,7 +35,8 @@ interface Partner {
   side: PairMember['side']
 }
 
-const timeAt = (messages: readonly RawMessage[], index: number): number => Number(messages[index]?.timestamp)
+const timeAt = (messages: Messages, index: number): number =>
+  index < messages.length ? messages.timeAt(index) : Number.NaN
 
 /** @param pairMemberOf tells the messages that go together */
 export function interleave(ranges: readonly OffsetRange[], pairMemberOf: FindPairMember): Run[] {
@@ -91,9 +94,9 @@ function parted(heads: readonly Head[]): Head {
 
 /** The delete of the old key, its tombstone, and the row of the new one. */
 function placePair(before: Head, after: Head, place: (head: Head) => void): void {
-  const { key } = before.messages[before.next] as RawMessage
+  const key = before.messages.at(before.next)?.key ?? null
   place(before)
-  const next = before.messages[before.next]
+  const next = before.messages.at(before.next)
   if (next?.value === null && key !== null && next.key?.equals(key)) place(before)
   place(after)
 }
@@ -101,10 +104,12 @@ function placePair(before: Head, after: Head, place: (head: Head) => void): void
 /** Finds the messages of different ranges that go together. Within a partition the order of the offsets stays. */
 function findPartners(heads: readonly Head[], pairMemberOf: FindPairMember): void {
   const halves: (PairMember & { head: Head; index: number; time: number })[] = []
+  const message = new Message()
   for (const head of heads) {
-    for (const [index, message] of head.messages.entries()) {
-      const half = message.headers === undefined ? null : pairMemberOf(message)
-      if (half !== null) halves.push({ ...half, head, index, time: timeAt(head.messages, index) })
+    for (let index = 0; index < head.messages.length; index++) {
+      if (!head.messages.hasHeadersAt(index)) continue
+      const half = pairMemberOf(message.moveTo(head.messages, index))
+      if (half !== null) halves.push({ ...half, head, index, time: message.time })
     }
   }
   if (halves.length === 0) return

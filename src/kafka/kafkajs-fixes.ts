@@ -4,7 +4,10 @@
  */
 
 import { createRequire } from 'node:module'
+import { withOwnDecoder } from './fetch-decoder.js'
 import { waitOfGroup } from './fetch-wait.js'
+import { type FetchedPortion, portionsOf } from './fetched-messages.js'
+import { FetchedRecords } from './record-batches.js'
 
 const require = createRequire(import.meta.url)
 const DONE = Symbol.for('kafka2delta.kafkajsFixes')
@@ -32,11 +35,22 @@ export interface FetchedPartition {
 }
 
 interface FetchRequest {
-  topics?: { partitions: unknown[] }[]
+  topics?: { topic: string; partitions: { partition: number; fetchOffset: string }[] }[]
 }
 
-interface FetchAnswer {
-  responses?: { partitions?: FetchedPartition[] }[]
+interface Answered {
+  messages: readonly unknown[] | FetchedRecords
+  preferredReadReplica?: number
+}
+
+interface FetchAnswer<P extends Answered = Answered> {
+  responses?: { topicName?: string; partitions?: P[] }[] | undefined
+}
+
+/** A partition of an answer, as kafkajs reads it, or as we do. */
+type AnsweredPartition = Omit<FetchedPartition, 'messages'> & {
+  partition: number
+  messages: FetchedMessage[] | FetchedRecords | FetchedPortion[]
 }
 
 interface TopicMetadata {
@@ -133,11 +147,24 @@ function filterFetched(): void {
   const original = prototype?.fetch
   if (!prototype || typeof original !== 'function') return
   prototype.fetch = async function (this: unknown, request: FetchRequest, ...more: unknown[]): Promise<unknown> {
-    const result = (await original.call(this, request, ...more)) as FetchAnswer
-    for (const { partitions } of result?.responses ?? [])
-      for (const partition of partitions ?? []) hideAborted(partition)
+    const result = (await original.call(this, request, ...more)) as FetchAnswer<AnsweredPartition>
+    for (const { topicName, partitions = [] } of result?.responses ?? []) {
+      for (const partition of partitions) filterPartition(partition, request, topicName)
+    }
     return isOfOne(request) ? result : withoutEmpty(result)
   }
+}
+
+function filterPartition(given: AnsweredPartition, { topics = [] }: FetchRequest, topicName?: string): void {
+  const { messages } = given
+  if (!(messages instanceof FetchedRecords)) {
+    hideAborted(given as FetchedPartition)
+    return
+  }
+  const asked = topics.find(({ topic }) => topic === topicName)?.partitions
+  const { fetchOffset = '0' } = asked?.find(({ partition }) => partition === given.partition) ?? {}
+  given.messages = portionsOf(messages, given.abortedTransactions ?? [], fetchOffset)
+  given.abortedTransactions = []
 }
 
 const isOfOne = ({ topics = [] }: FetchRequest) => topics.length === 1 && topics[0]?.partitions.length === 1
@@ -147,12 +174,22 @@ const isOfOne = ({ topics = [] }: FetchRequest) => topics.length === 1 && topics
  * whether a heartbeat is due: with 1,000 idle partitions, a thousand times at each fetch.
  */
 export function withoutEmpty<T extends FetchAnswer>(answer: T): T {
-  const isTelling = ({ messages, preferredReadReplica = -1 }: FetchedPartition) =>
-    messages.length > 0 || preferredReadReplica !== -1
+  const isTelling = ({ messages, preferredReadReplica = -1 }: Answered) =>
+    !Array.isArray(messages) || messages.length > 0 || preferredReadReplica !== -1
   const responses = answer.responses
     ?.map((topic) => ({ ...topic, partitions: topic.partitions?.filter(isTelling) ?? [] }))
     .filter(({ partitions }) => partitions.length > 0)
   return { ...answer, responses }
+}
+
+/** Fetches of our own clients are read as columns. */
+function readFetches(): void {
+  const prototype = prototypeOf('kafkajs/src/network/connection')
+  const original = prototype?.send
+  if (!prototype || typeof original !== 'function') return
+  prototype.send = function (this: { socketFactory?: object }, sent: Parameters<typeof withOwnDecoder>[1]): unknown {
+    return original.call(this, withOwnDecoder(this, sent))
+  }
 }
 
 /** kafkajs lets each fetch of a consumer wait for the same time, and a consumer that is closed waits for it to end. */
@@ -214,6 +251,7 @@ export function fixKafkajs(): void {
   marks[DONE] = true
   stopIdleTimers()
   endDisconnects()
+  readFetches()
   filterFetched()
   endFetches()
   findTopicsByName()

@@ -5,9 +5,9 @@ import { KafkaToDeltaError } from '../errors.js'
 import { unlessAborted, within } from '../waits.js'
 import { AskedTogether } from './asked-together.js'
 import { classify, isTopicDenied } from './client.js'
-import type { RawMessage } from './micro-batch.js'
 import { fetchWatermarks, type Watermarks } from './positions.js'
-import { firstVisible, PartitionProbe, type ProbeResult } from './probe.js'
+import { PartitionProbe, type ProbeResult } from './probe.js'
+import type { RawMessage } from './raw-message.js'
 
 const { ConfigResourceTypes } = kafkajs
 
@@ -106,11 +106,10 @@ export class TopicLookup {
       const limits = steps === 0 ? { maxBytes: 1 } : {}
       const result = await this.#ask(({ probe }) => probe.fetch(topic, partition, from, limits))
       if (result === null) return null
-      const found = firstVisible(result, at)
-      if (found !== null) return found
+      const found = result.visible.from(at).at(0)
+      if (found !== undefined) return found
       if (result.end <= at) return null
-      const last = result.messages.at(-1)
-      if (last !== undefined && BigInt(last.offset) >= at) at = BigInt(last.offset) + 1n
+      if (result.next > at) at = result.next
       // Without records: more is asked for at the same place first, then the batch is stepped over as by skipEmpty.
       else if (steps > 0) at++
     }
@@ -129,10 +128,10 @@ export class TopicLookup {
   }
 
   /**
-   * The first offset from `from` at which there is something, or the end. A fetch that brings a later record first
-   * proves that what lies before it is empty. One without records, though the end lies above, proves that only of
-   * its own offset: a record batch without records (compaction leaves such behind) is then stepped over one offset
-   * at a time. The first offset is asked for twice.
+   * The first offset from `from` at which there is something, or where what was looked at ends. A fetch that brings a later
+   * record first proves that what lies before it is empty. Batches without records (compaction leaves such behind) say where
+   * they end; where kafkajs reads them, they do not, and are stepped over one offset at a time. The first offset is asked for
+   * twice then.
    */
   async skipEmpty(topic: string, partition: number, from: bigint, stopped: () => boolean): Promise<bigint> {
     let at = from
@@ -140,10 +139,12 @@ export class TopicLookup {
       for (let attempt = at === from ? 0 : 1; attempt < 2; attempt++) {
         const result = await this.fetch(topic, partition, at)
         if (!result || result.end <= at) return at
-        if (result.messages.length === 0) continue
-        const first = result.messages.find(({ offset }) => BigInt(offset) >= at)
-        // None: the rest of a compacted batch, which kafkajs steps over by itself.
-        return first ? BigInt(first.offset) : at
+        const { length } = result.all
+        const first = result.all.indexOf(at)
+        if (first < length) return result.all.offsetAt(first)
+        if (result.next > at) return result.next
+        // The rest of a compacted batch, which kafkajs steps over by itself.
+        if (length > 0) return at
       }
       at++
     }

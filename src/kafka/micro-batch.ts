@@ -1,17 +1,12 @@
 /** What the source hands over: the raw messages of some offset ranges of one topic. */
 
-/** One Kafka message, as the client gives it. `key` and `value` are slices of the fetch response: no copy. */
-export interface RawMessage {
-  offset: string
-  /** Milliseconds since 1970, as decimal text. */
-  timestamp: string
-  key: Buffer | null
-  value: Buffer | null
-  headers?: Record<string, Buffer | string | (Buffer | string)[] | undefined>
-}
+import { Messages } from './messages.js'
+import type { RawMessage } from './raw-message.js'
+
+export type { RawMessage } from './raw-message.js'
 
 /** A contiguous range of one partition: every offset of it was scanned, also those that hold no message. */
-export interface OffsetRange {
+export interface OffsetRange<M = Messages> {
   partition: number
   /** The first offset of the range: the position before it was applied. */
   firstOffset: bigint
@@ -21,7 +16,7 @@ export interface OffsetRange {
    */
   lastOffset: bigint
   /** In offset order. */
-  messages: RawMessage[]
+  messages: M
   /**
    * Offsets before this one were lost (`failOnDataLoss: false`). It is `firstOffset` where the topic was made anew: the
    * range does not join the one before.
@@ -32,13 +27,21 @@ export interface OffsetRange {
 }
 
 /** All that one commit of one table holds. */
-export interface MicroBatch {
+export interface MicroBatch<M = Messages> {
   topic: string
   /** Ranges in order of arrival; at most one range for a partition. */
-  ranges: OffsetRange[]
+  ranges: OffsetRange<M>[]
   numMessages: number
   /** Partitions that the topic has. */
   numPartitions: number
   /** Bytes of keys and values. */
   numBytes: number
+}
+
+/** A micro-batch of another source, which may have its messages as objects. */
+export type GivenBatch = MicroBatch<Messages | readonly RawMessage[]>
+
+/** The batch with its messages as columns. */
+export function inColumns(given: GivenBatch): MicroBatch {
+  return { ...given, ranges: given.ranges.map((range) => ({ ...range, messages: Messages.of(range.messages) })) }
 }

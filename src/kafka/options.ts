@@ -5,6 +5,7 @@ import { KafkaToDeltaError } from '../errors.js'
 import { CONSUMER_DEFAULTS } from '../options/defaults.js'
 import type { MemoryBudget } from './memory-budget.js'
 import type { FindPairMember } from './paired-messages.js'
+import { COLUMN_BYTES } from './records.js'
 import type { Sharing } from './sharing.js'
 
 /**
@@ -48,8 +49,7 @@ export interface SourceLimits {
   maxBatchBytes: number
   /**
    * Bytes that a topic may hold in memory: what is queued and what was handed over and is not decoded. What counts is
-   * what is held: the buffers that keys, values and headers lie in, and {@link MESSAGE_OVERHEAD} bytes for each message. A
-   * full queue pauses the topic's partitions; drained below half, they go on. It is exceeded by one fetch at most
+   * what is held: the buffers that keys, values and headers lie in, and the columns that tell where. A full queue pauses the topic's partitions; drained below half, they go on. It is exceeded by one fetch at most
    * (`consumer.maxBytes`).
    */
   maxQueueBytes: number
@@ -98,11 +98,11 @@ export interface SourceOptions {
   maxUnavailableMs?: number
 }
 
-/** Bytes that a queued message takes beside its key, value and headers. */
-export const MESSAGE_OVERHEAD = 400
+/** Bytes that a queued message takes beside what was fetched. */
+export const MESSAGE_OVERHEAD = COLUMN_BYTES
 
-/** Bytes that a header takes beside its value. */
-export const HEADER_OVERHEAD = 150
+/** Bytes that a message weighs beside its own, where it is counted what it makes to do: small ones decode to more. */
+export const MESSAGE_WEIGHT = 400
 
 const invalid = (message: string, cause?: unknown): KafkaToDeltaError =>
   new KafkaToDeltaError('CONFIG_INVALID', message, { cause })

@@ -4,7 +4,7 @@
  * with all that came before them in either partition.
  */
 
-import type { RawMessage } from './micro-batch.js'
+import type { Message } from './message.js'
 
 /** A message that belongs to a pair. */
 export interface PairMember {
@@ -15,8 +15,8 @@ export interface PairMember {
   pair(): string | null
 }
 
-/** Tells which pair a message belongs to; null if it belongs to none. */
-export type FindPairMember = (message: RawMessage) => PairMember | null
+/** Tells which pair a message belongs to; null if it belongs to none. The message is moved on afterwards. */
+export type FindPairMember = (message: Message) => PairMember | null
 
 /** A message of a pair that waits in the queue. */
 export interface PairedMessage extends PairMember {

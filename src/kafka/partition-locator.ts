@@ -181,8 +181,8 @@ export class PartitionLocator {
     const record = stored.records?.get(partition)
     if (!record || record.offset < marks.low || record.offset >= marks.high) return false
     const found = await this.#context.lookup.fetch(topic, partition, record.offset)
-    const same = found?.messages.find(({ offset }) => BigInt(offset) === record.offset)
-    return same !== undefined && same.timestamp !== record.timestamp
+    const same = found?.all.from(record.offset).at(0)
+    return same?.position === record.offset && same.timestamp !== record.timestamp
   }
 
   #apply(feed: TopicFeed, { state, position, marks, isStored, loss, isKept }: Target): void {

@@ -5,23 +5,25 @@
 
 import type { Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import { FetchedPortion } from './fetched-messages.js'
 import { type FetchedMessage, type FetchedPartition, hideAborted } from './kafkajs-fixes.js'
-import type { RawMessage } from './micro-batch.js'
+import { Messages } from './messages.js'
 import type { Watermarks } from './positions.js'
+import type { RawMessage } from './raw-message.js'
 
 const READ_COMMITTED = 1
 const MAX_WAIT_MS = 100
 const MAX_BYTES = 1024 * 1024
 
 /** A record as kafkajs decodes it: also those of aborted transactions, and the marks that end transactions. */
-export type FetchedRecord = RawMessage & FetchedMessage
+type FetchedRecord = RawMessage & FetchedMessage
 
-interface Fetched extends FetchedPartition {
+interface Fetched extends Omit<FetchedPartition, 'messages'> {
   partition: number
   highWatermark: string
   /** Absent from brokers before 0.11. */
   lastStableOffset?: string
-  messages: FetchedRecord[]
+  messages: (FetchedRecord | FetchedPortion)[]
 }
 
 interface Broker {
@@ -60,12 +62,22 @@ interface FetchLimits {
 export interface ProbeResult {
   /** The end of what a reader may see: the last stable offset. */
   end: bigint
-  messages: FetchedRecord[]
+  /** Those that a reader may see: no marks, and of no aborted transaction. */
+  visible: Messages
+  all: Messages
+  /** What comes after all that was fetched; 0 where nothing was. */
+  next: bigint
 }
 
-/** The first record at or after an offset that a reader may see: no mark, and of no aborted transaction. */
-export function firstVisible({ messages }: ProbeResult, from: bigint): FetchedRecord | null {
-  return messages.find(({ offset, isControlRecord }) => BigInt(offset) >= from && !isControlRecord) ?? null
+function probeResult(found: Fetched): ProbeResult {
+  const end = BigInt(found.lastStableOffset ?? found.highWatermark)
+  const last = found.messages.at(-1)
+  const next = last === undefined ? 0n : BigInt(last.offset) + 1n
+  if (last instanceof FetchedPortion) return { end, visible: last.messages, all: last.all, next }
+  hideAborted(found as FetchedPartition)
+  const all = found.messages as FetchedRecord[]
+  const visible = Messages.of(all.filter(({ isControlRecord }) => !isControlRecord))
+  return { end, visible, all: Messages.of(all), next }
 }
 
 export class PartitionProbe {
@@ -112,9 +124,7 @@ export class PartitionProbe {
         rackId: '',
       })
       const found = responses.find((r) => r.topicName === topic)?.partitions.find((p) => p.partition === partition)
-      if (!found) return null
-      hideAborted(found)
-      return { end: BigInt(found.lastStableOffset ?? found.highWatermark), messages: found.messages }
+      return found ? probeResult(found) : null
     } catch (error) {
       this.#connected = null
       await this.#cluster.refreshMetadata().catch(() => {})

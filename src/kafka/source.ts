@@ -49,9 +49,9 @@ export interface KafkaSourceEvents {
  * where the table turns out to be elsewhere than the batch expects (its `firstOffset`).
  *
  * What is held in memory is bounded by kafkajs's `maxBytes` (a fetch), per topic by `limits.maxQueueBytes`, and for all topics
- * together by {@link MemoryBudget}, which {@link decoded} and {@link noteColumns} tell what batches become. Keys and values
- * are slices of the fetch response, which stays in memory until the last message of it is released: keep no message longer
- * than its batch.
+ * together by {@link MemoryBudget}, which {@link decoded} and {@link noteColumns} tell what batches become. Messages
+ * are columns over what was fetched, which stays in memory until the last of them is released: keep no message longer than
+ * its batch.
  */
 export class KafkaSource extends EventEmitter<KafkaSourceEvents> {
   #options: SourceOptions

@@ -3,7 +3,8 @@
 import { KafkaToDeltaError } from '../errors.js'
 import { AdaptivePace, MOST_MS } from './adaptive-pace.js'
 import { MemoryBudget, type TopicMemory } from './memory-budget.js'
-import type { MicroBatch, RawMessage } from './micro-batch.js'
+import { Messages } from './messages.js'
+import type { MicroBatch } from './micro-batch.js'
 import type { SourceLimits, SourceTrigger } from './options.js'
 import type { FindPairMember, ReadProgress } from './paired-messages.js'
 import { TopicQueue } from './topic-queue.js'
@@ -49,7 +50,7 @@ export interface PartitionState {
   /** When something was last read, or a seek was made. Milliseconds since 1970. */
   movedAt: number
   /** Scanned offsets that begin elsewhere than expected: to be checked against the log's offsets. */
-  gap: { last: bigint; messages: RawMessage[]; high: bigint } | null
+  gap: { last: bigint; messages: Messages; high: bigint } | null
 }
 
 /** How far a partition is. */
@@ -184,7 +185,7 @@ export class TopicFeed {
   }
 
   /** Takes what was scanned from the expected offset on. Beyond the end of `availableNow`, it is dropped. */
-  accept(state: PartitionState, last: bigint, messages: RawMessage[], high: bigint): void {
+  accept(state: PartitionState, last: bigint, messages: Messages, high: bigint): void {
     const { expected, end, partition } = state
     if (expected === null || last < expected) return
     state.high = high
@@ -194,7 +195,7 @@ export class TopicFeed {
       if (expected >= end) return
       if (last >= end) {
         last = end - 1n
-        messages = messages.filter(({ offset }) => BigInt(offset) < end)
+        messages = messages.before(end)
       }
     }
     if (this.queue.isEmpty) this.#waitingSince = Date.now()
@@ -354,7 +355,7 @@ export class TopicFeed {
       if (state.recorded || state.initial === null) continue
       state.recorded = true
       const { partition, initial } = state
-      const range = { partition, firstOffset: initial, lastOffset: initial - 1n, messages: [] }
+      const range = { partition, firstOffset: initial, lastOffset: initial - 1n, messages: Messages.none }
       // A loss before the start is told by it, where no message has told it yet.
       batch.ranges.push(state.resumedAt === null ? range : { ...range, resumedAt: state.resumedAt })
     }

@@ -1,9 +1,10 @@
 /** The queue of one topic: scanned ranges on their way into micro-batches, and how much memory they hold. */
 
-import { compactMessages } from './compact-messages.js'
 import { MemoryBudget, type TopicMemory } from './memory-budget.js'
-import type { MicroBatch, OffsetRange, RawMessage } from './micro-batch.js'
-import { MESSAGE_OVERHEAD, type SourceLimits } from './options.js'
+import { Message } from './message.js'
+import { Messages } from './messages.js'
+import type { MicroBatch, OffsetRange } from './micro-batch.js'
+import { MESSAGE_OVERHEAD, MESSAGE_WEIGHT, type SourceLimits } from './options.js'
 import {
   type FindPairMember,
   holdBackUnpaired,
@@ -16,7 +17,7 @@ interface Segment {
   partition: number
   first: bigint
   last: bigint
-  messages: RawMessage[]
+  messages: Messages
   /** The first message that is not handed over yet. */
   next: number
   resumedAt?: bigint | undefined
@@ -44,10 +45,7 @@ interface Taken {
   decoded: { bytes: number; held: number } | null
 }
 
-const messageBytes = ({ key, value }: RawMessage): number => (key?.length ?? 0) + (value?.length ?? 0)
-
-/** Small messages take more memory, also decoded, than their bytes tell. */
-const weightOf = (numMessages: number, numBytes: number): number => numBytes + numMessages * MESSAGE_OVERHEAD
+const weightOf = (numMessages: number, numBytes: number): number => numBytes + numMessages * MESSAGE_WEIGHT
 
 export class TopicQueue {
   readonly topic: string
@@ -137,7 +135,7 @@ export class TopicQueue {
   push(range: OffsetRange): void {
     const { partition, firstOffset: first, lastOffset: last, messages, resumedAt } = range
     this.#numMessages += messages.length
-    for (const message of messages) this.#numBytes += messageBytes(message)
+    this.#numBytes += messages.countBytes()
     if (messages.length === 0 && resumedAt === undefined) {
       // Skipped offsets that follow others need no segment of their own: one for a partition, however long they wait.
       const tail = this.#segments.findLast((segment) => segment.partition === partition)
@@ -146,7 +144,7 @@ export class TopicQueue {
         return
       }
     }
-    const held = compactMessages(messages)
+    const held = messages.heldBytes
     this.#held += held
     const halves = this.#findHalves(partition, messages)
     this.#numHalves += halves.length
@@ -155,16 +153,20 @@ export class TopicQueue {
   }
 
   /** The halves among messages that continue their partition. */
-  #findHalves(partition: number, messages: readonly RawMessage[]): PairedMessage[] {
+  #findHalves(partition: number, messages: Messages): PairedMessage[] {
     const halves: PairedMessage[] = []
     let lastDelete = this.#lastDeletes.get(partition) ?? null
-    for (const message of messages) {
-      const { key, offset, timestamp } = message
-      const half = this.#pairMemberOf(message)
-      const isCounted = half?.isTombstone && lastDelete !== null && key?.equals(lastDelete)
-      lastDelete = half?.side === 'before' && !half.isTombstone ? key : null
-      if (half === null || isCounted) continue
-      halves.push({ ...half, offset: BigInt(offset), time: Number(timestamp), blockedSince: null })
+    const message = new Message()
+    for (let at = 0; at < messages.length; at++) {
+      const half = this.#pairMemberOf(message.moveTo(messages, at))
+      if (half === null) {
+        lastDelete = null
+        continue
+      }
+      const { key, position, time } = message
+      const isCounted = half.isTombstone && lastDelete !== null && key?.equals(lastDelete)
+      lastDelete = half.side === 'before' && !half.isTombstone ? key : null
+      if (!isCounted) halves.push({ ...half, offset: position, time, blockedSince: null })
     }
     // A copy: the message's own one would keep all that was fetched with it.
     this.#lastDeletes.set(partition, lastDelete && Buffer.from(lastDelete))
@@ -180,27 +182,26 @@ export class TopicQueue {
     const plan = this.#nextPlan(reach)
     if (plan === null) return null
     const { ends, numMessages, numBytes } = plan
-    const ranges = new Map<number, { range: OffsetRange; parts: RawMessage[][] }>()
+    const ranges = new Map<number, { range: OffsetRange; parts: Messages[] }>()
     let held = 0
     for (const [segment, to] of ends) {
       const { messages, next: from } = segment
       const isWhole = to === messages.length
       if (isWhole) held += segment.held
-      const taken = from === 0 && isWhole ? messages : messages.slice(from, to)
-      const last = isWhole ? segment.last : BigInt((messages[to - 1] as RawMessage).offset)
+      const taken = messages.slice(from, to)
+      const last = isWhole ? segment.last : messages.offsetAt(to - 1)
       const known = ranges.get(segment.partition)
       if (known) {
         known.range.lastOffset = last
         if (taken.length > 0) known.parts.push(taken)
       } else {
         const { partition, first: firstOffset, resumedAt } = segment
-        const range: OffsetRange = { partition, firstOffset, lastOffset: last, messages: [] }
+        const range: OffsetRange = { partition, firstOffset, lastOffset: last, messages: Messages.none }
         if (resumedAt !== undefined) range.resumedAt = resumedAt
         segment.resumedAt = undefined
         ranges.set(segment.partition, { range, parts: taken.length > 0 ? [taken] : [] })
       }
-      const end = taken.at(-1)
-      if (end) this.#times.set(segment.partition, Number(end.timestamp))
+      if (to > from) this.#times.set(segment.partition, messages.timeAt(to - 1))
       const halves = segment.halves.filter(({ offset }) => offset > last)
       this.#numHalves -= segment.halves.length - halves.length
       segment.halves = halves
@@ -210,10 +211,7 @@ export class TopicQueue {
     this.#segments = this.#segments.filter((segment) => ends.get(segment) !== segment.messages.length)
     this.#numMessages -= numMessages
     this.#numBytes -= numBytes
-    const merged = [...ranges.values()].map(({ range, parts }) => ({
-      ...range,
-      messages: parts.length === 1 ? (parts[0] as RawMessage[]) : parts.flat(),
-    }))
+    const merged = [...ranges.values()].map(({ range, parts }) => ({ ...range, messages: Messages.joined(parts) }))
     const numPartitions = Math.max(reach.size, 1)
     const batch: MicroBatch = { topic: this.topic, ranges: merged, numMessages, numPartitions, numBytes }
     this.#held -= held
@@ -255,13 +253,12 @@ export class TopicQueue {
       // What follows a loss is a range of its own.
       if (segment.resumedAt !== undefined && begun.has(partition)) break
       const hold = holds.get(partition)
-      const isHeld = (message: RawMessage) => hold !== undefined && BigInt(message.offset) >= hold
+      const end = hold === undefined ? messages.length : Math.max(from, messages.indexOf(hold))
       let to = from
       let isFull = false
-      for (; to < messages.length && !isHeld(messages[to] as RawMessage); to++) {
-        const bytes = messageBytes(messages[to] as RawMessage)
+      for (; to < end; to++) {
         const numMessages = plan.numMessages + 1
-        const numBytes = plan.numBytes + bytes
+        const numBytes = plan.numBytes + messages.sizeAt(to)
         const isTooMuch = numBytes > maxBatchBytes || weightOf(numMessages, numBytes) > maxWeight
         isFull = numMessages > maxBatchMessages || (numMessages > 1 && isTooMuch)
         if (isFull) break
@@ -310,10 +307,9 @@ export class TopicQueue {
       if (!take) continue
       const to = ends.get(segment)
       take.isAll &&= to === segment.messages.length
-      const last = to === undefined || to === segment.next ? undefined : segment.messages[to - 1]
-      if (!last) continue
-      take.time = Number(last.timestamp)
-      const end = BigInt(last.offset)
+      if (to === undefined || to === segment.next) continue
+      take.time = segment.messages.timeAt(to - 1)
+      const end = segment.messages.offsetAt(to - 1)
       for (const half of segment.halves) if (half.offset <= end) take.halves.push(half)
     }
     return takes
@@ -389,10 +385,9 @@ export class TopicQueue {
       if (segment.partition !== partition) return true
       this.#numHalves -= segment.halves.length
       this.#held -= segment.held
-      for (const message of segment.messages.slice(segment.next)) {
-        this.#numMessages--
-        this.#numBytes -= messageBytes(message)
-      }
+      const left = segment.messages.slice(segment.next)
+      this.#numMessages -= left.length
+      this.#numBytes -= left.countBytes()
       return false
     })
     this.#noteHeld()

@@ -4,6 +4,7 @@ import type { KafkaToDeltaError } from '../errors.js'
 import { sideBySide } from '../waits.js'
 import { classify } from './client.js'
 import type { TopicLookup } from './lookup.js'
+import { Messages } from './messages.js'
 import type { OffsetRange } from './micro-batch.js'
 import type { Watermarks } from './positions.js'
 import { type CatalogOptions, withLookup } from './topic-catalog.js'
@@ -58,7 +59,7 @@ async function stateOf(lookup: TopicLookup, topic: string, numMessages: number):
   for (const [partition, { low, high }] of filled) {
     if (numMessages === 0) break
     const from = high - low > share ? high - share : low
-    const range = { partition, firstOffset: from, lastOffset: from - 1n, messages: [] } as OffsetRange
+    const range = { partition, firstOffset: from, lastOffset: from - 1n, messages: Messages.none } as OffsetRange
     while (range.lastOffset + 1n < high && bytes < MAX_BYTES && performance.now() < until) {
       const read = await readOn(lookup, topic, range, high)
       if (read === null) break
@@ -75,12 +76,11 @@ async function readOn(lookup: TopicLookup, topic: string, range: OffsetRange, hi
   const at = range.lastOffset + 1n
   const found = await lookup.fetch(topic, range.partition, at)
   // A batch is given as a whole, also where it begins before the offset that was asked for.
-  const messages = (found?.messages ?? []).filter(({ offset }) => BigInt(offset) >= at && BigInt(offset) < high)
-  const last = messages.at(-1)
-  if (last === undefined) return null
-  range.messages.push(...messages)
-  range.lastOffset = BigInt(last.offset)
-  return messages.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0)
+  if (found === null || found.next <= at) return null
+  const messages = found.visible.from(at).before(high)
+  range.messages = Messages.joined([range.messages, messages])
+  range.lastOffset = found.next - 1n
+  return messages.countBytes()
 }
 
 async function settingsOf(lookup: TopicLookup, topic: string): Promise<Map<string, string> | null> {

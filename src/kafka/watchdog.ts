@@ -1,6 +1,7 @@
 /**
- * Finds partitions at which kafkajs stands still although the log goes on: at an empty record batch it fetches the
- * same offset for ever (kafkajs#1072); beyond the log's ends it waits without a word for what comes next.
+ * Finds partitions at which kafkajs stands still although the log goes on: beyond the log's ends it waits without a word for
+ * what comes next; at an empty record batch a `Kafka` that the user made, whose fetches we do not read, fetches the same offset
+ * for ever (kafkajs#1072).
  */
 
 import { findLoss, type Watermarks } from './positions.js'

@@ -4,7 +4,7 @@ import { TableDecoder } from '../../../src/debezium/decoder.js'
 import type { DecodeOptions } from '../../../src/debezium/options.js'
 import { DeltaTable, type DeltaTableOptions } from '../../../src/delta/table.js'
 import { type FixtureMessage, fixtureRecord, readFixtureSchemas } from '../../../src/demo/fixtures.js'
-import type { OffsetRange } from '../../../src/kafka/micro-batch.js'
+import type { OffsetRange, RawMessage } from '../../../src/kafka/micro-batch.js'
 
 export interface BatchesOptions {
   /** Folder of the captured set. */
@@ -52,8 +52,8 @@ export async function decodeAndMerge({
 }
 
 /** Ranges in the order in which their partitions come first. */
-function rangesOf(messages: readonly FixtureMessage[]): OffsetRange[] {
-  const ranges = new Map<number, OffsetRange>()
+function rangesOf(messages: readonly FixtureMessage[]): OffsetRange<RawMessage[]>[] {
+  const ranges = new Map<number, OffsetRange<RawMessage[]>>()
   for (const message of messages) {
     const { partition } = message
     const offset = BigInt(message.offset)
@@ -65,7 +65,7 @@ function rangesOf(messages: readonly FixtureMessage[]): OffsetRange[] {
       timestamp: String(message.timestamp),
       key,
       value,
-      headers: headers as NonNullable<OffsetRange['messages'][number]['headers']>,
+      headers: headers as NonNullable<RawMessage['headers']>,
     })
     ranges.set(partition, range)
   }

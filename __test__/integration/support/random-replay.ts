@@ -6,6 +6,7 @@ import { TableDecoder } from '../../../src/debezium/decoder.js'
 import { KeyUpdates } from '../../../src/debezium/key-updates.js'
 import type { DecodeOptions } from '../../../src/debezium/options.js'
 import { DeltaTable, type DeltaTableOptions } from '../../../src/delta/table.js'
+import { Messages } from '../../../src/kafka/messages.js'
 import type { MicroBatch } from '../../../src/kafka/micro-batch.js'
 import { TopicQueue } from '../../../src/kafka/topic-queue.js'
 import { schemaSource } from '../../debezium/support.js'
@@ -175,7 +176,12 @@ class Feed {
       const offset = BigInt(message.offset)
       const { key, value, headers } = message
       const raw = { offset: String(offset), timestamp: String(message.time), key, value, headers }
-      this.#queue.push({ partition: message.partition, firstOffset: offset, lastOffset: offset, messages: [raw] })
+      this.#queue.push({
+        partition: message.partition,
+        firstOffset: offset,
+        lastOffset: offset,
+        messages: Messages.of([raw]),
+      })
     }
   }
 

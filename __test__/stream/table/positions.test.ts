@@ -1,5 +1,6 @@
 import test from 'ava'
 import { isOffset, lostEntries } from '../../../src/delta/offset-entries.js'
+import { Messages } from '../../../src/kafka/messages.js'
 import type { OffsetRange } from '../../../src/kafka/micro-batch.js'
 import { batchRange, Positions } from '../../../src/stream/table/positions.js'
 
@@ -13,7 +14,7 @@ const message = (offset: number, timestamp: number) => ({
 /** Offsets `first` to `last`, of which those hold a message that are named. */
 function range(first: number, last: number, at: [number, number][], resumedAt?: number): OffsetRange {
   const found = { partition: 0, firstOffset: BigInt(first), lastOffset: BigInt(last) }
-  const messages = at.map(([offset, timestamp]) => message(offset, timestamp))
+  const messages = Messages.of(at.map(([offset, timestamp]) => message(offset, timestamp)))
   return { ...found, messages, ...(resumedAt === undefined ? {} : { resumedAt: BigInt(resumedAt) }) }
 }
 

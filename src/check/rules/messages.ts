@@ -4,7 +4,8 @@ import { withoutNull } from '../../avro/schema.js'
 import type { BadRecord } from '../../debezium/change-batch.js'
 import { idProblem, messageSchemaId } from '../../debezium/schema-ids.js'
 import { KafkaToDeltaError } from '../../errors.js'
-import type { OffsetRange, RawMessage } from '../../kafka/micro-batch.js'
+import type { Message } from '../../kafka/message.js'
+import type { OffsetRange } from '../../kafka/micro-batch.js'
 import { DECODER_DEFAULTS } from '../../options/defaults.js'
 import type { ResolvedTable } from '../../options/types.js'
 import { formatCount } from '../../terminal/format.js'
@@ -21,7 +22,7 @@ export interface Sample {
 
 /** A topic whose messages have no key, though the table names none; null otherwise. */
 export function noKey({ ranges }: Sample, { primaryKey, writeMode }: ResolvedTable): Finding | null {
-  const messages = ranges.flatMap((range) => range.messages)
+  const messages = ranges.flatMap(({ messages }) => [...messages])
   if (primaryKey !== null || messages.length === 0 || messages.some(({ key }) => key !== null)) return null
   return finding(
     'NO_KEY',
@@ -56,7 +57,7 @@ export function missingKeyColumns(shape: TopicShape, { primaryKey }: ResolvedTab
 export function notAvro({ ranges }: Sample): Finding[] {
   const reasons = new Map<string, number>()
   let count = 0
-  for (const message of ranges.flatMap((range) => range.messages)) {
+  for (const message of ranges.flatMap(({ messages }) => [...messages])) {
     count++
     for (const part of ['key', 'value'] as const) {
       if (message[part] === null || messageSchemaId(message, part) >= 0) continue
@@ -74,7 +75,7 @@ export function notAvro({ ranges }: Sample): Finding[] {
   )
 }
 
-const hasIds = (message: RawMessage) =>
+const hasIds = (message: Message) =>
   (['key', 'value'] as const).every((part) => message[part] === null || messageSchemaId(message, part) >= 0)
 
 /** Bad values of one column are of one kind. */
@@ -85,7 +86,7 @@ const OUT_OF_RANGE =
 
 /** Messages that cannot be applied, beside those that {@link notAvro} and {@link noKey} tell of. */
 export function badRecords({ ranges, badRecords: bad }: Sample, table: ResolvedTable): Finding[] {
-  const messages = new Map<string, RawMessage>()
+  const messages = new Map<string, Message>()
   for (const { partition, messages: of } of ranges)
     for (const one of of) messages.set(`${partition}:${one.offset}`, one)
   const byReason = new Map<string, BadRecord[]>()
@@ -124,7 +125,7 @@ export function placeholders(
   const usual = DECODER_DEFAULTS.unavailableValuePlaceholder
   if (named === usual) return null
   const bytes = Buffer.from(usual)
-  const count = ranges.flatMap(({ messages }) => messages).filter(({ value }) => value?.includes(bytes)).length
+  const count = ranges.flatMap(({ messages }) => [...messages]).filter(({ value }) => value?.includes(bytes)).length
   if (count === 0) return null
   return finding(
     'PLACEHOLDER_STORED',

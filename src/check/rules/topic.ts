@@ -159,7 +159,7 @@ function tombstones(situation: TopicSituation, settings: Settings): Finding | nu
 }
 
 function sizes({ state }: TopicSituation, { limits }: ResolvedOptions, settings: Settings | null): Finding | null {
-  const sampled = state.newest.flatMap(({ messages }) => messages.map(({ value }) => value?.length ?? 0))
+  const sampled = state.newest.flatMap(({ messages }) => [...messages].map(({ value }) => value?.length ?? 0))
   const largest = sampled.reduce((most, size) => Math.max(most, size), 0)
   const allowed = settings?.maxMessageBytes ?? Number.NaN
   const size = Math.max(largest, Number.isNaN(allowed) ? 0 : allowed)

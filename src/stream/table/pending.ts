@@ -1,7 +1,7 @@
 /** Batches whose positions are not committed yet, since they change no row. */
 
 import type { MicroBatch } from '../../kafka/micro-batch.js'
-import { MESSAGE_OVERHEAD } from '../../kafka/options.js'
+import { MESSAGE_WEIGHT } from '../../kafka/options.js'
 
 /** Milliseconds after which positions that only ignored messages moved are committed. */
 const PENDING_COMMIT_MS = 30_000
@@ -43,7 +43,7 @@ export class Pending {
   holdsMuch(...more: MicroBatch[]): boolean {
     let held = 0
     for (const { numBytes, numMessages } of [...this.#batches, ...more]) {
-      held += numBytes + numMessages * MESSAGE_OVERHEAD
+      held += numBytes + numMessages * MESSAGE_WEIGHT
     }
     return held >= this.#maxBytes
   }

@@ -185,7 +185,7 @@ function joined(before: Entry | undefined, after: BatchRange): Entry {
 }
 
 function cutBefore(range: OffsetRange, next: bigint): OffsetRange {
-  return { ...range, firstOffset: next, messages: range.messages.filter(({ offset }) => BigInt(offset) >= next) }
+  return { ...range, firstOffset: next, messages: range.messages.from(next) }
 }
 
 function withRanges(batch: MicroBatch, ranges: OffsetRange[]): MicroBatch {
@@ -193,7 +193,7 @@ function withRanges(batch: MicroBatch, ranges: OffsetRange[]): MicroBatch {
   let numBytes = 0
   for (const { messages } of ranges) {
     numMessages += messages.length
-    for (const { key, value } of messages) numBytes += (key?.length ?? 0) + (value?.length ?? 0)
+    numBytes += messages.countBytes()
   }
   return { ...batch, ranges, numMessages, numBytes }
 }

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks'
 import { collectDeadLetters, type DeadLetter } from '../../dead-letter/dead-letter.js'
 import type { BadRecord, ChangeBatch } from '../../debezium/change-batch.js'
 import { KafkaToDeltaError } from '../../errors.js'
+import { Messages } from '../../kafka/messages.js'
 import type { MicroBatch } from '../../kafka/micro-batch.js'
 import type { StreamSource } from '../dependencies.js'
 import type { TableParts } from './parts.js'
@@ -52,7 +53,7 @@ export class BatchReader {
       const arrived = performance.now()
       const decoded = await this.#decode(batch)
       // The columns hold all that is needed; the messages' memory is free from here on.
-      for (const range of original.ranges) range.messages = []
+      for (const range of original.ranges) range.messages = Messages.none
       source.decoded(original, heldBytes(decoded))
       return { original, ...decoded, wait: arrived - begun, decode: performance.now() - arrived }
     }
