@@ -14,10 +14,10 @@ import { connectorOf, restartConnector } from '../../scripts/stack/connectors.mj
 import { stop } from '../../scripts/stack/processes.mjs'
 import { ENDPOINTS } from '../../scripts/stack/settings.mjs'
 import { type Part, up } from '../../scripts/stack/stack.mjs'
-import type { TableOptions } from '../../src/index.js'
 import { generator, type Random, ROUNDS, SEED } from '../helpers/random.js'
 import { createDatabase, dropDatabase, openDatabase } from './support/postgres.js'
 import { RandomTable } from './support/random-tables.js'
+import { alter, createRandomTable, randomOptions, transaction } from './support/random-transactions.js'
 import { Replica, type SourceTable } from './support/replica.js'
 import { SourceComparison } from './support/source-comparison.js'
 import { SourceOracle } from './support/source-oracle.js'
@@ -30,29 +30,16 @@ const SESSIONS = 3
 const TABLES = 5
 const tables = Array.from({ length: TABLES }, (_, i) => new RandomTable(`t${i}`, random))
 
-/** What other transactions make of a statement; all else is a fault of the test. */
-const EXPECTED = new Set(['40P01', '40001', '42703', '55P03'])
-
 let sessions: pg.Client[]
 let oracle: SourceOracle
 let replicas: Replica[]
 let comparison: SourceComparison
 
-/** Ways to keep a table that make no difference to its rows. */
-function randomOptions(table: RandomTable): Partial<TableOptions> {
-  const partition = table.columns.find(({ type }) => /^(boolean|date|smallint|numeric\(12,3\))$/.test(type))
-  return {
-    ...(random.next() < 0.25 ? { mergeMode: 'copy-on-write' as const } : {}),
-    ...(random.next() < 0.2 ? { keyIndex: 'none' as const } : {}),
-    ...(partition && random.next() < 0.5 ? { partitionCols: [partition.name] } : {}),
-  }
-}
-
 const sources = (): SourceTable[] => [
   ...tables.map((table) => ({
     name: `public.${table.name}`,
     keys: table.keys.map(({ name }) => name),
-    options: randomOptions(table),
+    options: randomOptions(table, random),
   })),
   { name: 'public.marker', keys: ['n'] },
 ]
@@ -65,14 +52,7 @@ test.before(async (t) => {
   sessions = await Promise.all(Array.from({ length: SESSIONS }, () => openDatabase(id)))
   const [db] = sessions as [pg.Client]
   await db.query('CREATE TABLE marker (n int PRIMARY KEY); INSERT INTO marker VALUES (0)')
-  for (const table of tables) {
-    for (const statement of table.create) await db.query(statement)
-    for (let i = 0; i < 20; i++) await db.query(table.change())
-    // A topic is made by its first row.
-    const keys = table.keys.map(({ name }) => name)
-    const first = table.keys.map((key) => key.value())
-    await db.query(`INSERT INTO ${table.name} (${keys}) VALUES (${first}) ON CONFLICT DO NOTHING`)
-  }
+  for (const table of tables) await createRandomTable(db, table, 20)
   const connector = (shape: string, partitions: number, config: Record<string, string> = {}) =>
     connectorOf(
       `postgres-${shape}`,
@@ -120,40 +100,6 @@ test.after.always(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** One transaction: several statements on several tables, parts of it taken back, or all of it. */
-async function transaction(session: pg.Client, chance: Random): Promise<void> {
-  await session.query('BEGIN')
-  try {
-    const count = 1 + chance.below(6)
-    for (let i = 0; i < count; i++) {
-      const back = chance.next() < 0.1
-      if (back) await session.query('SAVEPOINT s')
-      await session.query(chance.pick(tables).change())
-      if (back) await session.query('ROLLBACK TO s')
-      if (chance.next() < 0.2) await sleep(chance.below(30))
-    }
-    await session.query(chance.next() < 0.1 ? 'ROLLBACK' : 'COMMIT')
-  } catch (error) {
-    await session.query('ROLLBACK')
-    if (!EXPECTED.has((error as { code?: string }).code ?? '')) throw error
-  }
-}
-
-async function alter(session: pg.Client): Promise<string> {
-  const statements = random.pick(tables).alter()
-  for (const statement of statements) {
-    for (let tries = 1; ; tries++) {
-      try {
-        await session.query(statement)
-        break
-      } catch (error) {
-        if (!EXPECTED.has((error as { code?: string }).code ?? '') || tries === 10) throw error
-      }
-    }
-  }
-  return statements[0] as string
-}
-
 /** What happens beside the transactions. */
 const EVENTS: Record<string, () => Promise<unknown>> = {
   nothing: async () => {},
@@ -195,9 +141,9 @@ events.forEach((event, round) => {
     t.timeout(300_000)
     const chances = sessions.map((_, i) => generator(SEED + 1000 * (round + 1) + i))
     const changes = sessions.map(async (session, i) => {
-      for (let n = 0; n < 25; n++) await transaction(session, chances[i] as Random)
-      if (i === 0) t.log(await alter(session))
-      for (let n = 0; n < 25; n++) await transaction(session, chances[i] as Random)
+      for (let n = 0; n < 25; n++) await transaction(session, chances[i] as Random, tables)
+      if (i === 0) t.log(await alter(session, random.pick(tables)))
+      for (let n = 0; n < 25; n++) await transaction(session, chances[i] as Random, tables)
     })
     await Promise.all([...changes, EVENTS[event]?.()])
     await comparison.equal(t)
