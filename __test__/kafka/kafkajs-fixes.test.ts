@@ -147,6 +147,34 @@ test('a fetch of a group waits as long as it says, and ends when its consumer is
   t.deepEqual(waited, [700, 20])
 })
 
+test('what one consumer of a client is assigned leaves alone the offsets of another one of its group', async (t) => {
+  fixKafkajs()
+  const require = createRequire(import.meta.url)
+  const ConsumerGroup = require('kafkajs/src/consumer/consumerGroup')
+  const OffsetManager = require('kafkajs/src/consumer/offsetManager')
+  const Cluster = require('kafkajs/src/cluster')
+  const ofClient = new Map()
+  const consumer = async (groupId: string) => {
+    const cluster = Object.create(Cluster.prototype)
+    const quiet = { connect: async () => {}, refreshMetadataIfNecessary: async () => {} }
+    Object.assign(cluster, quiet, { committedOffsetsByGroup: ofClient })
+    await ConsumerGroup.prototype.connect.call({ groupId, cluster, instrumentationEmitter: { emit() {} } })
+    const assigned = (topic: string) => new OffsetManager({ cluster, groupId, memberAssignment: { [topic]: [0] } })
+    return { assigned }
+  }
+  const wait = new FetchWait('shared', () => 1)
+  t.teardown(() => wait.close())
+  const manager = (await consumer('shared')).assigned('a')
+  manager.committedOffsets().a[0] = '7'
+  ;(await consumer('shared')).assigned('b')
+  await manager.resolveOffsets()
+  t.is(String(manager.nextOffset('a', 0)), '7')
+  // A group that is not ours is left as it is.
+  const other = (await consumer('other')).assigned('a')
+  ;(await consumer('other')).assigned('b')
+  await t.throwsAsync(other.resolveOffsets(), { instanceOf: TypeError })
+})
+
 test('a connection that only waits for messages is closed at once', async (t) => {
   fixKafkajs()
   const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue')

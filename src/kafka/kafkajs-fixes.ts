@@ -68,7 +68,10 @@ interface GroupState {
   /** Ours has the name of its consumer, where many workers share a group. */
   assigners?: { waitId?: string }[]
   maxWaitTime: number
+  cluster: { committedOffsetsByGroup: Map<string, unknown> }
 }
+
+const waitOf = ({ assigners, groupId }: GroupState) => waitOfGroup(assigners?.[0]?.waitId ?? groupId)
 
 function prototypeOf(path: string): Prototype | null {
   try {
@@ -198,10 +201,25 @@ function endFetches(): void {
   const original = prototype?.fetch
   if (!prototype || typeof original !== 'function') return
   prototype.fetch = function (this: GroupState, nodeId: unknown): Promise<unknown[]> {
-    const wait = waitOfGroup(this.assigners?.[0]?.waitId ?? this.groupId)
+    const wait = waitOf(this)
     if (!wait) return original.call(this, nodeId)
     this.maxWaitTime = wait.nextMs()
     return wait.unlessClosed(original.call(this, nodeId))
+  }
+}
+
+/**
+ * kafkajs has the offsets of a group once for all consumers of a client, and clears them when one of them is assigned
+ * something. While a consumer takes the place of another one, both are members of one group: what the one was assigned made the
+ * next fetch of the other one fail, for good, where it asked for a topic that the first has not got.
+ */
+function keepOffsetsApart(): void {
+  const prototype = prototypeOf('kafkajs/src/consumer/consumerGroup')
+  const original = prototype?.connect
+  if (!prototype || typeof original !== 'function') return
+  prototype.connect = function (this: GroupState): Promise<void> {
+    if (waitOf(this)) this.cluster.committedOffsetsByGroup = new Map()
+    return original.call(this)
   }
 }
 
@@ -254,5 +272,6 @@ export function fixKafkajs(): void {
   readFetches()
   filterFetched()
   endFetches()
+  keepOffsetsApart()
   findTopicsByName()
 }
