@@ -77,6 +77,8 @@ async function startKafka() {
       'share.coordinator.state.topic.replication.factor': 1,
       'share.coordinator.state.topic.min.isr': 1,
       'group.initial.rebalance.delay.ms': 0,
+      // Six seconds by default: what is tested of dead workers would wait for most of the time.
+      'group.min.session.timeout.ms': 1000,
       'auto.create.topics.enable': false,
     }),
   )

@@ -1,4 +1,5 @@
 export const HOST: string
+export const DATA: string
 export const VERSIONS: Record<'kafka' | 'kafka3' | 'debeziumPostgres', string>
 export const PORTS: Record<
   'kafka' | 'controller' | 'registry' | 'connect' | 'postgres' | 'mariadb' | 's3' | 'azure' | 'gcs' | 'gcs-json',
