@@ -13,6 +13,7 @@ pub(crate) mod error;
 pub(crate) mod index;
 pub(crate) mod key;
 pub mod log;
+pub(crate) mod machine;
 pub mod maintenance;
 pub mod memory;
 pub(crate) mod merge;
@@ -27,6 +28,8 @@ pub(crate) mod table;
 mod temporary;
 
 pub use error::{Error, ErrorCode, Result};
+#[cfg(feature = "simulation")]
+pub use machine::simulated;
 pub use maintenance::{CompactOptions, CompactResult};
 pub use memory::SharedMemory;
 pub use merge::result::{MergeResult, Offset};

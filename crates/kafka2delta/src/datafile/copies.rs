@@ -1,10 +1,11 @@
 //! Files written anew without some of their rows, kept from one attempt to commit to the next: another writer's commit
 //! makes void the copies of the files that it changed, and no others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
@@ -25,7 +26,7 @@ pub struct FileCopy {
 /// Stored copies that no commit names yet, by the paths of the files that they stand for.
 #[derive(Debug, Default)]
 pub struct Copies {
-    by_path: HashMap<String, StoredCopy>,
+    by_path: BTreeMap<String, StoredCopy>,
     /// The table's columns when they were written.
     schema: Option<SchemaRef>,
     /// Copies that stand for nothing any more.

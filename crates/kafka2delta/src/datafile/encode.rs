@@ -18,8 +18,8 @@ use super::split::FileRows;
 use super::{order_columns, stats};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Add;
-use crate::log::clock::now_millis;
 use crate::log::tags;
+use crate::machine::now_millis;
 
 /// Values below which one thread is faster.
 const MIN_VALUES: usize = 50_000;

@@ -19,10 +19,10 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, StringMap};
-use crate::log::clock::now_millis;
 use crate::log::store::delete_unused;
 use crate::log::tags;
 use crate::log::tags::SequenceRange;
+use crate::machine::{now_millis, spawn_blocking};
 
 /// Bytes of a part of an upload. All but the last have this size, as some stores demand.
 pub(crate) const PART_BYTES: usize = 16 << 20;
@@ -187,7 +187,7 @@ impl OpenFile {
     async fn write(&mut self, rows: RecordBatch, layout: &OutputLayout) -> Result<()> {
         let mut encoder = self.encoder.take().ok_or_else(broken)?;
         let key = layout.key.clone();
-        let (mut encoder, keys) = tokio::task::spawn_blocking(move || {
+        let (mut encoder, keys) = spawn_blocking(move || {
             let keys = key.map(|key| key.fingerprints(&rows)).transpose()?;
             encoder.write(&rows)?;
             Ok::<_, Error>((encoder, keys))
@@ -221,7 +221,7 @@ impl OpenFile {
 
     async fn close(&mut self, layout: &OutputLayout, start: u64) -> Result<Output> {
         let mut encoder = self.encoder.take().ok_or_else(broken)?;
-        let (mut encoder, metadata) = tokio::task::spawn_blocking(move || {
+        let (mut encoder, metadata) = spawn_blocking(move || {
             let metadata = encoder.writer.finish()?;
             Ok::<_, Error>((encoder, metadata))
         })

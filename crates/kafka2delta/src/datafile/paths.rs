@@ -1,10 +1,10 @@
 //! Paths of data files, as the log and the table's store have them.
 
 use object_store::path::Path;
-use uuid::Uuid;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, StringMap};
+use crate::machine::new_id;
 
 /// Bytes that a folder's name may have where file systems end names at 255.
 const MAX_FOLDER: usize = 200;
@@ -19,7 +19,7 @@ const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A new file's path, of a name with this end: ASCII that needs no encoding, since programs differ in how they encode.
 pub(crate) fn file_path(partition_values: &StringMap, suffix: &str) -> Path {
-    let name = format!("part-00000-{}-c000.{suffix}", Uuid::new_v4());
+    let name = format!("part-00000-{}-c000.{suffix}", new_id());
     match partition_folder(partition_values) {
         Some(folder) => Path::from(format!("{folder}/{name}")),
         None => Path::from(name),

@@ -27,12 +27,12 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Cdc, Remove, StringMap};
-use crate::log::clock::now_millis;
 use crate::log::deletion_vectors;
 use crate::log::files::{FileEntry, FileId};
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
 use crate::log::tags::{committed, set_committed};
+use crate::machine::now_millis;
 
 /// Files that are written anew at the same time.
 const PARALLEL_COPIES: usize = 4;

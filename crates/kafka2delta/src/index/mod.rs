@@ -26,6 +26,7 @@ use self::survivors::Survivors;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::{Fingerprint, NO_KEY, index_hash, is_exact};
 use crate::log::files::{FileId, Place};
+use crate::machine::spawn_blocking;
 use crate::memory::IndexShare;
 
 /// Runs from which on all are joined into one.
@@ -314,7 +315,7 @@ impl KeyIndex {
             .map(|key| (index_hash(&key, self.width == Width::Exact), key))
             .collect();
         let runs = self.runs.clone();
-        let found = tokio::task::spawn_blocking(move || -> Result<Vec<(Fingerprint, u64)>> {
+        let found = spawn_blocking(move || -> Result<Vec<(Fingerprint, u64)>> {
             wanted.sort_unstable();
             wanted.dedup();
             let mut found = Vec::new();
@@ -444,7 +445,7 @@ impl KeyIndex {
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, parts, runs) = (self.width, keys.clone(), self.runs.clone());
         let translation = self.relocations.translation().clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = spawn_blocking(move || {
             let (mut duplicates, mut joined) = (0, Keys::new(width));
             merge(
                 sources(&parts, &runs, &translation),
@@ -502,7 +503,7 @@ impl KeyIndex {
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, path, parts) = (self.width, self.new_path(), keys.clone());
         let translation = self.relocations.translation().clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = spawn_blocking(move || {
             let mut writer = RunWriter::create(path, width)?;
             for entry in sources(&parts, &[], &translation).into_iter().flatten() {
                 writer.push(entry?)?;
@@ -522,7 +523,7 @@ impl KeyIndex {
         let keys = Arc::new(std::mem::replace(&mut self.keys, Keys::new(self.width)));
         let (width, path, parts, runs) = (self.width, self.new_path(), keys.clone(), self.runs.clone());
         let translation = self.relocations.translation().clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = spawn_blocking(move || {
             let mut duplicates = 0;
             let mut writer = RunWriter::create(path, width)?;
             merge(

@@ -16,6 +16,7 @@ use super::run::{Entry, Run, RunWriter, Width, merge};
 use super::slots::SHARDS;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::files::Place;
+use crate::machine::{settle, spawn_thread};
 
 /// Keys that are copied in one step, or one part of the index where that has more.
 const STEP_KEYS: usize = 32 * 1024;
@@ -54,7 +55,7 @@ impl Saving {
         renewed: impl Fn(u64) -> u64 + Send + 'static,
     ) -> Self {
         let (parts, received) = channel(WAITING);
-        let task = tokio::task::spawn_blocking(move || match write(path, width, &runs, renewed, received) {
+        let task = spawn_thread(move || match write(path, width, &runs, renewed, received) {
             Err(error) if error.code != ErrorCode::Cancelled => {
                 tracing::warn!(error = ?error.chain(), "the key index could not be saved");
             }
@@ -86,6 +87,7 @@ impl Saving {
         let Ok(permit) = self.parts.try_reserve() else { return false };
         permit.send(Part::End(note()));
         self.is_ended = true;
+        settle(&self.task);
         true
     }
 
@@ -102,6 +104,7 @@ impl Saving {
     /// Gives the file up, or waits for it where its end was told.
     pub(super) async fn stop(self) {
         drop(self.parts);
+        settle(&self.task);
         let _ = self.task.await;
     }
 }

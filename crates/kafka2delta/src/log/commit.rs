@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::actions::{Commit, CommitInfo};
-use super::clock::now_millis;
 use crate::error::{Error, ErrorCode, Result};
+use crate::machine::now_millis;
 
 /// What our commits say of themselves; others' commits are told by it.
 pub const ENGINE_INFO: &str = concat!("kafka2delta/", env!("CARGO_PKG_VERSION"));

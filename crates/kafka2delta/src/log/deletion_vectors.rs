@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::actions::DeletionVectorDescriptor;
 use crate::error::{Error, ErrorCode, Result};
+use crate::machine::new_id;
 
 const MAGIC: u32 = 1_681_511_377;
 
@@ -80,7 +81,7 @@ impl Default for VectorFile {
     fn default() -> Self {
         let mut bytes = BytesMut::new();
         bytes.put_u8(1);
-        Self { id: Uuid::new_v4(), bytes }
+        Self { id: new_id(), bytes }
     }
 }
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod actions;
 pub(crate) mod app_id;
-pub(crate) mod clock;
 pub(crate) mod commit;
 pub(crate) mod deletion_vectors;
 pub(crate) mod entries;

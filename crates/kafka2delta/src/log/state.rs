@@ -15,6 +15,7 @@ use super::commit::MERGE_MODE;
 use super::entry_fingerprint;
 use super::files::{FileEntry, FileId, Files};
 use crate::error::Result;
+use crate::machine::spawn_blocking;
 
 /// Commits for which a file that left the table is still known: deleted rows' values may be asked for.
 const COMMITS_KEPT: Version = 1000;
@@ -100,7 +101,7 @@ impl TableState {
     ) -> Result<(Self, T)> {
         let engine = log_store.engine(None);
         let root = crate::log::store::root_url(log_store);
-        let (mut state, sum) = tokio::task::spawn_blocking(move || -> Result<(Self, T)> {
+        let (mut state, sum) = spawn_blocking(move || -> Result<(Self, T)> {
             let builder = Snapshot::builder_for(root);
             let builder = version.into_iter().fold(builder, |builder, version| builder.at_version(version));
             let snapshot = builder.build(engine.as_ref())?;

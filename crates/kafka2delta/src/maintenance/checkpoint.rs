@@ -2,7 +2,7 @@
 //!
 //! The kernel writes them: a classic single file, which holds V2 content where the table has the feature `v2Checkpoint`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use delta_kernel::Snapshot;
 use object_store::ObjectStoreExt;
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::state::TableState;
 use crate::log::{features, listing};
+use crate::machine::{elapsed, moment, spawn_blocking};
 use crate::table::KeyedTable;
 use crate::table::checkpoint_clock::CheckpointResult;
 
@@ -36,7 +37,7 @@ impl KeyedTable {
         }
         let (maintenance, clock) = (self.maintenance(), self.checkpoints.clone());
         tokio::spawn(async move {
-            let began = Instant::now();
+            let began = moment();
             let written = maintenance.write_checkpoint(Some(interval)).await;
             clock.ended(began, written.as_ref().ok());
             if let Err(error) = written {
@@ -68,7 +69,7 @@ impl Maintenance {
     /// `interval`: one that another process wrote within half so many commits is as good.
     async fn write_checkpoint(&self, interval: Option<u64>) -> Result<CheckpointResult> {
         let mut cleaned = self.cleaned.lock().await;
-        let began = Instant::now();
+        let began = moment();
         let engine = self.storage.log().engine(None);
         let root = crate::log::store::root_url(self.storage.log());
         if !self.storage.log().is_delta_table_location().await? {
@@ -78,7 +79,7 @@ impl Maintenance {
             ));
         }
         // Reading and writing of the kernel blocks.
-        let (version, state) = tokio::task::spawn_blocking(move || -> Result<(u64, TableState)> {
+        let (version, state) = spawn_blocking(move || -> Result<(u64, TableState)> {
             let snapshot = Snapshot::builder_for(root).build(engine.as_ref())?;
             let state = TableState::of(&snapshot)?;
             features::check_known(&state.protocol)?;
@@ -97,11 +98,11 @@ impl Maintenance {
         // Others' checkpoints may have other names.
         let bytes = self.storage.files().head(&path).await.map_or(0, |meta| meta.size);
         let mut log_files_removed = 0;
-        if interval.is_none() || cleaned.is_none_or(|at| at.elapsed() >= CLEAN_UP_PAUSE) {
+        if interval.is_none() || cleaned.is_none_or(|at| elapsed(at) >= CLEAN_UP_PAUSE) {
             log_files_removed = self.clean_log(&state).await?;
-            *cleaned = Some(Instant::now());
+            *cleaned = Some(moment());
         }
-        let duration = began.elapsed().as_secs_f64() * 1e3;
+        let duration = elapsed(began).as_secs_f64() * 1e3;
         Ok(CheckpointResult { version, bytes, log_files_removed, duration })
     }
 }

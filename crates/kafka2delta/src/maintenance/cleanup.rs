@@ -7,10 +7,10 @@ use object_store::path::Path;
 
 use super::task::{Maintenance, properties};
 use crate::error::Result;
-use crate::log::clock::now_millis;
 use crate::log::listing;
 use crate::log::listing::{LogFile, LogFileKind};
 use crate::log::state::TableState;
+use crate::machine::now_millis;
 
 /// What the protocol has where the table's property does not say: 30 days.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);

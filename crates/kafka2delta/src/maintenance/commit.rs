@@ -15,13 +15,13 @@ use crate::datafile::remove_rows::loose_stats;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::relocation::Relocated;
 use crate::log::actions::{Add, Commit, Remove};
-use crate::log::clock::now_millis;
 use crate::log::deletion_vectors::VectorFile;
 use crate::log::files::FileId;
 use crate::log::liveness::vector_of;
 use crate::log::state::TableState;
 use crate::log::store::delete_unused;
 use crate::log::tags::{committed, set_committed};
+use crate::machine::{new_id, now_millis};
 use crate::table::{Failed, KeyedTable, Landed};
 
 /// Versions lost to other writers before the step is given up.
@@ -110,7 +110,7 @@ impl KeyedTable {
                 bytes_written: step.bytes,
                 ..CompactResult::default()
             };
-            let id = Uuid::new_v4();
+            let id = new_id();
             let commit = Commit {
                 info: Some(self.optimize_info(id, &step, &rewritten.cluster_by)),
                 removes: step.removes,

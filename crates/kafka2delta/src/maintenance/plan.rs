@@ -11,8 +11,8 @@ use super::due::{CompactOptions, size};
 use crate::datafile::format::FileFormat;
 use crate::datafile::output::ROW_GROUP_BYTES;
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::clock::now_millis;
 use crate::log::files::FileId;
+use crate::machine::now_millis;
 use crate::memory::{Permit, StepMemory};
 use crate::table::KeyedTable;
 

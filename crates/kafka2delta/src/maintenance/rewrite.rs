@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::index::relocation::{GroupRows, SourceRows};
 use crate::log::deletion_vectors;
 use crate::log::store::delete_unused;
+use crate::machine::spawn_blocking;
 use crate::memory::Permit;
 use crate::schema::conform_batch;
 
@@ -209,7 +210,7 @@ impl CompactionPlan {
         }
         let batches = Arc::new(batches);
         let (columns, all) = (self.cluster_by.clone(), batches.clone());
-        let (positions, permutation) = tokio::task::spawn_blocking(move || {
+        let (positions, permutation) = spawn_blocking(move || {
             let positions = cluster::order(&all, &columns)?;
             let permutation = permutation(&all, &positions)?;
             Ok::<_, Error>((positions, permutation))
@@ -217,11 +218,11 @@ impl CompactionPlan {
         .await??;
         for chunk in positions.chunks(SORTED_ROWS) {
             let (all, chunk) = (batches.clone(), chunk.to_vec());
-            let picked = tokio::task::spawn_blocking(move || pick(&all, &chunk)).await??;
+            let picked = spawn_blocking(move || pick(&all, &chunk)).await??;
             for piece in pieces(&picked) {
                 check_cancelled(cancel)?;
                 let schema = schema.clone();
-                writer.write(tokio::task::spawn_blocking(move || conform_batch(&piece, &schema)).await??).await?;
+                writer.write(spawn_blocking(move || conform_batch(&piece, &schema)).await??).await?;
             }
         }
         Ok(permutation)

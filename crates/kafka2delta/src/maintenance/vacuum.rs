@@ -18,10 +18,10 @@ use super::task::{Maintenance, properties};
 use crate::datafile::paths::path_in_store;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
-use crate::log::clock::now_millis;
 use crate::log::listing::LogFileKind;
 use crate::log::state::TableState;
 use crate::log::{deletion_vectors, features, listing};
+use crate::machine::now_millis;
 
 /// What the protocol has where the table's property does not say: 7 days.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::files::{Written, delete_taken, discard};
 use super::held::Held;
@@ -18,6 +17,7 @@ use crate::datafile::remove_rows::Taken;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::store::delete_unused;
+use crate::machine::new_id;
 use crate::table::{Failed, KeyedTable, Landed};
 
 /// How far a batch has come.
@@ -126,7 +126,7 @@ impl KeyedTable {
                 delete_taken(self, vectors, &merge.copies).await;
             }
             check_cancelled(cancel)?;
-            let id = Uuid::new_v4();
+            let id = new_id();
             let basis = merge.stage.prepared().map_or_else(|| self.snapshot.basis(), |prepared| prepared.basis);
             let (commit, taken) = self
                 .build_commit(merge.stage.stored(), (vectors, &mut merge.copies), offsets, id, &mut merge.result)

@@ -14,7 +14,6 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 use roaring::RoaringBitmap;
-use uuid::Uuid;
 
 use super::files::Written;
 use super::locate::Located;
@@ -27,6 +26,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Cdc;
 use crate::log::features::CHANGE_DATA_FEED;
 use crate::log::state::TableState;
+use crate::machine::{new_id, spawn_blocking};
 use crate::table::KeyedTable;
 
 /// Columns that a reader of the feed adds to the table's.
@@ -200,12 +200,12 @@ impl ChangeFeed {
         drop(held);
         for group in split(&rows, &self.partition_columns, None)? {
             let (rows, partition_columns, format) = (rows.clone(), self.partition_columns.clone(), self.format.clone());
-            let (group, bytes) = tokio::task::spawn_blocking(move || {
+            let (group, bytes) = spawn_blocking(move || {
                 let bytes = encode(&rows, &group, &partition_columns, &format)?;
                 Ok::<_, Error>((group, bytes))
             })
             .await??;
-            let name = format!("cdc-{}.parquet", Uuid::new_v4());
+            let name = format!("cdc-{}.parquet", new_id());
             let path = match partition_folder(&group.partition_values) {
                 Some(folder) => Path::from(format!("_change_data/{folder}/{name}")),
                 None => Path::from(format!("_change_data/{name}")),

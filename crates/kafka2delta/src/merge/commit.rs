@@ -22,13 +22,13 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Commit, CommitInfo, Format, Metadata, Txn};
 use crate::log::app_id::query_of;
-use crate::log::clock::now_millis;
 use crate::log::commit::commit_info;
 use crate::log::features;
 use crate::log::features::IN_COMMIT_TIMESTAMPS;
 use crate::log::liveness::row_number;
 use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::log::tags::set_committed;
+use crate::machine::{new_id, now_millis};
 use crate::order::truncate::Floor;
 use crate::schema::{conform_batch, to_delta};
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, key_text};
@@ -222,7 +222,7 @@ impl KeyedTable {
             configuration.extend(mode.map(|mode| (WRITE_MODE_PROPERTY.to_owned(), mode.to_owned())));
             let protocol = features::new_protocol(vectors, has_ntz, &configuration);
             let metadata = Metadata {
-                id: Uuid::new_v4().to_string(),
+                id: new_id().to_string(),
                 name: self.options.name.clone(),
                 description: self.options.description.clone(),
                 format: Format { provider: "parquet".into(), options: Default::default() },

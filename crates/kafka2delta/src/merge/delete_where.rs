@@ -21,6 +21,7 @@ use crate::log::features;
 use crate::log::files::FileId;
 use crate::log::liveness::{row_number, vector_of};
 use crate::log::store::delete_unused;
+use crate::machine::new_id;
 use crate::scan::{Filter, files_that_may_hold};
 use crate::table::{Failed, KeyedTable, Landed};
 
@@ -87,7 +88,7 @@ impl KeyedTable {
             if deletions.is_empty() {
                 return Ok(None);
             }
-            let id = Uuid::new_v4();
+            let id = new_id();
             let (commit, taken) = self.commit_of_deletions(condition, &deletions, id, (result, copies)).await?;
             let ended = match check_cancelled(cancel) {
                 Ok(()) => self.attempt(basis, &commit, id, &mut same_log).await,

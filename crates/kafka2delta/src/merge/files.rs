@@ -24,6 +24,7 @@ use crate::datafile::remove_rows::Taken;
 use crate::datafile::split::{FileRows, split, split_by_size};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::store::delete_unused;
+use crate::machine::spawn_blocking;
 use crate::options::OnMissingValue;
 use crate::schema::conform_batch;
 use crate::table::KeyedTable;
@@ -200,7 +201,7 @@ impl KeyedTable {
         let mut tasks = Vec::with_capacity(groups.len());
         for group in groups {
             let (rows, partition_columns, format) = (rows.clone(), partition_columns.clone(), format.clone());
-            tasks.push(tokio::task::spawn_blocking(move || {
+            tasks.push(spawn_blocking(move || {
                 let file = encode(&rows, &group, &partition_columns, &format)?;
                 Ok::<_, Error>((file, group))
             }));

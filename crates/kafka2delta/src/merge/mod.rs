@@ -18,7 +18,6 @@ mod stored_sequences;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::files::put;
 use crate::datafile::encode::encode;
@@ -26,6 +25,7 @@ use crate::datafile::split::split;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt};
+use crate::machine::new_id;
 use crate::merge::result::{MergeResult, Offset};
 use crate::table::KeyedTable;
 
@@ -59,7 +59,7 @@ impl KeyedTable {
     pub async fn append(&mut self, rows: RecordBatch) -> Result<u64> {
         let partition_columns = self.partition_columns();
         let format = self.file_format();
-        let id = Uuid::new_v4();
+        let id = new_id();
         let mut commit = Commit { info: Some(self.note(id, &[])), ..Commit::default() };
         let mut bytes = 0;
         for group in split(&rows, &partition_columns, None)? {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::machine::{elapsed, moment};
+
 /// A checkpoint waits until so many times the last one's duration has gone by: at most a 20th of the time is theirs.
 const PAUSE: u32 = 20;
 
@@ -52,7 +54,7 @@ impl CheckpointClock {
         let mut clock = self.inner.lock();
         clock.log_bytes += log_bytes;
         let commits = version.saturating_sub(clock.version.unwrap_or(0));
-        let rested = clock.ended.is_none_or(|(ended, took)| ended.elapsed() >= took * PAUSE);
+        let rested = clock.ended.is_none_or(|(ended, took)| elapsed(ended) >= took * PAUSE);
         let grown = clock.log_bytes >= clock.bytes / LOG_FRACTION || commits >= interval.saturating_mul(MAX_INTERVALS);
         let due = !clock.running && commits >= interval && rested && grown;
         clock.running |= due;
@@ -62,7 +64,7 @@ impl CheckpointClock {
     pub(crate) fn ended(&self, began: Instant, result: Option<&CheckpointResult>) {
         let mut clock = self.inner.lock();
         clock.running = false;
-        clock.ended = Some((Instant::now(), began.elapsed()));
+        clock.ended = Some((moment(), elapsed(began)));
         if let Some(result) = result {
             (clock.version, clock.bytes, clock.log_bytes) = (Some(result.version), result.bytes, 0);
         }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::log::actions::Commit;
 use crate::log::commit::{Attempt, attempt};
 use crate::log::entry_fingerprint;
+use crate::machine::{elapsed, moment};
 
 /// How long an answer of the log is believed. Work that takes longer asks again: one small read more, beside seconds.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ impl KeyedTable {
 
     /// Begins to ask whether the log is still the same.
     pub(crate) fn ask_for_same_log(&self) -> SameLog {
-        SameLog { asked: Instant::now(), answer: self.anchor_check().map(tokio::spawn) }
+        SameLog { asked: moment(), answer: self.anchor_check().map(tokio::spawn) }
     }
 
     /// Whether the log is the same, by an answer that is not older than [`BELIEVED`].
@@ -46,8 +47,8 @@ impl KeyedTable {
         {
             return Ok(false);
         }
-        if same_log.asked.elapsed() > BELIEVED {
-            same_log.asked = Instant::now();
+        if elapsed(same_log.asked) > BELIEVED {
+            same_log.asked = moment();
             if let Some(check) = self.anchor_check() {
                 return check.await;
             }
@@ -76,7 +77,7 @@ impl KeyedTable {
             tracing::debug!(version, "another writer took the version");
         }
         // It asks the same first.
-        same_log.asked = Instant::now();
+        same_log.asked = moment();
         self.follow().await?;
         Ok(None)
     }

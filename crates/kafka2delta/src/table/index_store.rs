@@ -20,6 +20,7 @@ use crate::log::entry_fingerprint;
 use crate::log::files::FileId;
 use crate::log::replacement::replacement;
 use crate::log::state::TableState;
+use crate::machine::spawn_blocking;
 use crate::order::memory::Remembered;
 
 impl Keys {
@@ -74,7 +75,7 @@ impl Keys {
             Ok(note) => {
                 let empty = KeyIndex::new(true, self.index.limits.clone());
                 let index = std::mem::replace(&mut self.index, empty);
-                let task = tokio::task::spawn_blocking(move || {
+                let task = spawn_blocking(move || {
                     let saved = index.save(&path, &note);
                     (index, saved)
                 });
@@ -104,7 +105,7 @@ impl Keys {
     ) -> Result<Option<Vec<FileId>>> {
         let Some(path) = self.path(state, key) else { return Ok(None) };
         let width = if key.hasher.is_exact() { Width::Exact } else { Width::Hashed };
-        let opened = tokio::task::spawn_blocking(move || Run::open(&path, width)).await?;
+        let opened = spawn_blocking(move || Run::open(&path, width)).await?;
         let Some((run, note)) = opened? else { return Ok(None) };
         let Some((note, remembered)) = Note::decode(&note) else { return Ok(None) };
         let types: Vec<String> = key.hasher.types().iter().map(ToString::to_string).collect();
@@ -124,7 +125,7 @@ impl Keys {
         }
         let unknown = state.live_files().map(|(id, _)| id).filter(|id| !known[*id as usize]).collect();
         let limits = self.index.limits.clone();
-        self.index = tokio::task::spawn_blocking(move || KeyIndex::load(&run, width, limits, &files)).await??;
+        self.index = spawn_blocking(move || KeyIndex::load(&run, width, limits, &files)).await??;
         self.saves.found(note.version, self.index.len());
         // What this process remembers is newer than what was saved: a saved note of a deleted key may be from before the
         // key's last row.

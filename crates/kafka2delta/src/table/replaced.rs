@@ -10,11 +10,11 @@ use crate::change::deleted_rows::is_moved;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::{Add, Commit, Remove};
 use crate::log::app_id::query_of;
-use crate::log::clock::now_millis;
 use crate::log::entries::read_entries;
 use crate::log::replacement::{Replacement, replacement};
 use crate::log::state::TableState;
 use crate::log::tags::committed;
+use crate::machine::now_millis;
 
 /// Log entries that are looked through for the version that a RESTORE went back to.
 const LOOKED_THROUGH: u64 = 100_000;
