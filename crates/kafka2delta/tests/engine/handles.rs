@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::by_hand::vector_path;
 use crate::counted::Counted;
 use crate::support::{Change, Row, ipc, options, primary_key, rows, with_times};
 use crate::temporary;
@@ -342,14 +343,6 @@ pub fn named_files(folder: &Path) -> BTreeSet<String> {
         }
     }
     named
-}
-
-/// The file of a vector: its name is a UUID in Z85.
-pub fn vector_path(text: &str) -> String {
-    let bytes: [u8; 16] = z85::decode(&text[text.len() - 20..]).unwrap().try_into().unwrap();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-    format!("deletion_vector_{}.bin", parts.join("-"))
 }
 
 /// Looks for others' commits, and is given up at some moment: what it did not come to, the next call does.

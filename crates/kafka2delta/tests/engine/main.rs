@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod change_feed;
+mod changes;
 mod corpus;
 mod counted;
 mod delta_rs;

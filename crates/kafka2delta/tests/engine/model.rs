@@ -2,7 +2,8 @@
 //! map of `docs/architecture.md`. `SEED` and `SEQUENCES` choose what runs; a failure prints its seed, and
 //! `TRACE=1` its changes. `KEEP` names a folder where the tables stay, for `npm run check:protocol`.
 
-use crate::support::{Change, Key, Model, Row, SOFT, env, merge, options, rows, run_seeds};
+pub use crate::support::random_row;
+use crate::support::{Change, Key, Model, SOFT, env, merge, options, rows, run_seeds};
 use crate::temporary;
 use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::{KeyedTable, TableOptions};
@@ -14,16 +15,6 @@ struct Plan {
     changes: Vec<Change>,
     mode: MergeMode,
     soft: bool,
-}
-
-pub fn random_row(rng: &mut StdRng, step: usize) -> Row {
-    Row {
-        name: rng.random_bool(0.9).then(|| format!("n{}", rng.random_range(0..50))),
-        big: rng.random_bool(0.8).then(|| format!("big-{step}-{}", "x".repeat(rng.random_range(0..40)))),
-        part: rng.random_bool(0.9).then(|| rng.random_range(0..3)),
-        extra: rng.random_bool(0.5).then(|| rng.random_range(0..1000)),
-        deleted: None,
-    }
 }
 
 fn plan(rng: &mut StdRng) -> Plan {
