@@ -2,18 +2,19 @@
  * Puts faults back, one at a time, and runs the random topics, or the tests of the engine: each fault has to be found. A
  * fault that is not found says that the tests lack what would show it.
  *
- *   node scripts/mutants.mjs [name… | engine]     ROUNDS=… topics for each, SEED=… the first one's seed;
- *                                                 SEQUENCES=… of the engine's random tests
+ *   node scripts/mutants.mjs [name… | engine | simulation]     ROUNDS=… topics for each, SEED=… the first one's seed;
+ *                                                 SEQUENCES=… of the engine's random tests; SEEDS=… of the simulation
  *
  * Each file of `__test__/mutants` describes one fault as edits of the source: a text that occurs once, and what takes its
- * place. `engine` are the tests of the engine that are to find it, by the beginnings of their names (all: ''); without it
- * the random topics are. Edited files are put back in any case; commit first all the same.
+ * place. `engine` are the tests of the engine that are to find it, by the beginnings of their names (all: '');
+ * `simulation` says that the simulation of the engine is to find it; without both the random topics are. Edited files are
+ * put back in any case; commit first all the same.
  */
 
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildAddon } from './build-addon.mjs'
-import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
+import { cargoEnv, LOCKED, ROOT, SIMULATION } from './lib/paths.mjs'
 import { main, Problem, run, StatusLine } from './lib/process.mjs'
 import { ensurePython } from './lib/python.mjs'
 
@@ -25,13 +26,22 @@ const ROUNDS = process.env.ROUNDS ?? '120'
 
 /** @typedef {{ file: string, from: string, to: string }} Edit */
 
-/** @returns {{ name: string, what: string, engine?: string, edits: Edit[] }[]} */
+/**
+ * Each fault once for each of those that are to find it.
+ *
+ * @returns {{ name: string, what: string, engine?: string, simulation?: true, edits: Edit[] }[]}
+ */
 function readMutants(names) {
   const all = readdirSync(FOLDER)
     .filter((file) => file.endsWith('.json'))
     .sort()
     .map((file) => ({ name: file.slice(0, -5), ...JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) }))
+    .flatMap(({ engine, simulation, ...mutant }) => {
+      const finders = [...(engine === undefined ? [] : [{ engine }]), ...(simulation ? [{ simulation }] : [])]
+      return finders.length === 0 ? [mutant] : finders.map((finder) => ({ ...mutant, ...finder }))
+    })
   if (names.length === 1 && names[0] === 'engine') return all.filter(({ engine }) => engine !== undefined)
+  if (names.length === 1 && names[0] === 'simulation') return all.filter(({ simulation }) => simulation)
   const unknown = names.find((name) => !all.some((mutant) => mutant.name === name))
   if (unknown) throw new Problem(`${FOLDER} has no ${unknown}.json`)
   return names.length === 0 ? all : all.filter(({ name }) => names.includes(name))
@@ -116,6 +126,22 @@ async function runEngine(tests, status) {
   return code === 0 ? { isFound: false, by: 'not found' } : { isFound: true, by: `found by ${foundBy(output)}` }
 }
 
+/** @returns {Promise<{ isFound: boolean, by: string }>} */
+async function runSimulation(status) {
+  status.update('building')
+  const env = { SEED: '1', SEEDS: '200', ...process.env, ...cargoEnv(), CARGO_TERM_COLOR: 'never' }
+  const args = ['test', '--release', ...SIMULATION, '--test', 'simulation', ...LOCKED]
+  const onOutput = () => {}
+  const built = await run('cargo', [...args, '--no-run'], { cwd: ROOT, env, onOutput })
+  if (built.code !== 0) throw new Problem(`the fault does not compile:\n${built.output.slice(-4000)}`)
+  status.update('running')
+  const { code, output } = await run('cargo', [...args, '--', '--nocapture'], { cwd: ROOT, env, onOutput })
+  if (code === 0) return { isFound: false, by: `not found by ${env.SEEDS} seeds` }
+  const [, seed, event, how] = /^seed (\d+), event (\d+), (.*)$/m.exec(output) ?? []
+  if (seed === undefined) throw new Problem(`the simulation did not run:\n${output.slice(-2000)}`)
+  return { isFound: true, by: `found by SEED=${seed}, event ${event}: ${how.slice(0, 200)}` }
+}
+
 async function tryMutant(mutant) {
   const status = new StatusLine(mutant.name)
   const texts = edited(mutant)
@@ -124,11 +150,12 @@ async function tryMutant(mutant) {
   const attempt = async () => {
     for (const [file, text] of texts) writeFileSync(join(ROOT, file), text)
     if (mutant.engine !== undefined) return runEngine(mutant.engine, status)
+    if (mutant.simulation) return runSimulation(status)
     if (isRust) await buildAddon()
     return runTopics(status)
   }
   try {
-    return await (isRust && mutant.engine === undefined ? withAddonAside(attempt) : attempt())
+    return await (isRust && mutant.engine === undefined && !mutant.simulation ? withAddonAside(attempt) : attempt())
   } finally {
     for (const [file, text] of before) writeFileSync(join(ROOT, file), text)
     status.end()
@@ -137,6 +164,13 @@ async function tryMutant(mutant) {
 
 /** Tests that fail without a fault would find every one of them. */
 async function passUnchanged(mutants) {
+  if (mutants.some(({ simulation }) => simulation)) {
+    const status = new StatusLine('unchanged')
+    const { isFound, by } = await runSimulation(status)
+    status.end()
+    if (isFound) throw new Problem(`the simulation fails on the code as it stands: ${by}`)
+    console.log('✔ unchanged: the simulation passes')
+  }
   const tests = [...new Set(mutants.flatMap(({ engine }) => (engine === undefined ? [] : [engine])))]
   if (tests.length === 0) return
   const status = new StatusLine('unchanged')

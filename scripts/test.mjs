@@ -1,13 +1,13 @@
 /**
- * `npm test [-- SUITE... [ava arguments]]`: installs and builds what is missing, then runs the suites: rust, oracle,
- * unit, integration, stack (the real systems of scripts/stack). A suite whose tools are missing is left out, and that is
+ * `npm test [-- SUITE... [ava arguments]]`: installs and builds what is missing, then runs the suites: rust, simulation,
+ * oracle, unit, integration, stack (the real systems of scripts/stack). A suite whose tools are missing is left out, and that is
  * said; in CI it is a failure. `--verbose` prints every test, `--no-build` takes the addon in src/ as it is.
  */
 
 import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { bootstrap, checkNode, ensureDependencies } from './bootstrap.mjs'
-import { cargoEnv, LOCKED, ROOT } from './lib/paths.mjs'
+import { cargoEnv, LOCKED, ROOT, SIMULATION } from './lib/paths.mjs'
 import { elapsed, lineReader, main, Problem, run, StatusLine, say } from './lib/process.mjs'
 import { ensurePython } from './lib/python.mjs'
 import { cargoReader, tapReader, unittestReader } from './lib/results.mjs'
@@ -17,7 +17,7 @@ import { down, up } from './stack/stack.mjs'
 
 const AVA = join(ROOT, 'node_modules', 'ava', 'entrypoints', 'cli.mjs')
 const TESTS = join(ROOT, '__test__')
-const SUITES = ['rust', 'oracle', 'unit', 'integration', 'stack']
+const SUITES = ['rust', 'simulation', 'oracle', 'unit', 'integration', 'stack']
 
 const args = process.argv.slice(2)
 const verbose = args.includes('--verbose')
@@ -64,11 +64,11 @@ async function runSuite(name, program, programArgs, reader, options = {}) {
   return { name, ...results, time: elapsed(began) }
 }
 
-function rust(toolsEnv) {
+/** Runs tests of Rust. */
+function rust(name, packages, toolsEnv = {}) {
   const reader = cargoReader()
   const building = lineReader((line) => verbose && console.log(line))
-  const without = ['kafka2delta-node', 'kafka2delta-bench'].flatMap((name) => ['--exclude', name])
-  const cargoArgs = ['test', '--release', '--workspace', ...without, ...LOCKED]
+  const cargoArgs = ['test', '--release', ...packages, ...LOCKED]
   const env = { ...cargoEnv(), ...toolsEnv, CARGO_TERM_COLOR: 'never' }
   let compiled = 0
   const onText = (text, status) => {
@@ -76,7 +76,7 @@ function rust(toolsEnv) {
     if (compiled > 0) status.update(`${compiled} crates compiled`)
     building(text)
   }
-  return runSuite('rust', 'cargo', cargoArgs, reader, { env, onText })
+  return runSuite(name, 'cargo', cargoArgs, reader, { env, onText })
 }
 
 function ava(name, files, env = {}, extra = []) {
@@ -107,15 +107,18 @@ await main(async () => {
   const done = []
   const leftOut = []
 
-  const needsPython = named.length === 0 || named.some((suite) => suite !== 'unit')
+  const needsPython = named.length === 0 || named.some((suite) => !['unit', 'simulation'].includes(suite))
   const python = needsPython ? await ensurePython() : { missing: '' }
   const bothBrokers = async () => [await kafkaJars(), await kafkaJars(VERSIONS.kafka3)]
   const kafka = wants('integration') ? await orMissing(bothBrokers) : {}
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '' }
   if (wants('rust')) {
     if (python.missing) say(`rust, all that has delta-rs write or read tables will fail: ${python.missing}`)
-    done.push(await rust(toolsEnv))
+    const without = ['node', 'bench', 'simulation'].flatMap((name) => ['--exclude', `kafka2delta-${name}`])
+    done.push(await rust('rust', ['--workspace', ...without], toolsEnv))
   }
+  // By itself, so that the other tests have the engine as it is shipped.
+  if (wants('simulation')) done.push(await rust('simulation', SIMULATION))
   if (wants('oracle')) {
     if (python.python) {
       const selfTest = join('__test__', 'oracle', 'self_test.py')

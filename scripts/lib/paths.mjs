@@ -18,5 +18,10 @@ export const STATE_DIR = join(ROOT, 'node_modules', '.cache', 'kafka2delta')
 /** The environment of every process that calls cargo. */
 export const cargoEnv = () => ({ ...process.env, CARGO_TARGET_DIR: TARGET_DIR })
 
+/** Compiles the simulation with an engine of its own, in half the time that full optimisation takes. */
+export const SIMULATION = ['kafka2delta', 'kafka2delta-simulation']
+  .flatMap((name) => ['--config', `profile.release.package.${name}.opt-level=1`])
+  .concat('-p', 'kafka2delta-simulation')
+
 /** In CI the lock file must be right; elsewhere whoever changes Cargo.toml gets it updated. */
 export const LOCKED = process.env.CI ? ['--locked'] : []
