@@ -17,7 +17,7 @@ export class AdaptivePace {
   readonly #now: () => number
 
   /** @param now the time, in milliseconds */
-  constructor(now = Date.now) {
+  constructor(now: () => number = () => performance.now()) {
     this.#now = now
   }
 

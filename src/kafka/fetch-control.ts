@@ -73,7 +73,7 @@ export class FetchControl {
       if (isHeld === state.paused) continue
       state.paused = isHeld
       ;(isHeld ? hold : resume).push(state.partition)
-      if (!isHeld) state.movedAt = Date.now()
+      if (!isHeld) state.movedAt = performance.now()
     }
     const session = this.#host.session()
     if (hold.length > 0) session?.hold(feed.topic, hold)

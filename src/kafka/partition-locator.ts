@@ -188,7 +188,7 @@ export class PartitionLocator {
   #apply(feed: TopicFeed, { state, position, marks, isStored, loss, isKept }: Target): void {
     const wasKnown = state.expected !== null || isStored === true || isKept
     state.high = marks.high
-    state.movedAt = Date.now()
+    state.movedAt = performance.now()
     if (isStored !== null) {
       state.recorded = isStored
       if (!isStored) state.initial ??= position

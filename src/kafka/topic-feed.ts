@@ -100,7 +100,7 @@ export class TopicFeed {
   readonly #pace: AdaptivePace
   #waiter: Waiter | null = null
   #timer: NodeJS.Timeout | null = null
-  #lastCut = 0
+  #lastCut = Number.NEGATIVE_INFINITY
   #waitingSince = 0
   #error: KafkaToDeltaError | null = null
   #stopped = false
@@ -147,7 +147,7 @@ export class TopicFeed {
         high: null,
         end: this.ends ? (this.ends.get(id) ?? 0n) : null,
         isNew,
-        movedAt: Date.now(),
+        movedAt: performance.now(),
         gap: null,
       }
       this.partitions.set(id, state)
@@ -189,7 +189,7 @@ export class TopicFeed {
     const { expected, end, partition } = state
     if (expected === null || last < expected) return
     state.high = high
-    state.movedAt = Date.now()
+    state.movedAt = performance.now()
     state.expected = last + 1n
     if (end !== null) {
       if (expected >= end) return
@@ -198,7 +198,7 @@ export class TopicFeed {
         messages = messages.before(end)
       }
     }
-    if (this.queue.isEmpty) this.#waitingSince = Date.now()
+    if (this.queue.isEmpty) this.#waitingSince = performance.now()
     const range = { partition, firstOffset: state.lostFrom ?? expected, lastOffset: last, messages }
     this.queue.push(state.resumedAt === null ? range : { ...range, resumedAt: state.resumedAt })
     state.lostFrom = null
@@ -233,14 +233,14 @@ export class TopicFeed {
       return
     }
     const dueAt = this.#dueAt()
-    const isDue = this.#stopped || dueAt <= Date.now()
+    const isDue = this.#stopped || dueAt <= performance.now()
     const batch = isDue ? this.#cut() : null
     if (!isDue) this.memory.leave()
     if (batch || this.#stopped || (this.isComplete && !this.#hasSomething)) {
       this.#waiter = null
       waiter.resolve(batch)
     } else if (Number.isFinite(dueAt)) {
-      this.#timer = setTimeout(() => this.wake(), isDue ? HELD_INTERVAL_MS : Math.max(1, dueAt - Date.now()))
+      this.#timer = setTimeout(() => this.wake(), isDue ? HELD_INTERVAL_MS : Math.max(1, dueAt - performance.now()))
     }
   }
 
@@ -332,7 +332,7 @@ export class TopicFeed {
   #cut(): MicroBatch | null {
     const batch = this.queue.cut(this.#reach())
     if (!batch) return null
-    this.#lastCut = Date.now()
+    this.#lastCut = performance.now()
     this.#waitingSince = this.#lastCut
     for (const { partition } of batch.ranges) {
       const state = this.partitions.get(partition)

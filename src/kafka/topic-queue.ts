@@ -279,7 +279,11 @@ export class TopicQueue {
   /** A plan that parts no half from its other one, where there is one; null where what is missing is to be waited for. */
   #planWithHalves(reach: ReadonlyMap<number, ReadProgress>): Plan | null {
     for (let factor = 1; ; factor *= 2) {
-      const { holds, isExpecting } = holdBackUnpaired((given) => this.#takes(given, reach, factor), reach, Date.now())
+      const { holds, isExpecting } = holdBackUnpaired(
+        (given) => this.#takes(given, reach, factor),
+        reach,
+        performance.now(),
+      )
       const plan = this.#plan(holds, factor)
       if (plan.ends.size > 0) return plan
       // Halves that do not fit into one micro-batch exceed its limits: by what the queue holds, at most.

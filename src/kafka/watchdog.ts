@@ -35,7 +35,7 @@ export class Watchdog {
   #hotBelow: number
   #timer: NodeJS.Timeout | null = null
   #hotFetches = 0
-  #lastHotCheck = 0
+  #lastHotCheck = Number.NEGATIVE_INFINITY
   #busy = new Set<string>()
   #idle = new Map<string, { wait: number; nextAt: number }>()
 
@@ -64,7 +64,7 @@ export class Watchdog {
   }
 
   #tick(): void {
-    const now = Date.now()
+    const now = performance.now()
     const isHot = this.#hotFetches >= HOT_FETCHES && now - this.#lastHotCheck >= HOT_EVERY_MS
     if (isHot) {
       this.#lastHotCheck = now
@@ -110,6 +110,6 @@ export class Watchdog {
     }
     const last = this.#idle.get(topic)
     const wait = isBehind || !last ? IDLE_MS : Math.min(last.wait * 2, MAX_IDLE_MS)
-    this.#idle.set(topic, { wait, nextAt: Date.now() + wait })
+    this.#idle.set(topic, { wait, nextAt: performance.now() + wait })
   }
 }

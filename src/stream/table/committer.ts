@@ -54,7 +54,7 @@ export class Committer {
     const written = await this.#writer.writeDeadLetters(letters, offsets)
     if (written === 'written' && (await this.#changesNothing(changes)) && !this.#mustCommit(decoded)) {
       this.#numBadRecords += changes.badRecords.length
-      await this.#keep(decoded, begun)
+      await this.#keep(decoded)
       flow.finished()
       return
     }
@@ -107,9 +107,9 @@ export class Committer {
   }
 
   /** Keeps the positions of a batch that changes no row. */
-  async #keep({ original, ranges }: Decoded, now: number): Promise<void> {
+  async #keep({ original, ranges }: Decoded): Promise<void> {
     this.#parts.positions.keep(ranges)
-    this.#pending.keep(original, now)
+    this.#pending.keep(original)
     if (this.#writer.exists) return
     this.#writer.forgetFences()
     // As long as no row has made a table, nothing can hold the positions: but the source must go on reading.

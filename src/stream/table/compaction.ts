@@ -47,7 +47,7 @@ export class Compaction {
   #quiet: NodeJS.Timeout | null = null
   #notBefore = 0
   #failures = 0
-  #lastStep = Date.now()
+  #lastStep = performance.now()
   /** When no further step begins; null beside a stream, which gets half of the time. */
   #until: number | null = null
 
@@ -75,7 +75,7 @@ export class Compaction {
   }
 
   get #mayRun(): boolean {
-    return !this.#running && !this.#stopping.signal.aborted && Date.now() >= this.#notBefore && !this.#isBehind()
+    return !this.#running && !this.#stopping.signal.aborted && performance.now() >= this.#notBefore && !this.#isBehind()
   }
 
   /** Whether something was done, or failed: there may be more to do later. */
@@ -92,7 +92,7 @@ export class Compaction {
   /** Does what is due at the end of what there was to apply, but begins nothing after a while. */
   async finish(): Promise<void> {
     const { finishMs = FINISH_MS } = this.#parts
-    this.#until = Date.now() + finishMs
+    this.#until = performance.now() + finishMs
     await this.#running
     await this.#steps()
   }
@@ -106,7 +106,7 @@ export class Compaction {
 
   #isBehind(): boolean {
     const lag = this.#parts.lag()
-    return lag !== null && lag > this.#parts.options.maxLag && Date.now() - this.#lastStep < MAX_WAIT_MS
+    return lag !== null && lag > this.#parts.options.maxLag && performance.now() - this.#lastStep < MAX_WAIT_MS
   }
 
   /** Never rejects: a table is whole without compaction. False where nothing was due. */
@@ -115,27 +115,27 @@ export class Compaction {
     const { signal } = this.#stopping
     let hasDone = false
     try {
-      while (!signal.aborted && (this.#until === null || Date.now() < this.#until)) {
-        const begun = Date.now()
+      while (!signal.aborted && (this.#until === null || performance.now() < this.#until)) {
+        const begun = performance.now()
         const result = await compact({ ...pick(options, COMPACT_DEFAULTS), signal })
         this.#failures = 0
         if (result === null) {
-          this.#notBefore = Date.now() + PAUSE_MS
+          this.#notBefore = performance.now() + PAUSE_MS
           return hasDone
         }
         hasDone = true
-        this.#lastStep = Date.now()
+        this.#lastStep = performance.now()
         onStep(result)
         if (this.#until === null) {
           // At most half of the time is compaction's, as long as changes come in.
-          await pause(Date.now() - begun, signal, { ref: false })
+          await pause(performance.now() - begun, signal, { ref: false })
           if (this.#isBehind()) return true
         }
       }
     } catch (thrown) {
       if (signal.aborted) return false
       const delayMs = Math.min(PAUSE_MS * 2 ** this.#failures++, MAX_BACK_OFF_MS)
-      this.#notBefore = Date.now() + delayMs
+      this.#notBefore = performance.now() + delayMs
       const { code, message } = asKafkaToDeltaError(thrown)
       logger.warn({ code, delayMs }, `a step of compaction failed and is tried again later: ${message}`)
     }

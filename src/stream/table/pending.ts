@@ -21,11 +21,11 @@ export class Pending {
 
   /** Milliseconds until the positions are to be committed. */
   get dueIn(): number {
-    return this.#since === null ? FOREVER_MS : Math.max(0, this.#since + PENDING_COMMIT_MS - Date.now())
+    return this.#since === null ? FOREVER_MS : Math.max(0, this.#since + PENDING_COMMIT_MS - performance.now())
   }
 
-  keep(batch: MicroBatch, now: number): void {
-    this.#since ??= now
+  keep(batch: MicroBatch): void {
+    this.#since ??= performance.now()
     this.#batches.push(batch)
   }
 
