@@ -86,6 +86,11 @@ export class EmbeddedBroker {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  /** Whether nobody may use a consumer group. */
+  denyGroups(isDenied: boolean): void {
+    this.#state.groups.isDenied = isDenied
+  }
+
   /** Ends all connections and closes the logs. */
   async close(): Promise<void> {
     await this.stopListening()

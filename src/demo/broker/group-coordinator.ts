@@ -27,6 +27,8 @@ export class GroupCoordinator {
   readonly #offsets = new Map<string, Map<string, CommittedOffset>>()
   readonly #file: string | null
   readonly #initialDelayMs: number
+  /** Whether no group may be used. */
+  isDenied = false
 
   /** @param dataDir where committed offsets are kept; those that are there are loaded */
   constructor(dataDir: string | null, initialDelayMs: number) {
@@ -47,6 +49,7 @@ export class GroupCoordinator {
 
   /** The group, made where it does not exist. */
   group(id: string): ConsumerGroup {
+    if (this.isDenied) throw new KafkaProtocolError(KafkaErrorCode.GROUP_AUTHORIZATION_FAILED, 'it is denied')
     if (id === '') throw new KafkaProtocolError(KafkaErrorCode.INVALID_GROUP_ID, 'the group id is empty')
     let group = this.#groups.get(id)
     if (!group) {
