@@ -143,7 +143,8 @@ impl OpenFile {
     pub async fn open(mut stored: StoredFile, pages: PageIndexPolicy) -> Result<Self> {
         // Types come from Parquet's own annotations: what Arrow's writers add to them is theirs alone.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(pages);
-        let mut metadata = ArrowReaderMetadata::load_async(&mut stored, options.clone()).await?;
+        let loaded = ArrowReaderMetadata::load_async(&mut stored, options.clone()).await;
+        let mut metadata = loaded.map_err(|error| Error::from(error).in_file(&stored.path))?;
         let in_microseconds = in_microseconds(metadata.schema(), metadata.parquet_schema());
         let has_int96 = in_microseconds.is_some();
         // Texts and bytes are read as views, of which pieces can be made.
@@ -193,8 +194,12 @@ impl OpenFile {
             builder = builder.with_row_selection(rows);
         }
         let (calendar, path) = (self.calendar, self.stored.path.clone());
-        let batches = builder.build()?.map_err(Error::from);
-        Ok(batches.map(move |batch| calendar.convert(batch?, &path)).boxed())
+        let batches = builder.build()?;
+        let converted = move |batch: parquet::errors::Result<RecordBatch>| {
+            let batch = batch.map_err(|error| Error::from(error).in_file(&path))?;
+            calendar.convert(batch, &path)
+        };
+        Ok(batches.map(converted).boxed())
     }
 }
 

@@ -116,6 +116,15 @@ impl Error {
         }
     }
 
+    /// The same error with the name of the file that is damaged, where it is one and is not named.
+    pub(crate) fn in_file(self, path: &impl fmt::Display) -> Self {
+        let name = path.to_string();
+        if self.code != ErrorCode::TableCorrupt || self.message.contains(&name) {
+            return self;
+        }
+        Self { message: format!("{name} is damaged: {}", self.message), ..self }
+    }
+
     /// The messages of this error and of all its causes, outermost first.
     pub fn chain(&self) -> Vec<String> {
         let mut messages = vec![self.message.clone()];
@@ -144,6 +153,13 @@ impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         use object_store::Error as E;
         let (code, message) = match &error {
+            _ if store::is_without_place(&error) => {
+                let said = store::said(&error).map_or(String::new(), |said| format!(": {said}"));
+                (ErrorCode::StorageDenied, format!("the bucket or container of the table is not there{said}"))
+            }
+            _ if store::is_cut_short(&error) => {
+                (ErrorCode::TableCorrupt, "it is shorter than the table's log says".to_owned())
+            }
             E::NotFound { path, .. } => {
                 (ErrorCode::TableCorrupt, format!("{path} is missing, although the table's log names it"))
             }
@@ -157,7 +173,8 @@ impl From<object_store::Error> for Error {
                     .to_owned(),
             ),
             _ => {
-                let said = store::said(&error).map_or(String::new(), |said| format!(": {said}"));
+                let said = store::said(&error).or_else(|| store::said_of_disk(&error));
+                let said = said.map_or(String::new(), |said| format!(": {said}"));
                 if store::is_refusal(&error) {
                     (ErrorCode::StorageDenied, format!("the storage refuses us{said}"))
                 } else {
@@ -227,7 +244,7 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
-        const MESSAGE: &str = "a Parquet file cannot be read or written";
+        const MESSAGE: &str = "it cannot be read or written as Parquet";
         match error {
             parquet::errors::ParquetError::External(source) => Self::of_reading(source, MESSAGE),
             error => Self::with_source(ErrorCode::TableCorrupt, MESSAGE, error),

@@ -263,9 +263,12 @@ impl Run {
         RunIter { run: self, next: 0, bytes: Vec::new(), at: 0 }
     }
 
-    /// Gives the file another name, in place of what has it.
+    /// Gives the file another name, in place of what has it. It is removed where it cannot have that name.
     pub fn rename(&mut self, path: &Path) -> Result<()> {
-        std::fs::rename(&self.path, path).map_err(|e| failed(path, "written", e))?;
+        std::fs::rename(&self.path, path).map_err(|e| {
+            self.unlink();
+            failed(path, "written", e)
+        })?;
         self.path = path.to_owned();
         Ok(())
     }

@@ -7,7 +7,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes of an entry that tell it from others: the commit info comes first, with its time and mostly an id.
 const BYTES: usize = 1024;
@@ -23,6 +23,6 @@ pub async fn holds(store: Arc<dyn ObjectStore>, version: u64, anchor: u64) -> Re
     match store.get_range(&path, 0..BYTES as u64).await {
         Ok(bytes) => Ok(of(&bytes) == anchor),
         Err(object_store::Error::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Error::from(error).in_file(&path)),
     }
 }

@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::actions::{Add, Commit, Line, Metadata, Protocol, Remove, Txn};
 use super::commit::MERGE_MODE;
+use super::entries::read_entry;
 use super::entry_fingerprint;
 use super::files::{FileEntry, FileId, Files};
 use crate::error::Result;
@@ -117,7 +118,7 @@ impl TableState {
             Ok((state, sum))
         })
         .await??;
-        if let Some(bytes) = log_store.read_commit_entry(state.version).await? {
+        if let Some(bytes) = read_entry(log_store, state.version).await? {
             state.in_commit_timestamp = timestamp_of(&Commit::parse(&bytes)?);
             state.anchor = Some(entry_fingerprint::of(&bytes));
         }

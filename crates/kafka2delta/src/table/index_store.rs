@@ -106,7 +106,11 @@ impl Keys {
         let Some(path) = self.path(state, key) else { return Ok(None) };
         let width = if key.hasher.is_exact() { Width::Exact } else { Width::Hashed };
         let opened = spawn_blocking(move || Run::open(&path, width)).await?;
-        let Some((run, note)) = opened? else { return Ok(None) };
+        let opened = opened.unwrap_or_else(|error| {
+            tracing::warn!(error = ?error.chain(), "the saved key index cannot be read, and is built anew");
+            None
+        });
+        let Some((run, note)) = opened else { return Ok(None) };
         let Some((note, remembered)) = Note::decode(&note) else { return Ok(None) };
         let types: Vec<String> = key.hasher.types().iter().map(ToString::to_string).collect();
         if note.table != state.metadata.id || note.key != key.names || note.types != types {

@@ -7,6 +7,7 @@ mod change_feed;
 mod changes;
 mod corpus;
 mod counted;
+mod damaged;
 mod delta_rs;
 mod empty_partition_values;
 mod features;

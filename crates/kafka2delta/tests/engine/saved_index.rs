@@ -115,3 +115,47 @@ async fn a_row_that_was_never_stored_is_newer_than_the_place_that_the_index_keep
     merge(&mut table, "q:t:0", &[put(2, Row { part: Some(0), ..Row::default() }, Some(1))], false).await.unwrap();
     assert_eq!(rows(uri).await[&(0, 2)].big.as_deref(), Some("never stored"));
 }
+
+/// A table of five rows whose index was saved, and the file of that.
+async fn saved(folder: &Path, index: &Path) -> (TableOptions, std::path::PathBuf) {
+    let uri = folder.to_str().unwrap();
+    let options = TableOptions { index_folder: Some(index.to_owned()), ..options(uri, MergeMode::MergeOnRead) };
+    let mut table = KeyedTable::open(options.clone()).await.unwrap();
+    merge(&mut table, "q:t:0", &(0..5).map(|id| upsert(id, "first")).collect::<Vec<_>>(), false).await.unwrap();
+    table.close().await;
+    let file = std::fs::read_dir(index).unwrap().next().unwrap().unwrap().path();
+    (options, file)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_damaged_or_cannot_be_read_is_built_anew() {
+    let (folder, index) = (temporary::folder(), temporary::folder());
+    let (options, file) = saved(folder.path(), index.path()).await;
+    let whole = std::fs::read(&file).unwrap();
+    let mut damaged: Vec<Vec<u8>> = (0..whole.len()).step_by(31).map(|length| whole[..length].to_vec()).collect();
+    damaged.extend((0..whole.len()).step_by(23).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    }));
+    let mut keys = 5;
+    let mut check = async |note: &str| {
+        let mut table = KeyedTable::open(options.clone()).await.unwrap();
+        // Each key is found where it is, and a new one is not taken for an old one.
+        let mut changes: Vec<Change> = (0..keys).map(|id| upsert(id, "again")).collect();
+        changes.push(upsert(keys, "new"));
+        let result = merge(&mut table, "q:t:0", &changes, false).await.unwrap();
+        assert_eq!((result.inserted, result.updated), (1, keys as u64), "{note}");
+        keys += 1;
+        drop(table);
+        crate::index_size::wait_for_savings(index.path()).await;
+    };
+    for bytes in damaged {
+        std::fs::write(&file, &bytes).unwrap();
+        check(&format!("{} bytes", bytes.len())).await;
+    }
+    // A folder, which can be opened and not read.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    check("a folder").await;
+}
