@@ -13,13 +13,14 @@ export interface Child {
   exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
 }
 
-/** Starts a file of this folder. */
-export function startChild(file: string, args: string[]): Child {
+/** Starts a file of this folder. `within`: a program, and its arguments before those of the child, that becomes the child. */
+export function startChild(file: string, args: string[], within: readonly string[] = []): Child {
   const path = fileURLToPath(new URL(file, import.meta.url))
   // What a child prints is compared as text. CI alone is reason enough for picocolors to colour a pipe.
   const { FORCE_COLOR: _, ...shown } = process.env
   const env = { ...shown, NO_COLOR: '1' }
-  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const command = [...within, process.execPath, '--import', 'tsx', path, ...args]
+  const child = spawn(command[0] as string, command.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   const waiting = new Set<() => void>()
   const heard = () => {
