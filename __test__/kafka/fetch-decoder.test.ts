@@ -188,6 +188,34 @@ function randomRecord({ below, next }: Random): WrittenRecord {
   return { key: bytes(20), value: bytes(300), headers, timeDelta: BigInt(below(100) - 50) }
 }
 
+test('the mark of an abort ends the transaction: what the same producer writes after it is seen', async (t) => {
+  const batch = (first: number, producerId: bigint) =>
+    recordBatch({ first, records: SOME.slice(0, 2), producerId, isTransactional: true })
+  const records = Buffer.concat([
+    batch(0, 9n),
+    batch(2, 8n),
+    marker(4, 9n, 'abort'),
+    batch(5, 9n),
+    marker(7, 8n, 'commit'),
+    marker(8, 9n, 'commit'),
+    batch(9, 8n),
+    marker(11, 8n, 'abort'),
+  ])
+  const aborted = [
+    { producerId: 8n, first: 9n },
+    { producerId: 9n, first: 0n },
+  ]
+  const bytes = fetchResponse(11, { t: [{ partition: 0, records, aborted }] })
+  const [, portion] = await portions(bytes, 0n)
+  const seen = [...(portion?.messages ?? [])].map(({ offset }) => offset)
+  t.deepEqual(seen, ['2', '3', '5', '6'])
+  t.deepEqual(
+    (await visibleByKafkajs(bytes, 0n)).map(({ offset }) => offset),
+    seen,
+  )
+  t.is(portion?.offset, '11')
+})
+
 /** A log of batches of several producers, with transactions that overlap, abort and commit, and what compaction took. */
 async function randomLog(random: Random) {
   const { below, pick } = random
