@@ -63,6 +63,7 @@ for (const [mode, options] of [
   ['a changelog', { writeMode: 'append' }],
   ['a changelog of the whole key', { writeMode: 'append', primaryKey: ['tenant', 'id'] }],
   ['a history', { writeMode: 'scd2' }],
+  ['a table that topics share', { shared: true, primaryKey: ['tenant', 'id'] }],
 ] as [string, Partial<DecodeOptions>][]) {
   for (const way of WAYS) {
     const name = `${mode}, ${way.size} in a batch${way.restarts ? ', restarts' : ''}`
@@ -90,6 +91,17 @@ test('where its key is the primary one, a tombstone deletes what the delete did,
   const decoder = new TableDecoder({ topic: 't' }, schemaSource(SCHEMAS))
   const { rows, batch } = await decodeWith(decoder, batchAt(0, [flat(1, true), tombstone(1)]))
   t.deepEqual([rows.length, batch.lastDeletes], [2, undefined])
+})
+
+test('what the table knows stays known while no message comes', async (t) => {
+  const given = { topic: 't', primaryKey: ['id'] }
+  const first = await decodeWith(new TableDecoder(given, schemaSource(SCHEMAS)), batchAt(0, [flat(1, true)]))
+  const afterDelete = first.batch.lastDeletes?.get(0) as bigint
+  // A restart finds the mark of a transaction first.
+  const range = { partition: 0, firstOffset: 1n, lastOffset: 1n, messages: [], afterDelete }
+  const empty = { topic: 't', ranges: [range], numMessages: 0, numPartitions: 1, numBytes: 0 }
+  const { batch } = await decodeWith(new TableDecoder(given, schemaSource(SCHEMAS)), empty)
+  t.is(batch.lastDeletes?.get(0), afterDelete)
 })
 
 test('what is known ends where the stream goes back', async (t) => {

@@ -113,8 +113,23 @@ test('a history is told which columns tell of the change', async (t) => {
     return ofTheChange(await decodeAll({ topic: 't', ...options }, { 1: KEY, 2: schema }, at([message])))
   }
   const status: [string, unknown] = ['__status', 'string']
-  // Flattened rows: what stands behind the flag of deletes; without it, from the first of Debezium's names on.
+  // Flattened rows: what stands behind the flag of deletes, and Debezium's names before it; without it, from the first of these on.
   t.deepEqual(await of([status, ['__deleted', 'string'], ['__op', 'string'], ['__any', 'string']]), ['__op', '__any'])
+  const before: [string, unknown][] = [
+    ['__source_txId', 'long'],
+    status,
+    ['__table', 'string'],
+    ['__deleted', 'string'],
+  ]
+  t.deepEqual(await of(before), ['__source_txId', '__table'])
+  t.deepEqual(
+    await of([
+      ['__table', 'string'],
+      ['v', 'string'],
+      ['__deleted', 'string'],
+    ]),
+    [],
+  )
   t.deepEqual(await of([status, ['__source_lsn', 'long'], ['__any', 'string']]), ['__source_lsn', '__any'])
   t.deepEqual(await of([['__table', 'string'], ['v', 'string'], status]), [])
   t.deepEqual(await of([status], { ...CHANGELOG, renameColumns: { __kafka_offset: 'at' } }), ['at'])

@@ -106,7 +106,6 @@ export class TableDecoder {
   readonly #source: SchemaSource
   readonly #keyUpdates: KeyUpdates
   /** The one that is being decoded. */
-  readonly #message = new Message()
 
   constructor(options: DecodeOptions, source: SchemaSource, keyUpdates = new KeyUpdates(source)) {
     this.#source = source
@@ -278,7 +277,9 @@ export class TableDecoder {
     const { numIgnored, badRecords } = state
     const notes = this.#notes.take()
     const changes = { ipc, numRows: rowSet.rows, onlyRemoves, primaryKey, numIgnored, badRecords, notes }
-    return this.#messages.ignoresRepeats ? { ...changes, lastDeletes } : changes
+    // What the table knows of a delete stays known while no message comes that tells whether that counts.
+    const isKept = this.#messages.ignoresRepeats || batch.ranges.some(({ afterDelete }) => afterDelete !== undefined)
+    return isKept ? { ...changes, lastDeletes } : changes
   }
 
   /** Makes the columns ready for the rows of a batch. */
@@ -306,7 +307,8 @@ export class TableDecoder {
     const { batch, ids, plansOf } = state
     const { partition, messages } = batch.ranges[rangeAt] as OffsetRange
     const first = ids.firsts[rangeAt] as number
-    const message = this.#message
+    // Not for longer than the batch: it keeps all that it stands in.
+    const message = new Message()
     for (let at = from; at < to; at++) {
       message.moveTo(messages, at)
       const pair = ids.pairOf[first + at] as number

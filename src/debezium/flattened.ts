@@ -106,15 +106,21 @@ const OTHERS = ['lsn', 'ts_us', 'ts_ns', 'version', 'schema', 'table', 'txId', '
 /** Names of fields that the transform gives, whatever the table is. */
 const ADDED = new Set([...TEXTS, ...NUMBERS, ...OTHERS, 'timestamp', 'log_sequence_number'].map((name) => `__${name}`))
 
+const isOfDebezium = (name: string) => ADDED.has(name) || /^__(source|transaction)_/.test(name)
+
 /**
- * What the transform has added where there is no `__deleted`: the fields at the record's end that begin with `__`, from the
- * first one on whose name is Debezium's.
+ * What the transform has added: behind `__deleted` all fields, and before it those whose names are Debezium's. Where there is no
+ * `__deleted`, the fields at the record's end that begin with `__`, from the first one on whose name is Debezium's.
  */
 function addedFields(record: AvroRecord, options: DecoderSettings): string[] {
   const names = record.fields.map((field) => field.name)
-  if (names.includes(options.deletedColName)) return []
+  if (names.includes(options.deletedColName)) {
+    const added = fieldsOfTransform(record, options).map(({ name }) => name)
+    const at = added.indexOf(options.deletedColName)
+    return added.filter((name, i) => i > at || (i < at && isOfDebezium(name)))
+  }
   const end = names.findLastIndex((name) => !name.startsWith('__')) + 1
-  const first = names.findIndex((name, i) => i >= end && (ADDED.has(name) || /^__(source|transaction)_/.test(name)))
+  const first = names.findIndex((name, i) => i >= end && isOfDebezium(name))
   return first < 0 ? [] : names.slice(first)
 }
 

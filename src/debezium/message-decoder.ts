@@ -52,10 +52,10 @@ export class MessageDecoder {
 
   /**
    * Whether a tombstone that follows a delete of its key is to be ignored: in a changelog it would be one more row, and where
-   * its key is not the table's, another row may have that by then. Elsewhere it deletes what the delete did.
+   * its key is not the table's alone, another row may have that by then. Elsewhere it deletes what the delete did.
    */
   #ignoresRepeatsOf(plan: Plan): boolean {
-    return this.#options.mode.rowPerChange || !plan.keyIsPrimaryKey
+    return this.#options.mode.rowPerChange || this.#options.shared || !plan.keyIsPrimaryKey
   }
 
   /** Decodes one message to the row; returns its {@link Op}, or IGNORED with the row untouched. */

@@ -97,6 +97,9 @@ test('a delete at the end of a partition is kept for the range after it', (t) =>
   // A topic that was made anew.
   restarted.reset(table.entries)
   t.is(restarted.accept(batch(range(6, 6, [[6, 106]], 6)), true)?.ranges[0]?.afterDelete, undefined)
+  // Nor does it know what was before a gap.
+  restarted.reset(table.entries)
+  t.is(restarted.accept(batch(range(6, 20, [[20, 120]], 20)), true)?.ranges[0]?.afterDelete, undefined)
   t.is(commit([range(6, 6, [[6, 106]])], []), 77n)
   t.is(deleted(), -1n)
   t.deepEqual(lostEntries(table.stored), [])

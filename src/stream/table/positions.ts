@@ -113,7 +113,8 @@ export class Positions {
   #afterDelete(range: OffsetRange): OffsetRange {
     const appId = this.#prefix + range.partition
     const deleted = this.#stored.get(appId + DELETED) ?? NONE
-    if (deleted === NONE || isAnew(range) || this.#stored.get(appId) !== range.firstOffset - 1n) return range
+    if (deleted === NONE || range.resumedAt !== undefined || this.#stored.get(appId) !== range.firstOffset - 1n)
+      return range
     return { ...range, afterDelete: deleted }
   }
 
