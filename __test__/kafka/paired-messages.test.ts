@@ -110,7 +110,8 @@ test('patience ends', (t) => {
   ])
   const plan = (holds: ReadonlyMap<number, bigint>) =>
     holds.has(0) ? new Map(takes).set(0, { halves: [], time: 0, isAll: false }) : takes
-  const held = (reached: ReadProgress, now: number) => holdBackUnpaired(plan, reach('end', reached), now).holds.has(0)
+  const held = (reached: ReadProgress, now: number) =>
+    holdBackUnpaired(plan, reach('end', reached), { monotonic: now, wall: now }).holds.has(0)
   // The other half may be on its way while the partition's leader is elected.
   t.true(held('end', 1_000))
   t.true(held('end', 10_999))

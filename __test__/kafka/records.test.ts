@@ -3,7 +3,7 @@
 import test from 'ava'
 import { Messages } from '../../src/kafka/messages.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
-import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
+import { FETCHED_OVERHEAD, MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
 import { readRecordBatches } from '../../src/kafka/record-batches.js'
 import { together } from '../../src/kafka/records.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
@@ -43,7 +43,7 @@ test('600 small messages of a quiet topic do not keep 600 responses', async (t) 
   const size = recordBatch({ first: 0, records: [{ value: Buffer.alloc(100) }] }).length
   for (let offset = 0; offset < 600; offset++) push(queue, await fetched(offset, MB))
   t.true((await bufferBytes()) - before < 5 * MB)
-  t.is(queue.heldBytes, 600 * (size + MESSAGE_OVERHEAD))
+  t.is(queue.heldBytes, 600 * (size + MESSAGE_OVERHEAD + FETCHED_OVERHEAD))
   const [range] = queue.cut()?.ranges ?? []
   t.deepEqual(
     [...(range?.messages ?? [])].map(({ value }) => value?.[99]),
@@ -72,9 +72,9 @@ test('a buffer is held until the last of its messages is done with', (t) => {
   const queue = new TopicQueue('t', { ...LIMITS, maxBatchMessages: 1 })
   push(queue, Messages.of([message(0, { value: Buffer.alloc(500) }), message(1, { value: Buffer.alloc(500) })]))
   const first = queue.cut()
-  t.is(queue.heldBytes, 1000 + 2 * MESSAGE_OVERHEAD)
+  t.is(queue.heldBytes, FETCHED_OVERHEAD + 1000 + 2 * MESSAGE_OVERHEAD)
   if (first) queue.committed(first)
-  t.is(queue.heldBytes, 1000 + MESSAGE_OVERHEAD)
+  t.is(queue.heldBytes, FETCHED_OVERHEAD + 1000 + MESSAGE_OVERHEAD)
   const second = queue.cut()
   if (second) queue.committed(second)
   t.is(queue.heldBytes, 0)

@@ -3,6 +3,7 @@ import { KafkaToDeltaError } from '../../src/errors.js'
 import { AdaptivePace } from '../../src/kafka/adaptive-pace.js'
 import { Messages } from '../../src/kafka/messages.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
+import type { FindPairMember } from '../../src/kafka/paired-messages.js'
 import { EMPTY_BATCH_INTERVAL_MS, TopicFeed } from '../../src/kafka/topic-feed.js'
 import { LIMITS, sleep } from './support.js'
 
@@ -64,6 +65,25 @@ test('few messages wait for others, as long as maxDelay says', async (t) => {
   feed.accept(state, 2n, Messages.of([message(2)]), 3n)
   t.is((await feed.next())?.numMessages, 1)
   t.true(Date.now() - again >= 490)
+})
+
+test('many messages of which nothing can be handed over yet are looked at again, also before the first batch', async (t) => {
+  // A half of a key update whose other one never comes.
+  const isHalf: FindPairMember = ({ position }) =>
+    position === 0n ? { side: 'before', isTombstone: false, pair: () => 'a>b' } : null
+  const trigger = { processingTime: 0, maxDelay: 0 }
+  const feed = new TopicFeed('t', trigger, { ...LIMITS, maxBatchMessages: 5000, maxBatchBytes: 100_000_000 }, isHalf)
+  for (const partition of [0, 1]) {
+    Object.assign(feed.partition(partition, false), {
+      expected: 0n,
+      confirmed: true,
+      high: partition === 0 ? 1500n : 0n,
+    })
+  }
+  const messages = Messages.of(Array.from({ length: 1500 }, (_, i) => message(i)))
+  const next = feed.next()
+  feed.accept(feed.partition(0, false), 1499n, messages, 1500n)
+  t.is((await next)?.numMessages, 1500)
 })
 
 test('many messages do not wait', async (t) => {

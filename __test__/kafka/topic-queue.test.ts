@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Messages } from '../../src/kafka/messages.js'
 import type { MicroBatch, RawMessage } from '../../src/kafka/micro-batch.js'
-import { MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
+import { FETCHED_OVERHEAD, MESSAGE_OVERHEAD } from '../../src/kafka/options.js'
+import type { ReadProgress } from '../../src/kafka/paired-messages.js'
 import { TopicQueue } from '../../src/kafka/topic-queue.js'
 import { generator, SEED } from '../helpers/random.js'
 
@@ -42,6 +44,31 @@ test('joins fetches of a partition to one range, in order of arrival', (t) => {
   t.is(queue.cut(), null)
 })
 
+test('a half from an hour ago waits for a second where all was read, one of now longer', async (t) => {
+  const half = () => ({ side: 'after' as const, isTombstone: false, pair: () => 'a>b' })
+  const reach = new Map<number, ReadProgress>([
+    [0, 'end'],
+    [1, 'end'],
+  ])
+  const queueWith = (time: number) => {
+    const queue = new TopicQueue('t', LIMITS, half)
+    const messages = Messages.of([{ ...message(0), timestamp: String(time) }])
+    queue.push({ partition: 0, firstOffset: 0n, lastOffset: 0n, messages })
+    t.is(queue.cut(reach), null)
+    return queue
+  }
+  const [old, young] = [queueWith(Date.now() - 3_600_000), queueWith(Date.now())]
+  await sleep(1_100)
+  t.is(young.cut(reach), null)
+  t.is(old.cut(reach)?.numMessages, 1)
+})
+
+test('what little was fetched, and halves, are counted with what they take', (t) => {
+  const queue = new TopicQueue('t', LIMITS, () => ({ side: 'after', isTombstone: false, pair: () => 'a>b' }))
+  queue.push(range(0, 0, 0, [0]))
+  t.true(queue.heldBytes > 3_400)
+})
+
 test('splits a fetch at the limit; the rest follows on', (t) => {
   const queue = new TopicQueue('t', LIMITS)
   queue.push(range(0, 0, 9, [1, 2, 4, 5, 6, 8]))
@@ -78,7 +105,11 @@ test('skipped offsets take one place per partition, however many come', (t) => {
 })
 
 test('is full from maxQueueBytes on, until it is drained below half', (t) => {
-  const queue = new TopicQueue('t', { ...LIMITS, maxBatchMessages: 1, maxQueueBytes: 4 * (MESSAGE_OVERHEAD + 10) })
+  const queue = new TopicQueue('t', {
+    ...LIMITS,
+    maxBatchMessages: 1,
+    maxQueueBytes: 2 * FETCHED_OVERHEAD + 4 * (MESSAGE_OVERHEAD + 10),
+  })
   queue.push(range(0, 0, 2, [0, 1, 2]))
   t.false(queue.isFull)
   queue.push(range(0, 3, 3, [3]))
@@ -94,8 +125,12 @@ test('is full from maxQueueBytes on, until it is drained below half', (t) => {
 })
 
 test('a full queue fills a batch only if nothing is under way', (t) => {
-  const queue = new TopicQueue('t', { maxBatchMessages: 1000, maxBatchBytes: 1 << 20, maxQueueBytes: 200 })
-  queue.push(range(0, 0, 4, [0, 1, 2, 3, 4]))
+  const queue = new TopicQueue('t', {
+    maxBatchMessages: 1000,
+    maxBatchBytes: 1 << 20,
+    maxQueueBytes: 7_000,
+  })
+  queue.push(range(0, 0, 4, [0, 1, 2, 3, 4], 1_000))
   t.true(queue.fillsBatch)
   const batch = queue.cut() as MicroBatch
   queue.push(range(0, 5, 5, [5]))

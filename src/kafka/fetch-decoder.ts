@@ -33,8 +33,11 @@ export function withOwnDecoder<T extends Sent>(connection: { socketFactory?: obj
   return { ...sent, response: { ...sent.response, decode } }
 }
 
+const NOTHING = new FetchedRecords(packRecords([]), [])
+
 /** Reads the record set of a partition. */
 export async function readRecordSet(bytes: Buffer): Promise<FetchedRecords> {
+  if (bytes.length === 0) return NOTHING
   const magic = magicOf(bytes)
   return magic === null || magic === MAGIC ? readRecordBatches(bytes, decompress) : readOldSet(bytes)
 }

@@ -126,5 +126,6 @@ function readPartition(fields: Fields, version: number): DecodedPartition<Buffer
 }
 
 function corrupt(where: string, error: Error): never {
-  throw new Error(`${where}: what was fetched cannot be read: ${error.message}`, { cause: error })
+  // Without a cause: kafkajs and what tells of its errors take the innermost one, which does not know the place.
+  throw new Error(`${where}: what was fetched cannot be read: ${error.message}`)
 }

@@ -151,22 +151,31 @@ function filterFetched(): void {
   if (!prototype || typeof original !== 'function') return
   prototype.fetch = async function (this: unknown, request: FetchRequest, ...more: unknown[]): Promise<unknown> {
     const result = (await original.call(this, request, ...more)) as FetchAnswer<AnsweredPartition>
+    const offsets = askedOffsets(request)
     for (const { topicName, partitions = [] } of result?.responses ?? []) {
-      for (const partition of partitions) filterPartition(partition, request, topicName)
+      for (const partition of partitions) filterPartition(partition, () => offsets(topicName, partition.partition))
     }
     return isOfOne(request) ? result : withoutEmpty(result)
   }
 }
 
-function filterPartition(given: AnsweredPartition, { topics = [] }: FetchRequest, topicName?: string): void {
+/** The offset that was asked for of a partition. Most answers bring nothing of most partitions: the topics are indexed late. */
+function askedOffsets({ topics = [] }: FetchRequest) {
+  let byTopic: Map<string, (typeof topics)[number]['partitions']> | null = null
+  return (topicName = '', id?: number): string => {
+    byTopic ??= new Map(topics.map(({ topic, partitions }) => [topic, partitions]))
+    return byTopic.get(topicName)?.find(({ partition }) => partition === id)?.fetchOffset ?? '0'
+  }
+}
+
+function filterPartition(given: AnsweredPartition, fetchOffset: () => string): void {
   const { messages } = given
   if (!(messages instanceof FetchedRecords)) {
     hideAborted(given as FetchedPartition)
     return
   }
-  const asked = topics.find(({ topic }) => topic === topicName)?.partitions
-  const { fetchOffset = '0' } = asked?.find(({ partition }) => partition === given.partition) ?? {}
-  given.messages = portionsOf(messages, given.abortedTransactions ?? [], fetchOffset)
+  const isEmpty = messages.batches.length === 0
+  given.messages = isEmpty ? [] : portionsOf(messages, given.abortedTransactions ?? [], fetchOffset())
   given.abortedTransactions = []
 }
 

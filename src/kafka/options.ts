@@ -101,6 +101,12 @@ export interface SourceOptions {
 /** Bytes that a queued message takes beside what was fetched. */
 export const MESSAGE_OVERHEAD = COLUMN_BYTES
 
+/** Bytes that what was fetched of a partition takes beside its buffers and columns, however little it is. */
+export const FETCHED_OVERHEAD = 2_400
+
+/** Bytes that a half of a key update takes in the queue beside its message. */
+export const HALF_OVERHEAD = 1_000
+
 /** Bytes that a message weighs beside its own, where it is counted what it makes to do: small ones decode to more. */
 export const MESSAGE_WEIGHT = 400
 

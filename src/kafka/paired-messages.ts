@@ -86,6 +86,12 @@ const PAIR_TIMEOUT_MS = 10_000
 const OLD_PAIR_TIMEOUT_MS = 1_000
 const OLD_MS = 60_000
 
+/** The time in milliseconds, by a clock that nobody sets, and since 1970. */
+export interface Now {
+  monotonic: number
+  wall: number
+}
+
 /** Stop after this many rounds: many unpaired messages would otherwise shrink the batch forever. */
 const MAX_ROUNDS = 100
 
@@ -97,7 +103,7 @@ const MAX_ROUNDS = 100
 export function holdBackUnpaired(
   plan: (holds: ReadonlyMap<number, bigint>) => ReadonlyMap<number, Take>,
   reach: ReadonlyMap<number, ReadProgress>,
-  now: number,
+  now: Now,
 ): BatchEnds {
   const holds = new Map<number, bigint>()
   let isExpecting = false
@@ -126,7 +132,7 @@ function whatFor(
   own: number,
   takes: ReadonlyMap<number, Take>,
   reach: ReadonlyMap<number, ReadProgress>,
-  now: number,
+  now: Now,
 ): 'queued' | 'more' | null {
   let waits: 'queued' | null = null
   for (const [partition, reached] of reach) {
@@ -137,9 +143,9 @@ function whatFor(
       continue
     }
     if (reached === 'done') continue
-    half.blockedSince ??= now
-    const isOld = reached === 'end' && now - half.time >= OLD_MS
-    if (now - half.blockedSince < (isOld ? OLD_PAIR_TIMEOUT_MS : PAIR_TIMEOUT_MS)) return 'more'
+    half.blockedSince ??= now.monotonic
+    const isOld = reached === 'end' && now.wall - half.time >= OLD_MS
+    if (now.monotonic - half.blockedSince < (isOld ? OLD_PAIR_TIMEOUT_MS : PAIR_TIMEOUT_MS)) return 'more'
   }
   return waits
 }

@@ -239,7 +239,7 @@ export class TopicFeed {
     if (batch || this.#stopped || (this.isComplete && !this.#hasSomething)) {
       this.#waiter = null
       waiter.resolve(batch)
-    } else if (Number.isFinite(dueAt)) {
+    } else if (dueAt < Number.POSITIVE_INFINITY) {
       this.#timer = setTimeout(() => this.wake(), isDue ? HELD_INTERVAL_MS : Math.max(1, dueAt - performance.now()))
     }
   }

@@ -4,7 +4,7 @@ import { MemoryBudget, type TopicMemory } from './memory-budget.js'
 import { Message } from './message.js'
 import { Messages } from './messages.js'
 import type { MicroBatch, OffsetRange } from './micro-batch.js'
-import { MESSAGE_OVERHEAD, MESSAGE_WEIGHT, type SourceLimits } from './options.js'
+import { FETCHED_OVERHEAD, HALF_OVERHEAD, MESSAGE_OVERHEAD, MESSAGE_WEIGHT, type SourceLimits } from './options.js'
 import {
   type FindPairMember,
   holdBackUnpaired,
@@ -144,9 +144,9 @@ export class TopicQueue {
         return
       }
     }
-    const held = messages.heldBytes
-    this.#held += held
     const halves = this.#findHalves(partition, messages)
+    const held = FETCHED_OVERHEAD + messages.heldBytes + halves.length * HALF_OVERHEAD
+    this.#held += held
     this.#numHalves += halves.length
     this.#segments.push({ partition, first, last, messages, next: 0, resumedAt, halves, held })
     this.#noteHeld()
@@ -279,11 +279,10 @@ export class TopicQueue {
   /** A plan that parts no half from its other one, where there is one; null where what is missing is to be waited for. */
   #planWithHalves(reach: ReadonlyMap<number, ReadProgress>): Plan | null {
     for (let factor = 1; ; factor *= 2) {
-      const { holds, isExpecting } = holdBackUnpaired(
-        (given) => this.#takes(given, reach, factor),
-        reach,
-        performance.now(),
-      )
+      const { holds, isExpecting } = holdBackUnpaired((given) => this.#takes(given, reach, factor), reach, {
+        monotonic: performance.now(),
+        wall: Date.now(),
+      })
       const plan = this.#plan(holds, factor)
       if (plan.ends.size > 0) return plan
       // Halves that do not fit into one micro-batch exceed its limits: by what the queue holds, at most.
