@@ -42,16 +42,21 @@ test('tables that go are closed, those that come are opened and go on after what
 })
 
 test('a batch in hand of a table that goes is committed, what follows it is left', async (t) => {
+  let release: () => void = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
   const { query, source, tables, storages } = await startWorker({
     topics: { a: [['k=1', 'k=2', 'k=3']], b: [[]] },
     options: { limits: { maxBatchMessages: 1 } },
     prepare: ({ tables }) => {
       const a = tables.get('a') as FakeTable
-      a.beforeCommit = () => sleep(50)
+      a.beforeCommit = () => held
     },
   })
   await eventually(() => query.status.isTriggerActive)
   await source.assign('b')
+  release()
   const a = tables.get('a') as FakeTable
   await eventually(() => a.closed)
   t.deepEqual(storages.get('a')?.applied, ['k=1'])
