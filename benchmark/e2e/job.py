@@ -65,7 +65,7 @@ def use_of(pid: int) -> tuple[float, float]:
 def main(plan: dict) -> None:
     spark = start_spark(plan)
     schemas = {int(id): schema for id, schema in plan["schemas"].items()}
-    job = SparkJob(spark, schemas, TableConfig(plan["table"]))
+    table = TableConfig(plan["table"])
     messages = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", ",".join(plan["brokers"]))
@@ -81,7 +81,8 @@ def main(plan: dict) -> None:
     query = (
         messages.writeStream.option("checkpointLocation", f"{plan['scratch']}/checkpoint")
         .trigger(processingTime="0 seconds")
-        .foreachBatch(lambda batch, _: job.merge_batch(batch))
+        # A stream works in a session of its own.
+        .foreachBatch(lambda batch, _: SparkJob(batch.sparkSession, schemas, table).merge_batch(batch))
         .start()
     )
     batches: dict[int, int] = {}
