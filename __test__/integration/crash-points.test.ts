@@ -1,7 +1,7 @@
 /**
  * A worker that is killed between any two of its steps: what the table holds then, and that the next worker goes on after it.
- * The table of docs/failures.md has the same steps. Those within a merge, a compaction and a clean-up are the engine's:
- * crates/kafka2delta/tests/engine/crash_points.rs.
+ * The table of docs/failures.md has the same steps. Those within a merge, a compaction and a clean-up are the
+ * simulation's, in which workers are killed between any two requests to the store: crates/simulation.
  */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'

@@ -1,7 +1,9 @@
 /** The topics of the end-to-end benchmark: changes of orders, and the rows that they leave. */
 
 import { CompressionTypes, type Kafka, type Message } from 'kafkajs'
+import { Random } from '../../src/demo/random.js'
 import { ConfluentEncoder, unscaledBytes } from '../../src/demo/shop-encoder.js'
+import { DATE, MONEY } from '../../src/demo/shop-schemas.js'
 import { registerCodecs } from '../../src/kafka/codecs.js'
 
 /** Messages of a request. */
@@ -11,32 +13,17 @@ const SHARES = { inserts: 0.6, deletes: 0.06 }
 const FIRST_TIMESTAMP = 1_760_000_000_000
 const FIRST_DAY = 19_358
 const STATES = ['NEW', 'PAID', 'SHIPPED', 'DELIVERED', 'CANCELLED']
-const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .'
+const LETTERS = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .']
 
 const nullable = (type: unknown) => ['null', type]
-const DECIMAL = {
-  type: 'bytes',
-  scale: 2,
-  precision: 10,
-  'connect.version': 1,
-  'connect.parameters': { scale: '2', 'connect.decimal.precision': '10' },
-  'connect.name': 'org.apache.kafka.connect.data.Decimal',
-  logicalType: 'decimal',
-}
 const ZONED = { type: 'string', 'connect.version': 1, 'connect.name': 'io.debezium.time.ZonedTimestamp' }
-const DATE = {
-  type: 'int',
-  'connect.version': 1,
-  'connect.name': 'org.apache.kafka.connect.data.Date',
-  logicalType: 'date',
-}
 
 const field = (name: string, type: unknown) => ({ name, type, ...(Array.isArray(type) ? { default: null } : {}) })
 const OWN = [
   field('id', 'long'),
   field('customer', 'string'),
   field('order_date', ZONED),
-  field('total_amount', DECIMAL),
+  field('total_amount', MONEY),
   field('status', nullable('string')),
   field('note', nullable('string')),
   field('created_at', DATE),
@@ -75,20 +62,9 @@ export interface Totals {
   cents: number
 }
 
-/** A generator of numbers below 1, by a seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 /** A topic's changes, always the same. Each key is a partition's. */
 export class Changes {
-  readonly #next = random(1)
+  readonly #random = new Random(1)
   readonly #keys = new ConfluentEncoder(KEY, KEY_ID)
   readonly #values: ConfluentEncoder
   /** By id less 1: the amount in cents, or -1 where the row is deleted. */
@@ -112,14 +88,14 @@ export class Changes {
   }
 
   #text(length: number): string {
-    return Array.from({ length }, () => LETTERS[Math.floor(this.#next() * LETTERS.length)]).join('')
+    return Array.from({ length }, () => this.#random.pick(LETTERS)).join('')
   }
 
   #message(n: number): Message {
-    const isNew = n === 0 || this.#next() < SHARES.inserts
-    const index = isNew ? this.#live.length : Math.floor(this.#next() * this.#live.length)
-    const isDeleted = !isNew && this.#next() < SHARES.deletes
-    const cents = 100 + Math.floor(this.#next() * 9_999_900)
+    const isNew = n === 0 || this.#random.chance(SHARES.inserts)
+    const index = isNew ? this.#live.length : this.#random.integer(0, this.#live.length - 1)
+    const isDeleted = !isNew && this.#random.chance(SHARES.deletes)
+    const cents = this.#random.integer(100, 9_999_999)
     this.#live[index] = isDeleted ? -1 : cents
     const id = index + 1
     const row = {

@@ -26,14 +26,14 @@ type Field = { name: string; type: unknown; default?: unknown }
 
 const ID: Field = { name: 'id', type: { type: 'int', 'connect.default': 0 }, default: 0 }
 
-const DATE = {
+export const DATE = {
   type: 'int',
   'connect.version': 1,
   'connect.name': 'org.apache.kafka.connect.data.Date',
   logicalType: 'date',
 }
 
-const MONEY = {
+export const MONEY = {
   type: 'bytes',
   scale: 2,
   precision: 10,

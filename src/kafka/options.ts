@@ -49,8 +49,8 @@ export interface SourceLimits {
   maxBatchBytes: number
   /**
    * Bytes that a topic may hold in memory: what is queued and what was handed over and is not decoded. What counts is
-   * what is held: the buffers that keys, values and headers lie in, and the columns that tell where. A full queue pauses the topic's partitions; drained below half, they go on. It is exceeded by one fetch at most
-   * (`consumer.maxBytes`).
+   * what is held: the buffers that keys, values and headers lie in, and the columns that tell where. A full queue pauses the
+   * topic's partitions; drained below half, they go on. It is exceeded by one fetch at most (`consumer.maxBytes`).
    */
   maxQueueBytes: number
   /** Bytes of memory: see `MEMORY_SHARES`. Default: no bound. */
