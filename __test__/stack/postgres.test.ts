@@ -150,7 +150,7 @@ test.before(async (t) => {
   await replicas[1]?.start()
   const script = fileURLToPath(new URL('other-writer.mjs', import.meta.url))
   const uris = TABLES.map(({ name }) => (replicas[1] as Replica).uri(name))
-  otherWriter = spawn(process.execPath, ['--import=tsx', script, JSON.stringify(S3_OPTIONS), ...uris], {
+  otherWriter = spawn(process.execPath, ['--import=tsx', script, JSON.stringify(S3_OPTIONS), 'other-writer', ...uris], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   otherWriterSays = text(otherWriter.stdout as NonNullable<ChildProcess['stdout']>)

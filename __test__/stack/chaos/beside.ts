@@ -1,6 +1,7 @@
 /** What works on tables beside their workers: commands of the program, and programs of others. */
 
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { linkSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -41,7 +42,9 @@ export function command(name: string, uri: string, storage: Record<string, strin
 
 /** The library in a process that commits positions of its own to tables and compacts them. */
 export function otherWriter(uris: readonly string[], storage: Record<string, string>, ms: number): Promise<Ran> {
-  return run(process.execPath, ['--import', 'tsx', OTHER_WRITER, JSON.stringify(storage), ...uris], ms)
+  // One may still be at work when the next one begins.
+  const appId = `other-writer-${randomUUID()}`
+  return run(process.execPath, ['--import', 'tsx', OTHER_WRITER, JSON.stringify(storage), appId, ...uris], ms)
 }
 
 /** OPTIMIZE of delta-rs. */
