@@ -161,7 +161,7 @@ test('a flattened delete keeps the row: what it knows is stored, all else is lef
     __operation: deleted ? 'd' : op,
   })
   t.deepEqual(
-    rows.map(({ _left_out, ...row }) => row),
+    rows.map(({ _left_out, _old_key, ...row }) => row),
     [
       { ...known(1, false, 'c', 1), __v: 'a', v: 'a', _op: Op.upsert },
       { ...known(1, true, 'd', 2), __v: null, v: null, _op: Op.softDelete },
@@ -169,6 +169,10 @@ test('a flattened delete keeps the row: what it knows is stored, all else is lef
       { ...known(2, true, 'd', 4), __v: null, v: null, _op: Op.softMoved },
       { ...known(2, true, null, 5), __v: null, v: null, _op: Op.softMoved },
     ],
+  )
+  t.deepEqual(
+    rows.map((row) => row._old_key),
+    [null, null, null, { id: 9 }, { id: 9 }],
   )
   t.deepEqual(rows.map(leftOut), [
     [],

@@ -35,7 +35,7 @@ export function isDelete(op: number): boolean {
  * | `_epoch` | uint64 | a 64-bit hash of the source epoch in which `_seq` compares; where topics share the table, of the topic, too |
  * | `_timestamp` | int64 | timestamp of the Kafka message in milliseconds since 1970, by which changes of several partitions are ordered; null where it is not known, or topics share the table: then it is `_seq`, where that would be null |
  * | `_time` | int64 | microseconds since 1970 at which the source made the change, else Kafka took it; `writeMode: scd2` alone |
- * | `_old_key` | struct of the key columns | the key that this row had before a primary-key update; null otherwise |
+ * | `_old_key` | struct of the key columns | of a primary-key update, the key of its other half: the one that this row had before, or that a deleted row has from now on; null where it is not known, and otherwise |
  * | `_left_out` | struct of boolean columns, named as the table's | true where the change leaves that column as it is stored |
  */
 export const CONTROL_COLUMNS = [

@@ -223,7 +223,7 @@ export class TableDecoder {
   }
 
   #makePlans(ids: BatchIds, unknown: Map<number, string>): void {
-    const pairs = [...ids.pairs, ...[...ids.oldKeySchemas].map((id) => [id, NULL_PART] as const)]
+    const pairs = [...ids.pairs, ...[...ids.otherKeySchemas].map((id) => [id, NULL_PART] as const)]
     for (const [keyId, valueId] of pairs) {
       if (keyId === UNUSABLE_PART || valueId === UNUSABLE_PART || unknown.has(keyId) || unknown.has(valueId)) continue
       const known = this.#plans.get(keyId)
@@ -288,7 +288,7 @@ export class TableDecoder {
     for (const [keyId, valueId] of ids.pairs) this.#plans.get(keyId)?.get(valueId)?.prepare()
     const plansOf = ids.pairs.map(([keyId, valueId]) => this.#plans.get(keyId)?.get(valueId) ?? null)
     const splits = plansOf.some((plan) => plan?.movedKey != null)
-    if ((ids.hasOldKeys || splits) && layout.primaryKey !== null) layout.oldKeyBuilder()
+    if ((ids.hasOtherKeys || splits) && layout.primaryKey !== null) layout.oldKeyBuilder()
     // An update of a key that the connector does not know of becomes two rows.
     const capacity = splits ? 2 * ids.count : ids.count
     layout.reset(capacity)

@@ -83,7 +83,7 @@ export class MessageDecoder {
         }
         this.#leaveUnknown(plan, row)
         this.#readKey(plan, message, row)
-        return deleteOf(message, this.#options.deletes === 'soft')
+        return this.#deleteOf(plan, message, row)
       default:
         return IGNORED
     }
@@ -115,6 +115,12 @@ export class MessageDecoder {
     }
     if (!this.#options.mode.rowPerChange) this.#leaveUnknown(plan, row)
     this.#readKey(plan, message, row)
+    return this.#deleteOf(plan, message, row)
+  }
+
+  /** The op of a delete. That of an updated key tells the new one, too. */
+  #deleteOf(plan: Plan, message: Message, row: number): number {
+    this.#oldKeys.readNew(plan, message, row)
     return deleteOf(message, this.#options.deletes === 'soft')
   }
 
@@ -152,7 +158,7 @@ export class MessageDecoder {
           fault('a delete whose key is neither in the message’s key nor in the row before it')
         }
         this.#deleteBefore(plan, message, row)
-        return deleteOf(message, this.#options.deletes === 'soft')
+        return this.#deleteOf(plan, message, row)
       case CHAR.t:
         this.#layout.clear(row)
         if (this.#options.deletes === 'ignore') return IGNORED

@@ -24,9 +24,10 @@ export class BatchIds {
   /** By range: the index of its first message. */
   readonly firsts: number[] = []
   readonly schemas = new Set<number>()
-  hasOldKeys = false
-  /** Ids of key schemas in headers. */
-  readonly oldKeySchemas = new Set<number>()
+  /** Whether there are halves of key updates. */
+  hasOtherKeys = false
+  /** Ids of key schemas in their headers. */
+  readonly otherKeySchemas = new Set<number>()
   readonly #indexes = new Map<string, number>()
   #last = -1
   readonly count: number
@@ -74,13 +75,15 @@ export function readHeaders(batch: MicroBatch, options: HeaderOptions): BatchIds
         valueId = UNUSABLE_PART
       }
       ids.set(at++, keyId, valueId)
-      const oldKey = message.hasHeaders ? message.header(OLD_KEY_HEADER) : undefined
-      if (oldKey !== undefined) {
-        ids.hasOldKeys = true
-        const id = oldKey === null ? -1 : schemaIdOf(oldKey)
+      const otherKey = message.hasHeaders
+        ? (message.header(OLD_KEY_HEADER) ?? message.header(NEW_KEY_HEADER))
+        : undefined
+      if (otherKey !== undefined) {
+        ids.hasOtherKeys = true
+        const id = otherKey === null ? -1 : schemaIdOf(otherKey)
         if (id >= 0) {
           ids.schemas.add(id)
-          ids.oldKeySchemas.add(id)
+          ids.otherKeySchemas.add(id)
         }
       }
     }

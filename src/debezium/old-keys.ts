@@ -1,9 +1,9 @@
-/** The keys that rows had before an update of their key, from the header that Debezium adds. */
+/** The other keys of the halves of key updates, from the headers that Debezium adds. */
 
 import type { Reader } from '../avro/reader-compiler.js'
 import { DecodeFault, fault, prefixSize, schemaIdOf, schemaName } from '../avro/wire.js'
 import type { Message } from '../kafka/message.js'
-import { OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
+import { NEW_KEY_HEADER, OLD_KEY_HEADER, textKeyToAvro } from './header-keys.js'
 import type { Notes } from './ignored.js'
 import type { TableLayout } from './layout.js'
 import { isFault, NULL_PART, readAll } from './messages.js'
@@ -35,15 +35,30 @@ export class OldKeys {
     this.#notes = notes
   }
 
-  /** Reads the header into `_old_key` where the row, which was read before, leaves values out. */
-  read(plan: Plan, message: Message, row: number): void {
-    if (!message.hasHeaders || !this.#layout.leavesOut(row)) return
-    const bytes = message.header(OLD_KEY_HEADER) ?? null
+  /** Reads the key that a delete's row has from now on. Where that cannot be read, the update is told by its old key alone. */
+  readNew(plan: Plan, message: Message, row: number): void {
+    const bytes = message.hasHeaders ? (message.header(NEW_KEY_HEADER) ?? null) : null
     if (bytes === null) return
     try {
       this.#readKey(plan, bytes, row)
     } catch (error) {
       if (!isFault(error)) throw error
+      this.#layout.oldKeyBuilder().clear(row)
+    }
+  }
+
+  /** Reads the key that a row, which was read before, had. It has to be readable where the row leaves values out. */
+  read(plan: Plan, message: Message, row: number): void {
+    const bytes = message.hasHeaders ? (message.header(OLD_KEY_HEADER) ?? null) : null
+    if (bytes === null) return
+    try {
+      this.#readKey(plan, bytes, row)
+    } catch (error) {
+      if (!isFault(error)) throw error
+      if (!this.#layout.leavesOut(row)) {
+        this.#layout.oldKeyBuilder().clear(row)
+        return
+      }
       const { topic, onBadRecord } = this.#options
       const reason = `the old key in the header ${OLD_KEY_HEADER} cannot be read: ${error.message}`
       if (onBadRecord === 'fail') {

@@ -213,8 +213,8 @@ impl History {
     /// the update leaves out.
     fn apply(&mut self, change: &Change) {
         match change {
-            Change::Moved { key } if !self.model.rows.contains_key(key) => self.lost.push(*key),
-            Change::Moved { key } => self.lost.retain(|lost| lost != key),
+            Change::Moved { key, .. } if !self.model.rows.contains_key(key) => self.lost.push(*key),
+            Change::Moved { key, .. } => self.lost.retain(|lost| lost != key),
             _ => {}
         }
         let untold = match change {

@@ -49,7 +49,7 @@ impl Partition {
                 self.keys.remove(&key);
                 self.keys.insert(new);
                 let row = crate::changes::Row { extra: None, ..random_row(&mut self.rng, step) };
-                self.changes.push(Change::Moved { key });
+                self.changes.push(Change::Moved { key, new: Some(new) });
                 self.changes.push(Change::Upsert { key: new, row, leaves_big: true, old: Some(key), sequence: None });
             }
             _ if self.partitions == 1 => {

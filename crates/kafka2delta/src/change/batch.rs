@@ -46,7 +46,8 @@ pub struct ChangeBatch {
     pub orders: Option<Vec<Order>>,
     /// Partitions that the topic has, where the batch tells.
     pub num_partitions: Option<usize>,
-    /// The key before a primary-key update, by the key's columns; none where no change has one.
+    /// Of a primary-key update the other key, by the key's columns: of an upsert the one before, of a delete the one after.
+    /// None where no change has one.
     pub old_keys: Option<StructArray>,
     /// When the source made the change, in microseconds since 1970; none where no change tells.
     pub times: Option<Vec<Option<i64>>>,

@@ -3,9 +3,10 @@
 //! Within a partition the order of the offsets is the truth. A change is dropped only where a change of another partition
 //! is known to be newer.
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use super::batch::{ChangeBatch, Op};
+use super::key_updates::{KeyUpdate, OldRowAt};
 use crate::key::hasher::{Fingerprint, table_hash};
 use crate::order::memory::Remembered;
 use crate::order::sequence::Order;
@@ -33,6 +34,29 @@ pub enum OldRow {
     Change(u32),
     /// The row that the table holds of this key, or held last.
     Stored(Fingerprint),
+    /// The row that this version's commit took of this key.
+    Taken(Fingerprint, u64),
+}
+
+/// The first half of a key update: the old key's row goes.
+#[derive(Debug, Clone, Copy)]
+struct FirstHalf {
+    row: u32,
+    /// The new key, where the change tells.
+    new: Option<Fingerprint>,
+    /// Whether the new key's change is in the batch, too.
+    is_closed: bool,
+}
+
+/// An update of a key whose second half is not in the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenUpdate {
+    /// The key whose row went.
+    pub old: Fingerprint,
+    /// None where the change does not tell the new key.
+    pub update: Option<KeyUpdate>,
+    /// The row of the batch that is the key's last one, where the stored row is not.
+    pub row: Option<u32>,
 }
 
 /// The last change of a key.
@@ -56,6 +80,12 @@ pub struct Collapsed {
     /// Rows of the batch whose key was updated before they were ever stored, with their key: the new key's change may
     /// need their values in a later batch.
     pub moved: Vec<(u32, Fingerprint)>,
+    /// Key updates whose second halves are to come; one for each old key.
+    pub open: Vec<OpenUpdate>,
+    /// Those whose old key was updated once more.
+    pub lost: Vec<KeyUpdate>,
+    /// Keys without a row whose last one came in the batch.
+    pub never_stored: Vec<Fingerprint>,
     /// For each row of the batch, where left-out values come from. Empty where no change leaves any out.
     pub previous: Vec<Previous>,
     /// The deletes to be remembered once the batch is committed.
@@ -84,6 +114,8 @@ pub struct Known<'a> {
     pub soft: Option<&'a dyn Fn(&Fingerprint) -> bool>,
     /// Whether [`Collapsed::history`] is wanted.
     pub history: bool,
+    /// Key updates whose first halves came before the batch.
+    pub updates: &'a HashMap<KeyUpdate, OldRowAt>,
 }
 
 struct KeyState {
@@ -126,18 +158,19 @@ impl KeyStates {
     }
 }
 
-/// Collapses a batch. `keys` and `old_keys` are by row; a truncate's key is not looked at.
+/// Collapses a batch. `keys` and `other_keys`, those of the other halves of key updates, are by row; a truncate's key is not
+/// looked at.
 pub fn collapse(
     batch: &ChangeBatch,
     keys: &[Fingerprint],
-    old_keys: &[Option<Fingerprint>],
+    other_keys: &[Option<Fingerprint>],
     known: Known<'_>,
 ) -> Collapsed {
     let mut collapse = Collapse::new(batch, keys.len(), known);
     for (row, op) in batch.ops.iter().enumerate() {
         match op {
             Op::Truncate => collapse.truncate(row),
-            _ => collapse.change(row, keys[row], old_keys.get(row).copied().flatten()),
+            _ => collapse.change(row, keys[row], other_keys.get(row).copied().flatten()),
         }
     }
     collapse.finish()
@@ -151,6 +184,10 @@ struct Collapse<'a> {
     out: Collapsed,
     /// Whether [`Collapsed::previous`] is wanted.
     tracks_values: bool,
+    /// By old key, the first half of its last update.
+    first_halves: HashMap<Fingerprint, FirstHalf>,
+    /// By old key, the new one of a second half that comes before the first.
+    early_halves: HashMap<Fingerprint, Fingerprint>,
 }
 
 impl<'a> Collapse<'a> {
@@ -164,7 +201,15 @@ impl<'a> Collapse<'a> {
         if tracks_values {
             out.previous = vec![Previous::Stored { own: None, old: None }; rows];
         }
-        Self { batch, known, states: KeyStates::with_capacity(rows), out, tracks_values }
+        Self {
+            batch,
+            known,
+            states: KeyStates::with_capacity(rows),
+            out,
+            tracks_values,
+            first_halves: HashMap::new(),
+            early_halves: HashMap::new(),
+        }
     }
 
     fn truncate(&mut self, row: usize) {
@@ -177,11 +222,13 @@ impl<'a> Collapse<'a> {
         self.out.history.extend(self.known.history.then_some(row as u32));
     }
 
-    fn change(&mut self, row: usize, key: Fingerprint, old_key: Option<Fingerprint>) {
+    /// `other`: of a key update the other key.
+    fn change(&mut self, row: usize, key: Fingerprint, other: Option<Fingerprint>) {
         let (op, order, partition) = (self.batch.ops[row], self.batch.order(row), self.batch.partition(row));
         let held_back = self.known.floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
-        let old = old_key.filter(|old| self.tracks_values && *old != key).and_then(|old| self.old_row(old));
-        let Self { known, states, out, .. } = self;
+        let other = other.filter(|other| self.tracks_values && *other != key);
+        let old = other.filter(|_| op == Op::Upsert).and_then(|old| self.old_row(old, key));
+        let Self { known, states, out, first_halves, early_halves, .. } = self;
         let state = states.get_or_insert_with(key, || {
             let last = (known.last)(&key);
             let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
@@ -203,6 +250,13 @@ impl<'a> Collapse<'a> {
         if self.tracks_values {
             out.previous[row] = state.previous(op, old, out, known.soft.is_some());
         }
+        let is_half = op == Op::Moved || (op == Op::SoftDelete && other.is_some());
+        if is_half && !state.is_gone(&out.flagged) {
+            let early = early_halves.get(&key).is_some_and(|new| other.is_none_or(|other| other == *new));
+            let half = FirstHalf { row: row as u32, new: other, is_closed: early };
+            let before = first_halves.insert(key, half).filter(|before| !before.is_closed);
+            out.lost.extend(before.and_then(|before| before.new).map(|new| KeyUpdate::new(&key, &new)));
+        }
         state.last = Some(match (op, state.last) {
             (Op::Upsert, _) => Last::Upsert(row as u32),
             (Op::SoftDelete, _) if marks => Last::Upsert(row as u32),
@@ -214,28 +268,56 @@ impl<'a> Collapse<'a> {
     }
 
     /// Where the values of an updated key's row are, as it stands before the change; none where it is known to be gone.
-    fn old_row(&self, old: Fingerprint) -> Option<OldRow> {
-        let stored = || {
-            // A truncate of this batch may have taken the stored row.
-            let is_taken = self.known.soft.is_none()
-                && (self.known.last)(&old).is_some_and(|last| self.out.is_truncated(last.order, last.partition));
-            (!is_taken).then_some(OldRow::Stored(old))
-        };
+    fn old_row(&mut self, old: Fingerprint, new: Fingerprint) -> Option<OldRow> {
+        if let Some(half) = self.first_halves.get_mut(&old).filter(|half| half.new == Some(new)) {
+            half.is_closed = true;
+            // The key may have another row since.
+            return match self.out.previous[half.row as usize] {
+                Previous::Change(row) => Some(OldRow::Change(row)),
+                Previous::Stored { own, .. } => own.map(OldRow::Stored),
+            };
+        }
+        self.early_halves.insert(old, new);
+        // The key may have another row since then, too.
+        match self.known.updates.get(&KeyUpdate::new(&old, &new)) {
+            Some(OldRowAt::Commit(version)) => return Some(OldRow::Taken(old, *version)),
+            Some(OldRowAt::Nowhere) => return None,
+            None => {}
+        }
         match self.states.get(&old).and_then(|state| state.last) {
-            None => stored(),
+            None => self.stored_row(old),
             Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
             Some(Last::Delete(row)) => match self.out.previous[row as usize] {
                 Previous::Change(row) => Some(OldRow::Change(row)),
                 // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
-                Previous::Stored { .. } => stored(),
+                Previous::Stored { .. } => self.stored_row(old),
             },
             Some(Last::Truncated) => None,
         }
     }
 
+    /// The row that the table holds of a key, or held last.
+    fn stored_row(&self, key: Fingerprint) -> Option<OldRow> {
+        // A truncate of this batch may have taken it.
+        let is_taken = self.known.soft.is_none()
+            && (self.known.last)(&key).is_some_and(|last| self.out.is_truncated(last.order, last.partition));
+        (!is_taken).then_some(OldRow::Stored(key))
+    }
+
     /// Sorts the keys by what becomes of their rows.
     fn finish(self) -> Collapsed {
-        let Self { batch, known, states, mut out, .. } = self;
+        let Self { batch, known, states, mut out, first_halves, .. } = self;
+        let mut halves: Vec<(Fingerprint, FirstHalf)> =
+            first_halves.into_iter().filter(|(_, half)| !half.is_closed).collect();
+        halves.sort_unstable_by_key(|(_, half)| half.row);
+        for (old, half) in halves {
+            let row = match out.previous[half.row as usize] {
+                Previous::Change(row) => Some(row),
+                Previous::Stored { .. } => None,
+            };
+            out.moved.extend(row.map(|row| (row, old)));
+            out.open.push(OpenUpdate { old, update: half.new.map(|new| KeyUpdate::new(&old, &new)), row });
+        }
         out.floor =
             known.floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
         finish(&mut out, batch, &states);
@@ -244,6 +326,15 @@ impl<'a> Collapse<'a> {
 }
 
 impl KeyState {
+    /// Whether a change of the batch took the key's row, or marked it as deleted.
+    fn is_gone(&self, flagged: &[bool]) -> bool {
+        match self.last {
+            Some(Last::Upsert(row)) => flagged.get(row as usize) == Some(&true),
+            Some(Last::Delete(_) | Last::Truncated) => true,
+            None => false,
+        }
+    }
+
     /// Where the values come from that the key's next change leaves out.
     fn previous(&self, op: Op, old: Option<OldRow>, out: &Collapsed, keeps_deleted: bool) -> Previous {
         match self.last {
@@ -293,14 +384,13 @@ fn finish(out: &mut Collapsed, batch: &ChangeBatch, states: &KeyStates) {
             upserts.push((row, number));
             continue;
         }
+        if let Last::Delete(row) = last
+            && let Some(Previous::Change(_)) = out.previous.get(row as usize)
+        {
+            out.never_stored.push(key);
+        }
         out.deletes.push(key);
         out.deleted.push((key, Remembered { order: state.order, placed: false, partition: state.partition }));
-        if let Last::Delete(row) = last
-            && batch.ops[row as usize] == Op::Moved
-            && let Some(Previous::Change(row)) = out.previous.get(row as usize)
-        {
-            out.moved.push((*row, key));
-        }
     }
     upserts.sort_unstable();
     let state_of = |number: &u32| &states.all[*number as usize];
@@ -320,6 +410,8 @@ pub enum Found {
     Live(Fingerprint),
     /// In the row that this key has or had.
     Last(Fingerprint),
+    /// In the row that this version's commit took of this key.
+    Taken(Fingerprint, u64),
     /// Nowhere.
     Nothing,
 }
@@ -339,6 +431,7 @@ pub fn resolve(
             Previous::Stored { own: Some(own), .. } if is_live(&own) => return Found::Live(own),
             Previous::Stored { old: Some(OldRow::Change(earlier)), .. } => earlier,
             Previous::Stored { old: Some(OldRow::Stored(old)), .. } => return Found::Last(old),
+            Previous::Stored { old: Some(OldRow::Taken(old, version)), .. } => return Found::Taken(old, version),
             Previous::Stored { .. } => return Found::Nothing,
         };
     }
@@ -351,7 +444,7 @@ mod tests {
     use crate::order::sequence::Sequence;
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
 
     /// A change: what it does, its key, its position, its partition. Times rise by one from change to change.
     type Change = (Op, u64, Option<u64>, i32);
@@ -378,7 +471,8 @@ mod tests {
     }
 
     fn known<'a>() -> Known<'a> {
-        Known { last: &|_| None, floor: None, soft: None, history: false }
+        static NONE: LazyLock<HashMap<KeyUpdate, OldRowAt>> = LazyLock::new(HashMap::new);
+        Known { last: &|_| None, floor: None, soft: None, history: false, updates: &NONE }
     }
 
     #[test]
@@ -414,6 +508,63 @@ mod tests {
         ]);
         let out = collapse(&batch, &keys, &[], known());
         assert_eq!((out.upserts, out.dropped_stale), (vec![0, 3, 5], 1));
+    }
+
+    const KEYS: [Fingerprint; 3] = [[1, 1], [2, 1], [3, 1]];
+
+    /// The collapse of key updates and other changes of rows without positions: what each does, its key, and the key of its
+    /// other half.
+    fn updates(changes: &[(Op, usize, Option<usize>)]) -> Collapsed {
+        let ops: Vec<Change> = changes.iter().map(|(op, key, _)| (*op, KEYS[*key][0], None, 0)).collect();
+        let (batch, keys) = batch(&ops);
+        let others: Vec<Option<Fingerprint>> = changes.iter().map(|c| c.2.map(|other| KEYS[other])).collect();
+        collapse(&batch, &keys, &others, known())
+    }
+
+    #[test]
+    fn an_old_key_with_another_row_is_no_source_of_values() {
+        let halves = [(Op::Moved, 0, Some(1)), (Op::Upsert, 0, None), (Op::Upsert, 1, Some(0))];
+        let out = updates(&halves);
+        assert_eq!(out.previous[2], Previous::Stored { own: Some(KEYS[1]), old: Some(OldRow::Stored(KEYS[0])) });
+        assert!(out.open.is_empty());
+        // The row that was moved came in the batch.
+        let out = updates(&[[(Op::Upsert, 0, None)].as_slice(), &halves].concat());
+        assert_eq!(out.previous[3], Previous::Stored { own: Some(KEYS[1]), old: Some(OldRow::Change(0)) });
+        assert!(out.moved.is_empty());
+    }
+
+    #[test]
+    fn a_first_half_stays_open_until_its_own_second_half_comes() {
+        let open = |row| vec![OpenUpdate { old: KEYS[0], update: Some(KeyUpdate::new(&KEYS[0], &KEYS[1])), row }];
+        let first = (Op::Moved, 0, Some(1));
+        assert_eq!(updates(&[first]).open, open(None));
+        assert_eq!(updates(&[first, (Op::Upsert, 2, Some(0))]).open, open(None));
+        // A tombstone behind it is no other one.
+        assert_eq!(updates(&[first, (Op::Upsert, 1, Some(0)), first]).open, vec![]);
+        // Its second half may come first.
+        assert_eq!(updates(&[(Op::Upsert, 1, Some(0)), first]).open, vec![]);
+        let out = updates(&[(Op::Upsert, 0, None), first, (Op::Upsert, 0, None)]);
+        assert_eq!((out.open, out.moved, out.upserts), (open(Some(0)), vec![(0, KEYS[0])], vec![2]));
+    }
+
+    #[test]
+    fn of_two_open_updates_of_a_key_the_first_is_lost() {
+        let out = updates(&[(Op::Moved, 0, Some(1)), (Op::Upsert, 0, None), (Op::Moved, 0, Some(2))]);
+        assert_eq!(out.lost, vec![KeyUpdate::new(&KEYS[0], &KEYS[1])]);
+        assert_eq!(out.open.len(), 1);
+        assert_eq!(out.moved, vec![(1, KEYS[0])]);
+    }
+
+    #[test]
+    fn a_first_half_of_an_earlier_batch_tells_where_the_row_is() {
+        let (mut batch, keys) = batch(&[(Op::Upsert, 1, None, 0), (Op::Upsert, 2, None, 0)]);
+        batch.left_out = vec![(0, vec![false, true].into())];
+        let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
+        for (at, old) in [(OldRowAt::Commit(7), Some(OldRow::Taken(KEYS[0], 7))), (OldRowAt::Nowhere, None)] {
+            let before = HashMap::from([(update, at)]);
+            let out = collapse(&batch, &keys, &[None, Some(KEYS[0])], Known { updates: &before, ..known() });
+            assert_eq!(out.previous[1], Previous::Stored { own: Some(KEYS[1]), old });
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Rows of keys that were deleted before the table was opened, for values that a key update leaves out: found in the
-//! log's last commits, newest first, by the rows that each of them took.
+//! Rows that commits took, for values that a key update leaves out: of a commit, or of the log's last ones, newest first.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,9 +19,6 @@ use crate::key::hasher::Fingerprint;
 use crate::log::actions::{Add, Commit, DeletionVectorDescriptor, Remove};
 use crate::log::deletion_vectors;
 use crate::log::entries::read_entries;
-
-/// Commits looked at. The two halves of a key update follow each other at once within a partition.
-const COMMITS: u64 = 32;
 
 /// A table's log and files, up to a version.
 #[derive(Debug, Clone, Copy)]
@@ -50,17 +47,17 @@ pub fn is_moved(remove: &Remove) -> bool {
     remove.tags.as_ref().is_some_and(|tags| tags.contains_key(MOVED_TAG))
 }
 
-/// The rows of these keys as they were when they were last deleted: those columns of `schema` that are named, with views of
-/// texts and bytes. The oldest first: a key may have several.
+/// The rows of these keys as they were when one of these versions' commits last took them: those columns of `schema` that are
+/// named, with views of texts and bytes. The oldest first: a key may have several.
 pub async fn deleted_rows(
     history: History<'_>,
+    versions: RangeInclusive<u64>,
     schema: &SchemaRef,
     columns: &[String],
     mut wanted: HashSet<Fingerprint>,
 ) -> Result<Vec<TakenRows>> {
     let mut found = Vec::new();
-    let versions = (history.version.saturating_sub(COMMITS - 1)..=history.version).rev();
-    let mut entries = read_entries(history.log_store, versions);
+    let mut entries = read_entries(history.log_store, versions.rev());
     while !wanted.is_empty()
         && let Some(Some(bytes)) = entries.try_next().await?
     {

@@ -1,6 +1,6 @@
 //! Values that a change leaves out (`docs/semantics.md`): taken from an earlier change of the batch or from the stored row.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
@@ -13,6 +13,7 @@ use object_store::ObjectStore;
 
 use super::collapse::{Found, Previous, resolve};
 use super::deleted_rows::{History, deleted_rows};
+use super::key_updates::COMMITS;
 use crate::datafile::pieces::with_views;
 use crate::datafile::read::{PARALLEL_READS, read_rows_in_views};
 use crate::error::{Error, ErrorCode, Result};
@@ -25,107 +26,13 @@ use crate::log::state::TableState;
 use crate::order::memory::Memory;
 use crate::schema::conform;
 
-/// Bytes of rows kept for keys that were updated before their row was stored.
-const MAX_MOVED_BYTES: usize = 64 << 20;
-
-/// Rows of keys that were updated in the batch in which they came, for the new key's change in a later batch.
-#[derive(Debug)]
-pub struct MovedRows {
-    /// Bytes that are kept.
-    most: usize,
-    /// By key: the number of its batch, and its row there.
-    places: HashMap<Fingerprint, (u64, usize)>,
-    /// The oldest first.
-    batches: VecDeque<KeptBatch>,
-    /// The number of the oldest batch.
-    oldest: u64,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct KeptBatch {
-    rows: RecordBatch,
-    keys: Vec<Fingerprint>,
-    /// Rows that are still to be found.
-    left: usize,
-}
-
-impl Default for MovedRows {
-    fn default() -> Self {
-        Self::with_most(MAX_MOVED_BYTES)
-    }
-}
-
-impl MovedRows {
-    fn with_most(most: usize) -> Self {
-        Self { most, places: HashMap::new(), batches: VecDeque::new(), oldest: 0, bytes: 0 }
-    }
-
-    /// Keeps the rows of these keys, and forgets the oldest ones where all are too many.
-    pub fn keep(&mut self, rows: RecordBatch, keys: impl Iterator<Item = Fingerprint>) {
-        if rows.num_rows() == 0 {
-            return;
-        }
-        let keys: Vec<Fingerprint> = keys.collect();
-        self.forget(keys.iter());
-        let number = self.oldest + self.batches.len() as u64;
-        self.places.extend(keys.iter().enumerate().map(|(row, key)| (*key, (number, row))));
-        let left = keys.iter().enumerate().filter(|(row, key)| self.places.get(*key) == Some(&(number, *row))).count();
-        self.bytes += rows.get_array_memory_size();
-        self.batches.push_back(KeptBatch { rows, keys, left });
-        while self.bytes > self.most {
-            self.drop_oldest();
-        }
-    }
-
-    fn find(&self, key: &Fingerprint) -> Option<(&RecordBatch, usize)> {
-        let (number, row) = self.places.get(key)?;
-        let batch = self.batches.get(usize::try_from(number - self.oldest).ok()?)?;
-        Some((&batch.rows, *row))
-    }
-
-    /// Whether no row is kept.
-    fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
-    /// Forgets the rows of keys that changed again.
-    pub fn forget<'a>(&mut self, changed: impl Iterator<Item = &'a Fingerprint>) {
-        if self.is_empty() {
-            return;
-        }
-        for key in changed {
-            if let Some((number, _)) = self.places.remove(key)
-                && let Some(batch) = self.batches.get_mut((number - self.oldest) as usize)
-            {
-                batch.left -= 1;
-            }
-        }
-        while self.batches.front().is_some_and(|batch| batch.left == 0) {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        let Some(batch) = self.batches.pop_front() else { return };
-        self.bytes = self.bytes.saturating_sub(batch.rows.get_array_memory_size());
-        for key in batch.keys {
-            if self.places.get(&key).is_some_and(|(number, _)| *number == self.oldest) {
-                self.places.remove(&key);
-            }
-        }
-        self.oldest += 1;
-    }
-}
-
 /// A source of a value, for [`interleave`].
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Batch(u32),
     Stored(Place),
-    Moved(Fingerprint),
-    /// Deleted before the table was opened: in the log's last commits, otherwise at this place.
-    Deleted(Fingerprint, Option<Place>),
+    /// Taken by this version's commit, or by one of the log's last ones; otherwise at this place.
+    Taken(Fingerprint, Option<u64>, Option<Place>),
     Missing,
 }
 
@@ -140,11 +47,9 @@ pub struct Stored<'a> {
     pub index: &'a KeyIndex,
     /// Whether it has all keys, also of deleted rows.
     pub indexed: bool,
-    /// Rows that were never stored.
-    pub moved: &'a MovedRows,
     /// Deletes that the index stands for: their places are the last ones.
     pub memory: &'a Memory,
-    /// Where rows are looked for that were deleted before the table was opened.
+    /// Where rows are looked for that commits took.
     pub history: Option<History<'a>>,
     /// The column that marks deleted rows, where they stay.
     pub soft_delete_column: Option<&'a str>,
@@ -164,7 +69,7 @@ pub async fn fill(
 ) -> Result<(RecordBatch, u64)> {
     let schema = batch.schema();
     let chosen = UInt32Array::from(rows.to_vec());
-    let whole = rows.len() == batch.num_rows();
+    let whole = rows.iter().copied().eq(0..batch.num_rows() as u32);
     let pick = |column: &ArrayRef| -> Result<ArrayRef> {
         Ok(if whole { column.clone() } else { take(column, &chosen, None)? })
     };
@@ -172,49 +77,44 @@ pub async fn fill(
     let flagged = stored.flagged(&schema, previous).await?;
     let is_own = |key: &Fingerprint| !flagged.contains(key) && stored.live(key).is_some();
     let mut columns: Vec<(usize, Vec<Source>)> = Vec::new();
-    let mut places: BTreeMap<FileId, Vec<u32>> = BTreeMap::new();
     for (name, mask) in left_out {
         let Ok(column) = schema.index_of(name) else { continue };
         let is_left_out = |row: u32| mask.is_valid(row as usize) && mask.value(row as usize);
         if !rows.iter().any(|row| is_left_out(*row)) {
             continue;
         }
-        let sources = rows
-            .iter()
-            .map(|row| stored.locate(resolve(previous, is_left_out, is_own, *row)))
-            .inspect(|source| {
-                if let Source::Stored(place) | Source::Deleted(_, Some(place)) = source {
-                    places.entry(place.file).or_default().push(place.row);
-                }
-            })
-            .collect();
-        columns.push((column, sources));
+        let locate = |row: &u32| stored.locate(resolve(previous, is_left_out, is_own, *row));
+        columns.push((column, rows.iter().map(locate).collect()));
     }
     if columns.is_empty() {
         let taken: Result<Vec<ArrayRef>> = batch.columns().iter().map(pick).collect();
         return Ok((with_rows(&schema, taken?, rows.len())?, 0));
     }
     let names: Vec<String> = columns.iter().map(|(i, _)| schema.field(*i).name().clone()).collect();
-    let values = stored.read(&schema, &names, places).await?;
-    let wanted = deleted_keys(&columns);
-    let deleted = stored.deleted(&schema, &names, wanted).await?;
-    let kept = Kept { moved: stored.moved, deleted: &deleted };
+    let values = stored.read(&schema, &names, places(&columns)).await?;
+    let gone = stored.taken(&schema, &names, &columns).await?;
     let mut missing = 0;
     let mut taken = batch.columns().iter().map(pick).collect::<Result<Vec<ArrayRef>>>()?;
     let mut fields: Vec<FieldRef> = schema.fields().to_vec();
     let views = with_views(&schema);
     for (column, sources) in &columns {
         fields[*column] = views.fields()[*column].clone();
-        let (array, lost) = gather(batch, *column, &fields[*column], sources, &values, kept)?;
+        let (array, lost) = gather(batch, *column, &fields[*column], sources, &values, &gone)?;
         taken[*column] = array;
         missing += lost;
     }
     Ok((with_rows(&Arc::new(Schema::new(fields)), taken, rows.len())?, missing))
 }
 
-fn deleted_keys(columns: &[(usize, Vec<Source>)]) -> HashSet<Fingerprint> {
-    let sources = columns.iter().flat_map(|(_, sources)| sources);
-    sources.filter_map(|s| if let Source::Deleted(key, _) = s { Some(*key) } else { None }).collect()
+/// The places that are to be read.
+fn places(columns: &[(usize, Vec<Source>)]) -> BTreeMap<FileId, Vec<u32>> {
+    let mut places: BTreeMap<FileId, Vec<u32>> = BTreeMap::new();
+    for source in columns.iter().flat_map(|(_, sources)| sources) {
+        if let Source::Stored(place) | Source::Taken(_, _, Some(place)) = source {
+            places.entry(place.file).or_default().push(place.row);
+        }
+    }
+    places
 }
 
 fn with_rows(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
@@ -239,14 +139,13 @@ impl Stored<'_> {
             Found::Change(row) => return Source::Batch(*row),
             Found::Nothing => None,
             Found::Live(key) => self.live(key),
-            // A row that was never stored is newer than the place of the one that it replaced.
-            Found::Last(key) if self.moved.find(key).is_some() => return Source::Moved(*key),
+            Found::Taken(key, version) => return Source::Taken(*key, Some(*version), None),
             Found::Last(key) => {
                 let place = self.state.and_then(|_| self.index.get(key));
                 // Without an index, places of deleted rows are those of files that still are in the table.
                 let last = self.indexed && self.memory.get(key).is_some_and(|known| known.placed);
                 if self.live(key).is_none() && (place.is_none() || !last) {
-                    return Source::Deleted(*key, place);
+                    return Source::Taken(*key, None, place);
                 }
                 place
             }
@@ -285,14 +184,28 @@ impl Stored<'_> {
         Ok(flagged)
     }
 
-    async fn deleted(&self, schema: &SchemaRef, columns: &[String], wanted: HashSet<Fingerprint>) -> Result<MovedRows> {
-        let mut rows = MovedRows::with_most(usize::MAX);
-        if let Some(history) = self.history.filter(|_| !wanted.is_empty()) {
-            for (batch, keys) in deleted_rows(history, schema, columns, wanted).await? {
-                rows.keep(batch, keys.into_iter());
+    /// The rows that commits took.
+    async fn taken(&self, schema: &SchemaRef, columns: &[String], sources: &[(usize, Vec<Source>)]) -> Result<Gone> {
+        let mut wanted: BTreeMap<Option<u64>, HashSet<Fingerprint>> = BTreeMap::new();
+        for source in sources.iter().flat_map(|(_, sources)| sources) {
+            if let Source::Taken(key, commit, _) = source {
+                wanted.entry(*commit).or_default().insert(*key);
             }
         }
-        Ok(rows)
+        let mut gone = Gone::default();
+        let Some(history) = self.history else { return Ok(gone) };
+        for (commit, keys) in wanted {
+            let versions = match commit {
+                Some(version) => version..=version,
+                None => (history.version + 1).saturating_sub(COMMITS)..=history.version,
+            };
+            for (rows, keys) in deleted_rows(history, versions, schema, columns, keys).await? {
+                let place = |row: usize| (gone.rows.len(), row);
+                gone.places.extend(keys.iter().enumerate().map(|(row, key)| ((*key, commit), place(row))));
+                gone.rows.push(rows);
+            }
+        }
+        Ok(gone)
     }
 
     async fn read(
@@ -347,11 +260,11 @@ async fn read_values(
     Ok(FileValues { batch, rows })
 }
 
-/// Rows that are not in the table.
-#[derive(Clone, Copy)]
-struct Kept<'a> {
-    moved: &'a MovedRows,
-    deleted: &'a MovedRows,
+/// Rows that are not in the table, by their key and, where it is known, the commit that took them.
+#[derive(Debug, Default)]
+struct Gone {
+    rows: Vec<RecordBatch>,
+    places: HashMap<(Fingerprint, Option<u64>), (usize, usize)>,
 }
 
 /// Builds one column from its sources, in the type of `field`; nulls and their number where there is none.
@@ -361,7 +274,7 @@ fn gather(
     field: &FieldRef,
     sources: &[Source],
     values: &HashMap<FileId, FileValues>,
-    kept: Kept<'_>,
+    gone: &Gone,
 ) -> Result<(ArrayRef, u64)> {
     let name = field.name();
     let null = new_null_array(field.data_type(), 1);
@@ -370,21 +283,19 @@ fn gather(
     let mut missing = 0;
     let mut indices = Vec::with_capacity(sources.len());
     for source in sources {
-        let mut find_kept = |rows: &MovedRows, key: &Fingerprint| {
-            let (batch, row) = rows.find(key)?;
-            // The row may have been kept before the column grew.
-            let value = batch.column_by_name(name)?.slice(row, 1);
-            arrays.push(conform(&value, field.data_type()).ok()?);
-            Some((arrays.len() - 1, 0))
-        };
-        let (kept, place) = match source {
+        let (taken, place) = match source {
             Source::Batch(row) => (Some((0, *row as usize)), None),
             Source::Missing => (None, None),
-            Source::Moved(key) => (find_kept(kept.moved, key), None),
-            Source::Deleted(key, place) => (find_kept(kept.deleted, key), *place),
+            Source::Taken(key, commit, place) => {
+                let taken = gone.places.get(&(*key, *commit)).and_then(|(number, row)| {
+                    arrays.push(gone.rows.get(*number)?.column_by_name(name)?.slice(*row, 1));
+                    Some((arrays.len() - 1, 0))
+                });
+                (taken, *place)
+            }
             Source::Stored(place) => (None, Some(*place)),
         };
-        let found = match (kept, place) {
+        let found = match (taken, place) {
             (Some(found), _) => Some(found),
             (None, None) => None,
             (None, Some(place)) => values.get(&place.file).and_then(|file| {
@@ -404,41 +315,4 @@ fn gather(
     let filled = interleave(&arrays, &indices)
         .map_err(|e| Error::with_source(ErrorCode::Internal, format!("values of '{name}' cannot be joined"), e))?;
     Ok((filled, missing))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-    use arrow::array::Int64Array;
-
-    fn rows(values: &[i64]) -> RecordBatch {
-        let values: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
-        RecordBatch::try_from_iter([("n", values)]).unwrap()
-    }
-
-    fn value(moved: &MovedRows, key: u64) -> Option<i64> {
-        let (batch, row) = moved.find(&[key, 1])?;
-        Some(batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().value(row))
-    }
-
-    #[test]
-    fn moved_rows_are_let_go_when_no_key_needs_them() {
-        let mut moved = MovedRows::default();
-        let keys = |keys: &[u64]| keys.iter().map(|key| [*key, 1]).collect::<Vec<_>>().into_iter();
-        moved.keep(rows(&[10, 20, 21]), keys(&[1, 2, 2]));
-        moved.keep(rows(&[30]), keys(&[3]));
-        assert_eq!((value(&moved, 1), value(&moved, 2), value(&moved, 3)), (Some(10), Some(21), Some(30)));
-        // The newest row of a key counts.
-        moved.keep(rows(&[11]), keys(&[1]));
-        assert_eq!((value(&moved, 1), moved.batches.len()), (Some(11), 3));
-        moved.forget([[2, 1]].iter());
-        assert_eq!((value(&moved, 2), moved.batches.len()), (None, 2));
-        moved.forget([[1, 1]].iter());
-        assert_eq!((value(&moved, 1), value(&moved, 3)), (None, Some(30)));
-        moved.forget([[3, 1]].iter());
-        assert!(moved.is_empty() && moved.batches.is_empty() && moved.bytes == 0);
-        moved.keep(rows(&[40]), keys(&[4]));
-        assert_eq!(value(&moved, 4), Some(40));
-    }
 }

@@ -4,4 +4,5 @@ pub(crate) mod batch;
 pub(crate) mod collapse;
 pub(crate) mod deleted_rows;
 pub mod forms;
+pub(crate) mod key_updates;
 pub(crate) mod left_out;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::UInt32Array;
-use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use hashbrown::HashSet;
 use uuid::Uuid;
@@ -13,9 +11,10 @@ use super::locate::Located;
 use super::modes::WRITE_MODE_PROPERTY;
 use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
+use crate::change::collapse::{Collapsed, OpenUpdate};
+use crate::change::key_updates::Halves;
 use crate::change::{deleted_rows, forms};
 use crate::datafile::copies::Copies;
-use crate::datafile::pieces::pieces;
 use crate::datafile::remove_rows;
 use crate::datafile::remove_rows::{Deletions, Layout, Taken};
 use crate::error::{Error, ErrorCode, Result};
@@ -30,7 +29,7 @@ use crate::log::state::{IN_COMMIT_TIMESTAMP, TableState};
 use crate::log::tags::set_committed;
 use crate::machine::{new_id, now_millis};
 use crate::order::truncate::Floor;
-use crate::schema::{conform_batch, to_delta};
+use crate::schema::to_delta;
 use crate::table::{FLOOR_PROPERTY, KEY_PROPERTY, KeyedTable, Landed, key_text};
 
 /// How long the past of a table that we create is kept, unless the user says. A commit a second that touches 20 files
@@ -79,7 +78,9 @@ impl KeyedTable {
         commit.cdcs.clone_from(&taken.cdcs);
         self.add_offsets(offsets, &mut commit);
         self.add_metadata(prepared, &mut commit)?;
-        commit.info = Some(self.merge_info(id, self.writes_copies(prepared), result));
+        let mut info = self.merge_info(id, self.writes_copies(prepared), result);
+        halves(&prepared.collapsed, located).describe(&mut info);
+        commit.info = Some(info);
         Ok((commit, taken))
     }
 
@@ -304,22 +305,27 @@ impl KeyedTable {
             let keys: Vec<Fingerprint> = group.rows.iter().map(|row| collapsed.upsert_keys[*row as usize]).collect();
             self.keys.enter_file(file, &keys);
         }
-        // A delete that came again leaves what the first one kept.
         let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());
         let deleted: HashSet<Fingerprint> = deleted.map(|(key, _)| *key).collect();
-        self.keys.forget_moved(collapsed.upsert_keys.iter().chain(&deleted));
-        let moved: Vec<Fingerprint> = collapsed.moved.iter().map(|(_, key)| *key).collect();
-        let mut keys = moved.iter().copied();
-        for part in pieces(&written.moved) {
-            // A copy: the batch's buffers are the caller's.
-            let rows = UInt32Array::from_iter_values(0..part.num_rows() as u32);
-            let kept = conform_batch(&take_record_batch(&part, &rows)?, &prepared.base_schema)?;
-            self.keys.keep_moved(kept, keys.by_ref().take(part.num_rows()));
-        }
-        self.keys.remember(state, &collapsed.upsert_keys, collapsed.deleted, &deleted, &moved.into_iter().collect());
+        self.keys.enter_updates(state.version, &halves(&collapsed, &located));
+        let never_stored = &collapsed.never_stored;
+        self.keys.remember(state, &collapsed.upsert_keys, collapsed.deleted, &deleted, never_stored);
         self.snapshot.set_schema(prepared.schema);
         Ok(())
     }
+}
+
+/// The key updates of which the batch has the first half alone. One that took no row came again: its first time is known.
+fn halves(collapsed: &Collapsed, located: &Located) -> Halves {
+    if collapsed.open.is_empty() {
+        return Halves { open: Vec::new(), lost: collapsed.lost.clone() };
+    }
+    let upserts = collapsed.upsert_keys.iter().zip(&located.upserts);
+    let places = upserts.chain(collapsed.deletes.iter().zip(&located.deletes));
+    let had_rows: HashSet<&Fingerprint> = places.filter(|(_, place)| place.is_some()).map(|(key, _)| key).collect();
+    let took_row = |open: &&OpenUpdate| open.row.is_some() || had_rows.contains(&open.old);
+    let open = collapsed.open.iter().filter(took_row).filter_map(|open| open.update).collect();
+    Halves { open, lost: collapsed.lost.clone() }
 }
 
 /// Counts the rows that were replaced and deleted. A row that is only marked as deleted was replaced by its mark.

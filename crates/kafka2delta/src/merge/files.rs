@@ -39,9 +39,7 @@ pub(super) struct Written {
     pub(super) missing: u64,
     /// Partition columns in which additional columns had empty texts.
     pub(super) empty_partition_values: Vec<String>,
-    /// Filled rows of keys that were updated before they were stored, with views of texts and bytes.
-    pub(super) moved: RecordBatch,
-    /// Their files, which the table never holds: after a restart they are found in the log.
+    /// Of rows whose keys were updated before they were stored. The table never holds them: they are found in the log.
     pub(super) moved_files: Vec<DataFile>,
 }
 
@@ -116,9 +114,10 @@ impl KeyedTable {
         held.add_rows(&filled);
         let moved = filled.slice(collapsed.upserts.len(), collapsed.moved.len());
         let written =
-            Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved, moved_files: Vec::new() };
+            Written { files: Vec::new(), missing, empty_partition_values: Vec::new(), moved_files: Vec::new() };
         let mut storing = Storing { puts: Vec::new(), written };
-        match self.write_parts(prepared, &filled.slice(0, collapsed.upserts.len()), &mut storing, held).await {
+        let rows = filled.slice(0, collapsed.upserts.len());
+        match self.write_parts(prepared, (&rows, &moved), &mut storing, held).await {
             Ok(()) => Ok(storing),
             Err(error) => {
                 storing.discard(self.storage.files()).await;
@@ -127,16 +126,16 @@ impl KeyedTable {
         }
     }
 
-    /// Writes rows part by part, beside those of `storing` that the table never holds.
+    /// Writes rows part by part, beside those that the table never holds.
     async fn write_parts(
         &self,
         prepared: &Prepared,
-        rows: &RecordBatch,
+        (rows, moved): (&RecordBatch, &RecordBatch),
         storing: &mut Storing,
         held: &mut Held,
     ) -> Result<()> {
         let parts = |rows: &RecordBatch| cut(rows, PART_BYTES).into_iter().filter(|part| part.num_rows() > 0);
-        for part in parts(&storing.written.moved) {
+        for part in parts(moved) {
             let mut file = self.encode_moved(&part, prepared)?;
             storing.store(self.storage.files(), &file.path, std::mem::take(&mut file.bytes));
             storing.written.moved_files.push(file);
@@ -226,7 +225,6 @@ impl KeyedTable {
             state: self.snapshot.state(),
             index: self.keys.index(),
             indexed: self.keys.holds_deleted(),
-            moved: self.keys.moved(),
             memory: self.keys.memory(),
             history,
             soft_delete_column: self.options.soft_delete_column.as_deref(),

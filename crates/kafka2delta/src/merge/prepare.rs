@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use hashbrown::{HashMap, HashSet};
 
 use super::prepared::Prepared;
 use crate::change::batch::{ChangeBatch, Op};
 use crate::change::collapse::{Collapsed, Known, collapse};
 use crate::change::forms;
 use crate::change::forms::FORMS;
+use crate::change::key_updates::{KeyUpdate, OldRowAt};
 use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
@@ -35,9 +37,9 @@ impl KeyedTable {
         self.ensure_index(primary_key, &prepared.schema).await?;
         let key = self.keys.required()?.clone();
         let keys = fingerprints(batch, &key)?;
-        let old_keys = old_fingerprints(batch, &key)?;
-        self.keys.stage(&keys, &old_keys, &self.storage, &self.snapshot).await?;
-        prepared.collapsed = self.collapse_batch(batch, &keys, &old_keys).await?;
+        let other_keys = other_fingerprints(batch, &key)?;
+        self.keys.stage(&keys, &other_keys, &self.storage, &self.snapshot).await?;
+        prepared.collapsed = self.collapse_batch(batch, &keys, &other_keys).await?;
         prepared.left_out = left_out(batch, &prepared.base);
         Ok((prepared, keys))
     }
@@ -128,14 +130,36 @@ impl KeyedTable {
         &self,
         batch: &ChangeBatch,
         keys: &[Fingerprint],
-        old_keys: &[Option<Fingerprint>],
+        other_keys: &[Option<Fingerprint>],
     ) -> Result<Collapsed> {
-        let recalled = self.recall(batch, keys, old_keys).await?;
+        let recalled = self.recall(batch, keys, other_keys).await?;
+        let updates = &self.updates_before(batch, keys, other_keys).await?;
         let last = |key: &Fingerprint| self.keys.memory().get(key).or_else(|| recalled.get(key).copied());
         let is_stored = |key: &Fingerprint| self.keys.live_place(self.snapshot.state(), key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
         let history = self.options.write_mode.version_columns().is_some();
-        Ok(collapse(batch, keys, old_keys, Known { last: &last, floor: self.snapshot.floor(), soft, history }))
+        let known = Known { last: &last, floor: self.snapshot.floor(), soft, history, updates };
+        Ok(collapse(batch, keys, other_keys, known))
+    }
+
+    /// The key updates of which the batch has the second half alone, as far as an earlier commit tells of the first.
+    async fn updates_before(
+        &self,
+        batch: &ChangeBatch,
+        keys: &[Fingerprint],
+        other_keys: &[Option<Fingerprint>],
+    ) -> Result<HashMap<KeyUpdate, OldRowAt>> {
+        let (mut first, mut second) = (HashSet::new(), HashSet::new());
+        for (row, other) in other_keys.iter().enumerate() {
+            let Some(other) = other else { continue };
+            match batch.ops[row] {
+                Op::Upsert => second.insert(KeyUpdate::new(other, &keys[row])),
+                _ => first.insert(KeyUpdate::new(&keys[row], other)),
+            };
+        }
+        second.retain(|update| !first.contains(update));
+        let Some(state) = self.snapshot.state().filter(|_| !second.is_empty()) else { return Ok(HashMap::new()) };
+        self.keys.updates().find(second, state.version, self.storage.log()).await
     }
 
     /// A wider column has the whole table rewritten: up to a bound.
@@ -167,8 +191,8 @@ fn fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Fingerprint
     }
 }
 
-/// The keys that changes of a primary key had before; empty for a batch without such changes.
-fn old_fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Option<Fingerprint>>> {
+/// Of the halves of key updates the other keys; empty for a batch without any.
+fn other_fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Option<Fingerprint>>> {
     let Some(old) = &batch.old_keys else { return Ok(Vec::new()) };
     let column = |name: &String| {
         old.column_by_name(name)

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
 use super::index_saves::Saves;
 use super::snapshot::Snapshot;
 use super::storage::Storage;
-use crate::change::left_out::MovedRows;
+use crate::change::key_updates::{Halves, KeyUpdates};
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::{
     Indexed, KeyReader, Scope, enter_keys, index_files, key_columns, may_hold, parts, read_keys,
@@ -79,7 +78,7 @@ pub(crate) struct Keys {
     pub(super) stands: bool,
     /// Shared with those who write the index: they see it as it was.
     pub(super) memory: Arc<Memory>,
-    moved: MovedRows,
+    updates: KeyUpdates,
     pub(super) saves: Saves,
 }
 
@@ -104,7 +103,7 @@ impl Keys {
             columns: None,
             stands: false,
             memory: Arc::new(Memory::new(options.remembered_keys)),
-            moved: MovedRows::default(),
+            updates: KeyUpdates::default(),
             saves: Saves::default(),
         }
     }
@@ -157,9 +156,9 @@ impl Keys {
         &self.memory
     }
 
-    /// Rows of keys that were updated before they were ever stored.
-    pub(crate) fn moved(&self) -> &MovedRows {
-        &self.moved
+    /// Updates of keys whose second halves are to come.
+    pub(crate) fn updates(&self) -> &KeyUpdates {
+        &self.updates
     }
 
     /// The last places known of keys.
@@ -195,7 +194,7 @@ impl Keys {
         if !self.memory.is_empty() {
             Arc::make_mut(&mut self.memory).displace_all();
         }
-        self.moved = MovedRows::default();
+        self.updates.forget();
     }
 
     /// Whether the index stands for key columns of these names and types.
@@ -423,14 +422,9 @@ impl Keys {
         }
     }
 
-    /// Keeps rows of keys that were updated before they were stored, in their order.
-    pub(crate) fn keep_moved(&mut self, rows: RecordBatch, keys: impl Iterator<Item = Fingerprint>) {
-        self.moved.keep(rows, keys);
-    }
-
-    /// Forgets such rows of keys that changed again.
-    pub(crate) fn forget_moved<'a>(&mut self, changed: impl Iterator<Item = &'a Fingerprint>) {
-        self.moved.forget(changed);
+    /// Enters the key updates of our own commit whose second halves are to come.
+    pub(crate) fn enter_updates(&mut self, version: u64, halves: &Halves) {
+        self.updates.enter(version, halves);
     }
 
     /// Remembers deletes, and forgets the keys that have rows again. `had_rows`: deleted keys whose rows this batch took.
@@ -441,11 +435,12 @@ impl Keys {
         upserted: &[Fingerprint],
         deleted: Vec<(Fingerprint, Remembered)>,
         had_rows: &HashSet<Fingerprint>,
-        never_stored: &HashSet<Fingerprint>,
+        never_stored: &[Fingerprint],
     ) {
         if self.memory.is_empty() && deleted.is_empty() {
             return;
         }
+        let never_stored: HashSet<&Fingerprint> = never_stored.iter().collect();
         let memory = Arc::make_mut(&mut self.memory);
         upserted.iter().for_each(|key| memory.forget(key));
         for (key, mut remembered) in deleted {

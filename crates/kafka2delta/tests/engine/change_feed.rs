@@ -105,7 +105,7 @@ fn random_changes(rng: &mut StdRng, extra: bool) -> Vec<Change> {
             85..97 => {
                 let new = key(rng);
                 if new != k {
-                    changes.push(Change::Moved { key: k });
+                    changes.push(Change::Moved { key: k, new: Some(new) });
                     let leaves_big = rng.random_bool(0.5);
                     let (row, old) = (row(rng), Some(k));
                     changes.push(Change::Upsert { key: new, row, leaves_big, old, sequence: None });

@@ -33,20 +33,40 @@ pub type Key = (i32, i64);
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    Upsert { key: Key, row: Row, leaves_big: bool, old: Option<Key>, sequence: Option<u64> },
-    Delete { key: Key, sequence: Option<u64> },
-    Moved { key: Key },
-    Truncate { sequence: Option<u64> },
+    Upsert {
+        key: Key,
+        row: Row,
+        leaves_big: bool,
+        old: Option<Key>,
+        sequence: Option<u64>,
+    },
+    Delete {
+        key: Key,
+        sequence: Option<u64>,
+    },
+    /// The old key of a key update, and the new one where the change tells.
+    Moved {
+        key: Key,
+        new: Option<Key>,
+    },
+    Truncate {
+        sequence: Option<u64>,
+    },
 }
+
+/// The old key, and the new one where the change tells.
+type Update = (Key, Option<Key>);
 
 /// The map of `docs/architecture.md`.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub rows: BTreeMap<Key, Row>,
-    /// Rows of keys that were updated, and the version before which that was.
-    last: HashMap<Key, (Row, u64)>,
+    /// By key update, the row of the old key, and the version before which the update was.
+    last: HashMap<Update, (Row, u64)>,
     /// Of these, those of before the last restart: they are looked for in the newest commits alone.
-    looked_for: HashSet<Key>,
+    looked_for: HashSet<Update>,
+    /// Those whose second half has come.
+    done: HashSet<Update>,
     /// The table's version.
     pub version: u64,
     /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
@@ -58,14 +78,15 @@ pub struct Model {
 impl Model {
     pub fn apply(&mut self, change: &Change) {
         let key = match change {
-            Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => *key,
+            Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key, .. } => *key,
             Change::Truncate { .. } if self.soft => {
                 self.rows.values_mut().for_each(|row| row.deleted = Some(true));
                 return;
             }
             Change::Truncate { .. } => {
                 self.rows.clear();
-                self.last.clear();
+                // The row of an updated key went before.
+                self.last.retain(|(_, new), _| new.is_some());
                 return;
             }
         };
@@ -78,11 +99,18 @@ impl Model {
                     // A key update that comes again finds its values in the row that it made.
                     row.big = own.big.clone();
                 } else if let Some(old) = old {
-                    let is_found = |at: u64| !self.looked_for.contains(old) || at + LOOKED_THROUGH > self.version;
-                    let known = self.last.get(old).filter(|(_, at)| is_found(*at));
-                    let found = self.rows.get(old).or(known.map(|(row, _)| row));
+                    let known = |update: Update| {
+                        let is_found =
+                            |at: u64| !self.looked_for.contains(&update) || at + LOOKED_THROUGH > self.version;
+                        self.last.get(&update).filter(|(_, at)| is_found(*at)).map(|(row, _)| row)
+                    };
+                    let update = (*old, Some(key));
+                    // The old key may have another row since.
+                    let found = known(update).or(self.rows.get(old)).or(known((*old, None)));
                     row.big = found.and_then(|row| row.big.clone());
-                    if found.is_some() && !self.untold.contains(old) {
+                    // One that comes again may be of an update before the last one.
+                    let is_first = self.done.insert(update);
+                    if found.is_some() && is_first && !self.untold.contains(old) {
                         self.untold.remove(&key);
                     } else {
                         self.untold.insert(key);
@@ -94,21 +122,31 @@ impl Model {
                 self.rows.insert(key, row);
             }
             _ if self.soft => {
-                if let Some(row) = self.rows.get_mut(&key) {
-                    row.deleted = Some(true);
+                let Some(row) = self.rows.get_mut(&key) else { return };
+                let marked = Row { deleted: Some(true), ..row.clone() };
+                let before = std::mem::replace(row, marked);
+                if let Change::Moved { new, .. } = change {
+                    self.keep(key, *new, before);
                 }
             }
-            Change::Moved { .. } => {
+            Change::Moved { new, .. } => {
                 if let Some(row) = self.rows.remove(&key) {
-                    self.last.insert(key, (row, self.version));
-                    self.looked_for.remove(&key);
+                    self.keep(key, *new, row);
                 }
             }
             _ => {
                 self.rows.remove(&key);
-                self.last.remove(&key);
+                self.last.remove(&(key, None));
             }
         }
+    }
+}
+
+impl Model {
+    fn keep(&mut self, old: Key, new: Option<Key>, row: Row) {
+        self.last.insert((old, new), (row, self.version));
+        self.looked_for.remove(&(old, new));
+        self.done.remove(&(old, new));
     }
 }
 
@@ -152,7 +190,7 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
         _ => Row::default(),
     };
     let key_of = |c: &Change| match c {
-        Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => Some(*key),
+        Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key, .. } => Some(*key),
         Change::Truncate { .. } => None,
     };
     let rows: Vec<Row> = changes.iter().map(row_of).collect();
@@ -208,8 +246,11 @@ pub fn ipc(changes: &[Change], partitions: &[i32], with_extra: bool, soft: bool)
         fields.push(Field::new("_epoch", DataType::UInt64, true));
         columns.push(Arc::new(UInt64Array::from(vec![7; changes.len()])));
     }
-    let old: Vec<Option<Key>> =
-        changes.iter().map(|c| if let Change::Upsert { old, .. } = c { *old } else { None }).collect();
+    let other_half = |change: &Change| match change {
+        Change::Upsert { old: other, .. } | Change::Moved { new: other, .. } => *other,
+        _ => None,
+    };
+    let old: Vec<Option<Key>> = changes.iter().map(other_half).collect();
     if old.iter().any(Option::is_some) {
         let parts =
             Fields::from(vec![Field::new("tenant", DataType::Int32, true), Field::new("id", DataType::Int64, true)]);

@@ -529,7 +529,7 @@ async fn values_in_vacuumed_files_are_missing_and_no_error() {
     let mut table = KeyedTable::open(options(uri, MergeMode::Auto)).await.unwrap();
     merge(&mut table, "q:t:0", &[upsert((0, 1), "a")], false).await.unwrap();
     merge(&mut table, "q:t:0", &[upsert((0, 2), "a")], false).await.unwrap();
-    merge(&mut table, "q:t:0", &[Change::Moved { key: (0, 1) }], false).await.unwrap();
+    merge(&mut table, "q:t:0", &[Change::Moved { key: (0, 1), new: None }], false).await.unwrap();
     let deleted = delta_rs::vacuum(uri).await;
     assert!(deleted.iter().any(|file| file.contains("part=1")), "{deleted:?}");
     let change = Change::Upsert { key: (0, 8), row: row("b"), leaves_big: true, old: Some((0, 1)), sequence: None };

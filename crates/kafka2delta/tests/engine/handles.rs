@@ -115,7 +115,7 @@ async fn left_out_values_come_from_the_row_that_another_writer_put_there_meanwhi
         let mut b = KeyedTable::open(options(uri, mode)).await.unwrap();
         merge_from(&mut b, 1, None, &[plain(1, "new")]).await.unwrap();
         let same = Change::Upsert { key: (0, 3), row: row("kept"), leaves_big: true, old: None, sequence: None };
-        let changes = [Change::Moved { key: (0, 1) }, moved_from(1, 2, "moved"), same];
+        let changes = [Change::Moved { key: (0, 1), new: None }, moved_from(1, 2, "moved"), same];
         merge_from(&mut a, 0, Some(1), &changes).await.unwrap();
         let rows = rows(uri).await;
         assert_eq!(rows[&(0, 2)].big.as_deref(), Some("big new"), "{mode:?}");
@@ -134,7 +134,7 @@ fn moved_from(old: i64, id: i64, name: &str) -> Change {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn left_out_values_come_from_the_last_row_that_another_writer_gave_a_deleted_key() {
-    let moved = Change::Moved { key: (0, 1) };
+    let moved = Change::Moved { key: (0, 1), new: None };
     // Before the other writer the key's row was stored, or updated in the batch that brought it. That writer deletes its row,
     // in a file that stays or goes with it, or the first one does.
     for case in 0..32 {

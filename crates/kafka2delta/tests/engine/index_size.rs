@@ -81,7 +81,7 @@ async fn a_deleted_key_tells_its_row_for_as_long_as_it_is_remembered() {
         let big = Row { big: Some("of the old row".into()), part: Some(0), ..Row::default() };
         let first = Change::Upsert { key: (0, 1), row: big, leaves_big: false, old: None, sequence: None };
         merge(&mut table, "q:t:0", &[first, upsert(7, "a"), upsert(8, "a")], false).await.unwrap();
-        merge(&mut table, "q:t:0", &[Change::Moved { key: (0, 1) }], false).await.unwrap();
+        merge(&mut table, "q:t:0", &[Change::Moved { key: (0, 1), new: None }], false).await.unwrap();
         merge(&mut table, "q:t:0", &[delete(7)], false).await.unwrap();
         for id in 100..150 {
             merge(&mut table, "q:t:0", &[upsert(id, "a")], false).await.unwrap();

@@ -148,7 +148,7 @@ impl Run {
                     new.1 = new.1 / self.partitions * self.partitions + key.1 % self.partitions;
                     if new != key {
                         let row = self.row();
-                        changes.push(Change::Moved { key });
+                        changes.push(Change::Moved { key, new: Some(new) });
                         changes.push(Change::Upsert { key: new, row, leaves_big: true, old: Some(key), sequence });
                     }
                 }
@@ -167,7 +167,7 @@ impl Run {
             return None;
         }
         let of = |change: &Change| match change {
-            Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => {
+            Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key, .. } => {
                 (key.1 % self.partitions) as i32
             }
             Change::Truncate { .. } => 0,

@@ -41,7 +41,7 @@ fn plan(rng: &mut StdRng) -> Plan {
             82..98 => {
                 let new = key(rng);
                 if new != k {
-                    changes.push(Change::Moved { key: k });
+                    changes.push(Change::Moved { key: k, new: Some(new) });
                     changes.push(Change::Upsert {
                         key: new,
                         row: random_row(rng, step),

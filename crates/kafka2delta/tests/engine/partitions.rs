@@ -61,7 +61,9 @@ fn plan(rng: &mut StdRng) -> Plan {
         for change in sent[sent.len() - 1..].iter().chain(&sent[repeat..]) {
             let partition = match change {
                 _ if step < added => 0,
-                Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key } => (key.1 % 2) as usize,
+                Change::Upsert { key, .. } | Change::Delete { key, .. } | Change::Moved { key, .. } => {
+                    (key.1 % 2) as usize
+                }
                 Change::Truncate { .. } => rng.random_range(0..2),
             };
             time += 1;

@@ -122,7 +122,7 @@ impl History {
                 let row = Row { extra: None, ..random_row(&mut self.rng, step) };
                 let upsert = Change::Upsert { key: new, row, leaves_big: true, old: Some(key), sequence };
                 // Mostly both travel in one micro-batch, whichever partitions they come through.
-                let mut both = self.apply(partition, Change::Moved { key });
+                let mut both = self.apply(partition, Change::Moved { key, new: Some(new) });
                 if self.rng.random_bool(0.3) {
                     self.halves.push((partition, key, new));
                     return both;
@@ -192,7 +192,7 @@ impl History {
             Change::Upsert { key, .. } => {
                 self.positions.insert(*key, (self.sequence, partition));
             }
-            Change::Delete { key, .. } | Change::Moved { key } => {
+            Change::Delete { key, .. } | Change::Moved { key, .. } => {
                 self.positions.remove(key);
             }
             Change::Truncate { .. } => {}

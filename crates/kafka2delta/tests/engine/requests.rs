@@ -200,7 +200,7 @@ async fn rows_of_many_files_are_read_many_at_a_time() {
         (
             "rows of updated keys",
             plain,
-            all(&|id| Change::Moved { key: (0, id) }),
+            all(&|id| Change::Moved { key: (0, id), new: None }),
             all(&|id| named(100 + id, "a", 0, Some(id))),
         ),
     ] {

@@ -108,7 +108,7 @@ async fn a_row_that_was_never_stored_is_newer_than_the_place_that_the_index_keep
         .await
         .unwrap();
     // The row is replaced and its key updated in one batch; the new key's row comes after a restart.
-    let moved = [put(1, with_big("never stored"), None), Change::Moved { key: (0, 1) }];
+    let moved = [put(1, with_big("never stored"), None), Change::Moved { key: (0, 1), new: None }];
     merge(&mut table, "q:t:0", &moved, false).await.unwrap();
     table.close().await;
     let mut table = KeyedTable::open(indexed).await.unwrap();

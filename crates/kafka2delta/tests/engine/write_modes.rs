@@ -146,7 +146,7 @@ fn random_changes(rng: &mut StdRng, guarded: bool) -> Vec<(Change, i64)> {
             85..95 if !guarded => {
                 let new = key(rng);
                 if new != k {
-                    changes.push((Change::Moved { key: k }, time));
+                    changes.push((Change::Moved { key: k, new: Some(new) }, time));
                     changes.push((upsert(rng, new, Some(k)), time));
                 }
             }
@@ -257,7 +257,7 @@ async fn a_history_takes_left_out_values_of_an_updated_key_from_its_old_row() {
         if let Change::Upsert { leaves_big, old, .. } = &mut moved {
             (*leaves_big, *old) = (true, Some((0, 1)));
         }
-        let changes = [(upsert(1, "a", None), 10), (Change::Moved { key: (0, 1) }, 20), (moved, 20)];
+        let changes = [(upsert(1, "a", None), 10), (Change::Moved { key: (0, 1), new: None }, 20), (moved, 20)];
         for batch in changes.chunks(changes.len() / batches) {
             apply(&mut table, batch, false).await.unwrap();
         }
@@ -326,7 +326,7 @@ async fn a_changelog_has_each_change_once() {
                     let big = row.big.clone().filter(|_| !leaves_big);
                     expected.push((*key, Row { big, ..row.clone() }));
                 }
-                Change::Delete { key, .. } | Change::Moved { key } => expected.push((*key, Row::default())),
+                Change::Delete { key, .. } | Change::Moved { key, .. } => expected.push((*key, Row::default())),
                 Change::Truncate { .. } => {}
             }
         }

@@ -302,7 +302,9 @@ async fn a_restore_to_a_timestamp_tells_its_offsets_too() {
         // A row that is updated to another key before it is stored: its file is never in the table.
         let row = Row { name: Some("c".into()), part: Some(1), ..Row::default() };
         let moved = Change::Upsert { key: (0, 8), row, leaves_big: true, old: Some((0, 7)), sequence: None };
-        merge(&mut table, "q:t:0", &[upsert((0, 7), "c"), Change::Moved { key: (0, 7) }, moved], false).await.unwrap();
+        merge(&mut table, "q:t:0", &[upsert((0, 7), "c"), Change::Moved { key: (0, 7), new: None }, moved], false)
+            .await
+            .unwrap();
         merge(&mut table, "q:t:0", &[delete((0, 2))], false).await.unwrap();
         delta_rs::restore(uri, 1).await;
         let path = folder.path().join(format!("_delta_log/{:020}.json", 4));

@@ -1,0 +1,177 @@
+//! Updates of a key of which the batch has one half alone: the old key's row went, and the new key's change, which may leave
+//! values out, comes in a later batch. The old key may have another row by then, so the commit that took the row is
+//! remembered: here, and in the log.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use deltalake::logstore::LogStoreRef;
+use futures::TryStreamExt;
+use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::Result;
+use crate::key::hasher::Fingerprint;
+use crate::log::actions::{Commit, CommitInfo};
+use crate::log::entries::read_entries;
+
+/// Commits in which the log is asked for what is not known here.
+pub const COMMITS: u64 = 32;
+/// Updates that are remembered.
+const MOST: usize = 1 << 17;
+/// Where a commit's note on itself tells of them.
+const NOTE: &str = "kafka2delta.keyUpdates";
+
+/// An update of a key, as a hash of its old and its new value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyUpdate(i64);
+
+impl KeyUpdate {
+    /// The update from one key to another.
+    pub fn new(old: &Fingerprint, new: &Fingerprint) -> Self {
+        let mut bytes = [0; 32];
+        for (number, bytes) in old.iter().chain(new).zip(bytes.as_chunks_mut::<8>().0) {
+            *bytes = number.to_le_bytes();
+        }
+        Self(xxh3_64(&bytes).cast_signed())
+    }
+}
+
+/// The updates of a commit whose second halves are to come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halves {
+    /// The commit took their old rows, or kept them in a file that the table never holds.
+    pub open: Vec<KeyUpdate>,
+    /// Their old rows are nowhere: the key was updated once more in the same batch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<KeyUpdate>,
+}
+
+impl Halves {
+    /// Notes them in a commit, where there are any.
+    pub fn describe(&self, info: &mut CommitInfo) {
+        if *self != Self::default()
+            && let Ok(value) = serde_json::to_value(self)
+        {
+            info.insert(NOTE.into(), value);
+        }
+    }
+
+    fn of(info: &CommitInfo) -> Option<Self> {
+        Self::deserialize(info.get(NOTE)?).ok()
+    }
+
+    fn each(&self, version: u64) -> impl Iterator<Item = (KeyUpdate, OldRowAt)> {
+        let open = self.open.iter().map(move |update| (*update, OldRowAt::Commit(version)));
+        open.chain(self.lost.iter().map(|update| (*update, OldRowAt::Nowhere)))
+    }
+}
+
+/// Where the row is that a key had before its update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldRowAt {
+    /// Among those that this version's commit took.
+    Commit(u64),
+    /// It was not kept.
+    Nowhere,
+}
+
+/// The updates whose second halves are to come, as far as they are known.
+#[derive(Debug, Default)]
+pub struct KeyUpdates {
+    rows: HashMap<KeyUpdate, OldRowAt>,
+    /// The oldest first.
+    order: VecDeque<KeyUpdate>,
+    /// The first version whose updates are known, and all after it; none where the log alone tells.
+    since: Option<u64>,
+}
+
+impl KeyUpdates {
+    /// Enters a commit of our own. All after it are known from now on.
+    pub fn enter(&mut self, version: u64, halves: &Halves) {
+        self.since.get_or_insert(version);
+        for (update, at) in halves.each(version) {
+            if self.rows.insert(update, at).is_none() {
+                self.order.push_back(update);
+            }
+        }
+        while self.order.len() > MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.rows.remove(&oldest);
+        }
+    }
+
+    /// Leaves all to the log: others have committed.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Where the old rows of these updates are: of none that no commit up to `newest`, as far as it was looked at, tells of.
+    pub async fn find(
+        &self,
+        mut wanted: HashSet<KeyUpdate>,
+        newest: u64,
+        log: &LogStoreRef,
+    ) -> Result<HashMap<KeyUpdate, OldRowAt>> {
+        let mut found: HashMap<KeyUpdate, OldRowAt> =
+            wanted.iter().filter_map(|update| Some((*update, *self.rows.get(update)?))).collect();
+        wanted.retain(|update| !found.contains_key(update));
+        let end = self.since.unwrap_or(newest + 1);
+        let mut versions = unknown(newest, end).rev();
+        let mut entries = read_entries(log, unknown(newest, end).rev());
+        while !wanted.is_empty()
+            && let (Some(version), Some(entry)) = (versions.next(), entries.try_next().await?)
+        {
+            let info = match entry {
+                Some(bytes) => Commit::parse(&bytes)?.info,
+                None => break,
+            };
+            let halves = info.as_ref().and_then(Halves::of).unwrap_or_default();
+            found.extend(halves.each(version).filter(|(update, _)| wanted.remove(update)));
+        }
+        Ok(found)
+    }
+}
+
+/// The versions that the log is asked for, where those from `end` on are known.
+fn unknown(newest: u64, end: u64) -> Range<u64> {
+    (newest + 1).saturating_sub(COMMITS)..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(old: u64, new: u64) -> KeyUpdate {
+        KeyUpdate::new(&[old, 1], &[new, 1])
+    }
+
+    #[test]
+    fn an_update_is_told_from_its_way_back() {
+        assert_ne!(update(1, 2), update(2, 1));
+        assert_ne!(update(1, 2), update(1, 3));
+    }
+
+    #[test]
+    fn a_note_is_read_as_it_was_written() {
+        let halves = Halves { open: vec![update(1, 2), update(u64::MAX, 3)], lost: vec![update(4, 5)] };
+        let mut info = CommitInfo::new();
+        halves.describe(&mut info);
+        let text = serde_json::to_string(&info).unwrap();
+        assert_eq!(Halves::of(&serde_json::from_str(&text).unwrap()), Some(halves));
+        let mut info = CommitInfo::new();
+        Halves::default().describe(&mut info);
+        assert!(info.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_go() {
+        let mut updates = KeyUpdates::default();
+        let many = Halves { open: (0..=MOST as u64).map(|n| update(n, 0)).collect(), lost: vec![] };
+        updates.enter(7, &many);
+        assert_eq!((updates.rows.len(), updates.rows.get(&update(0, 0))), (MOST, None));
+        assert_eq!(updates.rows.get(&update(1, 0)), Some(&OldRowAt::Commit(7)));
+    }
+}
