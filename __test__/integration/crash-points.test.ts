@@ -1,7 +1,7 @@
 /**
  * A worker that is killed between any two of its steps: what the table holds then, and that the next worker goes on after it.
- * The table of docs/failures.md has the same steps. Those within a merge, a compaction and a clean-up are the
- * simulation's, in which workers are killed between any two requests to the store: crates/simulation.
+ * The table of docs/failures.md has the same steps. The requests to the store within a merge, a compaction and a clean-up are
+ * those of the engine's crash_points.rs, and of the simulation, in which workers are killed between any two of them.
  */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -134,7 +134,7 @@ for (const [point, [step, who]] of Object.entries(HAND_OVER)) {
 
 test('docs/failures.md has these steps, and no others', (t) => {
   const document = readFileSync(new URL('../../docs/failures.md', import.meta.url), 'utf8')
-  const part = document.split('<!-- crash points of a worker -->')[1]?.split('\n#')[0] ?? ''
+  const part = document.split('<!-- crash points of a worker -->')[1]?.split('<!--')[0] ?? ''
   const rows = part
     .split('\n')
     .filter((line) => line.startsWith('|'))
