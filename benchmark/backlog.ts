@@ -20,6 +20,7 @@ import { maxMessageBytes } from '../src/kafka/memory-budget.js'
 import { parseSize } from '../src/options/units.js'
 import { counted, KINDS, picture, type Sample, toCsv } from './backlog/samples.js'
 import { SCHEMAS, Topics } from './backlog/topics.js'
+import { steadily } from './support/steadily.js'
 import { answer, Worker, workOf } from './support/worker.js'
 
 const MB = 2 ** 20
@@ -182,18 +183,11 @@ async function measure(options: Options, folder: string) {
 
 /** Sends changes at a steady rate over all topics. */
 async function load({ rate, minutes }: Options, topics: Topics): Promise<void> {
-  const TICK_MS = 200
-  const begun = Date.now()
-  let [sent, large] = [0, 0]
-  for (;;) {
-    const passed = Date.now() - begun
-    if (passed >= minutes * 60_000) return
-    const due = Math.floor((passed / 1000) * rate)
-    const isLargeDue = Math.floor(passed / LARGE_EVERY_MS) > large
+  let large = 0
+  for await (const { count, sinceMs } of steadily(rate, minutes * 60, 200)) {
+    const isLargeDue = Math.floor(sinceMs / LARGE_EVERY_MS) > large
     if (isLargeDue) large++
-    await topics.change(due - sent, isLargeDue)
-    sent = due
-    await sleep(Math.max(0, begun + passed + TICK_MS - Date.now()))
+    await topics.change(count, isLargeDue)
   }
 }
 

@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { type Commit, MIB, quantile, startWorker, Topics } from './many-topics.js'
+import { steadily } from './support/steadily.js'
 
 interface Options {
   rows: number
@@ -34,18 +35,11 @@ async function measure(pace: string, { rate, seconds }: Options, topics: Topics,
   await worker.until(({ rows }) => rows === total)
   await sleep(2_000)
   const before = await worker.ask()
-  const began = Date.now()
-  let sent = 0
-  while (Date.now() - began < seconds * 1000) {
-    const due = Math.floor(((Date.now() - began) / 1000) * rate)
-    topics.sendInTurn(due - sent)
-    sent = due
-    await sleep(10)
-  }
+  for await (const { count } of steadily(rate, seconds, 10)) topics.sendInTurn(count)
   const done: Commit[] = []
   const last = await worker.until(({ done: more, rows }) => {
     done.push(...more)
-    return rows === total + sent
+    return rows === topics.total
   })
   await worker.stop()
   const waits = topics.waitsOfAll(done)

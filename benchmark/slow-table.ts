@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { versitygw } from '../scripts/stack/install.mjs'
 import { type Commit, MIB, quantile, startWorker, type Told, Topics } from './many-topics.js'
+import { steadily } from './support/steadily.js'
 import type { Worker } from './support/worker.js'
 
 const HOST = '127.0.0.1'
@@ -134,20 +135,15 @@ interface Options {
 
 /** Sends changes to all tables in turn for a while; what the others' commits waited, and what became of the slow one's. */
 async function phase(name: string, { rate, seconds }: Options, topics: Topics, worker: Worker<Told>) {
-  const began = Date.now()
-  let sent = 0
   let resident = 0
   let retrying = false
   const done: Commit[] = []
-  while (Date.now() - began < seconds * 1000) {
-    const due = Math.floor(((Date.now() - began) / 1000) * rate)
-    topics.sendInTurn(due - sent)
-    sent = due
-    await sleep(50)
+  for await (const { count } of steadily(rate, seconds, 50)) {
     const told = await worker.ask()
     done.push(...told.done)
     resident = Math.max(resident, told.resident)
     retrying ||= told.retrying.includes(SLOW_TOPIC)
+    topics.sendInTurn(count)
   }
   const isSlow = ([topic]: Commit) => topic === SLOW_TOPIC
   const others = done.filter((commit) => !isSlow(commit))

@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { StreamOptions } from '../src/index.js'
 import { type Commit, MIB, quantile, startWorker, type Told, Topics } from './many-topics.js'
+import { steadily } from './support/steadily.js'
 import type { Worker } from './support/worker.js'
 
 /** A commit writes a data file and a log entry, and asks whether the log is still the same. */
@@ -74,31 +75,28 @@ async function measure(options: Options, folder: string) {
 
 /** Sends changes at a steady rate over all topics. What is told is of that time alone, without what is left at its end. */
 async function load({ rate, seconds }: Options, topics: Topics, worker: Worker<Told>) {
-  const TICK_MS = 100
   const before = await worker.ask()
-  const began = Date.now()
   let sent = 0
   let peak = 0
   let behindAtHalf: number | null = null
   let last = before
   const done: Commit[] = []
-  const behind = () => before.rows + sent - last.rows
-  while (Date.now() - began < seconds * 1000) {
-    const due = Math.floor(((Date.now() - began) / 1000) * rate)
-    topics.sendInTurn(due - sent)
-    sent = due
-    await sleep(TICK_MS)
+  let behind = 0
+  for await (const { count, sinceMs } of steadily(rate, seconds, 100)) {
     last = await worker.ask()
     done.push(...last.done)
     peak = Math.max(peak, last.resident)
-    if (Date.now() - began >= seconds * 500) behindAtHalf ??= behind()
+    behind = before.rows + sent - last.rows
+    if (sinceMs >= seconds * 500) behindAtHalf ??= behind
+    topics.sendInTurn(count)
+    sent += count
   }
   const took = (last.now - before.now) / 1000
   const commits = last.commits - before.commits
   const live = {
     changes: sent,
     changesPerSecond: (last.rows - before.rows) / took,
-    behind: { atHalf: behindAtHalf, atEnd: behind() },
+    behind: { atHalf: behindAtHalf, atEnd: behind },
     commits,
     commitsPerSecond: commits / took,
     cpuShare: (last.cpu - before.cpu) / took,
