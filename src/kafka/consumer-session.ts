@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Batch, Consumer, Kafka } from 'kafkajs'
 import { unlessAborted } from '../waits.js'
+import { classify } from './client.js'
 import { FetchWait } from './fetch-wait.js'
 import { GroupCommits } from './group-commits.js'
 import type { Membership } from './membership.js'
@@ -47,7 +48,8 @@ export class ConsumerSession {
   readonly #wait: FetchWait
   #topics: string[] = []
   #isClosed = false
-  #mayPass = false
+  /** Null where kafkajs did not ask. */
+  #mayPass: boolean | null = null
   #onBegun: () => void = () => {}
   /** Resolves with the first assignment, or with a crash before it. */
   readonly #begun = new Promise<void>((resolve) => {
@@ -68,7 +70,7 @@ export class ConsumerSession {
       ...(membership ? { partitionAssigners: [membership.nextAssigner(waitId)] } : {}),
       retry: {
         ...retry,
-        // Asked only for errors that may pass; it is the source that begins again.
+        // Asked only for errors that kafkajs takes for passing; it is the source that begins again.
         restartOnFailure: async (error) => {
           this.#mayPass = (await retry?.restartOnFailure?.(error)) ?? true
           return false
@@ -167,7 +169,8 @@ export class ConsumerSession {
       this.#onBegun()
       if (this.#isClosed) return
       this.#isClosed = true
-      host.crashed(payload.error, this.#mayPass)
+      // A group's coordinator that no broker can be asked for is final for kafkajs, as when all connections have ended.
+      host.crashed(payload.error, this.#mayPass ?? classify(payload.error) === 'KAFKA_UNREACHABLE')
     })
   }
 
