@@ -2,7 +2,8 @@
 
 import { Utf8, vectorFromArray } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
-import { comparable, type DeltaType } from '../../src/verify/comparable.js'
+import type { DeltaType } from '../../src/delta/schema-json.js'
+import { comparable } from '../../src/verify/comparable.js'
 import { plain, sized, strings } from '../../src/verify/database-text.js'
 import { mysqlReading } from '../../src/verify/sources/mysql-types.js'
 import { postgresReading } from '../../src/verify/sources/postgres-types.js'

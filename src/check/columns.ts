@@ -2,18 +2,9 @@
 
 import { deltaTypeName } from '../arrow/types.js'
 import type { TableDescription } from '../debezium/decoder.js'
+import { type DeltaType, fieldsOf } from '../delta/schema-json.js'
 import { columnType } from '../verify/columns.js'
-import type { DeltaType } from '../verify/comparable.js'
 import type { ColumnReport } from './report.js'
-
-interface SchemaField {
-  name: string
-  type: DeltaType
-  nullable: boolean
-}
-
-const fieldsOf = (schemaJson: string | null): SchemaField[] =>
-  schemaJson === null ? [] : (JSON.parse(schemaJson) as { fields: SchemaField[] }).fields
 
 function typeName(type: DeltaType): string {
   const known = columnType(type)

@@ -6,8 +6,9 @@
 import type { RecordBatch, Vector } from 'apache-arrow'
 import { decimalText, rawValues } from '../arrow/raw-values.js'
 import { scanTable, tableChanges } from '../delta/scan.js'
+import type { DeltaType } from '../delta/schema-json.js'
 import { DeltaTable } from '../delta/table.js'
-import { comparable, type DeltaType } from '../verify/comparable.js'
+import { comparable } from '../verify/comparable.js'
 
 /** A key that the topic shows: its values as they are stored, and as a comparison has them. */
 export interface LiveKey {

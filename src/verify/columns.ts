@@ -3,7 +3,7 @@
 import { Binary, Bool, type Data, makeData, Utf8, type Vector, vectorFromArray } from 'apache-arrow'
 import { packValidity } from '../arrow/builders.js'
 import { arrowType, type ColumnType } from '../arrow/types.js'
-import type { DeltaType } from './comparable.js'
+import type { DeltaType } from '../delta/schema-json.js'
 
 /** A type of the Delta schema's JSON as a column type; null for what no column of ours has. */
 export function columnType(type: DeltaType): ColumnType | null {

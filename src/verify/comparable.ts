@@ -1,17 +1,7 @@
 /** Stored values in one form of text, in which both sides are compared, by the Delta column's type. */
 
 import { decimalText } from '../arrow/raw-values.js'
-
-/** A type of the Delta schema's JSON. */
-export type DeltaType =
-  | string
-  | {
-      type: string
-      elementType?: DeltaType
-      keyType?: DeltaType
-      valueType?: DeltaType
-      fields?: readonly { name: string; type: DeltaType }[]
-    }
+import type { DeltaType } from '../delta/schema-json.js'
 
 /** How values of a type are written in a comparison; null where the type is not compared. */
 export interface Comparable {

@@ -1,9 +1,10 @@
 /** Which columns of a table are which of its source, by the table's options, and how they are compared. */
 
+import type { DeltaType } from '../delta/schema-json.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { computedName } from '../options/schema.js'
 import type { ResolvedTable } from '../options/types.js'
-import { comparable, type DeltaType } from './comparable.js'
+import { comparable } from './comparable.js'
 import type { SourceTable, Target } from './sources/source.js'
 import type { Column } from './stored-table.js'
 

@@ -3,7 +3,8 @@
 import { type RecordBatch, Table } from 'apache-arrow'
 import { rawValues } from '../arrow/raw-values.js'
 import { scanTable } from '../delta/scan.js'
-import { type Comparable, type DeltaType, quote } from './comparable.js'
+import type { DeltaType } from '../delta/schema-json.js'
+import { type Comparable, quote } from './comparable.js'
 import { type Ordered, type Range, rangeSql } from './ranges.js'
 import type { Reading } from './sources/source.js'
 

@@ -1,6 +1,6 @@
 /** Tables of all types with edge values, as their databases write them, and the types of their Delta tables. */
 
-import type { DeltaType } from '../../../src/verify/comparable.js'
+import type { DeltaType } from '../../../src/delta/schema-json.js'
 
 interface TypedTable {
   table: string

@@ -1,11 +1,11 @@
 /** `kafka2delta resync`: after a new snapshot, removes the keys that it did not show and no later change brought. */
 
 import { Option } from 'commander'
+import type { DeltaType } from '../../delta/schema-json.js'
 import { storedKey } from '../../delta/table.js'
 import { TopicSource } from '../../resync/topic-source.js'
 import { formatCount } from '../../terminal/format.js'
 import type { Output } from '../../terminal/output.js'
-import type { DeltaType } from '../../verify/comparable.js'
 import { repair, Verification } from '../../verify/index.js'
 import type { Register } from '../command.js'
 import { configuredTable } from '../configured-table.js'

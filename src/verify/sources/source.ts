@@ -1,7 +1,7 @@
 /** The source's side of a comparison: rows as text, in the order of the key's bytes. */
 
+import type { DeltaType } from '../../delta/schema-json.js'
 import type { ResolvedColumn } from '../../options/types.js'
-import type { DeltaType } from '../comparable.js'
 import type { Cells } from '../database-text.js'
 import type { Range } from '../ranges.js'
 import type { Parse } from '../source-text.js'
