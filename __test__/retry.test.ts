@@ -2,7 +2,13 @@ import test from 'ava'
 import { ERROR_CODES, type ErrorCode, KafkaToDeltaError } from '../src/errors.js'
 import { BOUNDED, retryDelay, UNBOUNDED, withRetries } from '../src/retry.js'
 
-const HEALS = new Set<ErrorCode>(['STORAGE', 'REGISTRY_UNREACHABLE', 'KAFKA_UNREACHABLE', 'COMMIT_CONFLICT'])
+const HEALS = new Set<ErrorCode>([
+  'STORAGE',
+  'REGISTRY_UNREACHABLE',
+  'KAFKA_UNREACHABLE',
+  'COMMIT_CONFLICT',
+  'CATALOG_UNAVAILABLE',
+])
 const REFUSED = new Set<ErrorCode>(['STORAGE_DENIED', 'REGISTRY_AUTH', 'KAFKA_AUTH'])
 
 test('what heals is tried again, with delays that have an upper limit; what does not heal is not', (t) => {

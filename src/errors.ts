@@ -70,6 +70,12 @@ export const ERROR_CODES = {
   SOURCE_UNREACHABLE: { exit: 3, retry: 'caller' },
   /** The table has other rows than its source. */
   SOURCE_DIFFERS: { exit: 1, retry: false },
+  /** The catalog does not answer or fails, or the package that speaks to it is not installed. */
+  CATALOG_UNAVAILABLE: { exit: 3, retry: 'outage' },
+  /** The catalog refuses our credentials, or rights that they need. */
+  CATALOG_DENIED: { exit: 3, retry: false },
+  /** The table's name stands for something else in the catalog: another location, or no external Delta table. */
+  CATALOG_CONFLICT: { exit: 1, retry: false },
   /** A defect of kafka2delta. */
   INTERNAL: { exit: 1, retry: false },
 } as const satisfies Record<string, { exit: number; retry: Retry }>
@@ -91,6 +97,9 @@ export const HINTS: Partial<Record<ErrorCode, string>> = {
   STORAGE_DENIED: 'check the rights on the path and storageOptions',
   TABLE_CORRUPT:
     'bring back the files that are missing; or move the folder away, and let the query make the table anew',
+  CATALOG_UNAVAILABLE: 'check catalog; the tables themselves are written on',
+  CATALOG_DENIED: 'check catalog.auth, and the rights of its user on the schema',
+  CATALOG_CONFLICT: 'drop the entry in the catalog, or give the table another schema or tableName',
   EXPRESSION_INVALID: 'docs/sql-functions.md lists what additionalCols may use',
   FENCED: 'each query of a table needs a queryName of its own and runs once',
   INTERNAL: 'this is a defect of kafka2delta: please report it with the output of --verbose',

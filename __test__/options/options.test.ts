@@ -223,13 +223,6 @@ test('what many workers cannot do together', (t) => {
   t.is(resolveOptions(minimal()).workers, 'single')
 })
 
-test('what comes later is refused as such', (t) => {
-  t.is(
-    refusal((o) => (o.catalog = {})),
-    'catalog: not available in this version (registration in a metastore)',
-  )
-})
-
 test("a Spark job's checkpoint", (t) => {
   const read = (sparkCheckpoint: unknown) =>
     resolveOptions(

@@ -88,12 +88,20 @@ export const consumer = z
   })
   .meta({ description: "KafkaJS's ConsumerConfig, within what exactly-once needs." })
 
-const url = z
+export const url = z
   .string()
   .refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol), {
     error: 'expected an http or https URL',
   })
   .meta({ description: 'http or https URL', format: 'uri' })
+
+export const tls = z.strictObject({
+  ca: text("The authorities to trust: PEM text, or a file's name.").optional(),
+  cert: text("Our certificate: PEM text, or a file's name.").optional(),
+  key: text("Its key: PEM text, or a file's name.").optional(),
+  passphrase: text('Passphrase of the key.').optional(),
+  rejectUnauthorized: flag('Refuse certificates that cannot be verified (default true).').optional(),
+})
 
 export const schemaRegistry = z
   .strictObject({
@@ -110,16 +118,7 @@ export const schemaRegistry = z
       })
       .meta({ description: 'Either username and password, or token.' })
       .optional(),
-    tls: z
-      .strictObject({
-        ca: text("The authorities to trust: PEM text, or a file's name.").optional(),
-        cert: text("Our certificate: PEM text, or a file's name.").optional(),
-        key: text("Its key: PEM text, or a file's name.").optional(),
-        passphrase: text('Passphrase of the key.').optional(),
-        rejectUnauthorized: flag('Refuse certificates that cannot be verified (default true).').optional(),
-      })
-      .meta({ description: 'TLS of an https registry.' })
-      .optional(),
+    tls: tls.meta({ description: 'TLS of an https registry.' }).optional(),
     unknownSchemaTimeout: duration(
       'How long an unknown schema id is asked for again before its message is a bad record (default "5 seconds").',
     ).optional(),

@@ -4,9 +4,6 @@ import { z } from 'zod'
 import { KafkaToDeltaError } from '../errors.js'
 import { suggest } from './suggest.js'
 
-/** Options and values that are known but come in a later version. */
-const NOT_AVAILABLE = new Map([['catalog', 'registration in a metastore']])
-
 /** One thing that is wrong. `path` are the keys and indexes to it. */
 export interface OptionProblem {
   path: (string | number)[]
@@ -43,14 +40,25 @@ type SchemaWithParts = z.ZodType & {
   unwrap?: () => z.ZodType
 }
 
-/** The names that are known at a path. */
-function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+/** The kind of a discriminated union that the value says it is of. */
+function kindOf(union: z.ZodDiscriminatedUnion, value: unknown): SchemaWithParts {
+  const { discriminator, options } = union.def
+  const kinds = options as readonly SchemaWithParts[]
+  const given = ownValue(value, discriminator)
+  return kinds.find((kind) => kind.shape?.[discriminator]?.safeParse(given).success) ?? union
+}
+
+/** The names that are known at a path: of kinds, those of the kind that the input says. */
+function knownKeys(schema: z.ZodType, path: readonly PropertyKey[], input: unknown): string[] {
   let at = schema as SchemaWithParts
+  let value = input
   const open = () => {
     while (at instanceof z.ZodOptional || at instanceof z.ZodDefault) at = at.unwrap() as SchemaWithParts
+    if (at instanceof z.ZodDiscriminatedUnion) at = kindOf(at, value)
   }
   open()
   for (const part of path) {
+    value = ownValue(value, part)
     const own = at.shape && Object.hasOwn(at.shape, part) ? at.shape[String(part)] : undefined
     const next = own ?? at.valueType ?? at.element
     if (!next) return []
@@ -60,16 +68,13 @@ function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   return Object.keys(at.shape ?? {})
 }
 
-function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): OptionProblem[] {
+function describe(issue: z.core.$ZodIssue, schema: z.ZodType, input: unknown, value: unknown): OptionProblem[] {
   const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))
   if (issue.code === 'unrecognized_keys') {
-    const known = knownKeys(schema, issue.path)
+    const known = knownKeys(schema, issue.path, input)
     return issue.keys.map((key) => {
-      const later = NOT_AVAILABLE.get(key)
       const meant = suggest(key, known)
-      const message = later
-        ? `not available in this version (${later})`
-        : `unknown option${meant ? `, did you mean "${meant}"?` : `; known are ${known.join(', ')}`}`
+      const message = `unknown option${meant ? `, did you mean "${meant}"?` : `; known are ${known.join(', ')}`}`
       return { path: [...path, key], message, atKey: true }
     })
   }
@@ -95,7 +100,7 @@ export function optionProblems(error: z.ZodError, schema: z.ZodType, input: unkn
   return error.issues.flatMap((issue) => {
     let value: unknown = input
     for (const part of issue.path) value = ownValue(value, part)
-    return describe(issue, schema, value)
+    return describe(issue, schema, input, value)
   })
 }
 

@@ -67,6 +67,7 @@ function tableOf(pattern: TablePattern, topic: string): ResolvedTable | null {
   const match = taken(pattern, topic)
   if (match === null) return null
   const { table } = pattern
+  const { catalog } = table
   const text = (template: string | null) => (template === null ? null : filled(template, match) || null)
   return {
     ...table,
@@ -74,6 +75,11 @@ function tableOf(pattern: TablePattern, topic: string): ResolvedTable | null {
     uri: filledUri(table.uri, match),
     name: text(table.name),
     description: text(table.description),
+    catalog: catalog && {
+      ...catalog,
+      schema: filled(catalog.schema, match),
+      tableName: filled(catalog.tableName, match),
+    },
   }
 }
 

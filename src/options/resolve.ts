@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { pick, withoutUndefined } from '../objects.js'
+import { checkCatalogs, resolveCatalog } from './catalogs.js'
 import { withCertificates } from './certificates.js'
 import {
   checkDeadLetters,
@@ -131,6 +132,7 @@ function resolveTable(
     renameColumns: table.renameColumns ?? {},
     shared: table.shared ?? false,
     deadLetter: resolveDeadLetter(table, query, baseDir),
+    catalog: resolveCatalog(table, query, baseDir),
     trigger: resolveTrigger(query, table.trigger),
     tableProperties: { ...query.tableProperties, ...table.tableProperties },
     storageOptions: { ...query.storageOptions, ...table.storageOptions },
@@ -168,6 +170,7 @@ export function resolveOptions(input: unknown, baseDir?: string): ResolvedOption
   const all = Object.entries(options.tables).map(([topic, table]) => resolveTable(topic, table, options, baseDir))
   checkSharedPaths(all)
   checkDeadLetters(all, options)
+  checkCatalogs(all, options)
   checkWriteModes(all, options)
   checkUnused(all, options)
   checkWorkers(options)

@@ -1,6 +1,7 @@
 /** The one schema of all options: of the API, of the YAML file, and of the JSON Schema that editors use. */
 
 import { z } from 'zod'
+import { catalog } from './catalog-schema.js'
 import { consumer, kafka, schemaRegistry } from './connection-schema.js'
 import {
   choice,
@@ -214,6 +215,7 @@ const perTable = {
   ).optional(),
   tableProperties: properties('Delta table properties, set when the table is created.').optional(),
   storageOptions: properties('Options of the object store: credentials, endpoint, region.').optional(),
+  catalog: catalog.optional(),
 }
 
 /** The name after `AS` in `expression AS name`; null where there is none. */

@@ -96,6 +96,68 @@ export interface Scd2Columns {
   readonly isCurrent?: string
 }
 
+/** PEM texts, or the names of files that hold them. */
+export interface TlsOptions {
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+  readonly passphrase?: string
+  readonly rejectUnauthorized?: boolean
+}
+
+/** A Hive metastore. */
+export interface HiveCatalogOptions {
+  readonly type: 'hive'
+  /** `thrift://host:port`, several with commas between, of which the first one that answers is asked. */
+  readonly uri: string
+  /** The user by whose name an open metastore knows us, or with a password a login by SASL PLAIN. Default: the system's user. */
+  readonly auth?: { readonly username: string; readonly password?: string }
+  /** Of a metastore with `hive.metastore.use.SSL`. */
+  readonly tls?: TlsOptions
+}
+
+/** Unity Catalog, by its REST interface. */
+export interface UnityCatalogOptions {
+  readonly type: 'unity'
+  /** Of the server, without the interface's own path: `https://host`. */
+  readonly url: string
+  /** The catalog that has the schemas; it must be there. */
+  readonly catalog: string
+  /** A token, or OAuth client credentials. Default: none. */
+  readonly auth?:
+    | { readonly token: string }
+    | {
+        readonly clientId: string
+        readonly clientSecret: string
+        /** Where tokens are given. Default: `<url>/oidc/v1/token`, as Databricks has it. */
+        readonly tokenUrl?: string
+        /** Default: `all-apis`. */
+        readonly scope?: string
+      }
+  readonly tls?: TlsOptions
+}
+
+/** The AWS Glue data catalog. Credentials are those of AWS's default chain. */
+export interface GlueCatalogOptions {
+  readonly type: 'glue'
+  /** Default: as AWS's default chain has it. */
+  readonly region?: string
+  /** Another address than AWS's. */
+  readonly endpoint?: string
+  /** The account that has the data catalog. Default: that of the credentials. */
+  readonly catalogId?: string
+}
+
+/** Where tables are registered by name. */
+export type CatalogOptions = HiveCatalogOptions | UnityCatalogOptions | GlueCatalogOptions
+
+/** A table's entry in a catalog. */
+export interface ResolvedCatalog {
+  readonly options: CatalogOptions
+  readonly schema: string
+  readonly tableName: string
+}
+
 /** Options that hold for all tables of a query, and that each table may set for itself. */
 export interface SharedTableOptions {
   /** The field that says whether a row is deleted; it is not stored. Default: `__deleted`. */
@@ -164,6 +226,11 @@ export interface SharedTableOptions {
   readonly tableProperties?: Readonly<Record<string, string>>
   /** Options of the object store: credentials, endpoint, region. A table's are added to the query's. */
   readonly storageOptions?: Readonly<Record<string, string>>
+  /**
+   * Registers tables by `schema` and `tableName`, and keeps their columns up to date there. `{ type: 'none' }`, of a table,
+   * leaves it out.
+   */
+  readonly catalog?: CatalogOptions | { readonly type: 'none' }
 }
 
 /** The options of one table. */
@@ -208,14 +275,7 @@ export interface SchemaRegistryOptions {
   readonly urls?: readonly string[]
   /** Basic authentication, or a bearer token. */
   readonly auth?: { readonly username: string; readonly password: string } | { readonly token: string }
-  /** PEM texts, or the names of files that hold them. */
-  readonly tls?: {
-    readonly ca?: string
-    readonly cert?: string
-    readonly key?: string
-    readonly passphrase?: string
-    readonly rejectUnauthorized?: boolean
-  }
+  readonly tls?: TlsOptions
   /** How long an unknown schema id is asked for again before its message is a bad record. Default: 5 seconds. */
   readonly unknownSchemaTimeout?: number | string
 }
@@ -287,6 +347,7 @@ type ReadOption =
   | 'columnDefaults'
   | 'metadataColumns'
   | 'deadLetter'
+  | 'catalog'
 
 /** When batches are made, complete. Milliseconds. */
 export type ResolvedTrigger =
@@ -333,6 +394,8 @@ export interface ResolvedTable extends Required<Omit<SharedTableOptions, ReadOpt
   readonly maintenance: ResolvedMaintenance | null
   /** Null unless `onBadRecord` is `dead-letter`. */
   readonly deadLetter: ResolvedDeadLetter | null
+  /** Null: the table is registered nowhere. */
+  readonly catalog: ResolvedCatalog | null
   readonly trigger: ResolvedTrigger
 }
 

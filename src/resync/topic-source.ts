@@ -55,6 +55,7 @@ const OWN: Partial<ResolvedTable> = {
   tableProperties: {},
   indexDir: null,
   deadLetter: null,
+  catalog: null,
   onBadRecord: 'fail',
   onMissingValue: 'null',
   keyIndex: 'auto',
