@@ -20,7 +20,7 @@ test('an entry says what the table is', (t) => {
     type: 'struct',
     fields: [field('id', 'long', { comment: 'the key' }), field('tags', { type: 'array', elementType: 'string' })],
   })
-  const properties = { 'delta.enableDeletionVectors': 'true' }
+  const properties = { 'delta.enableDeletionVectors': 'true', owner: 'shop' }
   const described = {
     location: 's3://lake/orders',
     description: 'Orders',

@@ -7,6 +7,9 @@ import type { ResolvedCatalog } from '../options/types.js'
 import type { Catalog, CatalogTable, FoundTable } from './catalog.js'
 import { isSamePlace } from './location.js'
 
+/** Properties by which a table remembers what is ours: they tell a reader nothing. */
+const OWN = 'kafka2delta.'
+
 /** What of a table its entry is made of. */
 export type DescribedTable = Pick<TableInfo, 'schemaJson' | 'partitionColumns' | 'properties'>
 
@@ -25,7 +28,7 @@ export function entryOf(
     location: table.location,
     columns,
     partitionColumns: [...table.partitionColumns],
-    properties: { ...table.properties },
+    properties: Object.fromEntries(Object.entries(table.properties).filter(([name]) => !name.startsWith(OWN))),
     ...(table.description === null ? {} : { comment: table.description }),
   }
 }
