@@ -10,19 +10,25 @@ export type { GivenBatch, MicroBatch, OffsetRange, RawMessage } from './kafka/mi
 export type { Logger, LogLevel } from './log.js'
 export type { StartingOffsets } from './options/starting-offsets.js'
 export type {
+  CatalogOptions,
   ColumnOptions,
   DeadLetterOptions,
+  GlueCatalogOptions,
+  HiveCatalogOptions,
   MaintenanceOptions,
   Scd2Columns,
   SchemaRegistryOptions,
   SharedTableOptions,
   StreamOptions,
   TableOptions,
+  TlsOptions,
   Trigger,
+  UnityCatalogOptions,
 } from './options/types.js'
 export type { SchemaSource } from './registry/schema-source.js'
 export {
   type CompactionStep,
+  type EntryStatus,
   type OffsetProgress,
   type StreamContext,
   StreamingQuery,

@@ -49,6 +49,7 @@ const IDLE: Tables[string] = {
   numBadRecords: 0,
   needsResync: false,
   waitingFor: null,
+  catalog: null,
   error: null,
 }
 
@@ -103,6 +104,21 @@ test('by a worker: exit code 1 where a table that is asked for needs help', asyn
   const { code, lines } = await status('shop.orders', '--url', address)
   t.is(code, 1)
   t.true(lines.includes('BAD_RECORD shop.orders: no header byte'), lines.join('\n'))
+})
+
+test('by a worker: a table whose entry in its catalog is not right needs no help, but is told', async (t) => {
+  const error = { code: 'CATALOG_CONFLICT', message: 'two places', since: '2026-01-01T00:00:00Z', attempts: 3 } as const
+  const address = await worker(t, {
+    'shop.orders': { ...IDLE, table: 'lake.orders', catalog: { name: 'lake.orders', state: 'failing', error } },
+    'shop.users': { ...IDLE, table: 'lake.users', catalog: { name: 'lake.users', state: 'registered', error: null } },
+  })
+  const { code, lines } = await status('--url', address)
+  t.is(code, 0)
+  t.regex(lines.find((line) => line.startsWith('lake.orders ')) ?? '', /not in its catalog as it is$/)
+  t.regex(lines.find((line) => line.startsWith('lake.users ')) ?? '', /waiting$/)
+  t.true(lines.includes('CATALOG_CONFLICT lake.orders: two places'), lines.join('\n'))
+  const { tables } = JSON.parse((await status('shop.orders', '--url', address, '--json')).lines.join('\n'))
+  t.like(tables[0].catalog, { name: 'lake.orders', state: 'failing', error: { code: 'CATALOG_CONFLICT' } })
 })
 
 test('whether there is such a table is not said where nobody could tell', async (t) => {

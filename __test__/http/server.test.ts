@@ -24,6 +24,7 @@ class FakeQuery extends EventEmitter {
     numBadRecords: 0,
     needsResync: true,
     waitingFor: null as unknown,
+    catalog: null as unknown,
     error: null as unknown,
   }
   get status() {
@@ -104,6 +105,21 @@ test('the life of a worker', async (t) => {
   t.deepEqual(await get('/healthz'), { status: 200, body: `ok\n${told}` })
   t.regex((await get('/metrics')).body, /kafka2delta_table_retrying_seconds\{[^}]*\} 60\d/)
   query.table.waitingFor = null
+
+  // Its entry in a catalog holds up nothing.
+  t.false((await get('/metrics')).body.includes('kafka2delta_catalog_failing{'))
+  query.table.catalog = { name: 'lake.orders', state: 'registered', error: null }
+  t.true((await get('/metrics')).body.includes(`kafka2delta_catalog_failing{${labels}} 0`))
+  query.table.catalog = {
+    name: 'lake.orders',
+    state: 'failing',
+    error: { code: 'CATALOG_DENIED', message: 'no', since },
+  }
+  t.is((await get('/readyz')).status, 200)
+  const metrics = (await get('/metrics')).body
+  t.true(metrics.includes(`kafka2delta_catalog_failing{${labels}} 1`))
+  t.regex(metrics, /kafka2delta_catalog_failing_seconds\{[^}]*\} 60\d/)
+  t.like(JSON.parse((await get('/status')).body).tables.orders.catalog, { state: 'failing' })
 
   // A table that failed: the others go on, but somebody has to look.
   query.exception = new KafkaToDeltaError('BAD_RECORD', 'no header byte')

@@ -36,6 +36,8 @@ export class FakeTable implements StreamTable {
   merges: { rows: number; offsets: TableOffset[] }[] = []
   closed = false
   opened = 0
+  /** What the next merge says that it added. */
+  addedColumns: string[] = []
   /** Runs before each look at the table. */
   beforeInfo: (() => void) | null = null
   /** Why it cannot be opened. */
@@ -103,7 +105,7 @@ export class FakeTable implements StreamTable {
       numRowsInserted: rows.length,
       numFilesAdded: 1,
       bytesWritten: 10,
-      addedColumns: [],
+      addedColumns: this.addedColumns.splice(0),
       widenedColumns: [],
       notes: [],
       indexBytes: 64,
@@ -382,6 +384,8 @@ export interface World {
   patienceMs?: number
   /** Takes the bad records of tables with `onBadRecord: 'dead-letter'`. */
   deadLetters?: FakeDeadLetters
+  /** Keeps the tables' entries. */
+  catalogs?: Systems['catalogs']
   /** How often each failure is tried again, in a run that has an end. */
   policies?: RetryPolicy
 }
@@ -425,6 +429,7 @@ export async function startFake(world: World) {
       return table
     },
     ...(check ? { check } : {}),
+    catalogs: world.catalogs,
     deadLetters: ({ deadLetter }) => (deadLetter ? (deadLetters ?? null) : null),
   }
   const query = await startQuery({

@@ -46,6 +46,16 @@ export class Metrics {
     perTable('table_retrying', '1 where a system fails that the table waits for.', ({ waitingFor }) =>
       waitingFor ? 1 : 0,
     )
+    perTable(
+      'catalog_failing',
+      '1 where the entry in the catalog could not be brought up to date.',
+      ({ catalog }) => catalog && (catalog.error ? 1 : 0),
+    )
+    perTable(
+      'catalog_failing_seconds',
+      'For how long it could not.',
+      ({ catalog }) => catalog && (catalog.error ? (Date.now() - Date.parse(catalog.error.since)) / 1000 : 0),
+    )
     perTable('table_retrying_seconds', 'How long the table has waited for it.', ({ waitingFor }) =>
       waitingFor ? (Date.now() - Date.parse(waitingFor.since)) / 1000 : 0,
     )

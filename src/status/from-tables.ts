@@ -82,6 +82,7 @@ function emptyReport({ topic, name, uri }: ResolvedTable): TableReport {
     files: null,
     bytes: null,
     needsResync: false,
+    catalog: null,
     otherQueries: [],
     trouble: null,
   }

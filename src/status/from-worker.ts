@@ -59,7 +59,7 @@ function statusUrl(address: string): string {
 }
 
 function reportOf(topic: string, table: StreamingQueryStatus['tables'][string]): TableReport {
-  const { waitingFor, error, lastCommit } = table
+  const { waitingFor, error, lastCommit, catalog = null } = table
   return {
     topic,
     table: table.table,
@@ -75,6 +75,10 @@ function reportOf(topic: string, table: StreamingQueryStatus['tables'][string]):
     bytes: null,
     needsResync: table.needsResync,
     otherQueries: [],
+    catalog: catalog && {
+      ...catalog,
+      error: catalog.error && { code: catalog.error.code, message: catalog.error.message },
+    },
     trouble: error ?? (waitingFor && { code: waitingFor.code, message: waitingFor.message }),
   }
 }

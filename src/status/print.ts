@@ -20,9 +20,10 @@ const dim = (text: string): string => (text === '' ? '' : pc.dim(text))
 const counted = (value: number | null): string => (value === null ? '-' : formatCount(value))
 
 function note(table: TableReport): string {
-  const { trouble, needsResync, otherQueries, version, state } = table
+  const { trouble, needsResync, otherQueries, version, state, catalog } = table
   if (trouble) return pc.red(trouble.code)
   if (needsResync) return pc.yellow('needs resync')
+  if (catalog?.error) return pc.yellow('not in its catalog as it is')
   if (otherQueries.length > 0) return pc.yellow(`also written by ${otherQueries.join(', ')}`)
   if (state === null && version === null) return dim('no table yet')
   return dim(state ?? '')
@@ -52,8 +53,9 @@ export function statusLines({ query, state, memory, tables, problems }: StatusRe
       .slice(1, -1),
   )
   const lines = tables.length === 0 ? [] : formatTable([pickShown(head).map(dim), ...rows.map(pickShown)], right)
-  for (const { topic, trouble } of ordered) {
+  for (const { topic, trouble, catalog } of ordered) {
     if (trouble) lines.push(`${pc.red(trouble.code)} ${topic}: ${trouble.message}`)
+    if (catalog?.error) lines.push(`${pc.yellow(catalog.error.code)} ${catalog.name}: ${catalog.error.message}`)
   }
   for (const { code, message } of problems) lines.push(`${pc.red(code)} ${message}`)
   if (memory) lines.push(memoryLine(memory))

@@ -36,6 +36,8 @@ export interface TableReport {
   needsResync: boolean
   /** Other queries that have written to the table. */
   otherQueries: string[]
+  /** How a running worker says that its entry in its catalog stands; null where only the table was asked, or it stands in none. */
+  catalog: { name: string; state: string; error: { code: string; message: string } | null } | null
   /** A system that fails and is waited for, or what stopped the table, or why it could not be looked at. */
   trouble: { code: string; message: string } | null
 }

@@ -1,5 +1,6 @@
 /** The systems of a real query: Kafka, the schema registry, the addon. */
 
+import { CatalogKeeper } from '../catalog/keeper.js'
 import { DeadLetterSinks } from '../dead-letter/sinks.js'
 import { TableDecoder } from '../debezium/decoder.js'
 import { KeyUpdates } from '../debezium/key-updates.js'
@@ -125,6 +126,8 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     logger: logger.child({ part: 'dead-letter' }),
   })
   const keyUpdates = new KeyUpdates(schemas)
+  const hasCatalog = [...options.tables, ...options.patterns.map(({ table }) => table)].some((table) => table.catalog)
+  const catalogs = hasCatalog ? new CatalogKeeper({ logger: logger.child({ part: 'catalog' }) }) : undefined
   const { kafka, queryName } = options
   const catalog = new TopicCatalog({ kafka, queryName, logger: logger.child({ part: 'topics' }) })
   const finder = new TopicFinder(catalog, schemas, logger)
@@ -171,6 +174,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
       return openDeltaTable(table, signal)
     },
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
+    catalogs,
     engineMemory,
     check: async (signal) => {
       await deadLetters.check(signal)
@@ -179,7 +183,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     close: async () => {
       schemas.close()
       membership?.leave()
-      await deadLetters.close()
+      await Promise.all([deadLetters.close(), catalogs?.close()])
     },
   }
 }

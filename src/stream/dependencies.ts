@@ -1,5 +1,7 @@
 /** The systems around a stream, as it sees them: so that tests can stand in for them, and only for them. */
 
+import type { DescribedTable } from '../catalog/entry.js'
+import type { EntryStatus, RegisteredTable } from '../catalog/keeper.js'
 import type { DeadLetterSink } from '../dead-letter/dead-letter.js'
 import type { ChangeBatch } from '../debezium/change-batch.js'
 import type { EngineMemory } from '../delta/memory.js'
@@ -71,6 +73,14 @@ export interface StreamTable {
   close(): Promise<void>
 }
 
+/** Keeps the entries of tables in their catalogs: `CatalogKeeper`. */
+export interface EntryKeeper {
+  /** A table is as it is described now. Returns at once. */
+  note(table: RegisteredTable, described: DescribedTable): void
+  /** Null for a table that stands in no catalog. */
+  statusOf(table: RegisteredTable): EntryStatus | null
+}
+
 /** Keeps where partitions start, as long as their table holds no offsets: `StartNote`. */
 export interface StartKeeper {
   read(): Promise<ReadonlyMap<number, bigint>>
@@ -107,6 +117,8 @@ export interface Systems {
   table(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable>
   /** Where a table's bad records go (`onBadRecord: 'dead-letter'`); null where it keeps none. Closed by {@link close}. */
   deadLetters?(table: ResolvedTable): DeadLetterSink | null
+  /** Left out: no table stands in a catalog. Closed by {@link close}. */
+  catalogs?: EntryKeeper | undefined
   /** What the tables of the process hold in memory, beside what the source counts. */
   engineMemory?(): EngineMemory
   /** Whether what the tables share can be reached: a start says so at once, a running query waits for it. */

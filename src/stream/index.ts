@@ -1,5 +1,6 @@
 /** `streamToDelta`: from Kafka topics to Delta tables, until stopped. */
 
+export type { EntryStatus } from '../catalog/keeper.js'
 export type { Waiting } from '../errors.js'
 
 import { createLogger, type Logger, type LogLevel, silentLogger } from '../log.js'

@@ -209,6 +209,7 @@ export class OpenTables {
       delta,
       decoder: systems.decoder(table, query),
       deadLetters: systems.deadLetters?.(table) ?? null,
+      catalogs: systems.catalogs,
       logger,
       onProgress: (progress) => this.listener?.noteProgress(progress),
       onCompaction: (step) => this.listener?.noteCompaction(step),

@@ -2,6 +2,7 @@
 
 import { EventEmitter } from 'node:events'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import type { EntryStatus } from '../catalog/keeper.js'
 import type { EngineMemory } from '../delta/memory.js'
 import { asKafkaToDeltaError, type ErrorCode, type KafkaToDeltaError, type Waiting } from '../errors.js'
 import type { MemoryUse } from '../kafka/memory-budget.js'
@@ -34,6 +35,8 @@ export interface TableStatus {
   needsResync: boolean
   /** A system that fails, and that the table waits for; null where none does. */
   waitingFor: Waiting | null
+  /** How the table's entry stands in its catalog; null where it stands in none, and before the table is open. */
+  catalog: EntryStatus | null
   /** What stopped the table; null where nothing did. */
   error: { code: ErrorCode; message: string } | null
 }
@@ -62,6 +65,7 @@ const NOTHING_YET = {
   numBadRecords: 0,
   needsResync: false,
   waitingFor: null,
+  catalog: null,
   error: null,
 } as const
 
@@ -239,6 +243,7 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
       numBadRecords: loop.numBadRecords,
       needsResync: loop.needsResync,
       waitingFor: loop.waitingFor,
+      catalog: loop.entry,
       error: loop.error && !isResting ? { code: loop.error.code, message: loop.error.message } : null,
     }
   }

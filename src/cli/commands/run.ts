@@ -87,9 +87,10 @@ export async function run(flags: RunFlags, output: Output, given: RunSystems): P
     const query = await startQuery({ options, systems: systems(options, logger), logger, signal, ...looks })
     http?.watch(query)
     onAbort(signal, () => void query.stop())
-    if (output.stdout.isTTY) {
+    const unregistered = options.tables.filter(({ catalog }) => catalog === null)
+    if (output.stdout.isTTY && unregistered.length > 0) {
       output.stdout.write(pc.dim('To query the tables by name in Spark, Trino and others:\n'))
-      for (const table of options.tables) output.stdout.write(`  ${createTableSql(table)};\n`)
+      for (const table of unregistered) output.stdout.write(`  ${createTableSql(table)};\n`)
     }
     const view = isLive ? showLive(query, output) : null
     const report = (error: KafkaToDeltaError) => formatError(error, { verbose: flags.verbose === true })

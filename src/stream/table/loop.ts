@@ -1,5 +1,6 @@
 /** The way of one table: pull, decode, merge, commit; the next batch is pulled and decoded while one is merged. */
 
+import type { EntryStatus } from '../../catalog/keeper.js'
 import { asKafkaToDeltaError, type KafkaToDeltaError, retryPolicyOf, type Waiting } from '../../errors.js'
 import type { StoredOffsets } from '../../kafka/positions.js'
 import type { ResolvedTrigger } from '../../options/types.js'
@@ -79,6 +80,12 @@ export class TableLoop {
   /** What stopped the table. */
   get error(): KafkaToDeltaError | null {
     return this.#error
+  }
+
+  /** How its entry stands in its catalog; null where it stands in none. */
+  get entry(): EntryStatus | null {
+    const { catalogs, table } = this.#options
+    return catalogs?.statusOf(table) ?? null
   }
 
   /** Its topic is read, or was. */

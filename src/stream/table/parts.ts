@@ -3,7 +3,7 @@
 import type { DeadLetterSink } from '../../dead-letter/dead-letter.js'
 import type { Logger } from '../../log.js'
 import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
-import type { StreamDecoder, StreamTable } from '../dependencies.js'
+import type { EntryKeeper, StreamDecoder, StreamTable } from '../dependencies.js'
 import type { CompactionStep, StreamingQueryProgress } from '../progress.js'
 import type { Flow } from './flow.js'
 import type { Lag } from './lag.js'
@@ -18,6 +18,8 @@ export interface TableLoopOptions {
   decoder: StreamDecoder
   /** Where bad records go; null where they are skipped or stop the table. */
   deadLetters: DeadLetterSink | null
+  /** Keeps the table's entry in its catalog. Left out: it stands in none. */
+  catalogs?: EntryKeeper | undefined
   logger: Logger
   onProgress: (progress: StreamingQueryProgress) => void
   onCompaction?: (step: CompactionStep) => void

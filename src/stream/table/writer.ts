@@ -51,6 +51,7 @@ export class TableWriter {
     const { positions } = this.#parts
     const info = await this.#refreshed()
     this.#exists = info.exists
+    this.#noteTable(info)
     this.#offsets = info.offsets
     // The source goes where the table is now: another worker may have committed since it was looked at before.
     if (positions.isUntouched) positions.reset(info.offsets)
@@ -59,6 +60,20 @@ export class TableWriter {
       this.#warnOfLosses()
     }
     return positions.storedOffsets(info.offsets)
+  }
+
+  /** What its catalog is to say of the table. */
+  #noteTable(info: TableInfo): void {
+    const { catalogs, table } = this.#parts.options
+    if (info.exists) catalogs?.note(table, info)
+  }
+
+  /** Only what a commit changes of its schema is in a catalog. */
+  async #noteSchema({ addedColumns, widenedColumns }: MergeResult): Promise<void> {
+    const { catalogs, delta } = this.#parts.options
+    if (!catalogs) return
+    const isNew = !this.#exists || addedColumns.length > 0 || widenedColumns.length > 0
+    if (isNew) this.#noteTable(await delta.info())
   }
 
   #warnOfLosses(): void {
@@ -127,6 +142,7 @@ export class TableWriter {
       )
       this.#hasMerged = true
       positions.committed(offsets)
+      await this.#noteSchema(result)
       this.#exists = true
       this.#fences = 0
       this.#warnOf(result)
