@@ -9,7 +9,7 @@ import { join, relative } from 'node:path'
 import { bootstrap, checkNode, ensureDependencies } from './bootstrap.mjs'
 import { cargoEnv, LOCKED, ROOT, SIMULATION } from './lib/paths.mjs'
 import { elapsed, lineReader, main, Problem, run, StatusLine, say } from './lib/process.mjs'
-import { ensurePython } from './lib/python.mjs'
+import { ensureCatalogs, ensurePython } from './lib/python.mjs'
 import { cargoReader, tapReader, unittestReader } from './lib/results.mjs'
 import { kafkaJars } from './stack/install.mjs'
 import { VERSIONS } from './stack/settings.mjs'
@@ -110,6 +110,7 @@ await main(async () => {
   const needsPython = named.length === 0 || named.some((suite) => !['unit', 'simulation'].includes(suite))
   const python = needsPython ? await ensurePython() : { missing: '' }
   const bothBrokers = async () => [await kafkaJars(), await kafkaJars(VERSIONS.kafka3)]
+  const catalogs = wants('integration') ? await ensureCatalogs() : {}
   const kafka = wants('integration') ? await orMissing(bothBrokers) : {}
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '' }
   if (wants('rust')) {
@@ -140,6 +141,7 @@ await main(async () => {
     // One file at a time: they measure and kill processes.
     done.push(await ava('integration', files.filter(isIntegration), toolsEnv, ['--concurrency', '1']))
     if (python.missing) leftOut.push(`integration, all that reads tables with other programs: ${python.missing}`)
+    if (catalogs.missing) leftOut.push(`integration, Glue and Unity Catalog: ${catalogs.missing}`)
     if (kafka.missing) leftOut.push(`integration, the part on real Kafka brokers: ${kafka.missing}`)
   }
   if (wants('stack')) {

@@ -39,15 +39,22 @@ export type EntryNeed =
   | { readonly found: null; readonly need: 'create' }
 
 /** @throws CATALOG_CONFLICT where the name has another location, with both */
+export function mustBeAt(
+  found: FoundTable,
+  { schema, name, location }: Pick<CatalogTable, 'schema' | 'name' | 'location'>,
+) {
+  if (isSamePlace(found.location, location)) return
+  throw new KafkaToDeltaError(
+    'CATALOG_CONFLICT',
+    `the catalog has ${schema}.${name} at ${found.location || 'no location'}, and this table lies at ${location}`,
+  )
+}
+
+/** @throws CATALOG_CONFLICT where the name has another location, with both */
 export async function neededOf(catalog: Catalog, table: CatalogTable, signal: AbortSignal): Promise<EntryNeed> {
   const found = await catalog.find(table.schema, table.name, signal)
   if (found === null) return { found, need: 'create' }
-  if (!isSamePlace(found.location, table.location)) {
-    throw new KafkaToDeltaError(
-      'CATALOG_CONFLICT',
-      `the catalog has ${table.schema}.${table.name} at ${found.location || 'no location'}, and this table lies at ${table.location}`,
-    )
-  }
+  mustBeAt(found, table)
   return { found, need: catalog.matches(table, found) ? 'none' : 'update' }
 }
 

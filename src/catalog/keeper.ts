@@ -62,7 +62,7 @@ const SAID: Record<EntryNeed['need'], string> = {
 }
 
 /** Names that a pattern makes of a topic are known only then. */
-function mustBeNames({ options, schema, tableName }: ResolvedCatalog): void {
+export function mustBeNames({ options, schema, tableName }: ResolvedCatalog): void {
   for (const [option, name] of Object.entries({ schema, tableName })) {
     const problem = nameProblem(options.type, name)
     if (problem) throw new KafkaToDeltaError('CONFIG_INVALID', `${option} ${problem}`)

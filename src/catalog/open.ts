@@ -6,11 +6,13 @@ import type { Catalog } from './catalog.js'
 
 type Open<K extends CatalogOptions['type']> = (options: Extract<CatalogOptions, { type: K }>) => Promise<Catalog>
 
-const KINDS: { readonly [K in CatalogOptions['type']]?: () => Promise<Open<K>> } = {}
+const KINDS: { readonly [K in CatalogOptions['type']]?: () => Promise<Open<K>> } = {
+  glue: async () => (await import('./glue.js')).openGlue,
+}
 
 /** @throws CATALOG_UNAVAILABLE where a package that the kind needs is not installed */
 export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
   const load = KINDS[options.type] as (() => Promise<Open<CatalogOptions['type']>>) | undefined
-  if (!load) throw new KafkaToDeltaError('INTERNAL', `no catalog of the type ${options.type} is built in`)
+  if (!load) throw new KafkaToDeltaError('CONFIG_INVALID', `a catalog of the type ${options.type} is not available yet`)
   return (await load())(options)
 }

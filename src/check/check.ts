@@ -3,17 +3,18 @@
  * scratch folder of its own: no topic, no group, no offset, no table.
  */
 
+import { OpenCatalogs } from '../catalog/open-catalogs.js'
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import { groupOf } from '../kafka/options.js'
 import { withLookup } from '../kafka/topic-catalog.js'
 import { eachTopicState } from '../kafka/topic-state.js'
 import { isTaken } from '../options/patterns.js'
-import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
+import type { ResolvedCatalog, ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
 import { type Finding, failure } from './findings.js'
 import { type CheckReport, emptyCheck, type TableCheck } from './report.js'
 import { nestedPaths } from './rules/config.js'
-import { askBrokers, askRegistries, askStores, type StorePlace, storeOf } from './systems.js'
+import { askBrokers, askCatalogs, askRegistries, askStores, catalogName, type StorePlace, storeOf } from './systems.js'
 import { checkTable } from './table-check.js'
 import { type FoundTopics, failureOf, findTopics } from './topics.js'
 
@@ -34,18 +35,25 @@ export async function check(
 ): Promise<CheckReport> {
   const { retries, timeout } = { retries: 1, timeout: 5_000 }
   const schemas = new RegistrySchemaSource({ ...options.schemaRegistry, retries, timeout, unknownSchemaTimeout: 0 })
+  const catalogs = new OpenCatalogs()
   try {
-    const systems = await Promise.all([askBrokers(options), askRegistries(options), askStores(placesOf(options))])
+    const systems = await Promise.all([
+      askBrokers(options),
+      askRegistries(options),
+      askStores(placesOf(options)),
+      askCatalogs(entriesOf(options), catalogs),
+    ])
     const report: CheckReport = {
       query: options.queryName,
       systems: systems.flat(),
       ...{ entries: [], passedOver: [], tables: [], findings: [] },
     }
-    await addTopics(report, options, schemas, sample, isWanted ?? (() => true))
+    await addTopics(report, options, { schemas, catalogs }, sample, isWanted ?? (() => true))
     for (const system of report.systems) if (!system.ok) system.detail ??= UNCHECKED[system.kind]
     return report
   } finally {
     schemas.close()
+    await catalogs.close()
   }
 }
 
@@ -54,7 +62,17 @@ const UNCHECKED = {
   broker: null,
   registry: 'messages and columns were not looked at',
   store: 'its tables were not looked at',
+  catalog: 'its entries were not looked at',
 } as const
+
+/** Entries of tables; those of patterns have references in their names, for which a catalog has no table. */
+const entriesOf = ({ tables, patterns }: ResolvedOptions): ResolvedCatalog[] =>
+  [...tables, ...patterns.map(({ table }) => table)].flatMap(({ catalog }) => catalog ?? [])
+
+interface Sources {
+  schemas: RegistrySchemaSource
+  catalogs: OpenCatalogs
+}
 
 /** Tables and dead letters; of a pattern's path what comes before the first reference to its groups. */
 function placesOf({ tables, patterns }: ResolvedOptions): StorePlace[] {
@@ -75,13 +93,13 @@ function firstPart(uri: string): string {
 async function addTopics(
   report: CheckReport,
   options: ResolvedOptions,
-  schemas: RegistrySchemaSource,
+  sources: Sources,
   sample: boolean,
   isWanted: NonNullable<CheckOptions['isWanted']>,
 ): Promise<void> {
   let found: FoundTopics
   try {
-    found = await findTopics(options, schemas)
+    found = await findTopics(options, sources.schemas)
   } catch (error) {
     addUnlessKnown(report, failure(error))
     return
@@ -96,14 +114,14 @@ async function addTopics(
   const wanted = found.tables.filter(isWanted)
   report.tables = [
     ...failed.filter(({ topic, table }) => isWanted({ topic, name: table, uri: table })),
-    ...(await checkAll(report, options, schemas, wanted, sample)),
+    ...(await checkAll(report, options, sources, wanted, sample)),
   ].sort((a, b) => (a.topic < b.topic ? -1 : 1))
 }
 
 async function checkAll(
   report: CheckReport,
   options: ResolvedOptions,
-  schemas: RegistrySchemaSource,
+  { schemas, catalogs }: Sources,
   tables: readonly ResolvedTable[],
   sample: boolean,
 ): Promise<TableCheck[]> {
@@ -111,11 +129,14 @@ async function checkAll(
   const byTopic = new Map(tables.map((table) => [table.topic, table]))
   const checked: TableCheck[] = []
   const isUp = (kind: string) => report.systems.some((system) => system.kind === kind && system.ok)
-  const failedStores = report.systems.filter(({ kind, ok }) => kind === 'store' && !ok).map(({ name }) => name)
+  const failed = (of: string) => report.systems.filter(({ kind, ok }) => kind === of && !ok).map(({ name }) => name)
+  const failedStores = failed('store')
   const checks = {
     options,
     schemas: isUp('registry') ? schemas : null,
     isStoreUp: ({ uri }: ResolvedTable) => !failedStores.includes(storeOf(uri)),
+    catalogs,
+    isCatalogUp: ({ options: of }: ResolvedCatalog) => !failed('catalog').includes(catalogName(of)),
   }
   const numMessages = sample && checks.schemas !== null ? NUM_MESSAGES : 0
   try {

@@ -39,6 +39,7 @@ export const FINDINGS = {
   TRUNCATES_NOT_TOLD: 'note',
   DECIMAL_AS_TEXT: 'note',
   TIME_PRECISION: 'note',
+  CATALOG_ENTRY: 'note',
   PROPERTIES_DIFFER: 'note',
   READERS: 'note',
 } as const satisfies Record<string, Severity>

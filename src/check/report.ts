@@ -3,7 +3,7 @@
 import type { Finding, Severity } from './findings.js'
 
 export interface SystemReport {
-  kind: 'broker' | 'registry' | 'store'
+  kind: 'broker' | 'registry' | 'store' | 'catalog'
   name: string
   ok: boolean
   /** Milliseconds until it answered, or until that was given up. */

@@ -3,13 +3,14 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Kafka, KafkaConfig } from 'kafkajs'
+import type { OpenCatalogs } from '../catalog/open-catalogs.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { askKafka } from '../kafka/ask.js'
 import { isKafkaInstance } from '../kafka/client.js'
-import type { ResolvedOptions } from '../options/types.js'
+import type { CatalogOptions, ResolvedCatalog, ResolvedOptions } from '../options/types.js'
 import { checkRegistry } from '../stream/connect.js'
-import { sideBySide } from '../waits.js'
+import { sideBySide, within } from '../waits.js'
 import { failure } from './findings.js'
 import type { SystemReport } from './report.js'
 
@@ -78,6 +79,29 @@ function withoutSecrets(url: string): string {
   parsed.username = ''
   parsed.password = ''
   return parsed.href.replace(/\/$/, '')
+}
+
+/** Milliseconds for the answer of a catalog. */
+const CATALOG_MS = 15_000
+
+/** A catalog for people. */
+export function catalogName(options: CatalogOptions): string {
+  if (options.type === 'hive') return options.uri
+  if (options.type === 'unity') return `${withoutSecrets(options.url)} ${options.catalog}`
+  return ['glue', options.region, options.endpoint && withoutSecrets(options.endpoint)].filter(Boolean).join(' ')
+}
+
+/** One question for each catalog: whether it has one of the tables. */
+export function askCatalogs(entries: readonly ResolvedCatalog[], catalogs: OpenCatalogs): Promise<SystemReport[]> {
+  const distinct = new Map(entries.map((entry) => [JSON.stringify(entry.options), entry]))
+  return sideBySide(MAX_ASKED, [...distinct.values()], ({ options, schema, tableName }) =>
+    ask('catalog', catalogName(options), async () => {
+      const signal = AbortSignal.timeout(CATALOG_MS)
+      const asked = catalogs.of(options).then((catalog) => catalog.find(schema, tableName, signal))
+      await within(asked, CATALOG_MS, () => new KafkaToDeltaError('CATALOG_UNAVAILABLE', 'it does not answer'))
+      return null
+    }),
+  )
 }
 
 /** What is asked for at a store: where it is, and a place in it. */

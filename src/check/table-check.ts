@@ -1,11 +1,12 @@
 /** Checks one table: its topic, its messages, and the Delta table that they go to. */
 
 import { schemaName } from '../avro/wire.js'
+import type { OpenCatalogs } from '../catalog/open-catalogs.js'
 import { DeltaTable, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { StoredOffsets } from '../kafka/positions.js'
 import type { TopicState } from '../kafka/topic-state.js'
-import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
+import type { ResolvedCatalog, ResolvedOptions, ResolvedTable } from '../options/types.js'
 import type { RegistrySchemaSource } from '../registry/registry.js'
 import { decodeOptions, openDeltaTable } from '../stream/connect.js'
 import { Positions } from '../stream/table/positions.js'
@@ -13,6 +14,7 @@ import { columnsOf } from './columns.js'
 import { type Decoded, decodeSample, decodeSchemas } from './decoded.js'
 import { bySeverity, type Finding, failure, finding } from './findings.js'
 import { emptyCheck, type TableCheck } from './report.js'
+import { entryFindings } from './rules/catalog.js'
 import { badRecords, missingKeyColumns, noKey, notAvro, placeholders } from './rules/messages.js'
 import { readers, rewrites, tableFindings } from './rules/table.js'
 import { SHOWN_SETTINGS, topicFindings } from './rules/topic.js'
@@ -29,6 +31,9 @@ export interface TableChecks {
   schemas: RegistrySchemaSource | null
   /** Whether the store of a table answers. */
   isStoreUp(table: ResolvedTable): boolean
+  catalogs: OpenCatalogs
+  /** Whether a catalog answers. */
+  isCatalogUp(catalog: ResolvedCatalog): boolean
 }
 
 /** Never rejects: what fails is a finding. */
@@ -42,16 +47,21 @@ export async function checkTable(
   const opened = checks.isStoreUp(table) ? await openTable(table, findings) : null
   const positions = new Positions(checks.options.queryName, table.topic)
   const stored = opened === null ? null : positions.storedOffsets(opened.offsets)
+  let after: TableInfo | null = null
   if (opened?.exists && stored) addTable(report, opened, stored, checks.options, table)
   if (state instanceof KafkaToDeltaError) findings.push(failure(state))
   else {
     addTopic(report, state, stored)
     findings.push(...topicFindings({ table, state, stored, now: Date.now() }, checks.options))
     try {
-      if (checks.schemas !== null) await addMessages(report, checks.schemas, table, state, opened)
+      if (checks.schemas !== null) after = await addMessages(report, checks.schemas, table, state, opened)
     } catch (error) {
       findings.push(failure(error))
     }
+  }
+  const { catalog } = table
+  if (catalog && checks.isCatalogUp(catalog)) {
+    findings.push(...(await entryFindings({ ...table, catalog }, after ?? opened, checks.catalogs)))
   }
   report.findings = distinct(findings).sort(bySeverity)
   return report
@@ -97,14 +107,14 @@ function addTopic(report: TableCheck, { partitions, settings }: TopicState, stor
   report.settings = Object.fromEntries(shown)
 }
 
-/** Schemas, columns, and what a run would say of the newest messages. */
+/** Schemas, columns, and what a run would say of the newest messages. Gives the table as it would be; null where that is not known. */
 async function addMessages(
   report: TableCheck,
   schemas: RegistrySchemaSource,
   table: ResolvedTable,
   state: TopicState,
   info: TableInfo | null,
-): Promise<void> {
+): Promise<TableInfo | null> {
   const { findings } = report
   const sample = { ranges: state.newest, badRecords: [] as Decoded['badRecords'] }
   findings.push(
@@ -134,7 +144,7 @@ async function addMessages(
   const isKeyMissing = findings.some(({ code }) => code === 'KEY_COLUMN_MISSING')
   if (!isKeyMissing) findings.push(...badRecords({ ...sample, badRecords: decoded.badRecords }, table))
   findings.push(...decoded.notes.filter(isOfOptions).map(unknownColumn))
-  await addColumns(report, table, info, decoded)
+  return addColumns(report, table, info, decoded)
 }
 
 /** What the table's columns are, and become. */
@@ -143,7 +153,7 @@ async function addColumns(
   table: ResolvedTable,
   info: TableInfo | null,
   decoded: Decoded,
-): Promise<void> {
+): Promise<TableInfo | null> {
   const { findings } = report
   const trial = await tried(table, info, decoded, findings)
   report.columns = columnsOf(decoded.description, info?.schemaJson ?? null, trial?.schemaJson ?? null)
@@ -151,6 +161,9 @@ async function addColumns(
   const readable = info?.exists ? info : trial?.info
   const refused = readable ? readers(readable) : null
   if (refused) findings.push(refused)
+  if (trial === null) return null
+  // The trial's table has the properties that it needs alone.
+  return info?.exists ? { ...trial.info, properties: info.properties } : trial.info
 }
 
 function addShape(

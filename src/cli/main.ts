@@ -12,6 +12,7 @@ import { INVALID_FLAG } from './flags.js'
 const COMMANDS: Readonly<Record<string, () => Promise<{ register: Register }>>> = {
   run: () => import('./commands/run.js'),
   check: () => import('./commands/check.js'),
+  catalog: () => import('./commands/catalog.js'),
   status: () => import('./commands/status.js'),
   describe: () => import('./commands/describe.js'),
   history: () => import('./commands/history.js'),
