@@ -8,6 +8,7 @@ type Open<K extends CatalogOptions['type']> = (options: Extract<CatalogOptions, 
 
 const KINDS: { readonly [K in CatalogOptions['type']]?: () => Promise<Open<K>> } = {
   glue: async () => (await import('./glue.js')).openGlue,
+  hive: async () => (await import('./hive/hive.js')).openHive,
 }
 
 /** @throws CATALOG_UNAVAILABLE where a package that the kind needs is not installed */
