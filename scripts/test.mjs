@@ -11,7 +11,7 @@ import { cargoEnv, LOCKED, ROOT, SIMULATION } from './lib/paths.mjs'
 import { elapsed, lineReader, main, Problem, run, StatusLine, say } from './lib/process.mjs'
 import { ensureCatalogs, ensurePython } from './lib/python.mjs'
 import { cargoReader, tapReader, unittestReader } from './lib/results.mjs'
-import { kafkaJars } from './stack/install.mjs'
+import { hiveJars, kafkaJars } from './stack/install.mjs'
 import { VERSIONS } from './stack/settings.mjs'
 import { down, up } from './stack/stack.mjs'
 
@@ -112,6 +112,7 @@ await main(async () => {
   const bothBrokers = async () => [await kafkaJars(), await kafkaJars(VERSIONS.kafka3)]
   const catalogs = wants('integration') ? await ensureCatalogs() : {}
   const kafka = wants('integration') ? await orMissing(bothBrokers) : {}
+  const hive = wants('integration') ? await orMissing(hiveJars) : {}
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '' }
   if (wants('rust')) {
     if (python.missing) say(`rust, all that has delta-rs write or read tables will fail: ${python.missing}`)
@@ -143,6 +144,7 @@ await main(async () => {
     if (python.missing) leftOut.push(`integration, all that reads tables with other programs: ${python.missing}`)
     if (catalogs.missing) leftOut.push(`integration, Glue and Unity Catalog: ${catalogs.missing}`)
     if (kafka.missing) leftOut.push(`integration, the part on real Kafka brokers: ${kafka.missing}`)
+    if (hive.missing) leftOut.push(`integration, the part on a Hive metastore: ${hive.missing}`)
   }
   if (wants('stack')) {
     // What this has started is ended after the tests; what ran before goes on.

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ensureJars, jarsFolder, javaVersion } from '../lib/jars.mjs'
-import { CACHE_DIR } from '../lib/paths.mjs'
+import { CACHE_DIR, ROOT } from '../lib/paths.mjs'
 import { must, Problem, say, version } from '../lib/process.mjs'
 import { isRoot, VERSIONS } from './settings.mjs'
 
@@ -78,6 +78,22 @@ export const kafkaJars = (version = VERSIONS.kafka) => jarsOf(kafkaName(version)
 export function installedKafka(version = VERSIONS.kafka) {
   const name = kafkaName(version)
   const jars = jarsFolder(`stack-${name}`, pomOf(name, kafkaArtifacts(version)))
+  return existsSync(jars) && (javaVersion() ?? 0) >= MINIMUM_JAVA ? jars : null
+}
+
+const HIVE_POM = join(ROOT, 'scripts', 'stack', 'hive', 'pom.xml')
+
+/** The jars of a Hive metastore. */
+export async function hiveJars() {
+  needJava()
+  const result = await ensureJars('Hive metastore', 'stack-hive', HIVE_POM)
+  if (result.missing) throw new Problem(result.missing)
+  return result.jars
+}
+
+/** The same, if they were fetched before and Java is there, otherwise null. */
+export function installedHive() {
+  const jars = jarsFolder('stack-hive', HIVE_POM)
   return existsSync(jars) && (javaVersion() ?? 0) >= MINIMUM_JAVA ? jars : null
 }
 

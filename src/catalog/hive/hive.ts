@@ -22,14 +22,15 @@ export async function openHive(options: HiveCatalogOptions, patience: Patience =
 
     async ensureSchema(schema, signal) {
       const named: Struct = new Map([[1, text(schema)]])
-      if (await orNull(ask(client, 'get_database', named, signal), 'NoSuchObjectException')) return
+      const isThere = async () => (await orNull(ask(client, 'get_database', named, signal))) !== null
+      if (await isThere()) return
       const database: Struct = new Map([
         [1, text(schema)],
         [4, textMap({})],
         [6, text(client.user)],
         [7, i32(USER)],
       ])
-      await orNull(ask(client, 'create_database', new Map([[1, struct(database)]]), signal), 'AlreadyExistsException')
+      await unlessThere(ask(client, 'create_database', new Map([[1, struct(database)]]), signal), isThere)
     },
 
     async create(table, signal) {
@@ -37,7 +38,8 @@ export async function openHive(options: HiveCatalogOptions, patience: Patience =
         [1, struct(newEntry(table, client.user))],
         [2, struct(WITHOUT_STATISTICS)],
       ])
-      await orNull(ask(client, 'create_table_with_environment_context', args, signal), 'AlreadyExistsException')
+      const isThere = async () => (await getTable(client, table.schema, table.name, signal)) !== null
+      await unlessThere(ask(client, 'create_table_with_environment_context', args, signal), isThere)
     },
 
     async update(table, _, signal) {
@@ -115,29 +117,34 @@ async function call(client: Client, method: Method, args: Struct, signal: AbortS
 
 const DENIED = /permission denied|AccessControlException|not (authori[sz]ed|allowed)|No privilege/i
 
-/** {@link call}, with exceptions that the caller does not look for as errors of this program. */
+/** {@link call}, with what the metastore refuses as an error of this program. */
 async function ask(client: Client, method: Method, args: Struct, signal: AbortSignal): Promise<Struct> {
   try {
     return await call(client, method, args, signal)
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
-    const message = `the Hive metastore refuses ${method}: ${error.message}`
-    if (DENIED.test(error.message)) throw new KafkaToDeltaError('CATALOG_DENIED', message, { cause: error })
-    if (error.exception === 'MetaException' || error.exception === 'NoSuchObjectException') {
-      throw new KafkaToDeltaError('CATALOG_UNAVAILABLE', message, { cause: error })
-    }
-    throw new KafkaToDeltaError('CATALOG_CONFLICT', message, { cause: error })
+    const code = DENIED.test(error.message) ? 'CATALOG_DENIED' : 'CATALOG_UNAVAILABLE'
+    throw new KafkaToDeltaError(code, `the Hive metastore refuses ${method}: ${error.message}`, { cause: error })
   }
 }
 
-/** The result; null where the metastore answers with this exception. */
-async function orNull(asked: Promise<Struct>, exception: string): Promise<Struct | null> {
+/** The result; null where the metastore has nothing of that name. */
+async function orNull(asked: Promise<Struct>): Promise<Struct | null> {
   try {
     return await asked
   } catch (error) {
     const { cause } = error as Error
-    if (cause instanceof Refusal && cause.exception === exception) return null
+    if (cause instanceof Refusal && cause.exception === 'NoSuchObjectException') return null
     throw error
+  }
+}
+
+/** Where another process was faster, the metastore says so, or fails in its database, by chance: then it is looked. */
+async function unlessThere(created: Promise<unknown>, isThere: () => Promise<boolean>): Promise<void> {
+  try {
+    await created
+  } catch (error) {
+    if (!((error as Error).cause instanceof Refusal && (await isThere()))) throw error
   }
 }
 
@@ -146,10 +153,7 @@ async function getTable(client: Client, schema: string, name: string, signal: Ab
     [1, text(schema)],
     [2, text(name)],
   ])
-  const result = await orNull(
-    ask(client, 'get_table_req', new Map([[1, struct(request)]]), signal),
-    'NoSuchObjectException',
-  )
+  const result = await orNull(ask(client, 'get_table_req', new Map([[1, struct(request)]]), signal))
   return result && structOf(result, 1)
 }
 
