@@ -6,8 +6,8 @@ import { hiveTypeName } from '../type-names.js'
 const KNOWN =
   /^(byte|short|integer|long|float|double|boolean|string|binary|date|timestamp|timestamp_ntz|decimal\(.*\))$/
 
-/** Hive parses a struct's type by these characters, and Spark cannot open a table whose entry it cannot parse. */
-const PARSED = /[<>,:;`\s]/
+/** Spark 3.5 parses the types of an entry's columns, and cannot open the table where a struct has a field of another name. */
+const PARSABLE = /^[a-zA-Z0-9_]+$/
 
 /** Older metastores have no room for more. */
 const MAX_LENGTH = 4000
@@ -24,6 +24,6 @@ export function hiveType(type: DeltaType): string {
 function isSpeakable(type: DeltaType): boolean {
   if (typeof type === 'string') return KNOWN.test(type)
   const { elementType, keyType, valueType, fields } = type
-  if (fields) return fields.length > 0 && fields.every((field) => !PARSED.test(field.name) && isSpeakable(field.type))
+  if (fields) return fields.length > 0 && fields.every((field) => PARSABLE.test(field.name) && isSpeakable(field.type))
   return [elementType, keyType, valueType].every((part) => part === undefined || isSpeakable(part))
 }
