@@ -1,7 +1,8 @@
 /**
- * `npm run compare:spark [-- --verbose --keep --tap --no-build]`: the Spark job and kafka2delta on the same captured
- * topics, see docs/spark.md. Fetches PySpark and the jars of Delta and Avro once, into the cache folder. Exit code 1
- * where a difference is not listed there, or a listed one is gone.
+ * `npm run compare:spark [-- --verbose --keep --tap --no-build --only by-name]`: the Spark job and kafka2delta on the same
+ * captured topics, see docs/spark.md, and tables of ours that Spark reads by name from a Hive metastore. Fetches PySpark, the
+ * jars of Delta and Avro, and the metastore once, into the cache folder. Exit code 1 where a difference is not listed there, or a
+ * listed one is gone.
  */
 
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ import { bootstrap, checkNode, ensureDependencies } from './bootstrap.mjs'
 import { ROOT } from './lib/paths.mjs'
 import { main, Problem, run } from './lib/process.mjs'
 import { ensurePython } from './lib/python.mjs'
+import { hiveJars } from './stack/install.mjs'
 
 await main(async () => {
   const args = process.argv.slice(2)
@@ -21,6 +23,7 @@ await main(async () => {
   else await ensureDependencies()
   const oracle = await ensurePython()
   const program = [join('benchmark', 'spark', 'compare.ts'), ...args.filter((argument) => argument !== '--no-build')]
-  const env = { ...process.env, SPARK_PYTHON: spark.python, SPARK_JARS: spark.jars, ORACLE_PYTHON: oracle.python ?? '' }
+  const tools = { SPARK_PYTHON: spark.python, SPARK_JARS: spark.jars, ORACLE_PYTHON: oracle.python ?? '' }
+  const env = { ...process.env, ...tools, HIVE_JARS: await hiveJars(3) }
   process.exitCode = (await run(process.execPath, ['--import', 'tsx', ...program], { cwd: ROOT, env })).code
 })

@@ -112,7 +112,8 @@ await main(async () => {
   const bothBrokers = async () => [await kafkaJars(), await kafkaJars(VERSIONS.kafka3)]
   const catalogs = wants('integration') ? await ensureCatalogs() : {}
   const kafka = wants('integration') ? await orMissing(bothBrokers) : {}
-  const hive = wants('integration') ? await orMissing(hiveJars) : {}
+  const bothHives = async () => [await hiveJars(3), await hiveJars(4)]
+  const hive = wants('integration') ? await orMissing(bothHives) : {}
   const toolsEnv = { ORACLE_PYTHON: python.python ?? '' }
   if (wants('rust')) {
     if (python.missing) say(`rust, all that has delta-rs write or read tables will fail: ${python.missing}`)

@@ -17,7 +17,7 @@ import type { DeltaType } from '../../src/delta/schema-json.js'
 import type { ErrorCode } from '../../src/errors.js'
 import { freePort, hiveJars, NO_HIVE, RealHive } from './support/real-hive.js'
 
-const jars = hiveJars()
+const jars = hiveJars(4)
 const run = (jars ? anyTest.serial : anyTest.serial.skip) as TestFn
 const reason = jars ? '' : ` (${NO_HIVE})`
 

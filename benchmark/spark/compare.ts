@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { FIXTURES } from '../../__test__/integration/support/captured-sets.js'
+import { compareByName } from './by-name.js'
 import { type Difference, differences, readersDiffer, type SparkOutcome, type TableRead } from './difference.js'
 import { idOf, judge, type ListedDifference, listedDifferences, tableRow } from './listed.js'
 import { hasDeletionVectors, writeOurs } from './ours.js'
@@ -38,15 +39,20 @@ const { values: options } = parseArgs({
     tap: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
+    only: { type: 'string' },
   },
 })
-const { SPARK_PYTHON, SPARK_JARS, ORACLE_PYTHON } = process.env
+const { SPARK_PYTHON, SPARK_JARS, ORACLE_PYTHON, HIVE_JARS } = process.env
 if (!SPARK_PYTHON || !SPARK_JARS) throw new Error('start it with npm run compare:spark')
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-spark-'))
 const report = new Report(options)
 try {
-  await compare()
+  if (options.only !== 'by-name') await compare()
+  report.title('Tables by their names, in a Hive metastore')
+  if (!HIVE_JARS) report.skipped('by name', 'the jars of the metastore are missing')
+  else await compareByName(report, folder, { python: SPARK_PYTHON, jars: SPARK_JARS, hive: HIVE_JARS })
+  report.end()
 } finally {
   if (options.keep) report.say(`tables and results are in ${folder}`)
   else rmSync(folder, { recursive: true, force: true })
@@ -86,7 +92,6 @@ async function compare(): Promise<void> {
   for (const { id } of all) compareReaders(id, spark, other)
   report.title('Tables of the Spark job that kafka2delta continues')
   await compareTakeovers(both, plan)
-  report.end()
 }
 
 /** A topic for the Spark job: its messages with the numbers of their micro-batches. */

@@ -30,11 +30,11 @@ CORES = 2
 REBASE = ("spark.sql.avro.datetimeRebaseModeInRead", "spark.sql.parquet.datetimeRebaseModeInWrite")
 
 
-def start_spark(jars: str, scratch: str) -> SparkSession:
-    spark = (
+def start_spark(jars: str, scratch: str, metastore: str | None = None, memory: str = "2g") -> SparkSession:
+    builder = (
         SparkSession.builder.master(f"local[{CORES}]")
         .appName("kafka2delta-compare")
-        .config("spark.driver.memory", "2g")
+        .config("spark.driver.memory", memory)
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.extraJavaOptions", f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dderby.system.home={scratch}")
@@ -56,8 +56,10 @@ def start_spark(jars: str, scratch: str) -> SparkSession:
         # The job's own settings.
         .config("spark.databricks.delta.schema.autoMerge.enabled", "true")
         .config("spark.sql.adaptive.enabled", "false")
-        .getOrCreate()
     )
+    if metastore:
+        builder = builder.config("spark.hadoop.hive.metastore.uris", metastore).enableHiveSupport()
+    spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
     return spark
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from values import plain
 
 
 def read_table(spark: SparkSession, path: str) -> dict[str, Any]:
-    df = spark.read.format("delta").load(path)
+    return read_frame(spark.read.format("delta").load(path))
+
+
+def read_frame(df: DataFrame) -> dict[str, Any]:
     fields = df.schema.fields
     # A position as name: a struct's fields and the columns' names may hold dots.
     columns = [as_numbers(F.col(quoted(f.name)), f.dataType).alias(f"c{i}") for i, f in enumerate(fields)]

@@ -81,19 +81,19 @@ export function installedKafka(version = VERSIONS.kafka) {
   return existsSync(jars) && (javaVersion() ?? 0) >= MINIMUM_JAVA ? jars : null
 }
 
-const HIVE_POM = join(ROOT, 'scripts', 'stack', 'hive', 'pom.xml')
+const hivePom = (major) => join(ROOT, 'scripts', 'stack', 'hive', `hive-${major}.xml`)
 
-/** The jars of a Hive metastore. */
-export async function hiveJars() {
+/** The jars of a metastore of Hive 3 or 4. */
+export async function hiveJars(major) {
   needJava()
-  const result = await ensureJars('Hive metastore', 'stack-hive', HIVE_POM)
+  const result = await ensureJars(`Hive ${major} metastore`, `stack-hive-${major}`, hivePom(major))
   if (result.missing) throw new Problem(result.missing)
   return result.jars
 }
 
 /** The same, if they were fetched before and Java is there, otherwise null. */
-export function installedHive() {
-  const jars = jarsFolder('stack-hive', HIVE_POM)
+export function installedHive(major) {
+  const jars = jarsFolder(`stack-hive-${major}`, hivePom(major))
   return existsSync(jars) && (javaVersion() ?? 0) >= MINIMUM_JAVA ? jars : null
 }
 

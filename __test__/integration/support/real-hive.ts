@@ -6,15 +6,24 @@ import { mkdirSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { installedHive } from '../../../scripts/stack/install.mjs'
 
-/** The folder of its jars, or null where Java or the jars are missing: `npm test` fetches them. */
+/** The folder of a version's jars, or null where Java or the jars are missing: `npm test` fetches them. */
 export const hiveJars = installedHive
 
 export const NO_HIVE = 'needs Java 17 and Maven: run it with `npm test`'
 
 const HOST = '127.0.0.1'
 const START_TIMEOUT_MS = 180_000
+
+const PROGRAMS = {
+  3: fileURLToPath(new URL('../../../scripts/stack/hive/LoopbackMetastore.java', import.meta.url)),
+  4: 'org.apache.hadoop.hive.metastore.HiveMetaStore',
+} as const
+
+/** In place of tasks whose classes only Hive's own server has. */
+const NO_TASKS = 'org.apache.hadoop.hive.metastore.events.EventCleanerTask'
 
 export async function freePort(): Promise<number> {
   const server = createServer()
@@ -27,6 +36,8 @@ export async function freePort(): Promise<number> {
 }
 
 export interface HiveSettings {
+  /** Default: 4. */
+  major?: 3 | 4
   /** Default: a free one. */
   port?: number
   /** Beside those by which it starts here, by their names. */
@@ -51,7 +62,11 @@ export class RealHive {
   }
 
   /** A folder that had one before has its database: what was entered is there again. */
-  static async start(jars: string, folder: string, { port, properties = {} }: HiveSettings = {}): Promise<RealHive> {
+  static async start(
+    jars: string,
+    folder: string,
+    { major = 4, port, properties = {} }: HiveSettings = {},
+  ): Promise<RealHive> {
     const listens = port ?? (await freePort())
     mkdirSync(folder, { recursive: true })
     const settings = {
@@ -65,12 +80,12 @@ export class RealHive {
       // The default is a class of Hive's own server.
       'metastore.expression.proxy': 'org.apache.hadoop.hive.metastore.DefaultPartitionExpressionProxy',
       'metastore.housekeeping.threads.on': 'false',
+      ...(major === 3 ? { 'metastore.task.threads.always': NO_TASKS, 'metastore.task.threads.remote': NO_TASKS } : {}),
       ...properties,
     }
     const java = ['-Xmx256m', '-XX:+UseSerialGC', `-Dderby.system.home=${folder}`, `-Djava.io.tmpdir=${folder}`]
     const flags = Object.entries(settings).flatMap(([name, value]) => ['--hiveconf', `${name}=${value}`])
-    const program = ['org.apache.hadoop.hive.metastore.HiveMetaStore', '-p', String(listens)]
-    const args = [...java, '-cp', join(jars, '*'), ...program, ...flags]
+    const args = [...java, '-cp', join(jars, '*'), PROGRAMS[major], '-p', String(listens), ...flags]
     const hive = new RealHive(spawn('java', args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] }), listens)
     await hive.#untilReady()
     return hive
