@@ -1,5 +1,6 @@
 /** Entries in a real Hive metastore: what it takes, what it keeps, and what is left of its failures. */
 
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -15,11 +16,15 @@ import { openHive } from '../../src/catalog/hive/hive.js'
 import { bool, type Struct, struct, structOf, text, textMap, textMapOf } from '../../src/catalog/hive/values.js'
 import type { DeltaType } from '../../src/delta/schema-json.js'
 import type { ErrorCode } from '../../src/errors.js'
+import type { HiveCatalogOptions } from '../../src/options/types.js'
 import { freePort, hiveJars, NO_HIVE, RealHive } from './support/real-hive.js'
 
-const jars = hiveJars(4)
-const run = (jars ? anyTest.serial : anyTest.serial.skip) as TestFn
-const reason = jars ? '' : ` (${NO_HIVE})`
+// What Spark 3.5 can speak to.
+const jars = hiveJars(3)
+// What knows logins by password.
+const jars4 = hiveJars(4)
+const run = (jars && jars4 ? anyTest.serial : anyTest.serial.skip) as TestFn
+const reason = jars && jars4 ? '' : ` (${NO_HIVE})`
 
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-hive-'))
 const { signal } = new AbortController()
@@ -30,8 +35,8 @@ let hive: RealHive
 let catalog: Catalog
 
 anyTest.before(async () => {
-  if (!jars) return
-  hive = await RealHive.start(jars, join(folder, 'hive'))
+  if (!jars || !jars4) return
+  hive = await RealHive.start(jars, join(folder, 'hive'), { major: 3 })
   catalog = await openHive({ type: 'hive', uri: hive.uri }, PATIENCE)
 })
 
@@ -215,12 +220,12 @@ run(`a metastore that is down is told, and the same catalog goes on when it is b
   const table = tableOf('orders', [column('id', 'long')])
   const down = { ...unavailable, message: new RegExp(`127.0.0.1:${port}: .*ECONNREFUSED`) }
   await t.throwsAsync(syncEntry(later, table, signal), down)
-  let started = await RealHive.start(jars as string, home, { port })
+  let started = await RealHive.start(jars as string, home, { major: 3, port })
   try {
     t.is(await syncEntry(later, table, signal), 'create')
     await started.stop()
     await t.throwsAsync(syncEntry(later, table, signal), unavailable)
-    started = await RealHive.start(jars as string, home, { port })
+    started = await RealHive.start(jars as string, home, { major: 3, port })
     t.is(await syncEntry(later, table, signal), 'none')
     t.is(await syncEntry(later, { ...table, columns: [column('id', 'string')] }, signal), 'update')
   } finally {
@@ -249,30 +254,50 @@ run(`a wrong host, and a metastore that accepts and never answers${reason}`, asy
   silent.close()
 })
 
-run(`a login by password: the right one, a wrong one, and none${reason}`, async (t) => {
+/** A key of its own for the server, and its certificate: PEM. */
+function selfSigned(store: string): string {
+  const keytool = (...args: string[]) => {
+    const access = ['-keystore', store, '-storetype', 'PKCS12', '-storepass', 'changeit', '-alias', 'hive']
+    const { status, stdout, stderr } = spawnSync('keytool', [...args, ...access], { encoding: 'utf8' })
+    if (status !== 0) throw new Error(`keytool: ${stdout}${stderr}`)
+    return stdout
+  }
+  keytool('-genkeypair', '-keyalg', 'RSA', '-dname', 'CN=metastore', '-ext', 'SAN=ip:127.0.0.1', '-validity', '10')
+  return keytool('-exportcert', '-rfc')
+}
+
+run(`TLS, and a login by password: the right one, a wrong one, and none${reason}`, async (t) => {
+  const store = join(folder, 'hive.p12')
+  const tls = { ca: selfSigned(store) }
   const properties = {
     'metastore.authentication': 'CONFIG',
-    // It refuses to start with both.
-    'metastore.execute.setugi': 'false',
     'metastore.authentication.config.username': 'ann',
     'metastore.authentication.config.password': 'secret',
+    // It refuses to start with both.
+    'metastore.execute.setugi': 'false',
+    'metastore.use.SSL': 'true',
+    'metastore.keystore.path': store,
+    'metastore.keystore.password': 'changeit',
+    'metastore.keystore.type': 'PKCS12',
   }
-  const guarded = await RealHive.start(jars as string, join(folder, 'guarded'), { properties })
-  const sync = async (auth?: { username: string; password?: string }) => {
-    const given = auth ? { auth } : {}
-    const opened = await openHive({ type: 'hive', uri: guarded.uri, ...given }, PATIENCE)
+  const guarded = await RealHive.start(jars4 as string, join(folder, 'guarded'), { properties })
+  const sync = async (options: Pick<HiveCatalogOptions, 'auth' | 'tls'>) => {
+    const opened = await openHive({ type: 'hive', uri: guarded.uri, ...options }, PATIENCE)
     try {
       return await syncEntry(opened, tableOf('orders', [column('id', 'long')]), signal)
     } finally {
       await opened.close()
     }
   }
+  const ann = { username: 'ann', password: 'secret' }
   try {
-    t.is(await sync({ username: 'ann', password: 'secret' }), 'create')
-    t.is(await sync({ username: 'ann', password: 'secret' }), 'none')
+    t.is(await sync({ tls, auth: ann }), 'create')
+    t.is(await sync({ tls, auth: ann }), 'none')
     const denied = { code: 'CATALOG_DENIED' as ErrorCode, message: /refuses the login of ann/ }
-    await t.throwsAsync(sync({ username: 'ann', password: 'wrong' }), denied)
-    await t.throwsAsync(sync({ username: 'ann' }), { ...unavailable, message: /closed the connection/ })
+    await t.throwsAsync(sync({ tls, auth: { ...ann, password: 'wrong' } }), denied)
+    await t.throwsAsync(sync({ tls, auth: { username: 'ann' } }), { ...unavailable, message: /closed the connection/ })
+    await t.throwsAsync(sync({ tls: {}, auth: ann }), { ...unavailable, message: /self-signed certificate/ })
+    await t.throwsAsync(sync({ auth: ann }), { ...unavailable, message: /no word of SASL: does it speak TLS/ })
   } finally {
     await guarded.stop()
   }

@@ -40,7 +40,7 @@ export function openConnection(
   // After a login each message has its length before it.
   const Transport = auth?.password === undefined ? library.TBufferedTransport : library.TFramedTransport
   const to = { ...address, noDelay: true }
-  const socket = tls ? connectTls({ ...to, ...tls, servername: address.host }) : connectPlain(to)
+  const socket = tls ? connectTls({ ...to, ...tls }) : connectPlain(to)
   let waiting: Waiting | null = null
   let sequence = 0
 

@@ -14,7 +14,8 @@ export async function logIn(socket: Socket, username: string, password: string):
   socket.write(Buffer.concat([message(STATUS.start, 'PLAIN'), message(STATUS.ok, `\0${username}\0${password}`)]))
   const head = await read(socket, 5)
   const [status, length] = [head.readUInt8(0), head.readUInt32BE(1)]
-  if (length > MAX_ANSWER_BYTES) throw new Error('it answers a login with no word of SASL')
+  if (length > MAX_ANSWER_BYTES)
+    throw new Error('it answers a login with no word of SASL: does it speak TLS, or know no logins?')
   const payload = (await read(socket, length)).toString()
   if (status === STATUS.complete || status === STATUS.ok) return
   throw new KafkaToDeltaError('CATALOG_DENIED', `the Hive metastore refuses the login of ${username}: ${payload}`)
