@@ -7,6 +7,7 @@ import type { Catalog } from './catalog.js'
 type Open<K extends CatalogOptions['type']> = (options: Extract<CatalogOptions, { type: K }>) => Promise<Catalog>
 
 const KINDS: { readonly [K in CatalogOptions['type']]?: () => Promise<Open<K>> } = {
+  unity: async () => (await import('./unity.js')).openUnity,
   glue: async () => (await import('./glue.js')).openGlue,
   hive: async () => (await import('./hive/hive.js')).openHive,
 }

@@ -1,0 +1,172 @@
+/** Requests to a Unity Catalog server, with a login that is renewed. */
+
+import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { text as textOf } from 'node:stream/consumers'
+import { KafkaToDeltaError } from '../errors.js'
+import type { UnityCatalogOptions } from '../options/types.js'
+
+/** As the published description has it. */
+const BASE = 'api/2.1/unity-catalog/'
+
+/** As Databricks has them: the open source server takes tokens alone. */
+const TOKEN_PATH = 'oidc/v1/token'
+const SCOPE = 'all-apis'
+
+/** Milliseconds before its end at which a token is renewed. */
+const MARGIN_MS = 60_000
+
+/** Of a token that does not say for how long it is good. */
+const TOKEN_SECONDS = 300
+
+interface Answer {
+  status: number
+  /** Parsed; null where it is no JSON. */
+  body: unknown
+}
+
+interface Request {
+  method: 'GET' | 'POST' | 'DELETE'
+  headers?: Record<string, string>
+  body?: string
+}
+
+const withSlash = (url: string) => (url.endsWith('/') ? url : `${url}/`)
+
+/** The server's own words. */
+function wordsOf({ status, body }: Answer): string {
+  const { message, error_description } = (typeof body === 'object' && body !== null ? body : {}) as Record<
+    string,
+    unknown
+  >
+  const words = [message, error_description].find((one) => typeof one === 'string' && one !== '')
+  return words === undefined ? `status ${status}` : `${words} (status ${status})`
+}
+
+const errorCodeOf = ({ body }: Answer): string => {
+  const code = (body as { error_code?: unknown } | null)?.error_code
+  return typeof code === 'string' ? code : ''
+}
+
+export class UnityClient {
+  readonly #options: UnityCatalogOptions
+  readonly #closing = new AbortController()
+  #token: { text: string; ends: number } | null = null
+
+  constructor(options: UnityCatalogOptions) {
+    this.#options = options
+  }
+
+  /** What is there; null where there is no such thing. */
+  async get<T>(doing: string, path: string, signal: AbortSignal): Promise<T | null> {
+    const answer = await this.#ask(doing, path, { method: 'GET' }, signal)
+    if (answer.status === 404 && answer.body !== null) return null
+    return this.#mustBeOk(doing, answer) as T
+  }
+
+  /** Makes a thing. One that is there already is left as it is. */
+  async create(doing: string, path: string, body: object, signal: AbortSignal): Promise<void> {
+    const headers = { 'content-type': 'application/json' }
+    const answer = await this.#ask(doing, path, { method: 'POST', headers, body: JSON.stringify(body) }, signal)
+    if (/ALREADY_EXISTS/.test(errorCodeOf(answer))) return
+    this.#mustBeOk(doing, answer)
+  }
+
+  /** Takes a thing away, if it is there. */
+  async delete(doing: string, path: string, signal: AbortSignal): Promise<void> {
+    const answer = await this.#ask(doing, path, { method: 'DELETE' }, signal)
+    if (answer.status === 404 && answer.body !== null) return
+    this.#mustBeOk(doing, answer)
+  }
+
+  close(): void {
+    this.#closing.abort(new Error('the catalog was closed'))
+  }
+
+  async #ask(doing: string, path: string, request: Request, signal: AbortSignal): Promise<Answer> {
+    const url = new URL(`${BASE}${path}`, withSlash(this.#options.url))
+    const ask = async () => this.#send(doing, url, { ...request, headers: await this.#login(request, signal) }, signal)
+    const answer = await ask()
+    // A token may be taken back before its end.
+    if (answer.status !== 401 || this.#token === null) return answer
+    this.#token = null
+    return ask()
+  }
+
+  #mustBeOk(doing: string, answer: Answer): unknown {
+    const { status, body } = answer
+    if (status >= 200 && status < 300 && body !== null) return body
+    const isDenied = status === 401 || status === 403
+    throw new KafkaToDeltaError(
+      isDenied ? 'CATALOG_DENIED' : 'CATALOG_UNAVAILABLE',
+      `cannot ${doing} in Unity Catalog: ${body === null && status < 400 ? 'the answer is no JSON' : wordsOf(answer)}`,
+    )
+  }
+
+  async #login({ headers = {} }: Request, signal: AbortSignal): Promise<Record<string, string>> {
+    const { auth } = this.#options
+    if (auth === undefined) return headers
+    const token = 'token' in auth ? auth.token : await this.#currentToken(auth, signal)
+    return { ...headers, authorization: `Bearer ${token}` }
+  }
+
+  /** OAuth 2.0's client credentials (RFC 6749, 4.4). */
+  async #currentToken(
+    {
+      clientId,
+      clientSecret,
+      tokenUrl,
+      scope = SCOPE,
+    }: Extract<NonNullable<UnityCatalogOptions['auth']>, { clientId: string }>,
+    signal: AbortSignal,
+  ): Promise<string> {
+    if (this.#token !== null && Date.now() < this.#token.ends) return this.#token.text
+    const url = new URL(tokenUrl ?? new URL(TOKEN_PATH, withSlash(this.#options.url)))
+    const login = [clientId, clientSecret].map(encodeURIComponent).join(':')
+    const headers = {
+      authorization: `Basic ${Buffer.from(login).toString('base64')}`,
+      'content-type': 'application/x-www-form-urlencoded',
+    }
+    const body = new URLSearchParams({ grant_type: 'client_credentials', scope }).toString()
+    const answer = await this.#send('get a token', url, { method: 'POST', headers, body }, signal)
+    const { access_token: text, expires_in: seconds = TOKEN_SECONDS } = (answer.body ?? {}) as {
+      access_token?: string
+      expires_in?: number
+    }
+    if (answer.status !== 200 || typeof text !== 'string') {
+      const code = answer.status >= 400 && answer.status < 500 ? 'CATALOG_DENIED' : 'CATALOG_UNAVAILABLE'
+      throw new KafkaToDeltaError(code, `cannot get a token for Unity Catalog: ${wordsOf(answer)}`)
+    }
+    // Of one that is good for less than the margin, half of its time.
+    const ms = Number(seconds) * 1000
+    this.#token = { text, ends: Date.now() + Math.max(ms - MARGIN_MS, ms / 2) }
+    return text
+  }
+
+  /** One request, on a connection of its own: a catalog is asked rarely. */
+  async #send(doing: string, url: URL, { method, headers = {}, body }: Request, signal: AbortSignal): Promise<Answer> {
+    const { tls } = this.#options
+    const both = AbortSignal.any([signal, this.#closing.signal])
+    try {
+      const options = { method, headers, signal: both, agent: false as const }
+      const sent = url.protocol === 'https:' ? httpsRequest(url, { ...options, ...tls }) : httpRequest(url, options)
+      sent.end(body)
+      const [answer] = (await once(sent, 'response')) as [IncomingMessage]
+      const text = await textOf(answer)
+      return { status: answer.statusCode ?? 0, body: parsed(text) }
+    } catch (error) {
+      const why = (error as Error).message || (error as NodeJS.ErrnoException).code
+      throw new KafkaToDeltaError('CATALOG_UNAVAILABLE', `cannot ${doing} in Unity Catalog: ${why}`, { cause: error })
+    }
+  }
+}
+
+/** Of a page of HTML, or nothing: null. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text === '' ? '{}' : text)
+  } catch {
+    return null
+  }
+}
