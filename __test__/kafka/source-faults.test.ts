@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import type { SourceOptions } from '../../src/kafka/options.js'
@@ -196,6 +199,28 @@ test('a broker that refuses our credentials while running is waited for, and tol
   produce(broker, 1)
   t.is((await source.next(TOPIC))?.numMessages, 1)
   t.is(source.waitingFor, null)
+})
+
+test('a password in a file is read anew at the next login', async (t) => {
+  const broker = await EmbeddedBroker.start({ users: { anna: 'first' } })
+  t.teardown(() => broker.close())
+  broker.createTopic(TOPIC)
+  const file = join(mkdtempSync(join(tmpdir(), 'kafka2delta-login-')), 'password')
+  t.teardown(() => rmSync(dirname(file), { recursive: true }))
+  writeFileSync(file, 'first\n')
+  const sasl = { mechanism: 'plain' as const, username: 'anna', password: { file } }
+  const retry = { initialRetryTime: 50, maxRetryTime: 500, retries: 3 }
+  const source = makeSource(t, broker, { kafka: { brokers: broker.brokers, sasl, retry } })
+  await source.start()
+  const crashes: string[] = []
+  source.on('crash', ({ error }) => crashes.push(error.message))
+  broker.setUsers({ anna: 'second-secret' })
+  rmSync(file)
+  await eventually(() => crashes.some((message) => message.includes(`${file} cannot be read`)), 30_000)
+  writeFileSync(file, 'second-secret')
+  produce(broker, 1)
+  t.is((await source.next(TOPIC))?.numMessages, 1)
+  t.false(crashes.some((message) => message.includes('secret')))
 })
 
 test('a topic that does not exist is named', async (t) => {

@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: options are made wrong on purpose
 import test from 'ava'
-import { OptionsError } from '../../src/options/errors.js'
+import { KafkaToDeltaError } from '../../src/errors.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 
 const SECRET = 'sw0rdfish'
@@ -19,7 +19,7 @@ function refusal(options: any): string {
   try {
     resolveOptions(options)
   } catch (error) {
-    if (error instanceof OptionsError) return error.message
+    if (error instanceof KafkaToDeltaError && error.code === 'CONFIG_INVALID') return error.message
     throw error
   }
   return 'taken'
@@ -68,12 +68,27 @@ test('SASL is checked by its mechanism, and no value is shown', (t) => {
   t.is(sasl({ mechanism: 'PLAIN', username: 'u', password: SECRET }), 'taken')
   t.is(sasl({ mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: SECRET }) }), 'taken')
   t.is(sasl({ mechanism: 'own', authenticationProvider: () => ({}) }), 'taken')
+  t.is(sasl({ mechanism: 'aws', authorizationIdentity: 'a', accessKeyId: 'k', secretAccessKey: SECRET }), 'taken')
   for (const [value, message] of [
     [{}, /sasl\.mechanism: must be given: one of plain/],
     [{ mechanism: SECRET }, /sasl\.mechanism: is no mechanism/],
     [{ mechanism: 'constructor' }, /sasl\.mechanism: is no mechanism/],
+    [{ mechanism: 'SCRAM_SHA512' }, /sasl\.mechanism: is no mechanism, did you mean "scram-sha-512"\?/],
+    [{ mechanism: 5 }, /sasl\.mechanism: must be given/],
     [{ mechanism: 'plain', username: 'u' }, /sasl\.password: must be given/],
-    [{ mechanism: 'plain', username: 'u', password: { a: SECRET } }, /sasl\.password: expected a text/],
+    [{ mechanism: 'plain', username: 'u', password: { a: SECRET } }, /sasl\.password: expected a text.*\{file: name\}/],
+    [{ mechanism: 'plain', username: 'u', password: '' }, /sasl\.password: expected a text that is not empty/],
+    [{ mechanism: 'plain', username: '', password: SECRET }, /sasl\.username: must not be empty/],
+    [{ mechanism: 'plain', password: SECRET }, /sasl\.username: must be given with this mechanism/],
+    [{ mechanism: 'plain', username: [SECRET], password: SECRET }, /sasl\.username: expected a text/],
+    [
+      { mechanism: 'plain', username: 'u', passwort: SECRET },
+      /sasl\.passwort: unknown option of this mechanism, did you mean "password"\?/,
+    ],
+    [
+      { mechanism: 'plain', username: 'u', password: { file: '/no/such/file' } },
+      /file \/no\/such\/file cannot be read/,
+    ],
     [{ mechanism: 'plain', username: 'u', password: SECRET, user: SECRET }, /sasl\.user: unknown option/],
     [{ mechanism: 'aws', accessKeyId: SECRET }, /sasl\.authorizationIdentity: must be given/],
     [{ mechanism: 'oauthbearer' }, /sasl\.oauthBearerProvider: must be given.*a function/],

@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { KafkaToDeltaError } from '../../src/errors.js'
@@ -112,6 +115,27 @@ test('an answer that breaks off ends by the timeout', async (t) => {
     { timeout: 100, retries: 0 },
   )
   t.is((await failure(t, source.get(1))).code, 'REGISTRY_UNREACHABLE')
+})
+
+test('a password in a file is read anew for each request', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-registry-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'password')
+  writeFileSync(file, 'first\n')
+  const auth = { username: 'anna', password: { file } }
+  const { source, requests } = await serve(t, schemaAnswer, { auth })
+  await source.get(1)
+  writeFileSync(file, 'second')
+  await source.get(2)
+  const basic = (password: string) => `Basic ${Buffer.from(`anna:${password}`).toString('base64')}`
+  t.deepEqual(
+    requests.map(({ headers }) => headers.authorization),
+    [basic('first'), basic('second')],
+  )
+  rmSync(file)
+  const error = await failure(t, source.get(3))
+  t.is(error.code, 'REGISTRY_AUTH')
+  t.true(error.message.includes(file))
 })
 
 for (const status of [401, 403]) {

@@ -13,7 +13,7 @@ import type { ResolvedCatalog, ResolvedOptions, ResolvedTable } from '../options
 import { RegistrySchemaSource } from '../registry/registry.js'
 import { type Finding, failure } from './findings.js'
 import { type CheckReport, emptyCheck, type TableCheck } from './report.js'
-import { nestedPaths } from './rules/config.js'
+import { nestedPaths, unencryptedLogins } from './rules/config.js'
 import { askBrokers, askCatalogs, askRegistries, askStores, catalogName, type StorePlace, storeOf } from './systems.js'
 import { checkTable } from './table-check.js'
 import { type FoundTopics, failureOf, findTopics } from './topics.js'
@@ -46,7 +46,7 @@ export async function check(
     const report: CheckReport = {
       query: options.queryName,
       systems: systems.flat(),
-      ...{ entries: [], passedOver: [], tables: [], findings: [] },
+      ...{ entries: [], passedOver: [], tables: [], findings: unencryptedLogins(options) },
     }
     await addTopics(report, options, { schemas, catalogs }, sample, isWanted ?? (() => true))
     for (const system of report.systems) if (!system.ok) system.detail ??= UNCHECKED[system.kind]

@@ -16,6 +16,7 @@ export const FINDINGS = {
   REWRITE_TOO_LARGE: 'error',
   PATTERN_TAKES_NOTHING: 'warning',
   PATHS_NESTED: 'warning',
+  LOGIN_NOT_ENCRYPTED: 'warning',
   DEAD_LETTER_TOPIC_MISSING: 'warning',
   VALUE_NOT_DEBEZIUM: 'warning',
   DELETES_NOT_TOLD: 'warning',

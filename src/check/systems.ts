@@ -2,12 +2,13 @@
 
 import { accessSync, constants, statSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { Kafka, KafkaConfig } from 'kafkajs'
+import type { Kafka } from 'kafkajs'
 import type { OpenCatalogs } from '../catalog/open-catalogs.js'
 import { DeltaTable } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { askKafka } from '../kafka/ask.js'
 import { isKafkaInstance } from '../kafka/client.js'
+import type { KafkaOptions } from '../options/sasl.js'
 import type { CatalogOptions, ResolvedCatalog, ResolvedOptions } from '../options/types.js'
 import { checkRegistry } from '../stream/connect.js'
 import { sideBySide, within } from '../waits.js'
@@ -45,7 +46,7 @@ function leniently(reports: SystemReport[]): SystemReport[] {
 /** Brokers that are named, then those that the cluster says it has. */
 export async function askBrokers({ kafka, queryName }: ResolvedOptions): Promise<SystemReport[]> {
   const advertised = new Set<string>()
-  const look = (of: KafkaConfig | Kafka, name: string) =>
+  const look = (of: KafkaOptions | Kafka, name: string) =>
     ask('broker', name, async () => {
       const asked = { kafka: of, queryName, retry: { initialRetryTime: 200, maxRetryTime: 500, retries: 1 } }
       const { brokers } = await askKafka(asked, `cannot connect to ${name}`, (admin) => admin.describeCluster())

@@ -3,11 +3,12 @@
  * written in one transaction.
  */
 
-import kafkajs, { type Kafka, type KafkaConfig } from 'kafkajs'
+import kafkajs, { type Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { connected } from '../kafka/ask.js'
 import { classify, createClient, kafkaError } from '../kafka/client.js'
 import type { Logger } from '../log.js'
+import type { KafkaOptions } from '../options/sasl.js'
 import { onAbort, pause, within } from '../waits.js'
 import type { DeadLetter, DeadLetterSink } from './dead-letter.js'
 import { KafkaSession, SendError, type SessionOptions } from './kafka-session.js'
@@ -21,7 +22,7 @@ const STOP_MS = 5_000
 const CLOSE_MS = 3_000
 
 export interface KafkaDeadLetterOptions {
-  kafka: KafkaConfig | Kafka
+  kafka: KafkaOptions | Kafka
   queryName: string
   topic: string
   logger: Logger

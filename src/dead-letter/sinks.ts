@@ -1,14 +1,15 @@
 /** The dead letters of a query: one sink for each place that its tables name. */
 
-import type { Kafka, KafkaConfig } from 'kafkajs'
+import type { Kafka } from 'kafkajs'
 import type { Logger } from '../log.js'
+import type { KafkaOptions } from '../options/sasl.js'
 import type { ResolvedDeadLetter } from '../options/types.js'
 import type { DeadLetterSink } from './dead-letter.js'
 import { DeltaDeadLetters } from './delta-sink.js'
 import { KafkaDeadLetters } from './kafka-sink.js'
 
 export interface DeadLetterContext {
-  kafka: KafkaConfig | Kafka
+  kafka: KafkaOptions | Kafka
   queryName: string
   logger: Logger
 }

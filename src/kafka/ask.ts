@@ -1,7 +1,8 @@
 /** Asks Kafka a question through connections of its own, which are closed behind it: an answer or an error in seconds. */
 
-import type { Admin, Kafka, KafkaConfig, RetryOptions } from 'kafkajs'
+import type { Admin, Kafka, RetryOptions } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
+import type { KafkaOptions } from '../options/sasl.js'
 import { unlessAborted, within } from '../waits.js'
 import { createClient, kafkaError } from './client.js'
 import type { SourceLogger } from './options.js'
@@ -32,7 +33,7 @@ export async function connected<T>(
 }
 
 export interface Asked {
-  kafka: KafkaConfig | Kafka
+  kafka: KafkaOptions | Kafka
   queryName: string
   logger?: SourceLogger
   retry?: RetryOptions
@@ -43,7 +44,7 @@ export interface Asked {
  * What kafkajs tries again where somebody waits for the answer: it holds an unknown topic for one that is to come, and by
  * default asks for it for some 40 seconds. Each broker that is named has its turn.
  */
-export function fewRetries(kafka: KafkaConfig | Kafka): RetryOptions {
+export function fewRetries(kafka: KafkaOptions | Kafka): RetryOptions {
   const brokers = 'brokers' in kafka && Array.isArray(kafka.brokers) ? kafka.brokers.length : 1
   return { initialRetryTime: 200, maxRetryTime: 500, retries: Math.max(2, brokers - 1) }
 }

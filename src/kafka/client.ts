@@ -2,13 +2,15 @@
 
 import net from 'node:net'
 import tls from 'node:tls'
-import kafkajs, { type ISocketFactory, type Kafka, type KafkaConfig, type LogEntry, type RetryOptions } from 'kafkajs'
+import kafkajs, { type ISocketFactory, type Kafka, type LogEntry, type RetryOptions } from 'kafkajs'
 import { type ErrorCode, type ErrorPosition, KafkaToDeltaError } from '../errors.js'
+import type { KafkaOptions } from '../options/sasl.js'
 import { settled } from '../waits.js'
 import { registerCodecs } from './codecs.js'
 import { readAsColumns } from './fetch-decoder.js'
 import { fixKafkajs } from './kafkajs-fixes.js'
 import type { SourceLogger } from './options.js'
+import { kafkajsSasl } from './sasl.js'
 
 const KEEP_ALIVE_MS = 60_000
 
@@ -30,15 +32,12 @@ export interface KafkaClient {
 }
 
 /** A `Kafka` instance of any copy of kafkajs. */
-export function isKafkaInstance(kafka: KafkaConfig | Kafka): kafka is Kafka {
+export function isKafkaInstance(kafka: KafkaOptions | Kafka): kafka is Kafka {
   return typeof (kafka as Kafka).consumer === 'function' && typeof (kafka as Kafka).admin === 'function'
 }
 
-function secretsOf(config: KafkaConfig): string[] {
-  const secrets: unknown[] = []
-  const sasl = (config.sasl ?? {}) as unknown as Record<string, unknown>
-  for (const key of ['password', 'secretAccessKey', 'sessionToken']) secrets.push(sasl[key])
-  if (typeof config.ssl === 'object') secrets.push(config.ssl.passphrase, config.ssl.key, config.ssl.pfx)
+function secretsOf({ ssl }: KafkaOptions): string[] {
+  const secrets: unknown[] = typeof ssl === 'object' ? [ssl.passphrase, ssl.key, ssl.pfx] : []
   return secrets.filter((secret): secret is string => typeof secret === 'string' && secret.length > 0)
 }
 
@@ -75,7 +74,7 @@ const defaultSocket: ISocketFactory = ({ host, port, ssl, onConnect }) => {
 
 /** Makes the client; connects to nothing. `retry` goes before the configuration's. */
 export function createClient(
-  kafka: KafkaConfig | Kafka,
+  kafka: KafkaOptions | Kafka,
   queryName: string,
   logger?: SourceLogger,
   retry?: RetryOptions,
@@ -87,8 +86,9 @@ export function createClient(
     return { kafka, redact: (text) => text, close }
   }
 
-  const secrets = secretsOf(kafka)
-  const redact = (text: string): string => secrets.reduce((clean, secret) => clean.replaceAll(secret, '***'), text)
+  const secrets = new Set(secretsOf(kafka))
+  const redact = (text: string): string => [...secrets].reduce((clean, secret) => clean.replaceAll(secret, '***'), text)
+  const { sasl, ...config } = kafka
   const sockets = new Set<net.Socket>()
   let isClosed = false
   const makeSocket = kafka.socketFactory ?? defaultSocket
@@ -101,9 +101,8 @@ export function createClient(
         if (!isClosed) log(entry)
       }
     },
-    ...kafka,
-    // kafkajs writes into it; the configuration is the user's.
-    ...(kafka.sasl ? { sasl: { ...kafka.sasl } } : {}),
+    ...config,
+    ...(sasl ? { sasl: kafkajsSasl(sasl, (secret) => secrets.add(secret)) } : {}),
     retry: { maxRetryTime: MAX_RETRY_TIME_MS, ...kafka.retry, ...retry },
     socketFactory: readAsColumns((args: Parameters<ISocketFactory>[0]) => {
       // kafkajs tries again whatever it was doing.

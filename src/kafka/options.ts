@@ -1,8 +1,9 @@
 /** Options of the source, and what of kafkajs's consumer options they allow. */
 
-import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import type { ConsumerConfig, Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { CONSUMER_DEFAULTS } from '../options/defaults.js'
+import type { KafkaOptions } from '../options/sasl.js'
 import type { MemoryBudget } from './memory-budget.js'
 import type { FindPairMember } from './paired-messages.js'
 import { COLUMN_BYTES } from './records.js'
@@ -61,7 +62,7 @@ export interface SourceOptions {
   /** Names the consumer group (and, elsewhere, the offsets in the tables). */
   queryName: string
   /** kafkajs's configuration, or a Kafka instance of kafkajs 2.2. */
-  kafka: KafkaConfig | Kafka
+  kafka: KafkaOptions | Kafka
   /**
    * kafkajs's consumer configuration; what conflicts with exactly-once is refused. `groupId` is the group of many workers, and a
    * prefix with one.

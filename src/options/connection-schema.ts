@@ -5,6 +5,7 @@ import type { KafkaConfig } from 'kafkajs'
 import { z } from 'zod'
 import { callback, count, decimal, duration, field, flag, size, text } from './fields.js'
 import { sasl } from './sasl.js'
+import { secret } from './secret.js'
 
 const retry = z
   .strictObject({
@@ -110,15 +111,18 @@ export const schemaRegistry = z
     auth: z
       .strictObject({
         username: text('User of basic authentication.').optional(),
-        password: z.string().meta({ description: 'Password of basic authentication.' }).optional(),
-        token: text('Bearer token.').optional(),
+        password: secret('Password of basic authentication.').optional(),
+        token: secret('Bearer token.').optional(),
       })
       .refine((auth) => (auth.token === undefined) === (auth.username !== undefined && auth.password !== undefined), {
         error: 'give either username and password, or token',
       })
       .meta({ description: 'Either username and password, or token.' })
       .optional(),
-    tls: tls.meta({ description: 'TLS of an https registry.' }).optional(),
+    tls: tls
+      .extend({ passphrase: secret('Passphrase of the key.').optional() })
+      .meta({ description: 'TLS of an https registry.' })
+      .optional(),
     unknownSchemaTimeout: duration(
       'How long an unknown schema id is asked for again before its message is a bad record (default "5 seconds").',
     ).optional(),

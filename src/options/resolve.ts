@@ -1,7 +1,7 @@
 /** Checks the options of a query and fills in the defaults. */
 
 import { resolve } from 'node:path'
-import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import type { ConsumerConfig, Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { pick, withoutUndefined } from '../objects.js'
 import { checkCatalogs, resolveCatalog } from './catalogs.js'
@@ -18,7 +18,9 @@ import { checkColumnNames } from './column-names.js'
 import { defaultMaxMemory, LIMIT_DEFAULTS, MAINTENANCE_DEFAULTS, QUERY_DEFAULTS, TABLE_DEFAULTS } from './defaults.js'
 import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
 import { isPattern, wholeName } from './patterns.js'
+import type { KafkaOptions } from './sasl.js'
 import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
+import { readSecret, type Secret, withSecretFiles } from './secret.js'
 import { tableUri } from './table-uri.js'
 import type {
   ResolvedColumn,
@@ -63,15 +65,32 @@ function resolveStart(
   return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
 }
 
-function resolveKafka({ kafka }: ParsedOptions, baseDir?: string): KafkaConfig {
-  const { ssl } = kafka
-  const secured = typeof ssl === 'object' ? { ssl: withCertificates(ssl, 'kafka.ssl', baseDir) } : {}
-  return withoutUndefined({ ...kafka, ...secured }) as unknown as KafkaConfig
+/** Certificates and their key are read at the start, and so is the passphrase. */
+function resolveTls<T extends object & { passphrase?: Secret | undefined }>(
+  tls: T,
+  where: string,
+  baseDir?: string,
+): T {
+  const found = withSecretFiles(withCertificates(tls, where, baseDir), where, baseDir)
+  const { passphrase } = found
+  return passphrase ? { ...found, passphrase: readSecret(passphrase, `${where}.passphrase`) } : found
+}
+
+function resolveKafka({ kafka }: ParsedOptions, baseDir?: string): KafkaOptions {
+  const { ssl, sasl } = kafka
+  const secured = {
+    ...(typeof ssl === 'object' ? { ssl: resolveTls(ssl, 'kafka.ssl', baseDir) } : {}),
+    ...(sasl ? { sasl: withSecretFiles(sasl, 'kafka.sasl', baseDir) } : {}),
+  }
+  return withoutUndefined({ ...kafka, ...secured }) as unknown as KafkaOptions
 }
 
 function resolveRegistry({ schemaRegistry }: ParsedOptions, baseDir?: string): ResolvedOptions['schemaRegistry'] {
-  const { tls } = schemaRegistry
-  const secured = tls ? { tls: withCertificates(tls, 'schemaRegistry.tls', baseDir) } : {}
+  const { tls, auth } = schemaRegistry
+  const secured = {
+    ...(tls ? { tls: resolveTls(tls, 'schemaRegistry.tls', baseDir) } : {}),
+    ...(auth ? { auth: withSecretFiles(auth, 'schemaRegistry.auth', baseDir) } : {}),
+  }
   return withoutUndefined({ ...schemaRegistry, ...secured }) as ResolvedOptions['schemaRegistry']
 }
 

@@ -1,63 +1,132 @@
-/** SASL as KafkaJS takes it: what each mechanism needs. Values are never part of a message. */
+/** SASL: what each mechanism needs. Values are never part of a message. */
 
 import type { KafkaConfig } from 'kafkajs'
 import { z } from 'zod'
+import { callback, text } from './fields.js'
+import { type Secret, secret } from './secret.js'
+import { suggest } from './suggest.js'
 
-type Sasl = NonNullable<KafkaConfig['sasl']>
+type KafkajsSasl = NonNullable<KafkaConfig['sasl']>
 
-interface Fields {
-  needed: readonly string[]
-  optional?: readonly string[]
-  /** Given by the API alone, as a function. */
-  callback?: string
-}
+/** How to log in to Kafka: a mechanism with what it needs, or as KafkaJS takes it. */
+export type SaslOptions =
+  | {
+      readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'
+      readonly username: string
+      readonly password: Secret
+    }
+  | {
+      readonly mechanism: 'aws'
+      readonly authorizationIdentity: string
+      readonly accessKeyId: string
+      readonly secretAccessKey: Secret
+      readonly sessionToken?: Secret
+    }
+  | KafkajsSasl
 
-const LOGIN: Fields = { needed: ['username', 'password'] }
+/** KafkaJS's configuration, with our ways to log in. */
+export type KafkaOptions = Omit<KafkaConfig, 'sasl'> & { sasl?: SaslOptions | undefined }
 
-const MECHANISMS: ReadonlyMap<string, Fields> = new Map([
-  ['plain', LOGIN],
-  ['scram-sha-256', LOGIN],
-  ['scram-sha-512', LOGIN],
-  ['aws', { needed: ['authorizationIdentity', 'accessKeyId', 'secretAccessKey'], optional: ['sessionToken'] }],
-  ['oauthbearer', { needed: [], callback: 'oauthBearerProvider' }],
-])
+const login = { username: text('The user.'), password: secret('Its password.') }
+
+/** What a mechanism takes beside its name. */
+const MECHANISMS = {
+  plain: login,
+  'scram-sha-256': login,
+  'scram-sha-512': login,
+  aws: {
+    authorizationIdentity: text('The user id of the IAM user or role.'),
+    accessKeyId: text('The access key.'),
+    secretAccessKey: secret('Its secret.'),
+    sessionToken: secret('Of temporary credentials.').optional(),
+  },
+  oauthbearer: {
+    oauthBearerProvider: callback<() => Promise<unknown>>('Only from the API.'),
+  },
+} as const satisfies Record<string, z.ZodRawShape>
 
 /** A mechanism of the user's own, from the API. */
-const OWN: Fields = { needed: [], callback: 'authenticationProvider' }
+const OWN = { authenticationProvider: callback<(...args: never[]) => unknown>('Only from the API.') }
 
-function check(given: object, refuse: (path: string[], message: string) => void): void {
-  const values = new Map<string, unknown>(Object.entries(given).filter(([, value]) => value !== undefined))
-  const mechanism = values.get('mechanism')
-  const known = [...MECHANISMS.keys()].join(', ')
+const NAMES = Object.keys(MECHANISMS)
+
+type Refuse = (path: PropertyKey[], message: string) => void
+
+function shapeOf(mechanism: string, value: object): z.ZodRawShape | undefined {
+  if ('authenticationProvider' in value) return OWN
+  const name = mechanism.toLowerCase()
+  return Object.hasOwn(MECHANISMS, name) ? MECHANISMS[name as keyof typeof MECHANISMS] : undefined
+}
+
+/** The form that a mechanism has in a file. */
+function formOf(shape: z.ZodRawShape) {
+  return z.strictObject({ mechanism: z.string(), ...shape })
+}
+
+function check(value: object, refuse: Refuse): void {
+  const { mechanism } = value as { mechanism?: unknown }
+  const known = NAMES.join(', ')
   if (typeof mechanism !== 'string') {
     refuse(['mechanism'], `must be given: one of ${known}`)
     return
   }
-  const fields = values.has('authenticationProvider') ? OWN : MECHANISMS.get(mechanism.toLowerCase())
-  if (fields === undefined) {
-    refuse(['mechanism'], `is no mechanism; known are ${known}`)
+  const shape = shapeOf(mechanism, value)
+  if (shape === undefined) {
+    const meant = suggest(mechanism, NAMES)
+    refuse(['mechanism'], `is no mechanism${meant ? `, did you mean "${meant}"?` : `; known are ${known}`}`)
     return
   }
-  const { needed, optional = [], callback } = fields
-  const names = ['mechanism', ...needed, ...optional, ...(callback === undefined ? [] : [callback])]
-  for (const name of needed) if (!values.has(name)) refuse([name], `must be given with this mechanism`)
-  if (callback !== undefined && typeof values.get(callback) !== 'function') {
-    refuse([callback], 'must be given with this mechanism: a function, which only the API can give')
+  const given = Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
+  const { error } = formOf(shape).safeParse(given)
+  for (const issue of error?.issues ?? []) refuseIssue(issue, given, Object.keys(shape), refuse)
+}
+
+function refuseIssue(issue: z.core.$ZodIssue, given: object, names: string[], refuse: Refuse): void {
+  if (issue.code === 'unrecognized_keys') {
+    for (const key of issue.keys) {
+      const meant = suggest(key, names)
+      const hint = meant ? `, did you mean "${meant}"?` : `; known are ${names.join(', ')}`
+      refuse([...issue.path, key], `unknown option of this mechanism${hint}`)
+    }
+    return
   }
-  for (const [name, value] of values) {
-    if (!names.includes(name)) refuse([name], `unknown option of this mechanism; known are ${names.join(', ')}`)
-    else if (name !== callback && (typeof value !== 'string' || value === '')) refuse([name], 'expected a text')
-  }
+  const isMissing = issue.path.length === 1 && !Object.hasOwn(given, issue.path[0] as string)
+  const expected = issue.message.replace(/^Invalid input: |, (got|received) .*$/gs, '')
+  const isFunction = expected === 'expected a function'
+  refuse(
+    issue.path,
+    isFunction
+      ? 'must be given with this mechanism: a function, which only the API can give'
+      : isMissing
+        ? 'must be given with this mechanism'
+        : expected.replace('expected string', 'expected a text'),
+  )
+}
+
+/** The forms that a file may have, for its JSON Schema. */
+function fileForms(): object[] {
+  const inFile = (shape: z.ZodRawShape) => Object.values(shape).every((part) => !(part as z.ZodType).meta()?.apiOnly)
+  const shapes = [...new Set<z.ZodRawShape>(Object.values(MECHANISMS))]
+  return shapes
+    .filter((shape) => inFile(shape))
+    .map((shape) => {
+      const names = NAMES.filter((name) => MECHANISMS[name as keyof typeof MECHANISMS] === shape)
+      const form = z.strictObject({ mechanism: z.enum(names.flatMap((name) => [name, name.toUpperCase()])), ...shape })
+      const { $schema, ...schema } = z.toJSONSchema(form, { io: 'input', unrepresentable: 'any' })
+      return schema
+    })
 }
 
 export const sasl = z
-  .custom<Sasl>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), 'expected an object')
+  .custom<SaslOptions>(
+    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+    'expected an object',
+  )
   .superRefine((value, context) => {
     if (typeof value !== 'object' || value === null) return
     check(value, (path, message) => context.addIssue({ code: 'custom', path, message }))
   })
   .meta({
-    description:
-      'SASL: mechanism (plain, scram-sha-256, scram-sha-512 with username and password; aws with authorizationIdentity, accessKeyId, secretAccessKey; oauthbearer from the API).',
-    type: 'object',
+    description: `SASL: how to log in. mechanism is one of ${NAMES.join(', ')}.`,
+    anyOf: fileForms(),
   })

@@ -1,7 +1,10 @@
 /** The options of a query: as users give them, and as they are once they are read. */
 
-import type { ConsumerConfig, Kafka, KafkaConfig } from 'kafkajs'
+import type { ConnectionOptions } from 'node:tls'
+import type { ConsumerConfig, Kafka } from 'kafkajs'
 import type { MAINTENANCE_DEFAULTS } from './defaults.js'
+import type { KafkaOptions } from './sasl.js'
+import type { Secret } from './secret.js'
 import type { ResolvedStartingOffsets, StartingOffsets } from './starting-offsets.js'
 import type { OwnColumnsOption, WriteMode } from './write-modes.js'
 
@@ -274,10 +277,16 @@ export interface SchemaRegistryOptions {
   /** Several registries of one cluster, tried in turn. */
   readonly urls?: readonly string[]
   /** Basic authentication, or a bearer token. */
-  readonly auth?: { readonly username: string; readonly password: string } | { readonly token: string }
-  readonly tls?: TlsOptions
+  readonly auth?: { readonly username: string; readonly password: Secret } | { readonly token: Secret }
+  readonly tls?: Omit<TlsOptions, 'passphrase'> & { readonly passphrase?: Secret }
   /** How long an unknown schema id is asked for again before its message is a bad record. Default: 5 seconds. */
   readonly unknownSchemaTimeout?: number | string
+}
+
+/** KafkaJS's configuration, with our ways to log in, and secrets that may lie in files. */
+export type GivenKafka = Omit<KafkaOptions, 'brokers' | 'ssl'> & {
+  readonly brokers: KafkaOptions['brokers'] | string
+  readonly ssl?: boolean | (Omit<ConnectionOptions, 'passphrase'> & { readonly passphrase?: Secret | undefined })
 }
 
 /** The options of {@link streamToDelta}. */
@@ -285,7 +294,7 @@ export interface StreamOptions extends SharedTableOptions {
   /** Names the offsets in the tables: with another name the topics are read anew. */
   readonly queryName: string
   /** KafkaJS's configuration, or an instance. */
-  readonly kafka: (Omit<KafkaConfig, 'brokers'> & { readonly brokers: KafkaConfig['brokers'] | string }) | Kafka
+  readonly kafka: GivenKafka | Kafka
   /** KafkaJS's consumer options, without those that exactly-once decides. */
   readonly consumer?: Partial<Omit<ConsumerConfig, 'partitionAssigners' | 'allowAutoTopicCreation'>>
   readonly schemaRegistry: SchemaRegistryOptions
@@ -413,14 +422,18 @@ export interface TablePattern {
 /** Compaction beside the stream, complete. Sizes in bytes. */
 export type ResolvedMaintenance = { readonly [K in keyof typeof MAINTENANCE_DEFAULTS]: number }
 
+/** How to reach the registry, read. */
+export type ResolvedRegistry = Omit<SchemaRegistryOptions, 'unknownSchemaTimeout' | 'tls'> & {
+  readonly unknownSchemaTimeout?: number
+  readonly tls?: Omit<NonNullable<SchemaRegistryOptions['tls']>, 'passphrase'> & { readonly passphrase?: string }
+}
+
 /** All options, complete. Durations in milliseconds, sizes in bytes. */
 export interface ResolvedOptions {
   readonly queryName: string
-  readonly kafka: KafkaConfig | Kafka
+  readonly kafka: KafkaOptions | Kafka
   readonly consumer: Partial<ConsumerConfig>
-  readonly schemaRegistry: Omit<SchemaRegistryOptions, 'unknownSchemaTimeout'> & {
-    readonly unknownSchemaTimeout?: number
-  }
+  readonly schemaRegistry: ResolvedRegistry
   /** Of the topics that are named. */
   readonly tables: readonly ResolvedTable[]
   /** Of the topics that are not, in the order in which they count. */

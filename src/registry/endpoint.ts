@@ -9,16 +9,16 @@ import { Agent as HttpAgent } from 'node:http'
 import { type AgentOptions, Agent as HttpsAgent } from 'node:https'
 import createApi, { type SchemaRegistryAPIClient } from '@kafkajs/confluent-schema-registry/dist/api/index.js'
 import { KafkaToDeltaError } from '../errors.js'
-import type { SchemaRegistryOptions } from '../options/types.js'
+import type { ResolvedRegistry } from '../options/types.js'
 import { unlessAborted, within } from '../waits.js'
+import { loginOf, type RegistryLogin } from './login.js'
 
 /** One address, without credentials, and how to reach it. */
 export interface Endpoint {
   host: string
   /** Of one request: its connection ends with it, whatever state it is in. */
   agent: () => HttpAgent | HttpsAgent
-  /** The header `Authorization`. */
-  authorization: string | null
+  login: RegistryLogin
 }
 
 /** The part of the client's answer that is read here. */
@@ -41,7 +41,7 @@ export interface Failure {
 }
 
 /** @throws CONFIG_INVALID for a broken address */
-export function endpointOf(url: string, options: Pick<SchemaRegistryOptions, 'auth' | 'tls'>): Endpoint {
+export function endpointOf(url: string, options: Pick<ResolvedRegistry, 'auth' | 'tls'>): Endpoint {
   let parsed: URL
   try {
     parsed = new URL(url)
@@ -59,27 +59,21 @@ export function endpointOf(url: string, options: Pick<SchemaRegistryOptions, 'au
     )
   }
   const { username, password } = parsed
-  const auth =
-    options.auth ??
-    (username === '' ? null : { username: decodeURIComponent(username), password: decodeURIComponent(password) })
+  const user =
+    username === '' ? null : { username: decodeURIComponent(username), password: decodeURIComponent(password) }
   const tls: AgentOptions = options.tls ?? {}
   return {
     host: `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`,
     // Schemas are asked for rarely: no connection is kept.
     agent: () => (parsed.protocol === 'https:' ? new HttpsAgent(tls) : new HttpAgent()),
-    authorization:
-      auth === null
-        ? null
-        : 'token' in auth
-          ? `Bearer ${auth.token}`
-          : `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString('base64')}`,
+    login: loginOf(options.auth, user),
   }
 }
 
 /**
  * Asks an endpoint, once.
  * @param closing ends the request and its connection
- * @throws CANCELLED where `closing` was aborted
+ * @throws CANCELLED where `closing` was aborted; REGISTRY_AUTH where there is nothing to log in with
  */
 export async function ask(
   endpoint: Endpoint,
@@ -88,6 +82,7 @@ export async function ask(
   closing: AbortSignal,
 ): Promise<Answer | Failure> {
   if (closing.aborted) throw closed()
+  const headers = await endpoint.login.headers()
   let failure: Failure | null = null
   const agent = endpoint.agent()
   const api = createApi.default({
@@ -103,14 +98,7 @@ export async function ask(
         return false
       },
     },
-    middlewares: [
-      () => ({
-        request: async (request) =>
-          endpoint.authorization === null
-            ? request
-            : request.enhance({ headers: { Authorization: endpoint.authorization } }),
-      }),
-    ],
+    middlewares: [() => ({ request: async (request) => request.enhance({ headers }) })],
   })
   const asked = send(api).then(
     (response) => failure ?? (response as Answer),

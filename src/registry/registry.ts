@@ -6,7 +6,7 @@ import { guidOf, schemaName } from '../avro/wire.js'
 import { KafkaToDeltaError } from '../errors.js'
 import { withoutUndefined } from '../objects.js'
 import { REGISTRY_DEFAULTS } from '../options/defaults.js'
-import type { SchemaRegistryOptions } from '../options/types.js'
+import type { ResolvedRegistry } from '../options/types.js'
 import { pause } from '../waits.js'
 import { bodyOf, errorOf, isUnknown, noSchema, readAnswer, type SchemaBody } from './answers.js'
 import { ask, closed, type Endpoint, endpointOf } from './endpoint.js'
@@ -14,7 +14,7 @@ import { inlineReferences, type SchemaReference } from './references.js'
 import type { SchemaSource } from './schema-source.js'
 
 /** How to reach the registry, and how long to try. */
-export interface RegistryOptions extends Omit<SchemaRegistryOptions, 'unknownSchemaTimeout'> {
+export interface RegistryOptions extends Omit<ResolvedRegistry, 'unknownSchemaTimeout'> {
   /** Milliseconds for one request. */
   timeout?: number
   /** Tries of all addresses after the first one. */

@@ -15,6 +15,7 @@ import { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
 import { pick } from '../objects.js'
 import { DECODER_DEFAULTS, DELTA_DEFAULTS, MAX_UNAVAILABLE_MS } from '../options/defaults.js'
+import { openLogins } from '../options/open-logins.js'
 import type { ResolvedOptions, ResolvedTable } from '../options/types.js'
 import { OWN_COLUMNS } from '../options/write-modes.js'
 import { RegistrySchemaSource } from '../registry/registry.js'
@@ -118,6 +119,7 @@ export async function checkRegistry(
 }
 
 export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
+  for (const { message, remedy } of openLogins(options)) logger.warn({ remedy }, message)
   // The stream tries again by itself, and says what it waits for.
   const schemas = new RegistrySchemaSource({ ...options.schemaRegistry, retries: 0 })
   const deadLetters = new DeadLetterSinks({

@@ -1,5 +1,6 @@
 /** What several tables of a configuration do to each other. */
 
+import { openLogins } from '../../options/open-logins.js'
 import type { ResolvedOptions, ResolvedTable } from '../../options/types.js'
 import { type Finding, finding } from '../findings.js'
 
@@ -25,6 +26,11 @@ export function nestedPaths(tables: readonly ResolvedTable[]): Finding[] {
       'give each table a folder that is not within another one',
     )
   })
+}
+
+/** Logins without TLS. */
+export function unencryptedLogins(options: ResolvedOptions): Finding[] {
+  return openLogins(options).map(({ message, remedy }) => finding('LOGIN_NOT_ENCRYPTED', message, remedy))
 }
 
 /** Dead letters go to a topic that is not there. */
