@@ -8,12 +8,14 @@ export type { Message } from './kafka/message.js'
 export { Messages } from './kafka/messages.js'
 export type { GivenBatch, MicroBatch, OffsetRange, RawMessage } from './kafka/micro-batch.js'
 export type { Logger, LogLevel } from './log.js'
+export type { ClientCredentials } from './options/client-credentials.js'
 export type { KafkaOptions, SaslOptions } from './options/sasl.js'
 export type { Secret } from './options/secret.js'
 export type { StartingOffsets } from './options/starting-offsets.js'
 export type {
   CatalogOptions,
   ColumnOptions,
+  ConfluentCloudLogin,
   DeadLetterOptions,
   GlueCatalogOptions,
   HiveCatalogOptions,

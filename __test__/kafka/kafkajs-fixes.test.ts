@@ -205,3 +205,24 @@ test('a connection that only waits for messages is closed at once', async (t) =>
   t.false(isOver)
   await Promise.all([later, both])
 })
+
+test('a session is renewed ten seconds before its end, and a short one when half of it is over', (t) => {
+  fixKafkajs()
+  const require = createRequire(import.meta.url)
+  const Long = require('kafkajs/src/utils/long')
+  const Connection = require('kafkajs/src/network/connection') as {
+    prototype: { isAuthenticated(this: object): boolean }
+  }
+  const after = (seconds: number, lifetime: number) => {
+    const [now, nanos] = process.hrtime()
+    const connection = Object.assign(Object.create(Connection.prototype), {
+      reauthenticationThreshold: 10_000,
+      authenticatedAt: [now - seconds, nanos],
+      sessionLifetime: Long.fromValue(lifetime * 1000),
+    })
+    return connection.isAuthenticated()
+  }
+  t.deepEqual([after(48, 60), after(51, 60)], [true, false])
+  t.deepEqual([after(0, 8), after(3, 8), after(5, 8)], [true, true, false])
+  t.true(after(1_000, 0))
+})

@@ -287,7 +287,7 @@ test('missing and wrong values are named with their place', (t) => {
   )
   t.regex(
     refusal((o) => (o.schemaRegistry.auth = { username: 'x' })),
-    /^schemaRegistry\.auth: give either/,
+    /^schemaRegistry\.auth\.password: must be given with this login/,
   )
   t.regex(
     refusal((o) => (o.targetFileSize = 'big')),

@@ -58,6 +58,8 @@ test('logins without TLS are told, but not those on this machine', (t) => {
     'the login of kafka.sasl goes to kafka:9092 without TLS, and so do all messages',
     'the login of the schema registry goes to r:8081 without TLS',
   ])
+  const oauth = { mechanism: 'oauthbearer', tokenUrl: 'http://idp/token', clientId: 'c', clientSecret: 'sw0rdfish' }
+  t.deepEqual(found({ sasl: oauth }), ["the client's secret of kafka.sasl goes to idp without TLS"])
   const inUrl = found({}, { url: 'http://u:sw0rdfish@r' })
   t.is(inUrl.length, 1)
   t.false(inUrl.join().includes('sw0rdfish'))

@@ -69,6 +69,8 @@ test('SASL is checked by its mechanism, and no value is shown', (t) => {
   t.is(sasl({ mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: SECRET }) }), 'taken')
   t.is(sasl({ mechanism: 'own', authenticationProvider: () => ({}) }), 'taken')
   t.is(sasl({ mechanism: 'aws', authorizationIdentity: 'a', accessKeyId: 'k', secretAccessKey: SECRET }), 'taken')
+  const oauth = { mechanism: 'oauthbearer', tokenUrl: 'https://idp/token', clientId: 'c', clientSecret: SECRET }
+  t.is(sasl({ ...oauth, scope: 's', audience: 'a', extensions: { logicalCluster: 'lkc-1' } }), 'taken')
   for (const [value, message] of [
     [{}, /sasl\.mechanism: must be given: one of plain/],
     [{ mechanism: SECRET }, /sasl\.mechanism: is no mechanism/],
@@ -91,10 +93,47 @@ test('SASL is checked by its mechanism, and no value is shown', (t) => {
     ],
     [{ mechanism: 'plain', username: 'u', password: SECRET, user: SECRET }, /sasl\.user: unknown option/],
     [{ mechanism: 'aws', accessKeyId: SECRET }, /sasl\.authorizationIdentity: must be given/],
-    [{ mechanism: 'oauthbearer' }, /sasl\.oauthBearerProvider: must be given.*a function/],
+    [{ mechanism: 'oauthbearer' }, /sasl\.tokenUrl: must be given with this mechanism/],
+    [{ mechanism: 'oauthbearer', oauthBearerProvider: SECRET }, /sasl\.oauthBearerProvider: must be given.*a function/],
+    [{ ...oauth, clientSecret: undefined }, /sasl\.clientSecret: must be given, or clientAssertion/],
+    [{ ...oauth, clientAssertion: SECRET }, /sasl\.clientAssertion: is given beside clientSecret/],
+    [{ ...oauth, clientAuth: 'form' }, /sasl\.clientAuth: expected "basic" or "post"/],
+    [
+      { ...oauth, clientSecret: undefined, clientAssertion: SECRET, clientAuth: 'post' },
+      /sasl\.clientAuth: has no effect on a clientAssertion/,
+    ],
+    [{ ...oauth, tokenUrl: `https://u:${SECRET}@idp` }, /sasl\.tokenUrl: expected an http or https URL without a user/],
+    [{ ...oauth, extensions: { auth: SECRET } }, /sasl\.extensions: expected names of letters/],
+    [{ ...oauth, clientID: 'x' }, /sasl\.clientID: unknown option of this mechanism, did you mean "clientId"\?/],
     [SECRET, /expected an object/],
   ] as const) {
     const found = sasl(value)
+    t.regex(found, message)
+    t.false(found.includes(SECRET))
+  }
+})
+
+test('a login to the registry is of one kind, with all that it needs', (t) => {
+  const registry = (auth: object) => refusal(given({ schemaRegistry: { url: 'https://r', auth } }))
+  const provider = { tokenUrl: 'https://idp/token', clientId: 'c', clientSecret: SECRET }
+  for (const auth of [
+    { username: 'u', password: SECRET },
+    { token: SECRET, logicalCluster: 'lsrc-1' },
+    { ...provider, identityPoolId: 'pool-1', clientAuth: 'post' },
+  ]) {
+    t.is(registry(auth), 'taken')
+  }
+  for (const [auth, message] of [
+    [{}, /^schemaRegistry\.auth: give either/],
+    [{ token: SECRET, username: 'u', password: SECRET }, /^schemaRegistry\.auth: give either/],
+    [{ password: SECRET }, /auth\.username: must be given/],
+    [{ tokenUrl: 'https://idp/token', clientSecret: SECRET }, /auth\.clientId: must be given/],
+    [{ tokenUrl: 'https://idp/token', clientId: 'c' }, /auth\.clientSecret: must be given, or clientAssertion/],
+    [{ token: SECRET, scope: 's' }, /auth\.scope: has no effect on this login/],
+    [{ username: 'u', password: SECRET, logicalCluster: 'x' }, /auth\.logicalCluster: has no effect/],
+    [{ ...provider, tokenURL: 'x' }, /auth\.tokenURL: unknown option, did you mean "tokenUrl"/],
+  ] as const) {
+    const found = registry(auth)
     t.regex(found, message)
     t.false(found.includes(SECRET))
   }

@@ -86,8 +86,11 @@ export function createClient(
     return { kafka, redact: (text) => text, close }
   }
 
-  const secrets = new Set(secretsOf(kafka))
-  const redact = (text: string): string => [...secrets].reduce((clean, secret) => clean.replaceAll(secret, '***'), text)
+  const secrets = secretsOf(kafka)
+  /** Of the login, by name: files and tokens change. */
+  const current = new Map<string, string>()
+  const redact = (text: string): string =>
+    [...secrets, ...current.values()].reduce((clean, secret) => clean.replaceAll(secret, '***'), text)
   const { sasl, ...config } = kafka
   const sockets = new Set<net.Socket>()
   let isClosed = false
@@ -102,7 +105,7 @@ export function createClient(
       }
     },
     ...config,
-    ...(sasl ? { sasl: kafkajsSasl(sasl, (secret) => secrets.add(secret)) } : {}),
+    ...(sasl ? { sasl: kafkajsSasl(sasl, (name, secret) => current.set(name, secret)) } : {}),
     retry: { maxRetryTime: MAX_RETRY_TIME_MS, ...kafka.retry, ...retry },
     socketFactory: readAsColumns((args: Parameters<ISocketFactory>[0]) => {
       // kafkajs tries again whatever it was doing.
@@ -207,6 +210,12 @@ const REMEDY: Partial<Record<ErrorCode, string>> = {
   KAFKA_UNREACHABLE: 'check brokers, and whether they want TLS (ssl) or SASL (sasl)',
 }
 
+/** What an error says itself that is to be done. */
+function remedyOf(error: unknown): string | undefined {
+  for (const { remedy } of chain(error)) if (typeof remedy === 'string') return remedy
+  return undefined
+}
+
 /** An error of kafkajs in our terms: what was tried, why it failed, what to check. */
 export function kafkaError(
   error: unknown,
@@ -217,7 +226,7 @@ export function kafkaError(
 ): KafkaToDeltaError {
   if (error instanceof KafkaToDeltaError) return error
   const code = classify(error) ?? fallback
-  const remedy = REMEDY[code]
+  const remedy = remedyOf(error) ?? REMEDY[code]
   const reason = reasonOf(error)
   const clean = redact(reason)
   // A cause whose text holds a secret is not passed on: its message would be printed with ours.

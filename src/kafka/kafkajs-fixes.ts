@@ -271,6 +271,33 @@ function findTopicsByName(): void {
   }
 }
 
+interface ConnectionState {
+  reauthenticationThreshold: number
+  /** Milliseconds: a Long of kafkajs's. */
+  sessionLifetime: { toString(): string }
+}
+
+/**
+ * kafkajs logs in anew when ten seconds are left of a session. Of a shorter one that is at once, and with each request: brokers
+ * refuse more than one login a second, and end the connection. No more than half of a session is left.
+ */
+function endSessionsInTime(): void {
+  const prototype = prototypeOf('kafkajs/src/network/connection')
+  const symbols = prototype ? Object.getOwnPropertySymbols(prototype) : []
+  const name = symbols.find(({ description }) => description === 'private:Connection:shouldReauthenticate')
+  const original = prototype && name ? prototype[name] : undefined
+  if (!prototype || !name || typeof original !== 'function') return
+  prototype[name] = function (this: ConnectionState): unknown {
+    const configured = this.reauthenticationThreshold
+    this.reauthenticationThreshold = Math.min(configured, Math.floor(Number(this.sessionLifetime.toString()) / 2))
+    try {
+      return original.call(this)
+    } finally {
+      this.reauthenticationThreshold = configured
+    }
+  }
+}
+
 /** Mends the kafkajs that this package loads; once for a process. */
 export function fixKafkajs(): void {
   const marks = globalThis as unknown as Record<symbol, boolean>
@@ -283,4 +310,5 @@ export function fixKafkajs(): void {
   endFetches()
   keepOffsetsApart()
   findTopicsByName()
+  endSessionsInTime()
 }

@@ -3,6 +3,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import type { KafkaConfig } from 'kafkajs'
 import { z } from 'zod'
+import { clientCredentials, clientCredentialsProblem } from './client-credentials.js'
 import { callback, count, decimal, duration, field, flag, size, text } from './fields.js'
 import { sasl } from './sasl.js'
 import { secret } from './secret.js'
@@ -89,6 +90,29 @@ export const consumer = z
   })
   .meta({ description: "KafkaJS's ConsumerConfig, within what exactly-once needs." })
 
+const LOGINS = {
+  password: ['username', 'password'],
+  token: ['token', 'logicalCluster', 'identityPoolId'],
+  provider: [...Object.keys(clientCredentials), 'logicalCluster', 'identityPoolId'],
+} as const
+
+/** What is wrong with a login as a whole. */
+function registryAuthProblem(given: Readonly<Record<string, unknown>>): { path: string[]; message: string } | null {
+  const has = (name: string) => given[name] !== undefined
+  const kinds = [has('username') || has('password'), has('token'), has('tokenUrl') || has('clientId')]
+  if (kinds.filter(Boolean).length !== 1) {
+    return { path: [], message: 'give either username and password, or token, or tokenUrl, clientId and clientSecret' }
+  }
+  const kind = kinds[0] ? 'password' : kinds[1] ? 'token' : 'provider'
+  const needed = kind === 'password' ? LOGINS.password : kind === 'token' ? ['token'] : ['tokenUrl', 'clientId']
+  const missing = needed.find((name) => !has(name))
+  if (missing) return { path: [missing], message: 'must be given with this login' }
+  const other = Object.keys(given).find((name) => has(name) && !(LOGINS[kind] as readonly string[]).includes(name))
+  if (other) return { path: [other], message: 'has no effect on this login' }
+  const problem = kind === 'provider' ? clientCredentialsProblem(given) : null
+  return problem && { path: [problem[0]], message: problem[1] }
+}
+
 export const url = z
   .string()
   .refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol), {
@@ -113,11 +137,17 @@ export const schemaRegistry = z
         username: text('User of basic authentication.').optional(),
         password: secret('Password of basic authentication.').optional(),
         token: secret('Bearer token.').optional(),
+        ...clientCredentials,
+        tokenUrl: clientCredentials.tokenUrl.optional(),
+        clientId: clientCredentials.clientId.optional(),
+        logicalCluster: text('Of Confluent Cloud, beside a token: the id of the registry, lsrc-….').optional(),
+        identityPoolId: text('Of Confluent Cloud, beside a token: the identity pool, pool-….').optional(),
       })
-      .refine((auth) => (auth.token === undefined) === (auth.username !== undefined && auth.password !== undefined), {
-        error: 'give either username and password, or token',
+      .superRefine((auth, context) => {
+        const problem = registryAuthProblem(auth)
+        if (problem) context.addIssue({ code: 'custom', path: problem.path, message: problem.message })
       })
-      .meta({ description: 'Either username and password, or token.' })
+      .meta({ description: 'Either username and password, or token, or tokenUrl with clientId and clientSecret.' })
       .optional(),
     tls: tls
       .extend({ passphrase: secret('Passphrase of the key.').optional() })

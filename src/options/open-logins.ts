@@ -22,6 +22,12 @@ export function openLogins({ kafka, schemaRegistry }: Pick<ResolvedOptions, 'kaf
       })
     }
   }
+  const sasl = 'brokers' in kafka ? kafka.sasl : undefined
+  for (const [option, login] of Object.entries({ 'kafka.sasl': sasl, 'schemaRegistry.auth': schemaRegistry.auth })) {
+    if (!login || !('tokenUrl' in login) || !isOpen(new URL(login.tokenUrl))) continue
+    const message = `the client's secret of ${option} goes to ${new URL(login.tokenUrl).host} without TLS`
+    found.push({ message, remedy: `give an https URL in ${option}.tokenUrl` })
+  }
   const urls = (schemaRegistry.urls ?? [schemaRegistry.url ?? '']).filter((url) => URL.canParse(url))
   const open = urls
     .map((url) => new URL(url))

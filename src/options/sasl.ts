@@ -2,7 +2,8 @@
 
 import type { KafkaConfig } from 'kafkajs'
 import { z } from 'zod'
-import { callback, text } from './fields.js'
+import { type ClientCredentials, clientCredentials, clientCredentialsProblem } from './client-credentials.js'
+import { callback, field, text } from './fields.js'
 import { type Secret, secret } from './secret.js'
 import { suggest } from './suggest.js'
 
@@ -22,6 +23,11 @@ export type SaslOptions =
       readonly secretAccessKey: Secret
       readonly sessionToken?: Secret
     }
+  | (ClientCredentials & {
+      readonly mechanism: 'oauthbearer'
+      /** SASL extensions, by which the broker tells what the login is for. */
+      readonly extensions?: Readonly<Record<string, string>>
+    })
   | KafkajsSasl
 
 /** KafkaJS's configuration, with our ways to log in. */
@@ -40,10 +46,30 @@ const MECHANISMS = {
     secretAccessKey: secret('Its secret.'),
     sessionToken: secret('Of temporary credentials.').optional(),
   },
-  oauthbearer: {
-    oauthBearerProvider: callback<() => Promise<unknown>>('Only from the API.'),
-  },
+  oauthbearer: { ...clientCredentials, extensions: extensions().optional() },
 } as const satisfies Record<string, z.ZodRawShape>
+
+/** SASL extensions: RFC 7628, 3.1. */
+function extensions() {
+  const isExtension = ([name, value]: [string, unknown]) =>
+    /^[A-Za-z]+$/.test(name) && name !== 'auth' && typeof value === 'string' && /^[\x20-\x7e\t\r\n]+$/.test(value)
+  return field<Readonly<Record<string, string>>, Record<string, string>>(
+    (value) =>
+      typeof value === 'object' && value !== null && !Array.isArray(value) && Object.entries(value).every(isExtension)
+        ? { ...value }
+        : null,
+    'names of letters, with texts',
+    {
+      description: 'SASL extensions, as Confluent Cloud asks for them: logicalCluster, identityPoolId.',
+      type: 'object',
+      additionalProperties: { type: 'string' },
+    },
+    'secret',
+  )
+}
+
+/** Tokens that the API gives. */
+const PROVIDER = { oauthBearerProvider: callback<() => Promise<unknown>>('Only from the API.') }
 
 /** A mechanism of the user's own, from the API. */
 const OWN = { authenticationProvider: callback<(...args: never[]) => unknown>('Only from the API.') }
@@ -55,6 +81,7 @@ type Refuse = (path: PropertyKey[], message: string) => void
 function shapeOf(mechanism: string, value: object): z.ZodRawShape | undefined {
   if ('authenticationProvider' in value) return OWN
   const name = mechanism.toLowerCase()
+  if (name === 'oauthbearer' && 'oauthBearerProvider' in value) return PROVIDER
   return Object.hasOwn(MECHANISMS, name) ? MECHANISMS[name as keyof typeof MECHANISMS] : undefined
 }
 
@@ -79,6 +106,8 @@ function check(value: object, refuse: Refuse): void {
   const given = Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
   const { error } = formOf(shape).safeParse(given)
   for (const issue of error?.issues ?? []) refuseIssue(issue, given, Object.keys(shape), refuse)
+  const problem = 'clientId' in shape && !error ? clientCredentialsProblem(given) : null
+  if (problem) refuse([problem[0]], problem[1])
 }
 
 function refuseIssue(issue: z.core.$ZodIssue, given: object, names: string[], refuse: Refuse): void {
@@ -105,16 +134,13 @@ function refuseIssue(issue: z.core.$ZodIssue, given: object, names: string[], re
 
 /** The forms that a file may have, for its JSON Schema. */
 function fileForms(): object[] {
-  const inFile = (shape: z.ZodRawShape) => Object.values(shape).every((part) => !(part as z.ZodType).meta()?.apiOnly)
   const shapes = [...new Set<z.ZodRawShape>(Object.values(MECHANISMS))]
-  return shapes
-    .filter((shape) => inFile(shape))
-    .map((shape) => {
-      const names = NAMES.filter((name) => MECHANISMS[name as keyof typeof MECHANISMS] === shape)
-      const form = z.strictObject({ mechanism: z.enum(names.flatMap((name) => [name, name.toUpperCase()])), ...shape })
-      const { $schema, ...schema } = z.toJSONSchema(form, { io: 'input', unrepresentable: 'any' })
-      return schema
-    })
+  return shapes.map((shape) => {
+    const names = NAMES.filter((name) => MECHANISMS[name as keyof typeof MECHANISMS] === shape)
+    const form = z.strictObject({ mechanism: z.enum(names.flatMap((name) => [name, name.toUpperCase()])), ...shape })
+    const { $schema, ...schema } = z.toJSONSchema(form, { io: 'input', unrepresentable: 'any' })
+    return schema
+  })
 }
 
 export const sasl = z

@@ -2,6 +2,7 @@
 
 import type { ConnectionOptions } from 'node:tls'
 import type { ConsumerConfig, Kafka } from 'kafkajs'
+import type { ClientCredentials } from './client-credentials.js'
 import type { MAINTENANCE_DEFAULTS } from './defaults.js'
 import type { KafkaOptions } from './sasl.js'
 import type { Secret } from './secret.js'
@@ -271,13 +272,24 @@ export interface TableOptions extends SharedTableOptions {
   readonly trigger?: CommitPace
 }
 
+/** What Confluent Cloud asks for beside a token. */
+export interface ConfluentCloudLogin {
+  /** The registry's id, `lsrc-…`: the header `target-sr-cluster`. */
+  readonly logicalCluster?: string
+  /** The header `Confluent-Identity-Pool-Id`. */
+  readonly identityPoolId?: string
+}
+
 /** How to reach the Confluent Schema Registry. */
 export interface SchemaRegistryOptions {
   readonly url?: string
   /** Several registries of one cluster, tried in turn. */
   readonly urls?: readonly string[]
-  /** Basic authentication, or a bearer token. */
-  readonly auth?: { readonly username: string; readonly password: Secret } | { readonly token: Secret }
+  /** Basic authentication, a bearer token, or a provider of tokens. */
+  readonly auth?:
+    | { readonly username: string; readonly password: Secret }
+    | ({ readonly token: Secret } & ConfluentCloudLogin)
+    | (ClientCredentials & ConfluentCloudLogin)
   readonly tls?: Omit<TlsOptions, 'passphrase'> & { readonly passphrase?: Secret }
   /** How long an unknown schema id is asked for again before its message is a bad record. Default: 5 seconds. */
   readonly unknownSchemaTimeout?: number | string

@@ -21,6 +21,8 @@ export interface Endpoint {
   login: RegistryLogin
 }
 
+type Send = (api: SchemaRegistryAPIClient) => Promise<unknown>
+
 /** The part of the client's answer that is read here. */
 export interface Answer {
   status(): number
@@ -71,18 +73,32 @@ export function endpointOf(url: string, options: Pick<ResolvedRegistry, 'auth' |
 }
 
 /**
- * Asks an endpoint, once.
+ * Asks an endpoint, once; once more where it refuses a token, and another one can be had.
  * @param closing ends the request and its connection
- * @throws CANCELLED where `closing` was aborted; REGISTRY_AUTH where there is nothing to log in with
+ * @throws CANCELLED where `closing` was aborted; REGISTRY_AUTH and REGISTRY_UNREACHABLE where there is no token to log in with
  */
 export async function ask(
   endpoint: Endpoint,
-  send: (api: SchemaRegistryAPIClient) => Promise<unknown>,
+  send: Send,
   timeout: number,
   closing: AbortSignal,
 ): Promise<Answer | Failure> {
   if (closing.aborted) throw closed()
   const headers = await endpoint.login.headers()
+  const answer = await askOnce(endpoint, headers, send, timeout, closing)
+  const isRefused = 'fromRegistry' in answer && answer.status === 401
+  if (!isRefused || !endpoint.login.refused(headers)) return answer
+  return askOnce(endpoint, await endpoint.login.headers(), send, timeout, closing)
+}
+
+async function askOnce(
+  endpoint: Endpoint,
+  headers: Readonly<Record<string, string>>,
+  send: Send,
+  timeout: number,
+  closing: AbortSignal,
+): Promise<Answer | Failure> {
+  if (closing.aborted) throw closed()
   let failure: Failure | null = null
   const agent = endpoint.agent()
   const api = createApi.default({

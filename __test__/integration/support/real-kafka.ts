@@ -32,15 +32,19 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** Server properties of the listeners SASL_SSL and SSL, and SCRAM users as `kafka-storage format --add-scram` has them. */
+/** Server properties of listeners, and SCRAM users as `kafka-storage format --add-scram` has them. */
 export interface Security {
   properties: string[]
   users: string[]
+  /** Default: SASL_SSL and SSL. */
+  listeners?: readonly ('SASL_SSL' | 'SSL' | 'SASL_PLAINTEXT')[]
+  /** System properties. */
+  java?: readonly string[]
 }
 
 export class RealKafka {
   readonly brokers: string[]
-  /** TLS, and a password. */
+  /** A login, with TLS where the listener has it. */
   readonly saslBrokers: string[]
   /** TLS, and a certificate of the client's. */
   readonly tlsBrokers: string[]
@@ -50,8 +54,9 @@ export class RealKafka {
 
   private constructor(child: ChildProcess, port: number, guarded: readonly string[]) {
     this.#child = child
-    this.saslBrokers = guarded.slice(0, 1).map((listener) => listener.replace('SASL_SSL://', ''))
-    this.tlsBrokers = guarded.slice(1).map((listener) => listener.replace('SSL://', ''))
+    const of = (protocol: RegExp) => guarded.filter((one) => protocol.test(one)).map((one) => one.replace(protocol, ''))
+    this.saslBrokers = of(/^SASL_\w+:\/\//)
+    this.tlsBrokers = of(/^SSL:\/\//)
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (text) => {
         this.#output = (this.#output + text).slice(-4000)
@@ -66,9 +71,12 @@ export class RealKafka {
    * @param heap of the broker, which also bounds its buffers: each of its threads keeps one of the largest message
    */
   static async start(jars: string, folder: string, security?: Security, heap = '384m'): Promise<RealKafka> {
-    const [port, controller, secured] = [await freePort(), await freePort(), await freePort()]
+    const [port, controller] = [await freePort(), await freePort()]
     mkdirSync(folder, { recursive: true })
-    const guarded = security ? [`SASL_SSL://${HOST}:${secured}`, `SSL://${HOST}:${await freePort()}`] : []
+    const guarded: string[] = []
+    for (const protocol of security ? (security.listeners ?? ['SASL_SSL', 'SSL']) : []) {
+      guarded.push(`${protocol}://${HOST}:${await freePort()}`)
+    }
     const properties = join(folder, 'kafka.properties')
     const lines = [
       'process.roles=broker,controller',
@@ -78,7 +86,7 @@ export class RealKafka {
       `advertised.listeners=${[`PLAINTEXT://${HOST}:${port}`, ...guarded].join(',')}`,
       'controller.listener.names=CONTROLLER',
       'inter.broker.listener.name=PLAINTEXT',
-      'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL,CONTROLLER:PLAINTEXT',
+      'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT',
       `log.dirs=${join(folder, 'data')}`,
       'offsets.topic.replication.factor=1',
       'offsets.topic.num.partitions=1',
@@ -108,7 +116,15 @@ export class RealKafka {
       ...scram,
     ])
     if (format.status !== 0) throw new Error(`Kafka's storage cannot be formatted: ${format.stderr}${format.stdout}`)
-    const java = ['-Xms128m', `-Xmx${heap}`, '-XX:+UseSerialGC', ...classPath, 'kafka.Kafka', properties]
+    const java = [
+      '-Xms128m',
+      `-Xmx${heap}`,
+      '-XX:+UseSerialGC',
+      ...(security?.java ?? []),
+      ...classPath,
+      'kafka.Kafka',
+      properties,
+    ]
     const kafka = new RealKafka(spawn('java', java, { stdio: ['ignore', 'pipe', 'pipe'] }), port, guarded)
     await kafka.#untilReady()
     return kafka
