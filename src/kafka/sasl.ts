@@ -2,8 +2,9 @@
 
 import kafkajs, { type AuthenticationProviderArgs, type KafkaConfig } from 'kafkajs'
 import { clientCredentialsTokens } from '../logins/client-credentials.js'
+import { mskTokens } from '../logins/msk.js'
 import { TokenError, type TokenSource } from '../logins/tokens.js'
-import type { SaslOptions } from '../options/sasl.js'
+import type { MskLogin, SaslOptions } from '../options/sasl.js'
 import { readSecret, type Secret } from '../options/secret.js'
 
 type KafkajsSasl = NonNullable<KafkaConfig['sasl']>
@@ -16,6 +17,7 @@ export function kafkajsSasl(sasl: SaslOptions, noteSecret: NoteSecret): KafkajsS
   if (isOf(sasl, 'oauthbearer') && 'tokenUrl' in sasl) {
     return bearer(clientCredentialsTokens(sasl), sasl.extensions ?? {}, noteSecret)
   }
+  if (isOf(sasl, 'aws_msk_iam')) return bearer(mskTokens(sasl as MskLogin), {}, noteSecret)
   return withSecrets(sasl, noteSecret)
 }
 

@@ -9,6 +9,15 @@ import { suggest } from './suggest.js'
 
 type KafkajsSasl = NonNullable<KafkaConfig['sasl']>
 
+/** Amazon MSK's IAM: as a role, a profile, or whom the environment, the pod or the instance says we are. */
+export interface MskLogin {
+  readonly mechanism: 'aws_msk_iam'
+  readonly region: string
+  readonly roleArn?: string
+  readonly roleSessionName?: string
+  readonly profile?: string
+}
+
 /** How to log in to Kafka: a mechanism with what it needs, or as KafkaJS takes it. */
 export type SaslOptions =
   | {
@@ -28,6 +37,7 @@ export type SaslOptions =
       /** SASL extensions, by which the broker tells what the login is for. */
       readonly extensions?: Readonly<Record<string, string>>
     })
+  | MskLogin
   | KafkajsSasl
 
 /** KafkaJS's configuration, with our ways to log in. */
@@ -45,6 +55,12 @@ const MECHANISMS = {
     accessKeyId: text('The access key.'),
     secretAccessKey: secret('Its secret.'),
     sessionToken: secret('Of temporary credentials.').optional(),
+  },
+  aws_msk_iam: {
+    region: text('The region of the cluster.'),
+    roleArn: text('A role to take on.').optional(),
+    roleSessionName: text("The session's name, with which the role's use is logged.").optional(),
+    profile: text("A profile of the AWS CLI's files.").optional(),
   },
   oauthbearer: { ...clientCredentials, extensions: extensions().optional() },
 } as const satisfies Record<string, z.ZodRawShape>
@@ -106,8 +122,17 @@ function check(value: object, refuse: Refuse): void {
   const given = Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
   const { error } = formOf(shape).safeParse(given)
   for (const issue of error?.issues ?? []) refuseIssue(issue, given, Object.keys(shape), refuse)
-  const problem = 'clientId' in shape && !error ? clientCredentialsProblem(given) : null
+  const problem = error ? null : problemOf(shape, given)
   if (problem) refuse([problem[0]], problem[1])
+}
+
+/** What is wrong with options together. */
+function problemOf(shape: z.ZodRawShape, given: Readonly<Record<string, unknown>>): [string, string] | null {
+  if ('clientId' in shape) return clientCredentialsProblem(given)
+  if ('roleArn' in shape && given.roleArn !== undefined && given.profile !== undefined) {
+    return ['profile', 'is given beside roleArn: leave one of them out']
+  }
+  return null
 }
 
 function refuseIssue(issue: z.core.$ZodIssue, given: object, names: string[], refuse: Refuse): void {
