@@ -25,7 +25,7 @@ import { answer, Worker, workOf } from './support/worker.js'
 
 const MB = 2 ** 20
 /** What the process may hold beside `limits.maxMemory`: see docs/deployment.md. */
-const BESIDE = 600 * MB
+const BESIDE = 800 * MB
 /** A large message comes each of so many milliseconds of the live load. */
 const LARGE_EVERY_MS = 30_000
 

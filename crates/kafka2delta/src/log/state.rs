@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::machine::spawn_blocking;
 
 /// Commits for which a file that left the table is still known: deleted rows' values may be asked for.
-const COMMITS_KEPT: Version = 1000;
+const COMMITS_KEPT: Version = 300;
 
 /// Whether a commit moves no rows: a file that leaves with it has none left. Only our own merges tell.
 fn takes_rows_alone(commit: &Commit) -> bool {
