@@ -37,7 +37,7 @@ export class OldKeys {
 
   /** Reads the key that a delete's row has from now on. Where that cannot be read, the update is told by its old key alone. */
   readNew(plan: Plan, message: Message, row: number): void {
-    const bytes = message.hasHeaders ? (message.header(NEW_KEY_HEADER) ?? null) : null
+    const bytes = this.#header(message, NEW_KEY_HEADER)
     if (bytes === null) return
     try {
       this.#readKey(plan, bytes, row)
@@ -49,7 +49,7 @@ export class OldKeys {
 
   /** Reads the key that a row, which was read before, had. It has to be readable where the row leaves values out. */
   read(plan: Plan, message: Message, row: number): void {
-    const bytes = message.hasHeaders ? (message.header(OLD_KEY_HEADER) ?? null) : null
+    const bytes = this.#header(message, OLD_KEY_HEADER)
     if (bytes === null) return
     try {
       this.#readKey(plan, bytes, row)
@@ -67,6 +67,11 @@ export class OldKeys {
       this.#layout.oldKeyBuilder().clear(row)
       this.#notes.add(`${topic}: values that rows leave out are missing, since ${reason}: ${REMEDY}`)
     }
+  }
+
+  /** The builder is there where a message of the batch has one of these headers. */
+  #header(message: Message, name: string): Buffer | null {
+    return this.#layout.oldKey !== null && message.hasHeaders ? (message.header(name) ?? null) : null
   }
 
   #readKey(plan: Plan, bytes: Buffer, row: number): void {

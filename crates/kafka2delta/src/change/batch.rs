@@ -221,6 +221,11 @@ impl ChangeBatch {
             .collect()
     }
 
+    /// Whether a change leaves values as they are stored.
+    pub fn leaves_out(&self, row: usize) -> bool {
+        self.left_out.iter().any(|(_, mask)| mask.value(row))
+    }
+
     /// Types of the table's columns.
     pub fn schema(&self) -> SchemaRef {
         self.data.schema()

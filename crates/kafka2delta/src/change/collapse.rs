@@ -3,10 +3,10 @@
 //! Within a partition the order of the offsets is the truth. A change is dropped only where a change of another partition
 //! is known to be newer.
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::batch::{ChangeBatch, Op};
-use super::key_updates::{KeyUpdate, OldRowAt};
+use super::key_updates::{KeyUpdate, KeyUpdates, OldRowAt};
 use crate::key::hasher::{Fingerprint, table_hash};
 use crate::order::memory::Remembered;
 use crate::order::sequence::Order;
@@ -42,8 +42,9 @@ pub enum OldRow {
 #[derive(Debug, Clone, Copy)]
 struct FirstHalf {
     row: u32,
-    /// The new key, where the change tells.
-    new: Option<Fingerprint>,
+    old: Fingerprint,
+    /// None where the change does not tell the new key.
+    update: Option<KeyUpdate>,
     /// Whether the new key's change is in the batch, too.
     is_closed: bool,
 }
@@ -57,6 +58,8 @@ pub struct OpenUpdate {
     pub update: Option<KeyUpdate>,
     /// The row of the batch that is the key's last one, where the stored row is not.
     pub row: Option<u32>,
+    /// Whether the key was updated once more: a commit keeps one row of a key.
+    pub is_lost: bool,
 }
 
 /// The last change of a key.
@@ -80,10 +83,10 @@ pub struct Collapsed {
     /// Rows of the batch whose key was updated before they were ever stored, with their key: the new key's change may
     /// need their values in a later batch.
     pub moved: Vec<(u32, Fingerprint)>,
-    /// Key updates whose second halves are to come; one for each old key.
+    /// Key updates whose second halves are to come.
     pub open: Vec<OpenUpdate>,
-    /// Those whose old key was updated once more.
-    pub lost: Vec<KeyUpdate>,
+    /// Those whose first halves, if there are any, came before the batch.
+    pub closed: Vec<KeyUpdate>,
     /// Keys without a row whose last one came in the batch.
     pub never_stored: Vec<Fingerprint>,
     /// For each row of the batch, where left-out values come from. Empty where no change leaves any out.
@@ -115,7 +118,7 @@ pub struct Known<'a> {
     /// Whether [`Collapsed::history`] is wanted.
     pub history: bool,
     /// Key updates whose first halves came before the batch.
-    pub updates: &'a HashMap<KeyUpdate, OldRowAt>,
+    pub updates: &'a KeyUpdates,
 }
 
 struct KeyState {
@@ -184,10 +187,14 @@ struct Collapse<'a> {
     out: Collapsed,
     /// Whether [`Collapsed::previous`] is wanted.
     tracks_values: bool,
-    /// By old key, the first half of its last update.
-    first_halves: HashMap<Fingerprint, FirstHalf>,
-    /// By old key, the new one of a second half that comes before the first.
-    early_halves: HashMap<Fingerprint, Fingerprint>,
+    /// In their order. Of an update that comes more than once the last one that is closed, or the first one that is not.
+    first_halves: Vec<FirstHalf>,
+    /// Their numbers.
+    by_update: HashMap<KeyUpdate, usize>,
+    /// Updates whose second halves came without a first one before.
+    lone_halves: HashSet<KeyUpdate>,
+    /// Those of which no commit has the first half: it may follow.
+    early_halves: HashSet<KeyUpdate>,
 }
 
 impl<'a> Collapse<'a> {
@@ -207,8 +214,10 @@ impl<'a> Collapse<'a> {
             states: KeyStates::with_capacity(rows),
             out,
             tracks_values,
-            first_halves: HashMap::new(),
-            early_halves: HashMap::new(),
+            first_halves: Vec::new(),
+            by_update: HashMap::new(),
+            lone_halves: HashSet::new(),
+            early_halves: HashSet::new(),
         }
     }
 
@@ -226,9 +235,10 @@ impl<'a> Collapse<'a> {
     fn change(&mut self, row: usize, key: Fingerprint, other: Option<Fingerprint>) {
         let (op, order, partition) = (self.batch.ops[row], self.batch.order(row), self.batch.partition(row));
         let held_back = self.known.floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
-        let other = other.filter(|other| self.tracks_values && *other != key);
-        let old = other.filter(|_| op == Op::Upsert).and_then(|old| self.old_row(old, key));
-        let Self { known, states, out, first_halves, early_halves, .. } = self;
+        let other = other.filter(|other| *other != key);
+        let old = other.filter(|_| op == Op::Upsert).and_then(|old| self.second_half(old, key));
+        let old = old.filter(|_| self.batch.leaves_out(row));
+        let Self { known, states, out, .. } = self;
         let state = states.get_or_insert_with(key, || {
             let last = (known.last)(&key);
             let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
@@ -251,12 +261,7 @@ impl<'a> Collapse<'a> {
             out.previous[row] = state.previous(op, old, out, known.soft.is_some());
         }
         let is_half = op == Op::Moved || (op == Op::SoftDelete && other.is_some());
-        if is_half && !state.is_gone(&out.flagged) {
-            let early = early_halves.get(&key).is_some_and(|new| other.is_none_or(|other| other == *new));
-            let half = FirstHalf { row: row as u32, new: other, is_closed: early };
-            let before = first_halves.insert(key, half).filter(|before| !before.is_closed);
-            out.lost.extend(before.and_then(|before| before.new).map(|new| KeyUpdate::new(&key, &new)));
-        }
+        let is_half = is_half && !state.is_gone(&out.flagged);
         state.last = Some(match (op, state.last) {
             (Op::Upsert, _) => Last::Upsert(row as u32),
             (Op::SoftDelete, _) if marks => Last::Upsert(row as u32),
@@ -265,30 +270,57 @@ impl<'a> Collapse<'a> {
             _ => Last::Delete(row as u32),
         });
         (state.order, state.partition) = (order, partition);
+        if is_half {
+            let update = other.map(|new| KeyUpdate::new(&key, &new));
+            self.first_half(FirstHalf { row: row as u32, old: key, update, is_closed: false });
+        }
     }
 
-    /// Where the values of an updated key's row are, as it stands before the change; none where it is known to be gone.
-    fn old_row(&mut self, old: Fingerprint, new: Fingerprint) -> Option<OldRow> {
-        if let Some(half) = self.first_halves.get_mut(&old).filter(|half| half.new == Some(new)) {
+    /// Where the values are of the row that an updated key had; none where it is known to be gone.
+    fn second_half(&mut self, old: Fingerprint, new: Fingerprint) -> Option<OldRow> {
+        let update = KeyUpdate::new(&old, &new);
+        if let Some(number) = self.by_update.get(&update) {
+            let half = &mut self.first_halves[*number];
             half.is_closed = true;
             // The key may have another row since.
-            return match self.out.previous[half.row as usize] {
-                Previous::Change(row) => Some(OldRow::Change(row)),
+            return match self.out.previous.get(half.row as usize)? {
+                Previous::Change(row) => Some(OldRow::Change(*row)),
                 Previous::Stored { own, .. } => own.map(OldRow::Stored),
             };
         }
-        self.early_halves.insert(old, new);
-        // The key may have another row since then, too.
-        match self.known.updates.get(&KeyUpdate::new(&old, &new)) {
-            Some(OldRowAt::Commit(version)) => return Some(OldRow::Taken(old, *version)),
-            Some(OldRowAt::Nowhere) => return None,
-            None => {}
+        if self.lone_halves.insert(update) {
+            self.out.closed.push(update);
+            // The key may have another row since then, too.
+            match self.known.updates.get(&update) {
+                Some(OldRowAt::Commit(version)) => return Some(OldRow::Taken(old, version)),
+                Some(OldRowAt::Nowhere) => return None,
+                None => self.early_halves.insert(update),
+            };
         }
+        self.old_row(old)
+    }
+
+    /// Notes that a key's row goes on under another one.
+    fn first_half(&mut self, half: FirstHalf) {
+        let is_closed = half.update.is_some_and(|update| self.early_halves.remove(&update));
+        let known = half.update.and_then(|update| self.by_update.get(&update).copied());
+        // One that is sent again, before its second half came.
+        if known.is_some_and(|number| !self.first_halves[number].is_closed) {
+            return;
+        }
+        if let Some(update) = half.update {
+            self.by_update.insert(update, self.first_halves.len());
+        }
+        self.first_halves.push(FirstHalf { is_closed, ..half });
+    }
+
+    /// Where the row is that a key has, as it stands before the change.
+    fn old_row(&self, old: Fingerprint) -> Option<OldRow> {
         match self.states.get(&old).and_then(|state| state.last) {
             None => self.stored_row(old),
             Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
-            Some(Last::Delete(row)) => match self.out.previous[row as usize] {
-                Previous::Change(row) => Some(OldRow::Change(row)),
+            Some(Last::Delete(row)) => match self.out.previous.get(row as usize)? {
+                Previous::Change(row) => Some(OldRow::Change(*row)),
                 // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
                 Previous::Stored { .. } => self.stored_row(old),
             },
@@ -307,16 +339,15 @@ impl<'a> Collapse<'a> {
     /// Sorts the keys by what becomes of their rows.
     fn finish(self) -> Collapsed {
         let Self { batch, known, states, mut out, first_halves, .. } = self;
-        let mut halves: Vec<(Fingerprint, FirstHalf)> =
-            first_halves.into_iter().filter(|(_, half)| !half.is_closed).collect();
-        halves.sort_unstable_by_key(|(_, half)| half.row);
-        for (old, half) in halves {
+        let mut last = HashSet::new();
+        for half in first_halves.iter().rev().filter(|half| !half.is_closed) {
             let row = match out.previous[half.row as usize] {
                 Previous::Change(row) => Some(row),
                 Previous::Stored { .. } => None,
             };
-            out.moved.extend(row.map(|row| (row, old)));
-            out.open.push(OpenUpdate { old, update: half.new.map(|new| KeyUpdate::new(&old, &new)), row });
+            let is_lost = !last.insert(half.old);
+            out.moved.extend(row.filter(|_| !is_lost).map(|row| (row, half.old)));
+            out.open.push(OpenUpdate { old: half.old, update: half.update, row, is_lost });
         }
         out.floor =
             known.floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
@@ -441,6 +472,7 @@ pub fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::key_updates::Halves;
     use crate::order::sequence::Sequence;
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
@@ -471,7 +503,7 @@ mod tests {
     }
 
     fn known<'a>() -> Known<'a> {
-        static NONE: LazyLock<HashMap<KeyUpdate, OldRowAt>> = LazyLock::new(HashMap::new);
+        static NONE: LazyLock<KeyUpdates> = LazyLock::new(KeyUpdates::default);
         Known { last: &|_| None, floor: None, soft: None, history: false, updates: &NONE }
     }
 
@@ -490,7 +522,8 @@ mod tests {
     #[test]
     fn a_key_that_is_used_again_gives_no_values_to_the_row_that_it_had() {
         let changes = [(Op::Moved, 2, None, 1), (Op::Upsert, 9, None, 0), (Op::Upsert, 2, None, 1)];
-        let (batch, keys) = batch(&changes);
+        let (mut batch, keys) = batch(&changes);
+        batch.left_out = vec![(0, vec![true; changes.len()].into())];
         let out = collapse(&batch, &keys, &[None, Some([2, 1]), None], known());
         let old = Some(OldRow::Stored([2, 1]));
         assert_eq!(out.previous[1], Previous::Stored { own: Some([9, 1]), old });
@@ -516,7 +549,8 @@ mod tests {
     /// other half.
     fn updates(changes: &[(Op, usize, Option<usize>)]) -> Collapsed {
         let ops: Vec<Change> = changes.iter().map(|(op, key, _)| (*op, KEYS[*key][0], None, 0)).collect();
-        let (batch, keys) = batch(&ops);
+        let (mut batch, keys) = batch(&ops);
+        batch.left_out = vec![(0, vec![true; ops.len()].into())];
         let others: Vec<Option<Fingerprint>> = changes.iter().map(|c| c.2.map(|other| KEYS[other])).collect();
         collapse(&batch, &keys, &others, known())
     }
@@ -535,7 +569,10 @@ mod tests {
 
     #[test]
     fn a_first_half_stays_open_until_its_own_second_half_comes() {
-        let open = |row| vec![OpenUpdate { old: KEYS[0], update: Some(KeyUpdate::new(&KEYS[0], &KEYS[1])), row }];
+        let open = |row| {
+            let update = Some(KeyUpdate::new(&KEYS[0], &KEYS[1]));
+            vec![OpenUpdate { old: KEYS[0], update, row, is_lost: false }]
+        };
         let first = (Op::Moved, 0, Some(1));
         assert_eq!(updates(&[first]).open, open(None));
         assert_eq!(updates(&[first, (Op::Upsert, 2, Some(0))]).open, open(None));
@@ -548,11 +585,38 @@ mod tests {
     }
 
     #[test]
-    fn of_two_open_updates_of_a_key_the_first_is_lost() {
+    fn an_update_that_is_made_again_is_another_one() {
+        let (there, back) = ((Op::Moved, 0, Some(1)), (Op::Moved, 1, Some(0)));
+        let out = updates(&[there, (Op::Upsert, 1, Some(0)), back, (Op::Upsert, 0, Some(1)), there]);
+        assert_eq!(out.open.iter().map(|open| open.row).collect::<Vec<_>>(), [Some(3)]);
+        // Its second half comes for the first time, then it is made again.
+        let out = updates(&[(Op::Upsert, 1, Some(0)), back, (Op::Upsert, 0, Some(1)), there, there]);
+        assert_eq!(out.closed, vec![KeyUpdate::new(&KEYS[0], &KEYS[1])]);
+    }
+
+    #[test]
+    fn of_open_updates_of_a_key_the_last_is_kept() {
         let out = updates(&[(Op::Moved, 0, Some(1)), (Op::Upsert, 0, None), (Op::Moved, 0, Some(2))]);
-        assert_eq!(out.lost, vec![KeyUpdate::new(&KEYS[0], &KEYS[1])]);
-        assert_eq!(out.open.len(), 1);
+        let told = |open: &OpenUpdate| (open.update, open.row, open.is_lost);
+        let (first, last) = (KeyUpdate::new(&KEYS[0], &KEYS[1]), KeyUpdate::new(&KEYS[0], &KEYS[2]));
+        assert_eq!(
+            out.open.iter().map(told).collect::<Vec<_>>(),
+            [(Some(last), Some(1), false), (Some(first), None, true)]
+        );
         assert_eq!(out.moved, vec![(1, KEYS[0])]);
+        // Each finds its own row in the batch.
+        let out = updates(&[
+            (Op::Moved, 0, Some(1)),
+            (Op::Upsert, 0, None),
+            (Op::Moved, 0, Some(2)),
+            (Op::Upsert, 1, Some(0)),
+            (Op::Upsert, 2, Some(0)),
+        ]);
+        let old = |row: usize| match out.previous[row] {
+            Previous::Stored { old, .. } => old,
+            Previous::Change(_) => None,
+        };
+        assert_eq!((old(3), old(4)), (Some(OldRow::Stored(KEYS[0])), Some(OldRow::Change(1))));
     }
 
     #[test]
@@ -560,17 +624,22 @@ mod tests {
         let (mut batch, keys) = batch(&[(Op::Upsert, 1, None, 0), (Op::Upsert, 2, None, 0)]);
         batch.left_out = vec![(0, vec![false, true].into())];
         let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
-        for (at, old) in [(OldRowAt::Commit(7), Some(OldRow::Taken(KEYS[0], 7))), (OldRowAt::Nowhere, None)] {
-            let before = HashMap::from([(update, at)]);
+        let open = Halves { open: vec![update], ..Halves::default() };
+        let lost = Halves { lost: vec![update], ..Halves::default() };
+        for (halves, old) in [(open, Some(OldRow::Taken(KEYS[0], 7))), (lost, None)] {
+            let mut before = KeyUpdates::default();
+            before.enter(7, &halves);
             let out = collapse(&batch, &keys, &[None, Some(KEYS[0])], Known { updates: &before, ..known() });
             assert_eq!(out.previous[1], Previous::Stored { own: Some(KEYS[1]), old });
+            assert_eq!(out.closed, vec![update]);
         }
     }
 
     #[test]
     fn a_truncate_takes_the_values_of_an_old_key_only_with_its_row() {
         let changes = [(Op::Truncate, 0, None, 0), (Op::Moved, 2, None, 1), (Op::Upsert, 9, None, 1)];
-        let (batch, keys) = batch(&changes);
+        let (mut batch, keys) = batch(&changes);
+        batch.left_out = vec![(0, vec![true; changes.len()].into())];
         let at = |time: i64| {
             move |key: &Fingerprint| {
                 let order = Order { sequence: None, time: Some(time) };

@@ -3,11 +3,10 @@
 //! remembered: here, and in the log.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use deltalake::logstore::LogStoreRef;
 use futures::TryStreamExt;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,12 +37,16 @@ impl KeyUpdate {
     }
 }
 
-/// The updates of a commit whose second halves are to come.
+/// The updates of which a commit has one half.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halves {
-    /// The commit took their old rows, or kept them in a file that the table never holds.
+    /// Those whose second halves came, before what follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<KeyUpdate>,
+    /// Those whose second halves are to come: the commit took their old rows, or kept them in a file that the table never holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<KeyUpdate>,
-    /// Their old rows are nowhere: the key was updated once more in the same batch.
+    /// Those whose old rows are nowhere: the key was updated once more in the same batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<KeyUpdate>,
 }
@@ -61,11 +64,6 @@ impl Halves {
     fn of(info: &CommitInfo) -> Option<Self> {
         Self::deserialize(info.get(NOTE)?).ok()
     }
-
-    fn each(&self, version: u64) -> impl Iterator<Item = (KeyUpdate, OldRowAt)> {
-        let open = self.open.iter().map(move |update| (*update, OldRowAt::Commit(version)));
-        open.chain(self.lost.iter().map(|update| (*update, OldRowAt::Nowhere)))
-    }
 }
 
 /// Where the row is that a key had before its update.
@@ -81,18 +79,29 @@ pub enum OldRowAt {
 #[derive(Debug, Default)]
 pub struct KeyUpdates {
     rows: HashMap<KeyUpdate, OldRowAt>,
-    /// The oldest first.
+    /// The oldest first, and some that are closed.
     order: VecDeque<KeyUpdate>,
     /// The first version whose updates are known, and all after it; none where the log alone tells.
     since: Option<u64>,
 }
 
 impl KeyUpdates {
-    /// Enters a commit of our own. All after it are known from now on.
+    /// Where the old row of an update is. None where no commit tells of a first half alone.
+    pub fn get(&self, update: &KeyUpdate) -> Option<OldRowAt> {
+        self.rows.get(update).copied()
+    }
+
+    /// Enters a commit. All after it are known from now on.
     pub fn enter(&mut self, version: u64, halves: &Halves) {
         self.since.get_or_insert(version);
-        for (update, at) in halves.each(version) {
-            if self.rows.insert(update, at).is_none() {
+        for update in &halves.closed {
+            self.rows.remove(update);
+        }
+        let open = halves.open.iter().map(|update| (*update, OldRowAt::Commit(version)));
+        for (update, at) in open.chain(halves.lost.iter().map(|update| (*update, OldRowAt::Nowhere))) {
+            // A first half that is sent again is that of the second half which follows on the first one.
+            if !self.rows.contains_key(&update) {
+                self.rows.insert(update, at);
                 self.order.push_back(update);
             }
         }
@@ -108,36 +117,25 @@ impl KeyUpdates {
         *self = Self::default();
     }
 
-    /// Where the old rows of these updates are: of none that no commit up to `newest`, as far as it was looked at, tells of.
-    pub async fn find(
-        &self,
-        mut wanted: HashSet<KeyUpdate>,
-        newest: u64,
-        log: &LogStoreRef,
-    ) -> Result<HashMap<KeyUpdate, OldRowAt>> {
-        let mut found: HashMap<KeyUpdate, OldRowAt> =
-            wanted.iter().filter_map(|update| Some((*update, *self.rows.get(update)?))).collect();
-        wanted.retain(|update| !found.contains_key(update));
-        let end = self.since.unwrap_or(newest + 1);
-        let mut versions = unknown(newest, end).rev();
-        let mut entries = read_entries(log, unknown(newest, end).rev());
-        while !wanted.is_empty()
-            && let (Some(version), Some(entry)) = (versions.next(), entries.try_next().await?)
-        {
-            let info = match entry {
-                Some(bytes) => Commit::parse(&bytes)?.info,
-                None => break,
-            };
-            let halves = info.as_ref().and_then(Halves::of).unwrap_or_default();
-            found.extend(halves.each(version).filter(|(update, _)| wanted.remove(update)));
+    /// Reads the last commits up to `newest`, unless they are known.
+    ///
+    /// # Errors
+    /// `STORAGE`, `TABLE_CORRUPT`.
+    pub async fn learn(&mut self, newest: u64, log: &LogStoreRef) -> Result<()> {
+        let first = (newest + 1).saturating_sub(COMMITS);
+        if self.since.is_some_and(|since| since <= first) {
+            return Ok(());
         }
-        Ok(found)
+        let mut entries = read_entries(log, first..=newest);
+        let mut learned = Self::default();
+        for version in first..=newest {
+            let Some(entry) = entries.try_next().await? else { break };
+            let info = entry.map(|bytes| Commit::parse(&bytes)).transpose()?.and_then(|commit| commit.info);
+            learned.enter(version, &info.as_ref().and_then(Halves::of).unwrap_or_default());
+        }
+        *self = learned;
+        Ok(())
     }
-}
-
-/// The versions that the log is asked for, where those from `end` on are known.
-fn unknown(newest: u64, end: u64) -> Range<u64> {
-    (newest + 1).saturating_sub(COMMITS)..end
 }
 
 #[cfg(test)]
@@ -156,7 +154,11 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
-        let halves = Halves { open: vec![update(1, 2), update(u64::MAX, 3)], lost: vec![update(4, 5)] };
+        let halves = Halves {
+            closed: vec![update(7, 8)],
+            open: vec![update(1, 2), update(u64::MAX, 3)],
+            lost: vec![update(4, 5)],
+        };
         let mut info = CommitInfo::new();
         halves.describe(&mut info);
         let text = serde_json::to_string(&info).unwrap();
@@ -167,11 +169,31 @@ mod tests {
     }
 
     #[test]
+    fn an_update_is_known_until_its_second_half_comes() {
+        let mut updates = KeyUpdates::default();
+        let halves = |closed: &[KeyUpdate], open: &[KeyUpdate]| Halves {
+            closed: closed.to_vec(),
+            open: open.to_vec(),
+            lost: vec![],
+        };
+        let there = update(1, 2);
+        updates.enter(3, &halves(&[], &[there]));
+        // Sent again, before its second half came.
+        updates.enter(4, &halves(&[], &[there]));
+        assert_eq!(updates.get(&there), Some(OldRowAt::Commit(3)));
+        updates.enter(5, &halves(&[there], &[]));
+        assert_eq!(updates.get(&there), None);
+        // Closed, and made once more in one batch.
+        updates.enter(6, &halves(&[there], &[there]));
+        assert_eq!(updates.get(&there), Some(OldRowAt::Commit(6)));
+    }
+
+    #[test]
     fn the_oldest_go() {
         let mut updates = KeyUpdates::default();
-        let many = Halves { open: (0..=MOST as u64).map(|n| update(n, 0)).collect(), lost: vec![] };
+        let many = Halves { open: (0..=MOST as u64).map(|n| update(n, 0)).collect(), ..Halves::default() };
         updates.enter(7, &many);
-        assert_eq!((updates.rows.len(), updates.rows.get(&update(0, 0))), (MOST, None));
-        assert_eq!(updates.rows.get(&update(1, 0)), Some(&OldRowAt::Commit(7)));
+        assert_eq!((updates.rows.len(), updates.get(&update(0, 0))), (MOST, None));
+        assert_eq!(updates.get(&update(1, 0)), Some(OldRowAt::Commit(7)));
     }
 }

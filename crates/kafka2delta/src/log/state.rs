@@ -388,13 +388,13 @@ mod tests {
         state.apply(2, &of(vec![], vec![add("a", None), add("b", None)])).unwrap();
         // Back again before it is forgotten.
         state.apply(3, &of(vec![add("b", None)], vec![])).unwrap();
-        state.apply(1001, &Commit::default()).unwrap();
+        state.apply(COMMITS_KEPT + 1, &Commit::default()).unwrap();
         assert!(!state.files[0].is_forgotten() && state.file_by_path("a").is_some());
-        state.apply(1002, &Commit::default()).unwrap();
+        state.apply(COMMITS_KEPT + 2, &Commit::default()).unwrap();
         assert!(state.files[0].is_forgotten() && !state.files[0].live && state.file_by_path("a").is_none());
         assert_eq!(state.live_files().map(|(id, _)| id).collect::<Vec<_>>(), [1, 2]);
         // Its number is not given again.
-        let applied = state.apply(1003, &of(vec![add("a", None)], vec![])).unwrap();
+        let applied = state.apply(COMMITS_KEPT + 3, &of(vec![add("a", None)], vec![])).unwrap();
         assert_eq!((applied.added, state.file_by_path("a")), (vec![3], Some(3)));
     }
 }

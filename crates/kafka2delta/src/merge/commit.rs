@@ -11,7 +11,7 @@ use super::locate::Located;
 use super::modes::WRITE_MODE_PROPERTY;
 use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
-use crate::change::collapse::{Collapsed, OpenUpdate};
+use crate::change::collapse::Collapsed;
 use crate::change::key_updates::Halves;
 use crate::change::{deleted_rows, forms};
 use crate::datafile::copies::Copies;
@@ -315,17 +315,22 @@ impl KeyedTable {
     }
 }
 
-/// The key updates of which the batch has the first half alone. One that took no row came again: its first time is known.
+/// The key updates of which the batch has one half. A first one that took no row came again: its first time is known.
 fn halves(collapsed: &Collapsed, located: &Located) -> Halves {
+    let mut halves = Halves { closed: collapsed.closed.clone(), ..Halves::default() };
     if collapsed.open.is_empty() {
-        return Halves { open: Vec::new(), lost: collapsed.lost.clone() };
+        return halves;
     }
+    let wanted: HashSet<&Fingerprint> = collapsed.open.iter().map(|open| &open.old).collect();
     let upserts = collapsed.upsert_keys.iter().zip(&located.upserts);
     let places = upserts.chain(collapsed.deletes.iter().zip(&located.deletes));
-    let had_rows: HashSet<&Fingerprint> = places.filter(|(_, place)| place.is_some()).map(|(key, _)| key).collect();
-    let took_row = |open: &&OpenUpdate| open.row.is_some() || had_rows.contains(&open.old);
-    let open = collapsed.open.iter().filter(took_row).filter_map(|open| open.update).collect();
-    Halves { open, lost: collapsed.lost.clone() }
+    let had_rows: HashSet<&Fingerprint> =
+        places.filter(|(key, place)| place.is_some() && wanted.contains(key)).map(|(key, _)| key).collect();
+    for open in collapsed.open.iter().filter(|open| open.row.is_some() || had_rows.contains(&open.old)) {
+        let updates = if open.is_lost { &mut halves.lost } else { &mut halves.open };
+        updates.extend(open.update);
+    }
+    halves
 }
 
 /// Counts the rows that were replaced and deleted. A row that is only marked as deleted was replaced by its mark.

@@ -11,11 +11,12 @@ use crate::change::batch::{ChangeBatch, Op};
 use crate::change::collapse::{Collapsed, Known, collapse};
 use crate::change::forms;
 use crate::change::forms::FORMS;
-use crate::change::key_updates::{KeyUpdate, OldRowAt};
+use crate::change::key_updates::{KeyUpdate, KeyUpdates};
 use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
+use crate::order::memory::Remembered;
 use crate::schema::{Evolved, SchemaEvolution, conform_batch, evolve, evolve_additional};
 use crate::table::KeyedTable;
 
@@ -38,8 +39,16 @@ impl KeyedTable {
         let key = self.keys.required()?.clone();
         let keys = fingerprints(batch, &key)?;
         let other_keys = other_fingerprints(batch, &key)?;
-        self.keys.stage(&keys, &other_keys, &self.storage, &self.snapshot).await?;
-        prepared.collapsed = self.collapse_batch(batch, &keys, &other_keys).await?;
+        let is_second = |(row, other): (usize, &Option<Fingerprint>)| other.filter(|_| batch.ops[row] == Op::Upsert);
+        let old_keys: Vec<Option<Fingerprint>> = other_keys.iter().enumerate().map(is_second).collect();
+        self.keys.stage(&keys, &old_keys, &self.storage, &self.snapshot).await?;
+        if needs_first_halves(batch, &keys, &other_keys, self.keys.updates())
+            && let Some(state) = self.snapshot.state()
+        {
+            self.keys.learn_updates(&self.storage, state.version).await?;
+        }
+        let recalled = self.recall(batch, &keys, &old_keys).await?;
+        prepared.collapsed = self.collapse_batch(batch, &keys, &other_keys, &recalled);
         prepared.left_out = left_out(batch, &prepared.base);
         Ok((prepared, keys))
     }
@@ -126,40 +135,20 @@ impl KeyedTable {
     }
 
     /// The last change of each key, in view of what the table holds and remembers of it.
-    async fn collapse_batch(
+    fn collapse_batch(
         &self,
         batch: &ChangeBatch,
         keys: &[Fingerprint],
         other_keys: &[Option<Fingerprint>],
-    ) -> Result<Collapsed> {
-        let recalled = self.recall(batch, keys, other_keys).await?;
-        let updates = &self.updates_before(batch, keys, other_keys).await?;
+        recalled: &HashMap<Fingerprint, Remembered>,
+    ) -> Collapsed {
         let last = |key: &Fingerprint| self.keys.memory().get(key).or_else(|| recalled.get(key).copied());
         let is_stored = |key: &Fingerprint| self.keys.live_place(self.snapshot.state(), key).is_some();
         let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
         let history = self.options.write_mode.version_columns().is_some();
+        let updates = self.keys.updates();
         let known = Known { last: &last, floor: self.snapshot.floor(), soft, history, updates };
-        Ok(collapse(batch, keys, other_keys, known))
-    }
-
-    /// The key updates of which the batch has the second half alone, as far as an earlier commit tells of the first.
-    async fn updates_before(
-        &self,
-        batch: &ChangeBatch,
-        keys: &[Fingerprint],
-        other_keys: &[Option<Fingerprint>],
-    ) -> Result<HashMap<KeyUpdate, OldRowAt>> {
-        let (mut first, mut second) = (HashSet::new(), HashSet::new());
-        for (row, other) in other_keys.iter().enumerate() {
-            let Some(other) = other else { continue };
-            match batch.ops[row] {
-                Op::Upsert => second.insert(KeyUpdate::new(other, &keys[row])),
-                _ => first.insert(KeyUpdate::new(&keys[row], other)),
-            };
-        }
-        second.retain(|update| !first.contains(update));
-        let Some(state) = self.snapshot.state().filter(|_| !second.is_empty()) else { return Ok(HashMap::new()) };
-        self.keys.updates().find(second, state.version, self.storage.log()).await
+        collapse(batch, keys, other_keys, known)
     }
 
     /// A wider column has the whole table rewritten: up to a bound.
@@ -202,6 +191,28 @@ fn other_fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Optio
     let columns: Vec<ArrayRef> = key.names.iter().map(column).collect::<Result<_>>()?;
     let prints = key.hasher.fingerprints(&columns)?;
     Ok(prints.into_iter().enumerate().map(|(row, print)| old.is_valid(row).then_some(print)).collect())
+}
+
+/// Whether a row leaves out values that the old row of its key update has, of which an earlier commit may have the first half.
+fn needs_first_halves(
+    batch: &ChangeBatch,
+    keys: &[Fingerprint],
+    other_keys: &[Option<Fingerprint>],
+    known: &KeyUpdates,
+) -> bool {
+    let mut first = HashSet::new();
+    for (row, other) in other_keys.iter().enumerate() {
+        let Some(other) = other else { continue };
+        if batch.ops[row] != Op::Upsert {
+            first.insert(KeyUpdate::new(&keys[row], other));
+            continue;
+        }
+        let update = KeyUpdate::new(other, &keys[row]);
+        if batch.leaves_out(row) && !first.contains(&update) && known.get(&update).is_none() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Which changes leave out the value of which column.

@@ -161,6 +161,11 @@ impl Keys {
         &self.updates
     }
 
+    /// Has the log tell of them, unless they are known.
+    pub(crate) async fn learn_updates(&mut self, storage: &Storage, newest: u64) -> Result<()> {
+        self.updates.learn(newest, storage.log()).await
+    }
+
     /// The last places known of keys.
     pub(crate) fn places(&self, keys: &[Fingerprint]) -> Vec<Option<Place>> {
         self.index.get_all(keys)
@@ -422,7 +427,7 @@ impl Keys {
         }
     }
 
-    /// Enters the key updates of our own commit whose second halves are to come.
+    /// Enters the key updates of which our own commit has one half.
     pub(crate) fn enter_updates(&mut self, version: u64, halves: &Halves) {
         self.updates.enter(version, halves);
     }

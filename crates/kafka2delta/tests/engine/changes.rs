@@ -61,12 +61,10 @@ type Update = (Key, Option<Key>);
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub rows: BTreeMap<Key, Row>,
-    /// By key update, the row of the old key, and the version before which the update was.
-    last: HashMap<Update, (Row, u64)>,
+    /// By key update, the row of the old key, the version before which the update was, and whether a rule tells its `big`.
+    last: HashMap<Update, (Row, u64, bool)>,
     /// Of these, those of before the last restart: they are looked for in the newest commits alone.
     looked_for: HashSet<Update>,
-    /// Those whose second half has come.
-    done: HashSet<Update>,
     /// The table's version.
     pub version: u64,
     /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
@@ -93,24 +91,24 @@ impl Model {
         match change {
             Change::Upsert { row, leaves_big, old, .. } => {
                 let mut row = Row { deleted: self.soft.then_some(false), ..row.clone() };
+                let paired = old.and_then(|old| {
+                    let update = (old, Some(key));
+                    let is_found = |at: u64| !self.looked_for.contains(&update) || at + LOOKED_THROUGH > self.version;
+                    self.last.remove(&update).filter(|(_, at, _)| is_found(*at))
+                });
                 if !*leaves_big {
                     self.untold.remove(&key);
                 } else if let Some(own) = self.rows.get(&key).filter(|own| old.is_none() || own.deleted != Some(true)) {
                     // A key update that comes again finds its values in the row that it made.
                     row.big = own.big.clone();
                 } else if let Some(old) = old {
-                    let known = |update: Update| {
-                        let is_found =
-                            |at: u64| !self.looked_for.contains(&update) || at + LOOKED_THROUGH > self.version;
-                        self.last.get(&update).filter(|(_, at)| is_found(*at)).map(|(row, _)| row)
-                    };
-                    let update = (*old, Some(key));
+                    let kept = paired.as_ref().or(self.last.get(&(*old, None)));
                     // The old key may have another row since.
-                    let found = known(update).or(self.rows.get(old)).or(known((*old, None)));
+                    let paired = paired.as_ref().map(|(row, ..)| row);
+                    let found = paired.or(self.rows.get(old)).or(kept.map(|(row, ..)| row));
                     row.big = found.and_then(|row| row.big.clone());
-                    // One that comes again may be of an update before the last one.
-                    let is_first = self.done.insert(update);
-                    if found.is_some() && is_first && !self.untold.contains(old) {
+                    // One whose first half is not known was sent again: the old key may have another row.
+                    if kept.is_some_and(|(_, _, is_told)| *is_told) {
                         self.untold.remove(&key);
                     } else {
                         self.untold.insert(key);
@@ -144,9 +142,12 @@ impl Model {
 
 impl Model {
     fn keep(&mut self, old: Key, new: Option<Key>, row: Row) {
-        self.last.insert((old, new), (row, self.version));
+        // Of one that is sent again, the first counts until its second half comes.
+        if new.is_some() && self.last.contains_key(&(old, new)) {
+            return;
+        }
+        self.last.insert((old, new), (row, self.version, !self.untold.contains(&old)));
         self.looked_for.remove(&(old, new));
-        self.done.remove(&(old, new));
     }
 }
 
