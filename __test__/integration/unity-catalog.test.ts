@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url'
 import test, { type TestFn } from 'ava'
 import { installedCatalogs } from '../../scripts/lib/python.mjs'
+import { openUnity } from '../../src/catalog/unity.js'
 import type { UnityCatalogOptions } from '../../src/options/types.js'
 import { type CatalogServer, catalogCases } from './support/catalog-cases.js'
 import { JsonChild } from './support/json-child.js'
@@ -17,6 +18,7 @@ interface UnityTable {
 }
 
 let unity: JsonChild
+let port: number
 
 const call = async <T>(what: object): Promise<T> => (await unity.ask<{ ok: T }>(what)).ok
 
@@ -29,7 +31,7 @@ const optionsAt = (port: number): UnityCatalogOptions => ({
 
 async function startUnity(): Promise<CatalogServer> {
   unity = new JsonChild(python as string, [SCRIPT])
-  const { port } = await unity.line<{ port: number }>()
+  port = (await unity.line<{ port: number }>()).port
   return {
     port,
     optionsAt,
@@ -62,6 +64,15 @@ async function startUnity(): Promise<CatalogServer> {
 if (python === null) test.skip('Unity Catalog: needs Python: run it with `npm test`', (t) => t.pass())
 else {
   catalogCases(test as TestFn, 'unity', startUnity)
+
+  test.serial('unity: a token that was taken back makes way for another one', async (t) => {
+    const catalog = await openUnity(optionsAt(port))
+    t.teardown(() => catalog.close())
+    const look = () => catalog.find('nowhere', 'nothing', AbortSignal.timeout(10_000))
+    t.is(await look(), null)
+    await call({ do: 'forget tokens' })
+    t.is(await look(), null)
+  })
 
   test.serial('unity: nothing was asked for that the published description does not have', async (t) => {
     t.deepEqual(await call({ do: 'problems' }), [])

@@ -5,7 +5,9 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { text as textOf } from 'node:stream/consumers'
 import { KafkaToDeltaError } from '../errors.js'
+import { type IssuedToken, TokenError, TokenSource } from '../logins/tokens.js'
 import type { UnityCatalogOptions } from '../options/types.js'
+import { unlessAborted } from '../waits.js'
 
 /** As the published description has it. */
 const BASE = 'api/2.1/unity-catalog/'
@@ -14,17 +16,16 @@ const BASE = 'api/2.1/unity-catalog/'
 const TOKEN_PATH = 'oidc/v1/token'
 const SCOPE = 'all-apis'
 
-/** Milliseconds before its end at which a token is renewed. */
-const MARGIN_MS = 60_000
-
-/** Of a token that does not say for how long it is good. */
-const TOKEN_SECONDS = 300
+type ClientCredentials = Extract<NonNullable<UnityCatalogOptions['auth']>, { clientId: string }>
 
 interface Answer {
   status: number
   /** Parsed; null where it is no JSON. */
   body: unknown
 }
+
+/** Milliseconds that a token may take: as long as a look at an entry, which mostly gives up before. */
+const TOKEN_MS = 60_000
 
 interface Request {
   method: 'GET' | 'POST' | 'DELETE'
@@ -52,10 +53,14 @@ const errorCodeOf = ({ body }: Answer): string => {
 export class UnityClient {
   readonly #options: UnityCatalogOptions
   readonly #closing = new AbortController()
-  #token: { text: string; ends: number } | null = null
+  /** Null where none are asked for. */
+  readonly #tokens: TokenSource | null
 
   constructor(options: UnityCatalogOptions) {
     this.#options = options
+    const { auth } = options
+    this.#tokens =
+      auth && 'clientId' in auth ? new TokenSource(() => this.#issue(auth), 'the token endpoint', TOKEN_MS) : null
   }
 
   /** What is there; null where there is no such thing. */
@@ -86,12 +91,17 @@ export class UnityClient {
 
   async #ask(doing: string, path: string, request: Request, signal: AbortSignal): Promise<Answer> {
     const url = new URL(`${BASE}${path}`, withSlash(this.#options.url))
-    const ask = async () => this.#send(doing, url, { ...request, headers: await this.#login(request, signal) }, signal)
-    const answer = await ask()
+    const ask = (token: string | null) => {
+      const login = token === null ? {} : { authorization: `Bearer ${token}` }
+      return this.#send(doing, url, { ...request, headers: { ...request.headers, ...login } }, signal)
+    }
+    if (this.#tokens === null) return ask(this.#givenToken)
+    const token = await unlessAborted(currentToken(this.#tokens), signal)
+    const answer = await ask(token)
     // A token may be taken back before its end.
-    if (answer.status !== 401 || this.#token === null) return answer
-    this.#token = null
-    return ask()
+    if (answer.status !== 401) return answer
+    this.#tokens.refused(token)
+    return ask(await unlessAborted(currentToken(this.#tokens), signal))
   }
 
   #mustBeOk(doing: string, answer: Answer): unknown {
@@ -104,24 +114,13 @@ export class UnityClient {
     )
   }
 
-  async #login({ headers = {} }: Request, signal: AbortSignal): Promise<Record<string, string>> {
+  get #givenToken(): string | null {
     const { auth } = this.#options
-    if (auth === undefined) return headers
-    const token = 'token' in auth ? auth.token : await this.#currentToken(auth, signal)
-    return { ...headers, authorization: `Bearer ${token}` }
+    return auth && 'token' in auth ? auth.token : null
   }
 
-  /** OAuth 2.0's client credentials (RFC 6749, 4.4). */
-  async #currentToken(
-    {
-      clientId,
-      clientSecret,
-      tokenUrl,
-      scope = SCOPE,
-    }: Extract<NonNullable<UnityCatalogOptions['auth']>, { clientId: string }>,
-    signal: AbortSignal,
-  ): Promise<string> {
-    if (this.#token !== null && Date.now() < this.#token.ends) return this.#token.text
+  /** OAuth 2.0's client credentials (RFC 6749, 4.4), over the TLS that the catalog has. */
+  async #issue({ clientId, clientSecret, tokenUrl, scope = SCOPE }: ClientCredentials): Promise<IssuedToken> {
     const url = new URL(tokenUrl ?? new URL(TOKEN_PATH, withSlash(this.#options.url)))
     const login = [clientId, clientSecret].map(encodeURIComponent).join(':')
     const headers = {
@@ -129,19 +128,13 @@ export class UnityClient {
       'content-type': 'application/x-www-form-urlencoded',
     }
     const body = new URLSearchParams({ grant_type: 'client_credentials', scope }).toString()
-    const answer = await this.#send('get a token', url, { method: 'POST', headers, body }, signal)
-    const { access_token: text, expires_in: seconds = TOKEN_SECONDS } = (answer.body ?? {}) as {
+    const answer = await this.#send('get a token', url, { method: 'POST', headers, body }, this.#closing.signal)
+    const { access_token: value, expires_in: seconds } = (answer.body ?? {}) as {
       access_token?: string
       expires_in?: number
     }
-    if (answer.status !== 200 || typeof text !== 'string') {
-      const code = answer.status >= 400 && answer.status < 500 ? 'CATALOG_DENIED' : 'CATALOG_UNAVAILABLE'
-      throw new KafkaToDeltaError(code, `cannot get a token for Unity Catalog: ${wordsOf(answer)}`)
-    }
-    // Of one that is good for less than the margin, half of its time.
-    const ms = Number(seconds) * 1000
-    this.#token = { text, ends: Date.now() + Math.max(ms - MARGIN_MS, ms / 2) }
-    return text
+    if (answer.status !== 200 || typeof value !== 'string') throw new TokenError(wordsOf(answer), isRefusal(answer))
+    return { value, lifetime: seconds === undefined ? null : Number(seconds) * 1000 }
   }
 
   /** One request, on a connection of its own: a catalog is asked rarely. */
@@ -159,6 +152,18 @@ export class UnityClient {
       const why = (error as Error).message || (error as NodeJS.ErrnoException).code
       throw new KafkaToDeltaError('CATALOG_UNAVAILABLE', `cannot ${doing} in Unity Catalog: ${why}`, { cause: error })
     }
+  }
+}
+
+const isRefusal = ({ status }: Answer): boolean => status >= 400 && status < 500
+
+async function currentToken(tokens: TokenSource): Promise<string> {
+  try {
+    return await tokens.get()
+  } catch (error) {
+    if (!(error instanceof TokenError)) throw error
+    const code = error.isRefusal ? 'CATALOG_DENIED' : 'CATALOG_UNAVAILABLE'
+    throw new KafkaToDeltaError(code, `cannot get a token for Unity Catalog: ${error.message}`)
   }
 }
 
