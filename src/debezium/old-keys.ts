@@ -37,41 +37,35 @@ export class OldKeys {
 
   /** Reads the key that a delete's row has from now on. Where that cannot be read, the update is told by its old key alone. */
   readNew(plan: Plan, message: Message, row: number): void {
-    const bytes = this.#header(message, NEW_KEY_HEADER)
-    if (bytes === null) return
-    try {
-      this.#readKey(plan, bytes, row)
-    } catch (error) {
-      if (!isFault(error)) throw error
-      this.#layout.oldKeyBuilder().clear(row)
-    }
+    this.#readHeader(plan, message, NEW_KEY_HEADER, row)
   }
 
   /** Reads the key that a row, which was read before, had. It has to be readable where the row leaves values out. */
   read(plan: Plan, message: Message, row: number): void {
-    const bytes = this.#header(message, OLD_KEY_HEADER)
-    if (bytes === null) return
-    try {
-      this.#readKey(plan, bytes, row)
-    } catch (error) {
-      if (!isFault(error)) throw error
-      if (!this.#layout.leavesOut(row)) {
-        this.#layout.oldKeyBuilder().clear(row)
-        return
-      }
-      const { topic, onBadRecord } = this.#options
-      const reason = `the old key in the header ${OLD_KEY_HEADER} cannot be read: ${error.message}`
-      if (onBadRecord === 'fail') {
-        throw new DecodeFault(`${reason}; the values that the row leaves out are in the row of that key: ${REMEDY}`)
-      }
-      this.#layout.oldKeyBuilder().clear(row)
-      this.#notes.add(`${topic}: values that rows leave out are missing, since ${reason}: ${REMEDY}`)
+    const problem = this.#readHeader(plan, message, OLD_KEY_HEADER, row)
+    if (problem === null || !this.#layout.leavesOut(row)) return
+    const { topic, onBadRecord } = this.#options
+    const reason = `the old key in the header ${OLD_KEY_HEADER} cannot be read: ${problem}`
+    if (onBadRecord === 'fail') {
+      throw new DecodeFault(`${reason}; the values that the row leaves out are in the row of that key: ${REMEDY}`)
     }
+    this.#notes.add(`${topic}: values that rows leave out are missing, since ${reason}: ${REMEDY}`)
   }
 
-  /** The builder is there where a message of the batch has one of these headers. */
-  #header(message: Message, name: string): Buffer | null {
-    return this.#layout.oldKey !== null && message.hasHeaders ? (message.header(name) ?? null) : null
+  /** Why the header cannot be read, and the row is cleared; null where it can, or is not there. */
+  #readHeader(plan: Plan, message: Message, name: string, row: number): string | null {
+    // The builder is there where a message of the batch has one of these headers.
+    const isThere = this.#layout.oldKey !== null && message.hasHeaders
+    const bytes = isThere ? (message.header(name) ?? null) : null
+    if (bytes === null) return null
+    try {
+      this.#readKey(plan, bytes, row)
+      return null
+    } catch (error) {
+      if (!isFault(error)) throw error
+      this.#layout.oldKeyBuilder().clear(row)
+      return error.message
+    }
   }
 
   #readKey(plan: Plan, bytes: Buffer, row: number): void {
