@@ -85,10 +85,9 @@ export class TokenSource {
     }
   }
 
-  /** A token was refused before its time: true where another one may be had. */
-  refused(value: string): boolean {
+  /** A token was refused before its time: another one is asked for. */
+  refused(value: string): void {
     if (this.#held?.value === value) this.#held = null
-    return true
   }
 
   #renew(now: number): Promise<Held> {

@@ -34,7 +34,10 @@ function byTokens(tokens: TokenSource, more: Headers): RegistryLogin {
   return {
     headers: async () => ({ ...bearer(await tokenOf(tokens)), ...more }),
     // Before its time: it was withdrawn, or the provider has other keys.
-    refused: ({ Authorization = '' }) => tokens.refused(Authorization.replace(/^Bearer /, '')),
+    refused: ({ Authorization = '' }) => {
+      tokens.refused(Authorization.replace(/^Bearer /, ''))
+      return true
+    },
   }
 }
 
