@@ -58,8 +58,23 @@ export async function neededOf(catalog: Catalog, table: CatalogTable, signal: Ab
   return { found, need: catalog.matches(table, found) ? 'none' : 'update' }
 }
 
+/** Makes an entry, or brings it up to date, by what it needs. */
+export async function meetNeed(
+  catalog: Catalog,
+  table: CatalogTable,
+  { found, need }: EntryNeed,
+  signal: AbortSignal,
+): Promise<void> {
+  if (need === 'create') {
+    await catalog.ensureSchema(table.schema, signal)
+    await catalog.create(table, signal)
+  } else if (need === 'update') {
+    await catalog.update(table, found, signal)
+  }
+}
+
 /**
- * Makes an entry, or brings it up to date.
+ * Looks at an entry, and does what it needs.
  * @returns what it needed before
  */
 export async function syncEntry(
@@ -67,12 +82,7 @@ export async function syncEntry(
   table: CatalogTable,
   signal: AbortSignal,
 ): Promise<EntryNeed['need']> {
-  const { found, need } = await neededOf(catalog, table, signal)
-  if (need === 'create') {
-    await catalog.ensureSchema(table.schema, signal)
-    await catalog.create(table, signal)
-  } else if (need === 'update') {
-    await catalog.update(table, found, signal)
-  }
-  return need
+  const needed = await neededOf(catalog, table, signal)
+  await meetNeed(catalog, table, needed, signal)
+  return needed.need
 }

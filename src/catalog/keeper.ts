@@ -47,7 +47,9 @@ interface Entry {
   readonly catalog: ResolvedCatalog
   readonly topic: string
   wanted: CatalogTable
-  /** What the entry was brought to; null where that is not known. */
+  /** {@link wanted}, to be compared: a status asks for each table. */
+  text: string
+  /** The text that the entry was brought to; null where that is not known. */
   done: string | null
   error: Waiting | null
   timer: NodeJS.Timeout | null
@@ -98,18 +100,19 @@ export class CatalogKeeper {
     if (catalog === null || this.#isOver || described.schemaJson === null) return
     const location = locationOf(uri, catalog.options.type, storageOptions)
     const wanted = entryOf(catalog, { ...described, location, description })
-    const known = this.#entries.get(entryKey(catalog))
-    const entry = known ?? { catalog, topic, wanted, done: null, error: null, timer: null, isDue: false }
-    entry.wanted = wanted
-    this.#entries.set(entryKey(catalog), entry)
-    if (entry.done !== JSON.stringify(wanted)) this.#look(entry)
+    const [key, text] = [entryKey(catalog), JSON.stringify(wanted)]
+    const known = this.#entries.get(key)
+    const entry = known ?? { catalog, topic, wanted, text, done: null, error: null, timer: null, isDue: false }
+    Object.assign(entry, { wanted, text })
+    this.#entries.set(key, entry)
+    if (entry.done !== text) this.#look(entry)
   }
 
   /** Null for a table that stands in no catalog. Before the table's first commit there is nothing to register. */
   statusOf({ catalog }: Pick<ResolvedTable, 'catalog'>): EntryStatus | null {
     if (catalog === null) return null
     const entry = this.#entries.get(entryKey(catalog))
-    const isRight = entry !== undefined && entry.done === JSON.stringify(entry.wanted)
+    const isRight = entry !== undefined && entry.done === entry.text
     return {
       name: `${catalog.schema}.${catalog.tableName}`,
       state: entry?.error ? 'failing' : isRight ? 'registered' : 'pending',
@@ -153,16 +156,16 @@ export class CatalogKeeper {
 
   /** Never rejects. */
   async #bringUpToDate(entry: Entry): Promise<void> {
-    const { wanted, catalog, topic } = entry
+    const { wanted, text, catalog, topic } = entry
     const name = `${wanted.schema}.${wanted.name}`
     const label = { topic, catalog: catalog.options.type, entry: name }
     try {
       const did = await this.#sync(catalog, wanted)
-      entry.done = JSON.stringify(wanted)
+      entry.done = text
       if (did !== 'none' || entry.error) this.#logger.info(label, SAID[did])
       entry.error = null
       // It changed again meanwhile.
-      if (entry.wanted !== wanted && entry.done !== JSON.stringify(entry.wanted)) this.#look(entry)
+      if (entry.text !== text) this.#look(entry)
     } catch (thrown) {
       if (this.#ending.signal.aborted) return
       this.#failed(entry, asKafkaToDeltaError(thrown, 'CATALOG_UNAVAILABLE', { table: name }), label)

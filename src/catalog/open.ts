@@ -1,12 +1,11 @@
 /** Opens the catalog that the options name. Each kind is loaded only where it is used. */
 
-import { KafkaToDeltaError } from '../errors.js'
 import type { CatalogOptions } from '../options/types.js'
 import type { Catalog } from './catalog.js'
 
 type Open<K extends CatalogOptions['type']> = (options: Extract<CatalogOptions, { type: K }>) => Promise<Catalog>
 
-const KINDS: { readonly [K in CatalogOptions['type']]?: () => Promise<Open<K>> } = {
+const KINDS: { readonly [K in CatalogOptions['type']]: () => Promise<Open<K>> } = {
   unity: async () => (await import('./unity.js')).openUnity,
   glue: async () => (await import('./glue.js')).openGlue,
   hive: async () => (await import('./hive/hive.js')).openHive,
@@ -14,7 +13,6 @@ const KINDS: { readonly [K in CatalogOptions['type']]?: () => Promise<Open<K>> }
 
 /** @throws CATALOG_UNAVAILABLE where a package that the kind needs is not installed */
 export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
-  const load = KINDS[options.type] as (() => Promise<Open<CatalogOptions['type']>>) | undefined
-  if (!load) throw new KafkaToDeltaError('CONFIG_INVALID', `a catalog of the type ${options.type} is not available yet`)
+  const load = KINDS[options.type] as () => Promise<Open<CatalogOptions['type']>>
   return (await load())(options)
 }

@@ -4,7 +4,7 @@ import type { TableInfo } from '../delta/results.js'
 import { asKafkaToDeltaError } from '../errors.js'
 import type { ResolvedCatalog, ResolvedTable } from '../options/types.js'
 import type { CatalogTable, FoundTable } from './catalog.js'
-import { type EntryNeed, entryOf, mustBeAt, neededOf, syncEntry } from './entry.js'
+import { type EntryNeed, entryOf, meetNeed, mustBeAt, neededOf } from './entry.js'
 import { mustBeNames } from './keeper.js'
 import { locationOf } from './location.js'
 import type { OpenCatalogs } from './open-catalogs.js'
@@ -60,9 +60,9 @@ export async function reportEntry(
     }
     const wanted = entryOf(catalog, { ...info, location, description })
     report.wanted = wanted
-    const { found, need } = await neededOf(opened, wanted, signal)
-    Object.assign(report, { found, need })
-    if (mends && need !== 'none') await syncEntry(opened, wanted, signal)
+    const needed = await neededOf(opened, wanted, signal)
+    Object.assign(report, needed)
+    if (mends) await meetNeed(opened, wanted, needed, signal)
   } catch (thrown) {
     const { code, message } = asKafkaToDeltaError(thrown, 'CATALOG_UNAVAILABLE')
     report.error = { code, message }

@@ -5,7 +5,7 @@
  * `spark.sql.sources.provider`, and its place from `path` among the serde's parameters.
  */
 
-import type { CatalogTable } from './catalog.js'
+import type { CatalogColumn, CatalogTable } from './catalog.js'
 
 const PROVIDER = 'spark.sql.sources.provider'
 const SCHEMA = 'spark.sql.sources.schema'
@@ -26,14 +26,15 @@ export const serdeParameters = ({ location }: CatalogTable): Record<string, stri
   'serialization.format': '1',
 })
 
+/** A column as Spark's `StructField.json` has it. */
+export const sparkField = ({ name, type, nullable, comment }: CatalogColumn): object => ({
+  ...{ name, type, nullable },
+  metadata: comment === undefined ? {} : { comment },
+})
+
 /** Spark's own JSON of the columns: {@link CatalogTable.partitionColumns} are columns as others, since Delta's log has partitions. */
-function schemaText({ columns }: CatalogTable): string {
-  const fields = columns.map(({ name, type, nullable, comment }) => {
-    const metadata = comment === undefined ? {} : { comment }
-    return { name, type, nullable, metadata }
-  })
-  return JSON.stringify({ type: 'struct', fields })
-}
+const schemaText = ({ columns }: CatalogTable): string =>
+  JSON.stringify({ type: 'struct', fields: columns.map(sparkField) })
 
 /** Parameters of the table by which Spark and Trino know it. */
 export function sparkParameters(table: CatalogTable): Record<string, string> {

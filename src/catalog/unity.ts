@@ -9,6 +9,7 @@
 import { KafkaToDeltaError } from '../errors.js'
 import type { UnityCatalogOptions } from '../options/types.js'
 import type { Catalog, CatalogColumn, CatalogTable, FoundTable } from './catalog.js'
+import { sparkField } from './spark-table.js'
 import { sparkTypeName } from './type-names.js'
 import { UnityClient } from './unity-client.js'
 
@@ -62,16 +63,15 @@ const TYPE_NAMES: Readonly<Record<string, string>> = {
   struct: 'STRUCT',
 }
 
-/** `type_json` is the field as Spark's `StructField.json` has it; Spark's own connector reads columns from it. */
+/** Spark's own connector reads columns from `type_json`. */
 function columnOf(column: CatalogColumn, position: number, partitionColumns: readonly string[]): ColumnInfo {
   const { name, type, nullable, comment } = column
-  const metadata = comment === undefined ? {} : { comment }
   const [, precision, scale] = typeof type === 'string' ? (/^decimal\((\d+),\s*(\d+)\)$/.exec(type) ?? []) : []
   const partition = partitionColumns.indexOf(name)
   return {
     name,
     type_text: sparkTypeName(type),
-    type_json: JSON.stringify({ name, type, nullable, metadata }),
+    type_json: JSON.stringify(sparkField(column)),
     type_name: precision ? 'DECIMAL' : (TYPE_NAMES[typeof type === 'string' ? type : type.type] ?? 'STRING'),
     ...(precision ? { type_precision: Number(precision), type_scale: Number(scale) } : {}),
     position,
