@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { freePort } from '../__test__/helpers/free-port.js'
 import { versitygw } from '../scripts/stack/install.mjs'
 import { type Commit, MIB, quantile, startWorker, type Told, Topics } from './many-topics.js'
 import { steadily } from './support/steadily.js'
@@ -102,15 +103,6 @@ class Store {
   close(): Promise<void> {
     return this.end()
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function untilOpen(port: number): Promise<void> {

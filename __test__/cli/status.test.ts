@@ -4,18 +4,15 @@ import { EventEmitter } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { stripVTControlCharacters } from 'node:util'
 import { tableFromArrays } from 'apache-arrow'
 import test, { type ExecutionContext } from 'ava'
-import { Command } from 'commander'
-import type { Act } from '../../src/cli/command.js'
 import { register } from '../../src/cli/commands/status.js'
 import { DeltaTable } from '../../src/delta/table.js'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
 import { HttpServer } from '../../src/http/server.js'
 import type { StreamingQuery, StreamingQueryStatus } from '../../src/stream/index.js'
+import { runCommand } from '../helpers/command.js'
 
 const hasAddon = existsSync(fileURLToPath(new URL('../../src/native.cjs', import.meta.url)))
 const withAddon = hasAddon ? test : test.skip
@@ -25,18 +22,8 @@ test.after.always(() => rmSync(dir, { recursive: true, force: true }))
 
 /** What the command writes, without colours, and its exit code. */
 async function status(...args: string[]): Promise<{ code: number; lines: string[] }> {
-  const stdout = new PassThrough()
-  let code = -1
-  const act: Act =
-    (run) =>
-    async (...given) => {
-      code = await run(...(given.slice(0, -1) as never), { stdout, stderr: new PassThrough() })
-    }
-  const program = new Command().exitOverride()
-  register(program, act)
-  await program.parseAsync(['status', ...args], { from: 'user' })
-  const text = String(stdout.read() ?? '')
-  return { code, lines: stripVTControlCharacters(text).trimEnd().split('\n') }
+  const { code, text } = await runCommand(register, ['status', ...args])
+  return { code, lines: text.trimEnd().split('\n') }
 }
 
 type Tables = StreamingQueryStatus['tables']

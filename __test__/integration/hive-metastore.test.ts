@@ -17,7 +17,8 @@ import { bool, type Struct, struct, structOf, text, textMap, textMapOf } from '.
 import type { DeltaType } from '../../src/delta/schema-json.js'
 import type { ErrorCode } from '../../src/errors.js'
 import type { HiveCatalogOptions } from '../../src/options/types.js'
-import { freePort, hiveJars, NO_HIVE, RealHive } from './support/real-hive.js'
+import { freePort } from '../helpers/free-port.js'
+import { hiveJars, NO_HIVE, RealHive } from './support/real-hive.js'
 
 // What Spark 3.5 can speak to.
 const jars = hiveJars(3)
@@ -144,29 +145,26 @@ const altered = (name: string, entry: Struct): Struct =>
     [4, struct(new Map([[1, textMap({})]]))],
   ])
 
-run(`an entry that was dropped by hand is made anew${reason}`, async (t) => {
-  const table = tableOf('dropped', [column('id', 'long')])
-  await syncEntry(catalog, table, signal)
-  await call(
+/** Drops an entry, and no file. */
+const drop = (name: string) =>
+  call(
     'drop_table',
     new Map([
       [1, text('shop')],
-      [2, text('dropped')],
+      [2, text(name)],
       [3, bool(false)],
     ]),
   )
+
+run(`an entry that was dropped by hand is made anew${reason}`, async (t) => {
+  const table = tableOf('dropped', [column('id', 'long')])
+  await syncEntry(catalog, table, signal)
+  await drop('dropped')
   t.is(await catalog.find('shop', 'dropped', signal), null)
   t.is(await syncEntry(catalog, table, signal), 'create')
   // Dropped between the look and the update.
   const stale = (await catalog.find('shop', 'dropped', signal)) as FoundTable
-  await call(
-    'drop_table',
-    new Map([
-      [1, text('shop')],
-      [2, text('dropped')],
-      [3, bool(false)],
-    ]),
-  )
+  await drop('dropped')
   await t.throwsAsync(catalog.update(table, stale, signal), unavailable)
   t.is(await syncEntry(catalog, table, signal), 'create')
 })

@@ -3,20 +3,17 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { stripVTControlCharacters } from 'node:util'
 import type { TestFn } from 'ava'
-import { Command } from 'commander'
 import { check } from '../../../src/check/check.js'
 import { allFindings } from '../../../src/check/report.js'
-import type { Act } from '../../../src/cli/command.js'
 import { register } from '../../../src/cli/commands/catalog.js'
 import { EmbeddedBroker } from '../../../src/demo/broker/index.js'
 import { EmbeddedRegistry } from '../../../src/demo/registry.js'
 import { type CatalogOptions, type StreamingQuery, streamToDelta } from '../../../src/index.js'
 import { resolveOptions } from '../../../src/options/resolve.js'
 import { encode } from '../../debezium/support.js'
+import { runCommand } from '../../helpers/command.js'
 import { readRows } from '../../helpers/read.js'
 import { Gate } from './gate.js'
 
@@ -114,17 +111,7 @@ class Orders {
   async command(...args: string[]): Promise<{ code: number; text: string }> {
     const config = join(this.world.folder, `${this.name}.yaml`)
     writeFileSync(config, JSON.stringify(this.options))
-    const stdout = new PassThrough()
-    let code = -1
-    const act: Act =
-      (run) =>
-      async (...given) => {
-        code = await run(...(given.slice(0, -1) as never), { stdout, stderr: new PassThrough() })
-      }
-    const program = new Command().exitOverride()
-    register(program, act)
-    await program.parseAsync(['catalog', ...args, '-c', config], { from: 'user' })
-    return { code, text: stripVTControlCharacters(String(stdout.read() ?? '')) }
+    return runCommand(register, ['catalog', ...args, '-c', config])
   }
 }
 

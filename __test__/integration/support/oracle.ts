@@ -1,10 +1,8 @@
 /** The Python program that checks tables with readers which share no code with ours. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { installedPython } from '../../../scripts/lib/python.mjs'
+import { JsonChild } from './json-child.js'
 
 /** One table to check; the names are those of oracle.py. */
 export interface OracleJob {
@@ -54,37 +52,21 @@ export function oraclePython(): string | null {
 export const NO_ORACLE = 'needs Python: run it with `npm test`'
 
 export class Oracle {
-  readonly #child: ChildProcess
-  readonly #lines: Interface
-  readonly #waiting: ((answer: OracleAnswer) => void)[] = []
-  #errors = ''
+  readonly #child: JsonChild
 
   constructor(python: string) {
-    this.#child = spawn(python, [SCRIPT, '--serve'], { stdio: ['pipe', 'pipe', 'pipe'] })
-    this.#child.stderr?.on('data', (text) => {
-      this.#errors = (this.#errors + text).slice(-4000)
-    })
-    this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })
-    this.#lines.on('line', (line) => this.#waiting.shift()?.(JSON.parse(line) as OracleAnswer))
-    this.#child.on('exit', (code) => {
-      const error = `the oracle ended with ${code}: ${this.#errors}`
-      for (const answer of this.#waiting.splice(0)) answer({ ok: false, error })
-    })
+    this.#child = new JsonChild(python, [SCRIPT, '--serve'])
   }
 
   /** What is wrong with a table: an empty list if nothing is. */
   async differences(job: OracleJob): Promise<string[]> {
-    const answer = new Promise<OracleAnswer>((resolve) => this.#waiting.push(resolve))
-    this.#child.stdin?.write(`${JSON.stringify(job)}\n`)
-    const { ok, differences, error, trace } = await answer
+    const failed = (error: Error): OracleAnswer => ({ ok: false, error: error.message })
+    const { ok, differences, error, trace } = await this.#child.ask<OracleAnswer>(job).catch(failed)
     if (error !== undefined) return [error, ...(trace ? [trace] : [])]
     return ok ? [] : (differences ?? ['unknown']).slice(0, 30)
   }
 
-  async close(): Promise<void> {
-    const ended = once(this.#child, 'exit')
-    this.#child.stdin?.end()
-    await ended
-    this.#lines.close()
+  close(): Promise<void> {
+    return this.#child.end()
   }
 }

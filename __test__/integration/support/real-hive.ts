@@ -3,11 +3,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { installedHive } from '../../../scripts/stack/install.mjs'
+import { freePort } from '../../helpers/free-port.js'
 
 /** The folder of a version's jars, or null where Java or the jars are missing: `npm test` fetches them. */
 export const hiveJars = installedHive
@@ -24,16 +25,6 @@ const PROGRAMS = {
 
 /** In place of tasks whose classes only Hive's own server has. */
 const NO_TASKS = 'org.apache.hadoop.hive.metastore.events.EventCleanerTask'
-
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, HOST)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 export interface HiveSettings {
   /** Default: 4. */

@@ -4,13 +4,13 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
 import { installedKafka } from '../../../scripts/stack/install.mjs'
 import { VERSIONS } from '../../../scripts/stack/settings.mjs'
 import { readFixtureTopic } from '../../../src/demo/fixtures.js'
+import { freePort } from '../../helpers/free-port.js'
 
 /** The folder of a version's jars, or null where Java or the jars are missing: `npm test` fetches them. */
 export function kafkaJars(version: string = VERSIONS.kafka): string | null {
@@ -21,16 +21,6 @@ export const NO_KAFKA = 'needs Java 17 and Maven: run it with `npm test`'
 
 const HOST = '127.0.0.1'
 const START_TIMEOUT_MS = 90_000
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, HOST)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** Server properties of listeners, and SCRAM users as `kafka-storage format --add-scram` has them. */
 export interface Security {

@@ -1,10 +1,8 @@
 /** The Python program that compares Delta tables with rows of the source, through readers that share no code with ours. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { JsonChild } from '../../integration/support/json-child.js'
 import { oraclePython } from '../../integration/support/oracle.js'
 
 /** A row of the source: what the database writes as text. */
@@ -19,9 +17,7 @@ export interface Comparison {
 const SCRIPT = fileURLToPath(new URL('../../oracle/source_table.py', import.meta.url))
 
 export class SourceOracle {
-  readonly #child: ChildProcess
-  readonly #lines: Interface
-  readonly #answers: AsyncIterator<string>
+  readonly #child: JsonChild
 
   /** Starts it, with the Python that `npm test` has made. */
   static start(): SourceOracle {
@@ -31,9 +27,7 @@ export class SourceOracle {
   }
 
   private constructor(python: string) {
-    this.#child = spawn(python, [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'] })
-    this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })
-    this.#answers = this.#lines[Symbol.asyncIterator]()
+    this.#child = new JsonChild(python, [SCRIPT])
   }
 
   /** Compares a table with all rows of its source. `file` is a place for the rows. */
@@ -46,16 +40,10 @@ export class SourceOracle {
   ): Promise<Comparison> {
     writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
     const job = { table, keys, rows: file, storage_options: storageOptions }
-    this.#child.stdin?.write(`${JSON.stringify(job)}\n`)
-    const { value, done } = await this.#answers.next()
-    if (done) throw new Error('the comparing program ended')
-    return JSON.parse(value)
+    return this.#child.ask<Comparison>(job)
   }
 
-  async close(): Promise<void> {
-    const ended = once(this.#child, 'exit')
-    this.#child.stdin?.end()
-    await ended
-    this.#lines.close()
+  close(): Promise<void> {
+    return this.#child.end()
   }
 }
