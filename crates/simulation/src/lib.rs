@@ -23,6 +23,8 @@ pub mod files;
 pub mod history;
 pub mod process;
 mod run;
+#[path = "../../kafka2delta/tests/engine/schemes.rs"]
+mod schemes;
 mod source;
 pub mod store;
 #[path = "../../kafka2delta/tests/engine/temporary.rs"]

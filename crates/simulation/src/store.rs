@@ -8,16 +8,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock, Once};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltalake::DeltaResult;
-use deltalake::logstore::{
-    LogStore, LogStoreFactory, ObjectStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories,
-    object_store_factories,
-};
+use deltalake::logstore::ObjectStoreRef;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -26,12 +22,12 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
-use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::faults::{Course, Fault};
 use crate::history::{By, TABLE};
 use crate::process::{Intent, Process};
+use crate::schemes;
 use crate::time::{is_simulated, sleep};
 use crate::world::World;
 
@@ -48,7 +44,7 @@ static PROCESSES: LazyLock<Mutex<Processes>> = LazyLock::new(Mutex::default);
 
 /// A new process, and the URL at which it opens the table.
 pub fn process(world: &Arc<World>, role: &'static str, is_spared: bool) -> (Arc<Process>, String) {
-    register();
+    schemes::register(&format!("{SCHEME}://"), open);
     let process = world.process(role, is_spared);
     let host = host_of(world, &process);
     let url = format!("{SCHEME}://{host}/{TABLE}");
@@ -68,35 +64,9 @@ fn host_of(world: &World, process: &Process) -> String {
     format!("w{}p{}", world.number, process.number)
 }
 
-/// Has tables be opened in simulated stores.
-fn register() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let scheme = Url::parse(&format!("{SCHEME}://")).unwrap();
-        object_store_factories().insert(scheme.clone(), Arc::new(Factory));
-        logstore_factories().insert(scheme, Arc::new(Factory));
-    });
-}
-
-struct Factory;
-
-impl ObjectStoreFactory for Factory {
-    fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
-        let (world, process) = PROCESSES.lock()[url.host_str().unwrap()].clone();
-        Ok((Arc::new(Store { world, process }), Path::from_url_path(url.path())?))
-    }
-}
-
-impl LogStoreFactory for Factory {
-    fn with_options(
-        &self,
-        store: ObjectStoreRef,
-        root: ObjectStoreRef,
-        location: &Url,
-        options: &StorageConfig,
-    ) -> DeltaResult<Arc<dyn LogStore>> {
-        Ok(default_logstore(store, root, location, options))
-    }
+fn open(host: &str) -> ObjectStoreRef {
+    let (world, process) = PROCESSES.lock()[host].clone();
+    Arc::new(Store { world, process })
 }
 
 /// Whether a path is the log's.

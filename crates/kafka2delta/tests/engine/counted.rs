@@ -4,14 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
-use deltalake::DeltaResult;
-use deltalake::logstore::{LogStore, LogStoreFactory};
-use deltalake::logstore::{
-    ObjectStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories, object_store_factories,
-};
+use deltalake::logstore::ObjectStoreRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
@@ -21,8 +17,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
+use crate::schemes;
 use crate::temporary::{Folder, folder};
 
 const SCHEME: &str = "counted://";
@@ -106,16 +102,11 @@ pub enum Kind {
 
 static STORES: LazyLock<Mutex<HashMap<String, Arc<Requests>>>> = LazyLock::new(Mutex::default);
 static NEXT: AtomicU64 = AtomicU64::new(0);
-static REGISTERED: Once = Once::new();
 
 impl Counted {
     /// A new folder.
     pub fn new() -> Self {
-        REGISTERED.call_once(|| {
-            let scheme = Url::parse(SCHEME).unwrap();
-            object_store_factories().insert(scheme.clone(), Arc::new(Factory));
-            logstore_factories().insert(scheme, Arc::new(Factory));
-        });
+        schemes::register(SCHEME, open);
         let (folder, requests) = (folder(), Arc::<Requests>::default());
         let name = format!("store{}", NEXT.fetch_add(1, Ordering::Relaxed));
         STORES.lock().unwrap().insert(name.clone(), requests.clone());
@@ -181,25 +172,9 @@ pub fn sum(requests: &[Request], kind: Kind) -> (usize, u64) {
     of_kind.fold((0, 0), |(count, bytes), request| (count + 1, bytes + request.bytes))
 }
 
-struct Factory;
-
-impl ObjectStoreFactory for Factory {
-    fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
-        let requests = STORES.lock().unwrap()[url.host_str().unwrap()].clone();
-        Ok((Arc::new(Store { inner: LocalFileSystem::new(), requests }), Path::from_url_path(url.path())?))
-    }
-}
-
-impl LogStoreFactory for Factory {
-    fn with_options(
-        &self,
-        store: ObjectStoreRef,
-        root: ObjectStoreRef,
-        location: &Url,
-        options: &StorageConfig,
-    ) -> DeltaResult<Arc<dyn LogStore>> {
-        Ok(default_logstore(store, root, location, options))
-    }
+fn open(host: &str) -> ObjectStoreRef {
+    let requests = STORES.lock().unwrap()[host].clone();
+    Arc::new(Store { inner: LocalFileSystem::new(), requests })
 }
 
 struct Store {

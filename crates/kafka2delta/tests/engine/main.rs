@@ -30,6 +30,7 @@ mod requests;
 mod retention;
 mod rows;
 mod saved_index;
+mod schemes;
 mod shared_memory;
 mod slow_store;
 mod support;

@@ -6,14 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
-use deltalake::DeltaResult;
-use deltalake::logstore::{
-    LogStore, LogStoreFactory, ObjectStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories,
-    object_store_factories,
-};
+use deltalake::logstore::ObjectStoreRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
@@ -24,7 +20,8 @@ use object_store::{
 };
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+
+use crate::schemes;
 
 const SCHEME: &str = "mortal://";
 
@@ -83,16 +80,11 @@ struct State {
 
 static CLIENTS: LazyLock<Mutex<HashMap<String, Arc<State>>>> = LazyLock::new(Mutex::default);
 static NEXT: AtomicU64 = AtomicU64::new(0);
-static REGISTERED: Once = Once::new();
 
 impl Client {
     /// A client of a folder, one request of which goes wrong where a point is given.
     pub fn new(folder: &FilePath, point: Option<Point>) -> Self {
-        REGISTERED.call_once(|| {
-            let scheme = Url::parse(SCHEME).unwrap();
-            object_store_factories().insert(scheme.clone(), Arc::new(Factory));
-            logstore_factories().insert(scheme, Arc::new(Factory));
-        });
+        schemes::register(SCHEME, open);
         let name = format!("client{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = folder.to_str().unwrap();
         let state = Arc::new(State { point, folder: folder.trim_start_matches('/').to_owned(), ..State::default() });
@@ -218,26 +210,9 @@ impl State {
     }
 }
 
-struct Factory;
-
-impl ObjectStoreFactory for Factory {
-    fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
-        let state = CLIENTS.lock().unwrap()[url.host_str().unwrap()].clone();
-        let inner = Arc::new(LocalFileSystem::new());
-        Ok((Arc::new(Store { inner, state }), Path::from_url_path(url.path())?))
-    }
-}
-
-impl LogStoreFactory for Factory {
-    fn with_options(
-        &self,
-        store: ObjectStoreRef,
-        root: ObjectStoreRef,
-        location: &Url,
-        options: &StorageConfig,
-    ) -> DeltaResult<Arc<dyn LogStore>> {
-        Ok(default_logstore(store, root, location, options))
-    }
+fn open(host: &str) -> ObjectStoreRef {
+    let state = CLIENTS.lock().unwrap()[host].clone();
+    Arc::new(Store { inner: Arc::new(LocalFileSystem::new()), state })
 }
 
 #[derive(Clone)]
