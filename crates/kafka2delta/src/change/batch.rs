@@ -48,7 +48,7 @@ pub struct ChangeBatch {
     pub num_partitions: Option<usize>,
     /// Of a primary-key update the other key, by the key's columns: of an upsert the one before, of a delete the one after.
     /// None where no change has one.
-    pub old_keys: Option<StructArray>,
+    pub other_keys: Option<StructArray>,
     /// When the source made the change, in microseconds since 1970; none where no change tells.
     pub times: Option<Vec<Option<i64>>>,
     /// Columns that tell of the change and not of the row.
@@ -99,7 +99,7 @@ impl ChangeBatch {
         }
         let mut fields = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
-        let (mut ops, mut partitions, mut values, mut epochs, mut stamps, mut times, mut old_keys, mut left_out) =
+        let (mut ops, mut partitions, mut values, mut epochs, mut stamps, mut times, mut other_keys, mut left_out) =
             (None, None, None, None, None, None, None, None);
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             let wrong =
@@ -125,7 +125,7 @@ impl ChangeBatch {
                 "_epoch" => epochs = Some(column.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?.clone()),
                 "_timestamp" => stamps = Some(column.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.clone()),
                 "_time" => times = Some(column.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.iter().collect()),
-                "_old_key" => old_keys = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
+                "_old_key" => other_keys = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 "_left_out" => left_out = Some(column.as_struct_opt().ok_or_else(wrong)?.clone()),
                 _ => {
                     let column = without_dictionary(column)?;
@@ -164,7 +164,7 @@ impl ChangeBatch {
                 .map_err(|_| invalid(format!("{OF_THE_CHANGE} of the change batch is not a list of names: {names}")))?,
             None => Vec::new(),
         };
-        Ok(Self { data, ops, partitions, orders, num_partitions, old_keys, times, of_the_change, left_out: left })
+        Ok(Self { data, ops, partitions, orders, num_partitions, other_keys, times, of_the_change, left_out: left })
     }
 
     /// Makes empty texts null in partition columns, also in old keys, and gives the columns that had some: see
@@ -175,14 +175,14 @@ impl ChangeBatch {
         }
         let (data, found) = empty_to_null(&self.data, partition_columns)?;
         self.data = data;
-        if let Some(old) = &self.old_keys {
+        if let Some(old) = &self.other_keys {
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(old.len()));
             let schema = Arc::new(Schema::new(old.fields().clone()));
             let parts = RecordBatch::try_new_with_options(schema, old.columns().to_vec(), &options)?;
             let (parts, in_old) = empty_to_null(&parts, partition_columns)?;
             if !in_old.is_empty() {
                 let (fields, nulls) = (old.fields().clone(), old.nulls().cloned());
-                self.old_keys = Some(StructArray::try_new(fields, parts.columns().to_vec(), nulls)?);
+                self.other_keys = Some(StructArray::try_new(fields, parts.columns().to_vec(), nulls)?);
             }
         }
         Ok(found)

@@ -473,6 +473,7 @@ pub fn resolve(
 mod tests {
     use super::*;
     use crate::change::key_updates::Halves;
+    use crate::log::actions::{Commit, CommitInfo};
     use crate::order::sequence::Sequence;
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
@@ -494,7 +495,7 @@ mod tests {
             partitions: Some(ops.iter().map(|o| o.3).collect()),
             orders: Some((0..).zip(ops).map(order).collect()),
             num_partitions: None,
-            old_keys: None,
+            other_keys: None,
             times: None,
             of_the_change: vec![],
             left_out: vec![],
@@ -628,7 +629,9 @@ mod tests {
         let lost = Halves { lost: vec![update], ..Halves::default() };
         for (halves, old) in [(open, Some(OldRow::Taken(KEYS[0], 7))), (lost, None)] {
             let mut before = KeyUpdates::default();
-            before.enter(7, &halves);
+            let mut commit = Commit { info: Some(CommitInfo::new()), ..Commit::default() };
+            halves.describe(commit.info.as_mut().unwrap());
+            before.enter(7, &commit);
             let out = collapse(&batch, &keys, &[None, Some(KEYS[0])], Known { updates: &before, ..known() });
             assert_eq!(out.previous[1], Previous::Stored { own: Some(KEYS[1]), old });
             assert_eq!(out.closed, vec![update]);

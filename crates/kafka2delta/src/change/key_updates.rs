@@ -61,8 +61,10 @@ impl Halves {
         }
     }
 
-    fn of(info: &CommitInfo) -> Option<Self> {
-        Self::deserialize(info.get(NOTE)?).ok()
+    /// What a commit notes of them.
+    fn of(commit: &Commit) -> Self {
+        let note = commit.info.as_ref().and_then(|info| info.get(NOTE));
+        note.and_then(|note| Self::deserialize(note).ok()).unwrap_or_default()
     }
 }
 
@@ -92,7 +94,11 @@ impl KeyUpdates {
     }
 
     /// Enters a commit. All after it are known from now on.
-    pub fn enter(&mut self, version: u64, halves: &Halves) {
+    pub fn enter(&mut self, version: u64, commit: &Commit) {
+        self.enter_halves(version, &Halves::of(commit));
+    }
+
+    fn enter_halves(&mut self, version: u64, halves: &Halves) {
         self.since.get_or_insert(version);
         for update in &halves.closed {
             self.rows.remove(update);
@@ -130,8 +136,9 @@ impl KeyUpdates {
         let mut learned = Self::default();
         for version in first..=newest {
             let Some(entry) = entries.try_next().await? else { break };
-            let info = entry.map(|bytes| Commit::parse(&bytes)).transpose()?.and_then(|commit| commit.info);
-            learned.enter(version, &info.as_ref().and_then(Halves::of).unwrap_or_default());
+            // An entry that was cleaned up tells nothing.
+            let commit = entry.map(|bytes| Commit::parse(&bytes)).transpose()?.unwrap_or_default();
+            learned.enter(version, &commit);
         }
         *self = learned;
         Ok(())
@@ -162,7 +169,8 @@ mod tests {
         let mut info = CommitInfo::new();
         halves.describe(&mut info);
         let text = serde_json::to_string(&info).unwrap();
-        assert_eq!(Halves::of(&serde_json::from_str(&text).unwrap()), Some(halves));
+        let commit = Commit { info: Some(serde_json::from_str(&text).unwrap()), ..Commit::default() };
+        assert_eq!(Halves::of(&commit), halves);
         let mut info = CommitInfo::new();
         Halves::default().describe(&mut info);
         assert!(info.is_empty());
@@ -177,14 +185,14 @@ mod tests {
             lost: vec![],
         };
         let there = update(1, 2);
-        updates.enter(3, &halves(&[], &[there]));
+        updates.enter_halves(3, &halves(&[], &[there]));
         // Sent again, before its second half came.
-        updates.enter(4, &halves(&[], &[there]));
+        updates.enter_halves(4, &halves(&[], &[there]));
         assert_eq!(updates.get(&there), Some(OldRowAt::Commit(3)));
-        updates.enter(5, &halves(&[there], &[]));
+        updates.enter_halves(5, &halves(&[there], &[]));
         assert_eq!(updates.get(&there), None);
         // Closed, and made once more in one batch.
-        updates.enter(6, &halves(&[there], &[there]));
+        updates.enter_halves(6, &halves(&[there], &[there]));
         assert_eq!(updates.get(&there), Some(OldRowAt::Commit(6)));
     }
 
@@ -192,7 +200,7 @@ mod tests {
     fn the_oldest_go() {
         let mut updates = KeyUpdates::default();
         let many = Halves { open: (0..=MOST as u64).map(|n| update(n, 0)).collect(), ..Halves::default() };
-        updates.enter(7, &many);
+        updates.enter_halves(7, &many);
         assert_eq!((updates.rows.len(), updates.get(&update(0, 0))), (MOST, None));
         assert_eq!(updates.get(&update(1, 0)), Some(OldRowAt::Commit(7)));
     }

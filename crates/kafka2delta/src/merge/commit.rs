@@ -307,7 +307,7 @@ impl KeyedTable {
         }
         let deleted = collapsed.deletes.iter().zip(&located.deletes).filter(|(_, place)| place.is_some());
         let deleted: HashSet<Fingerprint> = deleted.map(|(key, _)| *key).collect();
-        self.keys.enter_updates(state.version, &halves(&collapsed, &located));
+        self.keys.enter_updates(state.version, commit);
         let never_stored = &collapsed.never_stored;
         self.keys.remember(state, &collapsed.upsert_keys, collapsed.deleted, &deleted, never_stored);
         self.snapshot.set_schema(prepared.schema);

@@ -182,7 +182,7 @@ fn fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Fingerprint
 
 /// Of the halves of key updates the other keys; empty for a batch without any.
 fn other_fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Option<Fingerprint>>> {
-    let Some(old) = &batch.old_keys else { return Ok(Vec::new()) };
+    let Some(old) = &batch.other_keys else { return Ok(Vec::new()) };
     let column = |name: &String| {
         old.column_by_name(name)
             .cloned()

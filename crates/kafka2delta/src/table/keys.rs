@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use super::index_saves::Saves;
 use super::snapshot::Snapshot;
 use super::storage::Storage;
-use crate::change::key_updates::{Halves, KeyUpdates};
+use crate::change::key_updates::KeyUpdates;
 use crate::error::{Error, ErrorCode, Result};
 use crate::index::build::{
     Indexed, KeyReader, Scope, enter_keys, index_files, key_columns, may_hold, parts, read_keys,
@@ -21,6 +21,7 @@ use crate::index::survivors::Survivors;
 use crate::index::{KeyIndex, Limits, duplicate_keys};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::Fingerprint;
+use crate::log::actions::Commit;
 use crate::log::files::{FileId, Place};
 use crate::log::liveness::{is_live, row_number};
 use crate::log::state::{Applied, TableState};
@@ -428,8 +429,8 @@ impl Keys {
     }
 
     /// Enters the key updates of which our own commit has one half.
-    pub(crate) fn enter_updates(&mut self, version: u64, halves: &Halves) {
-        self.updates.enter(version, halves);
+    pub(crate) fn enter_updates(&mut self, version: u64, commit: &Commit) {
+        self.updates.enter(version, commit);
     }
 
     /// Remembers deletes, and forgets the keys that have rows again. `had_rows`: deleted keys whose rows this batch took.
