@@ -6,7 +6,7 @@
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::batch::{ChangeBatch, Op};
-use super::key_updates::{KeyUpdate, KeyUpdates, OldRowAt};
+use super::key_updates::{KeyUpdate, KeyUpdates, Pending};
 use crate::key::hasher::{Fingerprint, table_hash};
 use crate::order::memory::Remembered;
 use crate::order::sequence::Order;
@@ -47,6 +47,17 @@ struct FirstHalf {
     update: Option<KeyUpdate>,
     /// Whether the new key's change is in the batch, too.
     is_closed: bool,
+    /// Whether a first half of the same update was pending already: its row is not kept.
+    is_another: bool,
+}
+
+/// Where the row is that a first half took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TakenBy {
+    /// This version's commit.
+    Commit(u64),
+    /// This one of the batch's first halves.
+    Half(usize),
 }
 
 /// An update of a key whose second half is not in the batch.
@@ -58,7 +69,7 @@ pub struct OpenUpdate {
     pub update: Option<KeyUpdate>,
     /// The row of the batch that is the key's last one, where the stored row is not.
     pub row: Option<u32>,
-    /// Whether the key was updated once more: a commit keeps one row of a key.
+    /// Whether its row is not kept: a commit keeps one row of a key, and the first one of an update.
     pub is_lost: bool,
 }
 
@@ -85,8 +96,10 @@ pub struct Collapsed {
     pub moved: Vec<(u32, Fingerprint)>,
     /// Key updates whose second halves are to come.
     pub open: Vec<OpenUpdate>,
-    /// Those whose first halves, if there are any, came before the batch.
+    /// Those of which no first half from before the batch is pending after it.
     pub closed: Vec<KeyUpdate>,
+    /// Those of which one came before the batch whose row nothing tells.
+    pub untold: Vec<KeyUpdate>,
     /// Keys without a row whose last one came in the batch.
     pub never_stored: Vec<Fingerprint>,
     /// For each row of the batch, where left-out values come from. Empty where no change leaves any out.
@@ -187,12 +200,14 @@ struct Collapse<'a> {
     out: Collapsed,
     /// Whether [`Collapsed::previous`] is wanted.
     tracks_values: bool,
-    /// In their order. Of an update that comes more than once the last one that is closed, or the first one that is not.
+    /// In their order.
     first_halves: Vec<FirstHalf>,
-    /// Their numbers.
-    by_update: HashMap<KeyUpdate, usize>,
-    /// Updates whose second halves came without a first one before.
-    lone_halves: HashSet<KeyUpdate>,
+    /// By update, the first halves that are pending.
+    pending: HashMap<KeyUpdate, Pending<TakenBy>>,
+    /// By update, whose row its last second half had. One that is sent again has the same.
+    paired: HashMap<KeyUpdate, TakenBy>,
+    /// Updates of [`Collapsed::closed`].
+    closed: HashSet<KeyUpdate>,
     /// Those of which no commit has the first half: it may follow.
     early_halves: HashSet<KeyUpdate>,
 }
@@ -215,8 +230,9 @@ impl<'a> Collapse<'a> {
             out,
             tracks_values,
             first_halves: Vec::new(),
-            by_update: HashMap::new(),
-            lone_halves: HashSet::new(),
+            pending: HashMap::new(),
+            paired: HashMap::new(),
+            closed: HashSet::new(),
             early_halves: HashSet::new(),
         }
     }
@@ -272,46 +288,81 @@ impl<'a> Collapse<'a> {
         (state.order, state.partition) = (order, partition);
         if is_half {
             let update = other.map(|new| KeyUpdate::new(&key, &new));
-            self.first_half(FirstHalf { row: row as u32, old: key, update, is_closed: false });
+            self.first_half(FirstHalf { row: row as u32, old: key, update, is_closed: false, is_another: false });
         }
     }
 
-    /// Where the values are of the row that an updated key had; none where it is known to be gone.
+    /// Where the values are of the row that an updated key had; none where nothing tells.
     fn second_half(&mut self, old: Fingerprint, new: Fingerprint) -> Option<OldRow> {
         let update = KeyUpdate::new(&old, &new);
-        if let Some(number) = self.by_update.get(&update) {
-            let half = &mut self.first_halves[*number];
-            half.is_closed = true;
-            // The key may have another row since.
-            return match self.out.previous.get(half.row as usize)? {
-                Previous::Change(row) => Some(OldRow::Change(*row)),
-                Previous::Stored { own, .. } => own.map(OldRow::Stored),
-            };
+        let pending = self.pending(update);
+        self.pending.insert(update, pending.closed());
+        match pending {
+            Pending::One(by) | Pending::Several(by) => {
+                self.paired.insert(update, by);
+                match by {
+                    TakenBy::Half(number) => self.first_halves[number].is_closed = true,
+                    TakenBy::Commit(_) => self.close(update),
+                }
+                self.taken_row(old, by)
+            }
+            Pending::Untold => {
+                self.close(update);
+                None
+            }
+            Pending::None => match self.paired.get(&update) {
+                Some(by) => self.taken_row(old, *by),
+                None => {
+                    self.close(update);
+                    self.early_halves.insert(update);
+                    self.old_row(old)
+                }
+            },
         }
-        if self.lone_halves.insert(update) {
+    }
+
+    /// The first halves of an update that are pending at this point of the batch.
+    fn pending(&self, update: KeyUpdate) -> Pending<TakenBy> {
+        self.pending.get(&update).copied().unwrap_or_else(|| match self.known.updates.pending(&update) {
+            Pending::None => Pending::None,
+            Pending::One(version) => Pending::One(TakenBy::Commit(version)),
+            Pending::Several(version) => Pending::Several(TakenBy::Commit(version)),
+            Pending::Untold => Pending::Untold,
+        })
+    }
+
+    fn close(&mut self, update: KeyUpdate) {
+        if self.closed.insert(update) {
             self.out.closed.push(update);
-            // The key may have another row since then, too.
-            match self.known.updates.get(&update) {
-                Some(OldRowAt::Commit(version)) => return Some(OldRow::Taken(old, version)),
-                Some(OldRowAt::Nowhere) => return None,
-                None => self.early_halves.insert(update),
-            };
         }
-        self.old_row(old)
+    }
+
+    /// Where the row is that a first half took. Its key may have another row since.
+    fn taken_row(&self, old: Fingerprint, by: TakenBy) -> Option<OldRow> {
+        let number = match by {
+            TakenBy::Commit(version) => return Some(OldRow::Taken(old, version)),
+            TakenBy::Half(number) => number,
+        };
+        match self.out.previous.get(self.first_halves[number].row as usize)? {
+            Previous::Change(row) => Some(OldRow::Change(*row)),
+            Previous::Stored { own, .. } => own.map(OldRow::Stored),
+        }
     }
 
     /// Notes that a key's row goes on under another one.
-    fn first_half(&mut self, half: FirstHalf) {
-        let is_closed = half.update.is_some_and(|update| self.early_halves.remove(&update));
-        let known = half.update.and_then(|update| self.by_update.get(&update).copied());
-        // One that is sent again, before its second half came.
-        if known.is_some_and(|number| !self.first_halves[number].is_closed) {
-            return;
-        }
+    fn first_half(&mut self, mut half: FirstHalf) {
         if let Some(update) = half.update {
-            self.by_update.insert(update, self.first_halves.len());
+            let by = TakenBy::Half(self.first_halves.len());
+            if self.early_halves.remove(&update) {
+                half.is_closed = true;
+                self.paired.insert(update, by);
+            } else {
+                let before = self.pending(update);
+                half.is_another = before != Pending::None;
+                self.pending.insert(update, before.with(by));
+            }
         }
-        self.first_halves.push(FirstHalf { is_closed, ..half });
+        self.first_halves.push(half);
     }
 
     /// Where the row is that a key has, as it stands before the change.
@@ -338,17 +389,25 @@ impl<'a> Collapse<'a> {
 
     /// Sorts the keys by what becomes of their rows.
     fn finish(self) -> Collapsed {
-        let Self { batch, known, states, mut out, first_halves, .. } = self;
+        let Self { batch, known, states, mut out, first_halves, pending, closed, .. } = self;
+        let is_pending = |update: Option<KeyUpdate>| match update {
+            Some(update) => pending.get(&update).is_some_and(|pending| *pending != Pending::None),
+            None => true,
+        };
         let mut last = HashSet::new();
-        for half in first_halves.iter().rev().filter(|half| !half.is_closed) {
+        for half in first_halves.iter().rev().filter(|half| !half.is_closed && is_pending(half.update)) {
             let row = match out.previous[half.row as usize] {
                 Previous::Change(row) => Some(row),
                 Previous::Stored { .. } => None,
             };
-            let is_lost = !last.insert(half.old);
+            let is_lost = half.is_another || !last.insert(half.old);
             out.moved.extend(row.filter(|_| !is_lost).map(|row| (row, half.old)));
             out.open.push(OpenUpdate { old: half.old, update: half.update, row, is_lost });
         }
+        let is_untold = |update: &&KeyUpdate| {
+            matches!(known.updates.pending(update), Pending::Several(_)) && is_pending(Some(**update))
+        };
+        out.untold = closed.iter().filter(is_untold).copied().collect();
         out.floor =
             known.floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
         finish(&mut out, batch, &states);
@@ -549,11 +608,15 @@ mod tests {
     /// The collapse of key updates and other changes of rows without positions: what each does, its key, and the key of its
     /// other half.
     fn updates(changes: &[(Op, usize, Option<usize>)]) -> Collapsed {
+        updates_with(changes, known())
+    }
+
+    fn updates_with(changes: &[(Op, usize, Option<usize>)], known: Known<'_>) -> Collapsed {
         let ops: Vec<Change> = changes.iter().map(|(op, key, _)| (*op, KEYS[*key][0], None, 0)).collect();
         let (mut batch, keys) = batch(&ops);
         batch.left_out = vec![(0, vec![true; ops.len()].into())];
         let others: Vec<Option<Fingerprint>> = changes.iter().map(|c| c.2.map(|other| KEYS[other])).collect();
-        collapse(&batch, &keys, &others, known())
+        collapse(&batch, &keys, &others, known)
     }
 
     #[test]
@@ -595,6 +658,26 @@ mod tests {
         assert_eq!(out.closed, vec![KeyUpdate::new(&KEYS[0], &KEYS[1])]);
     }
 
+    /// Where the values are that a row's change leaves out, but for a row of its own key.
+    fn old(out: &Collapsed, row: usize) -> Option<OldRow> {
+        match out.previous[row] {
+            Previous::Stored { old, .. } => old,
+            Previous::Change(_) => None,
+        }
+    }
+
+    #[test]
+    fn of_an_update_that_is_pending_twice_the_second_row_is_not_told() {
+        let (first, second) = ((Op::Moved, 0, Some(1)), (Op::Upsert, 1, Some(0)));
+        let twice = [first, (Op::Upsert, 0, None), first, second, (Op::Delete, 1, None)];
+        let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
+        let out = updates(&twice);
+        assert_eq!(old(&out, 3), Some(OldRow::Stored(KEYS[0])));
+        assert_eq!(out.open, [OpenUpdate { old: KEYS[0], update: Some(update), row: Some(1), is_lost: true }]);
+        let out = updates(&[twice.as_slice(), &[second]].concat());
+        assert_eq!((old(&out, 5), out.open), (None, vec![]));
+    }
+
     #[test]
     fn of_open_updates_of_a_key_the_last_is_kept() {
         let out = updates(&[(Op::Moved, 0, Some(1)), (Op::Upsert, 0, None), (Op::Moved, 0, Some(2))]);
@@ -613,29 +696,45 @@ mod tests {
             (Op::Upsert, 1, Some(0)),
             (Op::Upsert, 2, Some(0)),
         ]);
-        let old = |row: usize| match out.previous[row] {
-            Previous::Stored { old, .. } => old,
-            Previous::Change(_) => None,
-        };
-        assert_eq!((old(3), old(4)), (Some(OldRow::Stored(KEYS[0])), Some(OldRow::Change(1))));
+        assert_eq!((old(&out, 3), old(&out, 4)), (Some(OldRow::Stored(KEYS[0])), Some(OldRow::Change(1))));
+    }
+
+    /// A batch after a commit, of version 7, that noted halves of the update of the first key to the second one.
+    fn updates_after(halves: &Halves, changes: &[(Op, usize, Option<usize>)]) -> Collapsed {
+        let mut before = KeyUpdates::default();
+        let mut commit = Commit { info: Some(CommitInfo::new()), ..Commit::default() };
+        halves.describe(commit.info.as_mut().unwrap());
+        before.enter(7, &commit);
+        updates_with(changes, Known { updates: &before, ..known() })
     }
 
     #[test]
     fn a_first_half_of_an_earlier_batch_tells_where_the_row_is() {
-        let (mut batch, keys) = batch(&[(Op::Upsert, 1, None, 0), (Op::Upsert, 2, None, 0)]);
-        batch.left_out = vec![(0, vec![false, true].into())];
         let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
+        let (first, second) = ((Op::Moved, 0, Some(1)), (Op::Upsert, 1, Some(0)));
         let open = Halves { open: vec![update], ..Halves::default() };
         let lost = Halves { lost: vec![update], ..Halves::default() };
-        for (halves, old) in [(open, Some(OldRow::Taken(KEYS[0], 7))), (lost, None)] {
-            let mut before = KeyUpdates::default();
-            let mut commit = Commit { info: Some(CommitInfo::new()), ..Commit::default() };
-            halves.describe(commit.info.as_mut().unwrap());
-            before.enter(7, &commit);
-            let out = collapse(&batch, &keys, &[None, Some(KEYS[0])], Known { updates: &before, ..known() });
-            assert_eq!(out.previous[1], Previous::Stored { own: Some(KEYS[1]), old });
-            assert_eq!(out.closed, vec![update]);
+        for (halves, row) in [(&open, Some(OldRow::Taken(KEYS[0], 7))), (&lost, None)] {
+            // The same update may have a first half in the batch, too.
+            for changes in [[second].as_slice(), &[first, second]] {
+                let out = updates_after(halves, changes);
+                assert_eq!((old(&out, changes.len() - 1), out.closed), (row, vec![update]));
+            }
         }
+    }
+
+    #[test]
+    fn an_update_that_is_pending_twice_stays_so_over_batches() {
+        let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
+        let second = (Op::Upsert, 1, Some(0));
+        let twice = Halves { open: vec![update], lost: vec![update], ..Halves::default() };
+        let out = updates_after(&twice, &[second]);
+        assert_eq!(
+            (old(&out, 0), &out.closed, out.untold),
+            (Some(OldRow::Taken(KEYS[0], 7)), &vec![update], vec![update])
+        );
+        let out = updates_after(&twice, &[second, (Op::Delete, 1, None), second]);
+        assert_eq!((old(&out, 2), &out.closed, out.untold), (None, &vec![update], vec![]));
     }
 
     #[test]

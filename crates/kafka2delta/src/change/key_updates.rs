@@ -40,13 +40,14 @@ impl KeyUpdate {
 /// The updates of which a commit has one half.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halves {
-    /// Those whose second halves came, before what follows.
+    /// Those of which no first half is pending any more, before what follows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<KeyUpdate>,
     /// Those whose second halves are to come: the commit took their old rows, or kept them in a file that the table never holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<KeyUpdate>,
-    /// Those whose old rows are nowhere: the key was updated once more in the same batch.
+    /// Those whose old rows are nowhere: the key was updated once more in the same batch, or the update had a first half
+    /// pending already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<KeyUpdate>,
 }
@@ -68,19 +69,55 @@ impl Halves {
     }
 }
 
-/// Where the row is that a key had before its update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OldRowAt {
-    /// Among those that this version's commit took.
-    Commit(u64),
-    /// It was not kept.
-    Nowhere,
+/// The first halves of one update whose second halves are to come.
+///
+/// A key may be updated to the same new key again before the second half of the first time is read, and a connector that
+/// starts again sends a first half again. The two cannot be told apart: the next second half belongs to the first of them in
+/// both cases, and nothing tells where the row of the one after it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pending<T> {
+    /// None that is known.
+    #[default]
+    None,
+    /// One, and where the row is that it took.
+    One(T),
+    /// More than one, and where the row is that the first of them took.
+    Several(T),
+    /// Some, whose rows were not kept, or of which nothing tells whether their second halves come.
+    Untold,
+}
+
+impl<T> Pending<T> {
+    /// After a first half, which took the row that is there.
+    pub fn with(self, row: T) -> Self {
+        match self {
+            Self::None => Self::One(row),
+            _ => self.with_untold(),
+        }
+    }
+
+    /// After a first half whose row was not kept.
+    pub fn with_untold(self) -> Self {
+        match self {
+            Self::None | Self::Untold => Self::Untold,
+            Self::One(first) | Self::Several(first) => Self::Several(first),
+        }
+    }
+
+    /// After a second half.
+    pub fn closed(self) -> Self {
+        match self {
+            Self::Several(_) => Self::Untold,
+            Self::None | Self::One(_) | Self::Untold => Self::None,
+        }
+    }
 }
 
 /// The updates whose second halves are to come, as far as they are known.
 #[derive(Debug, Default)]
 pub struct KeyUpdates {
-    rows: HashMap<KeyUpdate, OldRowAt>,
+    /// By update, the version of the commit that took the row.
+    pending: HashMap<KeyUpdate, Pending<u64>>,
     /// The oldest first, and some that are closed.
     order: VecDeque<KeyUpdate>,
     /// The first version whose updates are known, and all after it; none where the log alone tells.
@@ -88,9 +125,9 @@ pub struct KeyUpdates {
 }
 
 impl KeyUpdates {
-    /// Where the old row of an update is. None where no commit tells of a first half alone.
-    pub fn get(&self, update: &KeyUpdate) -> Option<OldRowAt> {
-        self.rows.get(update).copied()
+    /// The first halves of an update that commits before have.
+    pub fn pending(&self, update: &KeyUpdate) -> Pending<u64> {
+        self.pending.get(update).copied().unwrap_or_default()
     }
 
     /// Enters a commit. All after it are known from now on.
@@ -101,24 +138,30 @@ impl KeyUpdates {
     fn enter_halves(&mut self, version: u64, halves: &Halves) {
         self.since.get_or_insert(version);
         for update in &halves.closed {
-            self.rows.remove(update);
+            self.pending.remove(update);
         }
-        let open = halves.open.iter().map(|update| (*update, OldRowAt::Commit(version)));
-        for (update, at) in open.chain(halves.lost.iter().map(|update| (*update, OldRowAt::Nowhere))) {
-            // A first half that is sent again is that of the second half which follows on the first one.
-            if !self.rows.contains_key(&update) {
-                self.rows.insert(update, at);
-                self.order.push_back(update);
-            }
+        for update in &halves.open {
+            self.enter_half(*update, |pending| pending.with(version));
+        }
+        for update in &halves.lost {
+            self.enter_half(*update, Pending::with_untold);
         }
         while self.order.len() > MOST
             && let Some(oldest) = self.order.pop_front()
         {
-            self.rows.remove(&oldest);
+            self.pending.remove(&oldest);
         }
     }
 
-    /// Leaves all to the log: others have committed.
+    fn enter_half(&mut self, update: KeyUpdate, add: impl Fn(Pending<u64>) -> Pending<u64>) {
+        let before = self.pending(&update);
+        if before == Pending::None {
+            self.order.push_back(update);
+        }
+        self.pending.insert(update, add(before));
+    }
+
+    /// Leaves all to the log.
     pub fn forget(&mut self) {
         *self = Self::default();
     }
@@ -176,24 +219,44 @@ mod tests {
         assert!(info.is_empty());
     }
 
+    fn halves(closed: &[KeyUpdate], open: &[KeyUpdate], lost: &[KeyUpdate]) -> Halves {
+        Halves { closed: closed.to_vec(), open: open.to_vec(), lost: lost.to_vec() }
+    }
+
     #[test]
     fn an_update_is_known_until_its_second_half_comes() {
         let mut updates = KeyUpdates::default();
-        let halves = |closed: &[KeyUpdate], open: &[KeyUpdate]| Halves {
-            closed: closed.to_vec(),
-            open: open.to_vec(),
-            lost: vec![],
-        };
         let there = update(1, 2);
-        updates.enter_halves(3, &halves(&[], &[there]));
-        // Sent again, before its second half came.
-        updates.enter_halves(4, &halves(&[], &[there]));
-        assert_eq!(updates.get(&there), Some(OldRowAt::Commit(3)));
-        updates.enter_halves(5, &halves(&[there], &[]));
-        assert_eq!(updates.get(&there), None);
+        updates.enter_halves(3, &halves(&[], &[there], &[]));
+        assert_eq!(updates.pending(&there), Pending::One(3));
+        updates.enter_halves(5, &halves(&[there], &[], &[]));
+        assert_eq!(updates.pending(&there), Pending::None);
         // Closed, and made once more in one batch.
-        updates.enter_halves(6, &halves(&[there], &[there]));
-        assert_eq!(updates.get(&there), Some(OldRowAt::Commit(6)));
+        updates.enter_halves(6, &halves(&[there], &[there], &[]));
+        assert_eq!(updates.pending(&there), Pending::One(6));
+    }
+
+    #[test]
+    fn of_an_update_that_is_pending_twice_the_first_row_alone_is_told() {
+        let there = update(1, 2);
+        for again in [halves(&[], &[there], &[]), halves(&[], &[], &[there])] {
+            let mut updates = KeyUpdates::default();
+            updates.enter_halves(3, &halves(&[], &[there], &[]));
+            updates.enter_halves(4, &again);
+            assert_eq!(updates.pending(&there), Pending::Several(3));
+            // What a commit notes that closes the first of them.
+            updates.enter_halves(5, &halves(&[there], &[], &[there]));
+            assert_eq!(updates.pending(&there), Pending::Untold);
+            updates.enter_halves(6, &halves(&[], &[there], &[]));
+            assert_eq!(updates.pending(&there), Pending::Untold);
+        }
+    }
+
+    #[test]
+    fn a_second_half_closes_one_first_half() {
+        assert_eq!(Pending::One(1).closed(), Pending::None);
+        assert_eq!(Pending::None.with(1).with(2).closed(), Pending::Untold);
+        assert_eq!(Pending::<u64>::Untold.with(1).closed(), Pending::None);
     }
 
     #[test]
@@ -201,7 +264,7 @@ mod tests {
         let mut updates = KeyUpdates::default();
         let many = Halves { open: (0..=MOST as u64).map(|n| update(n, 0)).collect(), ..Halves::default() };
         updates.enter_halves(7, &many);
-        assert_eq!((updates.rows.len(), updates.get(&update(0, 0))), (MOST, None));
-        assert_eq!(updates.get(&update(1, 0)), Some(OldRowAt::Commit(7)));
+        assert_eq!((updates.pending.len(), updates.pending(&update(0, 0))), (MOST, Pending::None));
+        assert_eq!(updates.pending(&update(1, 0)), Pending::One(7));
     }
 }

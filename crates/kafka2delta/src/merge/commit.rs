@@ -317,7 +317,7 @@ impl KeyedTable {
 
 /// The key updates of which the batch has one half. A first one that took no row came again: its first time is known.
 fn halves(collapsed: &Collapsed, located: &Located) -> Halves {
-    let mut halves = Halves { closed: collapsed.closed.clone(), ..Halves::default() };
+    let mut halves = Halves { closed: collapsed.closed.clone(), lost: collapsed.untold.clone(), ..Halves::default() };
     if collapsed.open.is_empty() {
         return halves;
     }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::prepared::Prepared;
 use crate::change::batch::{ChangeBatch, Op};
 use crate::change::collapse::{Collapsed, Known, collapse};
 use crate::change::forms;
 use crate::change::forms::FORMS;
-use crate::change::key_updates::{KeyUpdate, KeyUpdates};
 use crate::datafile::order_columns;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
@@ -42,7 +41,8 @@ impl KeyedTable {
         let is_second = |(row, other): (usize, &Option<Fingerprint>)| other.filter(|_| batch.ops[row] == Op::Upsert);
         let old_keys: Vec<Option<Fingerprint>> = other_keys.iter().enumerate().map(is_second).collect();
         self.keys.stage(&keys, &old_keys, &self.storage, &self.snapshot).await?;
-        if needs_first_halves(batch, &keys, &other_keys, self.keys.updates())
+        // An earlier commit may have the first half, also of an update that has one in the batch.
+        if old_keys.iter().any(Option::is_some)
             && let Some(state) = self.snapshot.state()
         {
             self.keys.learn_updates(&self.storage, state.version).await?;
@@ -191,28 +191,6 @@ fn other_fingerprints(batch: &ChangeBatch, key: &KeyColumns) -> Result<Vec<Optio
     let columns: Vec<ArrayRef> = key.names.iter().map(column).collect::<Result<_>>()?;
     let prints = key.hasher.fingerprints(&columns)?;
     Ok(prints.into_iter().enumerate().map(|(row, print)| old.is_valid(row).then_some(print)).collect())
-}
-
-/// Whether a row leaves out values that the old row of its key update has, of which an earlier commit may have the first half.
-fn needs_first_halves(
-    batch: &ChangeBatch,
-    keys: &[Fingerprint],
-    other_keys: &[Option<Fingerprint>],
-    known: &KeyUpdates,
-) -> bool {
-    let mut first = HashSet::new();
-    for (row, other) in other_keys.iter().enumerate() {
-        let Some(other) = other else { continue };
-        if batch.ops[row] != Op::Upsert {
-            first.insert(KeyUpdate::new(&keys[row], other));
-            continue;
-        }
-        let update = KeyUpdate::new(other, &keys[row]);
-        if batch.leaves_out(row) && !first.contains(&update) && known.get(&update).is_none() {
-            return true;
-        }
-    }
-    false
 }
 
 /// Which changes leave out the value of which column.

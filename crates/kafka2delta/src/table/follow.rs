@@ -117,6 +117,7 @@ impl KeyedTable {
             return Err(self.replaced(&format!("version {version} is a new table in the same place by another writer")));
         }
         let applied = self.snapshot.follow(version, &commit, entry_fingerprint::of(entry))?;
+        self.keys.enter_updates(version, &commit);
         if let Some(how) = replaced {
             self.keys.distrust();
             self.refuse_all_queries(version, how).await;

@@ -114,6 +114,7 @@ impl Keys {
         self.index = KeyIndex::new(true, self.limits.clone());
         self.stands = false;
         self.columns = None;
+        self.updates.forget();
     }
 
     /// Has the index built anew before it is used again.
@@ -200,7 +201,6 @@ impl Keys {
         if !self.memory.is_empty() {
             Arc::make_mut(&mut self.memory).displace_all();
         }
-        self.updates.forget();
     }
 
     /// Whether the index stands for key columns of these names and types.
@@ -428,7 +428,7 @@ impl Keys {
         }
     }
 
-    /// Enters the key updates of which our own commit has one half.
+    /// Enters the key updates of which a commit has one half.
     pub(crate) fn enter_updates(&mut self, version: u64, commit: &Commit) {
         self.updates.enter(version, commit);
     }

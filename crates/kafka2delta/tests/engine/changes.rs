@@ -63,6 +63,8 @@ pub struct Model {
     pub rows: BTreeMap<Key, Row>,
     /// By key update, the row of the old key, the version before which the update was, and whether a rule tells its `big`.
     last: HashMap<Update, (Row, u64, bool)>,
+    /// Of these, those whose first half came once more since: nothing tells whose values the second half after the next one has.
+    again: HashSet<Update>,
     /// Of these, those of before the last restart: they are looked for in the newest commits alone.
     looked_for: HashSet<Update>,
     /// The table's version.
@@ -94,7 +96,13 @@ impl Model {
                 let paired = old.and_then(|old| {
                     let update = (old, Some(key));
                     let is_found = |at: u64| !self.looked_for.contains(&update) || at + LOOKED_THROUGH > self.version;
-                    self.last.remove(&update).filter(|(_, at, _)| is_found(*at))
+                    let first = self.last.remove(&update);
+                    if let Some((row, _, is_told)) = first.as_ref().filter(|_| self.again.remove(&update)) {
+                        let nothing = Row { big: None, ..row.clone() };
+                        // Whether a row was marked before it was updated depends on the batches.
+                        self.last.insert(update, (nothing, self.version, *is_told && !self.soft));
+                    }
+                    first.filter(|(_, at, _)| is_found(*at))
                 });
                 if !*leaves_big {
                     self.untold.remove(&key);
@@ -142,8 +150,9 @@ impl Model {
 
 impl Model {
     fn keep(&mut self, old: Key, new: Option<Key>, row: Row) {
-        // Of one that is sent again, the first counts until its second half comes.
+        // Of one that comes again, the first counts until its second half comes.
         if new.is_some() && self.last.contains_key(&(old, new)) {
+            self.again.insert((old, new));
             return;
         }
         self.last.insert((old, new), (row, self.version, !self.untold.contains(&old)));

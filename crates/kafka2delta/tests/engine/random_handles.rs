@@ -9,7 +9,7 @@ use kafka2delta::options::{KeyIndexMode, MergeMode};
 use kafka2delta::scan::scan;
 use kafka2delta::{CompactOptions, ErrorCode, KeyedTable, MergeResult, Offset, Result, TableOptions};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,7 @@ impl History {
         let partition = self.partition_of(key);
         let sequence = self.has_orders.then_some(self.sequence);
         if self.rng.random_bool(0.3)
-            && let Some((partition, old, new)) = self.halves.pop()
+            && let Some((partition, old, new)) = self.pending_half()
         {
             let row = random_row(&mut self.rng, step);
             return self.apply(partition, Change::Upsert { key: new, row, leaves_big: true, old: Some(old), sequence });
@@ -115,7 +115,10 @@ impl History {
             }
             58..73 => self.apply(partition, Change::Delete { key, sequence }),
             73..93 => {
+                // Also one of which a first half is pending: it was made again, or is sent again.
                 let new = self.key();
+                let again = self.halves.choose(&mut self.rng).filter(|_| step.is_multiple_of(3));
+                let (key, new) = again.map_or((key, new), |(_, old, new)| (*old, *new));
                 if new == key || !self.model.rows.contains_key(&key) || self.model.rows.contains_key(&new) {
                     return Vec::new();
                 }
@@ -133,6 +136,12 @@ impl History {
             93..96 => self.truncate(partition),
             _ => Vec::new(),
         }
+    }
+
+    /// The second half of a key update of which the first one is pending.
+    fn pending_half(&mut self) -> Option<(i32, Key, Key)> {
+        let at = (0..self.halves.len()).choose(&mut self.rng)?;
+        Some(self.halves.swap_remove(at))
     }
 
     /// A change that comes late: through the other partition than the row's last one, or than a truncate that it is older
