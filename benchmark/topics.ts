@@ -4,7 +4,7 @@
  * local disk, and are written by a process of its own.
  *
  *   npm run bench:topics -- [--topics 1000] [--rows 100] [--idle 30] [--rate 5000] [--seconds 60]
- *     [--processing-time '1 second'] [--max-delay '0 seconds'] [--cpu-prof FOLDER] [--json]
+ *     [--processing-time adaptive] [--max-delay '0 seconds'] [--cpu-prof FOLDER] [--json]
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -141,7 +141,7 @@ const { values } = parseArgs({
     idle: { type: 'string', default: '30' },
     rate: { type: 'string', default: '5000' },
     seconds: { type: 'string', default: '60' },
-    'processing-time': { type: 'string', default: '1 second' },
+    'processing-time': { type: 'string', default: 'adaptive' },
     'max-delay': { type: 'string', default: '0 seconds' },
     'cpu-prof': { type: 'string' },
     json: { type: 'boolean', default: false },

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { AdaptivePace } from '../../src/kafka/adaptive-pace.js'
+import { MemoryBudget } from '../../src/kafka/memory-budget.js'
 import { Messages } from '../../src/kafka/messages.js'
 import type { RawMessage } from '../../src/kafka/micro-batch.js'
 import type { FindPairMember } from '../../src/kafka/paired-messages.js'
@@ -45,9 +46,101 @@ test('an adaptive pace says when the next batch is, but a topic that is behind w
   const began = Date.now()
   await took(0, 1)
   t.is(pace.pauseMs, 150)
-  pace.noteBatch({})
+  pace.noteBatch({}, false)
   t.true((await took(1, 2)) - began >= 300)
   t.true((await took(2, 100)) - began >= 1300)
+})
+
+/** A pace that keeps what it is told. */
+class Noting extends AdaptivePace {
+  readonly late: (boolean | null)[] = []
+
+  override noteBatch(table: object, isLate: boolean | null): void {
+    this.late.push(isLate)
+    super.noteBatch(table, isLate)
+  }
+}
+
+test('a table is late where a batch was due by the pace when it asked for it, after a second at least', async (t) => {
+  const pace = new Noting(() => 0)
+  const { feed, state } = feedWith({ processingTime: 'adaptive' }, undefined, pace)
+  const accept = (from: number, to: number) => {
+    const messages = Array.from({ length: to - from + 1 }, (_, i) => message(from + i))
+    feed.accept(state, BigInt(to), Messages.of(messages), BigInt(to + 1))
+  }
+  const next = async () => {
+    await feed.next()
+    // As if it were decoded.
+    feed.memory.dropped()
+  }
+  // What waited before the start was due; so is a full batch at any time: neither says something of the pace.
+  accept(0, 0)
+  await next()
+  accept(1, 10)
+  await sleep(200)
+  await next()
+  // The table waits for it, or asks before it is due.
+  const waiting = next()
+  accept(11, 11)
+  await waiting
+  accept(12, 12)
+  await next()
+  // It is due, but no table that is committed once a second is slow.
+  accept(13, 13)
+  await sleep(200)
+  await next()
+  t.deepEqual(pace.late, [null, null, false, false, false])
+  accept(14, 14)
+  await sleep(1_100)
+  await next()
+  t.deepEqual(pace.late.slice(5), [true])
+})
+
+for (const trigger of [
+  { processingTime: 50, maxDelay: 0 },
+  { processingTime: 'adaptive', maxDelay: 1_200 },
+] as const)
+  test(`a table whose interval is given says nothing of the pace: ${JSON.stringify(trigger)}`, async (t) => {
+    const pace = new Noting(() => 0)
+    const { feed, state } = feedWith(trigger, undefined, pace)
+    for (const offset of [0, 1]) {
+      feed.accept(state, BigInt(offset), Messages.of([message(offset)]), BigInt(offset + 1))
+      await sleep(1_100 * offset)
+      await feed.next()
+      feed.memory.dropped()
+    }
+    t.deepEqual(pace.late, [null, null])
+  })
+
+test('what waits in an overloaded process is handed over when the load falls, or memory is short', async (t) => {
+  const load = { now: 0, busyMs: 0 }
+  const pace = new AdaptivePace(
+    () => load.now,
+    () => ({ thread: load.busyMs, cpus: 0 }),
+  )
+  const overload = () => {
+    for (; pace.pauseMs < 30_000; load.now += 1_000, load.busyMs += 1_000) pace.noteBatch({}, true)
+  }
+  const budget = new MemoryBudget(1_000_000_000)
+  const trigger = { processingTime: 'adaptive', maxDelay: 0 } as const
+  const feed = new TopicFeed('t', trigger, LIMITS, undefined, budget, pace)
+  const state = feed.partition(0, false)
+  Object.assign(state, { expected: 0n, initial: 0n, confirmed: true })
+  const next = (offset: number) => {
+    feed.accept(state, BigInt(offset), Messages.of([message(offset)]), BigInt(offset + 1))
+    return feed.next()
+  }
+  await next(0)
+  overload()
+  const first = next(1)
+  load.now += 30_000
+  t.is((await first)?.numMessages, 1)
+  overload()
+  const second = next(2)
+  // Another topic's messages; the load stays what it was.
+  budget.queues.note({}, 300_000_000)
+  t.true(budget.queues.isTight && !feed.queue.fillsBatch && pace.pauseMs === 30_000)
+  t.is((await second)?.numMessages, 1)
 })
 
 test('few messages wait for others, as long as maxDelay says', async (t) => {

@@ -102,6 +102,8 @@ export class TopicFeed {
   #timer: NodeJS.Timeout | null = null
   #lastCut = Number.NEGATIVE_INFINITY
   #waitingSince = 0
+  /** Whether the batch that is waited for was due by the adaptive pace when it was asked for; null where that does not decide. */
+  #isLate: boolean | null = null
   #error: KafkaToDeltaError | null = null
   #stopped = false
 
@@ -214,6 +216,7 @@ export class TopicFeed {
         return
       }
       this.#waiter = { resolve, reject }
+      this.#isLate = this.#cameLate()
       this.wake()
     })
   }
@@ -240,7 +243,7 @@ export class TopicFeed {
       this.#waiter = null
       waiter.resolve(batch)
     } else if (dueAt < Number.POSITIVE_INFINITY) {
-      this.#timer = setTimeout(() => this.wake(), isDue ? HELD_INTERVAL_MS : Math.max(1, dueAt - performance.now()))
+      this.#timer = setTimeout(() => this.wake(), isDue ? HELD_INTERVAL_MS : this.#untilNextLook(dueAt))
     }
   }
 
@@ -313,10 +316,26 @@ export class TopicFeed {
     return this.queue.numMessages < FEW_MESSAGES ? Math.max(due, this.#waitingSince + maxDelay) : due
   }
 
-  /** Larger batches cost less: a topic that is behind gets no small ones. */
+  /** Larger batches cost less: a topic that is behind gets no small ones. Nothing waits for long where memory is short. */
   get #adaptivePause(): number {
     const isBehind = [...this.partitions.values()].some(({ expected, high }) => (high ?? 0n) > (expected ?? 0n))
-    return isBehind ? MOST_MS : this.#pace.pauseMs
+    const pause = isBehind ? Math.max(MOST_MS, this.#pace.pauseMs) : this.#pace.pauseMs
+    return this.memory.queues.isTight ? Math.min(MOST_MS, pause) : pause
+  }
+
+  /** What {@link AdaptivePace.noteBatch} asks for. The first batch and full ones are due at any time, and `maxDelay` may be longer. */
+  #cameLate(): boolean | null {
+    if ('availableNow' in this.#trigger || this.#trigger.processingTime !== 'adaptive') return null
+    if (this.#lastCut < 0 || this.queue.fillsBatch) return null
+    const pause = Math.max(MOST_MS, this.#pace.pauseMs)
+    if (this.queue.numMessages < FEW_MESSAGES && this.#trigger.maxDelay > pause) return null
+    return this.queue.numMessages > 0 && performance.now() >= this.#lastCut + pause
+  }
+
+  /** Milliseconds; while the process is overloaded no more than a second: the pause may have become shorter, or memory short. */
+  #untilNextLook(dueAt: number): number {
+    const until = Math.max(1, dueAt - performance.now())
+    return this.#pace.pauseMs > MOST_MS ? Math.min(MOST_MS, until) : until
   }
 
   /** How far each partition was read. */
@@ -340,7 +359,7 @@ export class TopicFeed {
     }
     if (batch.numMessages > 0) {
       this.hasTable = true
-      this.#pace.noteBatch(this)
+      this.#pace.noteBatch(this, this.#isLate)
       this.#recordStarts(batch)
     }
     return batch

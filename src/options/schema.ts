@@ -230,7 +230,7 @@ const pace = {
     'a duration such as "1 second", "500 ms" or a number of milliseconds, or adaptive',
     {
       description:
-        'Between two batches; adaptive (default): from 150 milliseconds to a second, by how many tables change.',
+        'Between two batches; adaptive (default): from 150 milliseconds to a second, by how many tables change, and up to half a minute while the process is overloaded.',
       anyOf: [
         { type: 'string', pattern: '\\d' },
         { type: 'number', minimum: 0 },

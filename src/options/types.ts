@@ -20,7 +20,8 @@ export type DecimalChoice =
 export interface CommitPace {
   /**
    * Between two batches. Default: `adaptive`, from 150 milliseconds, where one table changes, to a second, where seven do or a
-   * topic is behind; a change of a table that was quiet is committed at once.
+   * topic is behind, and up to half a minute while the process is overloaded; a change of a table that was quiet is committed at
+   * once.
    */
   readonly processingTime?: string | number
   /** How long changes may wait for others as long as they are few, fewer than 1,000. Default: as `processingTime`. */

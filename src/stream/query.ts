@@ -264,7 +264,8 @@ export class StreamingQuery extends EventEmitter<StreamingQueryEvents> {
   }
 
   /**
-   * Waits until all messages that are in the topics now are in the tables.
+   * Waits until all messages that are in the topics now are in the tables: as long as the trigger makes them wait, which is up to
+   * half a minute where an overloaded process has an adaptive one.
    * @throws what stopped a table
    */
   async processAllAvailable(): Promise<void> {
