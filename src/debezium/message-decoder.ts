@@ -83,7 +83,8 @@ export class MessageDecoder {
         }
         this.#leaveUnknown(plan, row)
         this.#readKey(plan, message, row)
-        return this.#deleteOf(plan, message, row)
+        // The delete before it told the new key of an update already: it would be another update.
+        return follows === true ? this.#opOfDelete(message) : this.#deleteOf(plan, message, row)
       default:
         return IGNORED
     }
@@ -121,6 +122,10 @@ export class MessageDecoder {
   /** The op of a delete. That of an updated key tells the new one, too. */
   #deleteOf(plan: Plan, message: Message, row: number): number {
     this.#oldKeys.readNew(plan, message, row)
+    return this.#opOfDelete(message)
+  }
+
+  #opOfDelete(message: Message): number {
     return deleteOf(message, this.#options.deletes === 'soft')
   }
 

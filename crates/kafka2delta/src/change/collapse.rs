@@ -6,7 +6,7 @@
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::batch::{ChangeBatch, Op};
-use super::key_updates::{KeyUpdate, KeyUpdates, Pending};
+use super::key_updates::{Halves, KeyUpdate, KeyUpdates, Pending};
 use crate::key::hasher::{Fingerprint, table_hash};
 use crate::order::memory::Remembered;
 use crate::order::sequence::Order;
@@ -36,6 +36,8 @@ pub enum OldRow {
     Stored(Fingerprint),
     /// The row that this version's commit took of this key.
     Taken(Fingerprint, u64),
+    /// It was not kept, or nothing tells which one it is.
+    Nowhere,
 }
 
 /// The first half of a key update: the old key's row goes.
@@ -45,10 +47,6 @@ struct FirstHalf {
     old: Fingerprint,
     /// None where the change does not tell the new key.
     update: Option<KeyUpdate>,
-    /// Whether the new key's change is in the batch, too.
-    is_closed: bool,
-    /// Whether a first half of the same update was pending already: its row is not kept.
-    is_another: bool,
 }
 
 /// Where the row is that a first half took.
@@ -58,19 +56,6 @@ enum TakenBy {
     Commit(u64),
     /// This one of the batch's first halves.
     Half(usize),
-}
-
-/// An update of a key whose second half is not in the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenUpdate {
-    /// The key whose row went.
-    pub old: Fingerprint,
-    /// None where the change does not tell the new key.
-    pub update: Option<KeyUpdate>,
-    /// The row of the batch that is the key's last one, where the stored row is not.
-    pub row: Option<u32>,
-    /// Whether its row is not kept: a commit keeps one row of a key, and the first one of an update.
-    pub is_lost: bool,
 }
 
 /// The last change of a key.
@@ -94,12 +79,8 @@ pub struct Collapsed {
     /// Rows of the batch whose key was updated before they were ever stored, with their key: the new key's change may
     /// need their values in a later batch.
     pub moved: Vec<(u32, Fingerprint)>,
-    /// Key updates whose second halves are to come.
-    pub open: Vec<OpenUpdate>,
-    /// Those of which no first half from before the batch is pending after it.
-    pub closed: Vec<KeyUpdate>,
-    /// Those of which one came before the batch whose row nothing tells.
-    pub untold: Vec<KeyUpdate>,
+    /// Key updates of which the batch has one half.
+    pub halves: Halves,
     /// Keys without a row whose last one came in the batch.
     pub never_stored: Vec<Fingerprint>,
     /// For each row of the batch, where left-out values come from. Empty where no change leaves any out.
@@ -126,11 +107,13 @@ pub struct Known<'a> {
     pub last: &'a dyn Fn(&Fingerprint) -> Option<Remembered>,
     /// What the last truncate holds back.
     pub floor: Option<Floor>,
-    /// With soft deletes: whether the table holds a row of the key.
-    pub soft: Option<&'a dyn Fn(&Fingerprint) -> bool>,
+    /// Whether the table holds a row of the key, be it marked as deleted.
+    pub is_stored: &'a dyn Fn(&Fingerprint) -> bool,
+    /// Whether deleted rows stay, marked.
+    pub keeps_deleted: bool,
     /// Whether [`Collapsed::history`] is wanted.
     pub history: bool,
-    /// Key updates whose first halves came before the batch.
+    /// Key updates of which one half came before the batch.
     pub updates: &'a KeyUpdates,
 }
 
@@ -200,22 +183,18 @@ struct Collapse<'a> {
     out: Collapsed,
     /// Whether [`Collapsed::previous`] is wanted.
     tracks_values: bool,
-    /// In their order.
+    /// In their order, those that took a row.
     first_halves: Vec<FirstHalf>,
-    /// By update, the first halves that are pending.
+    /// Which half is to come of the updates of the batch.
     pending: HashMap<KeyUpdate, Pending<TakenBy>>,
-    /// By update, whose row its last second half had. One that is sent again has the same.
-    paired: HashMap<KeyUpdate, TakenBy>,
-    /// Updates of [`Collapsed::closed`].
-    closed: HashSet<KeyUpdate>,
-    /// Those of which no commit has the first half: it may follow.
-    early_halves: HashSet<KeyUpdate>,
+    /// By update, the first half that its last second half belongs to. One that is sent again has the same.
+    paired: HashMap<KeyUpdate, usize>,
 }
 
 impl<'a> Collapse<'a> {
     fn new(batch: &'a ChangeBatch, rows: usize, known: Known<'a>) -> Self {
         let mut out = Collapsed::default();
-        if known.soft.is_some() {
+        if known.keeps_deleted {
             out.flagged = vec![false; rows];
         }
         let leaves_out = |op: &Op| matches!(op, Op::Moved | Op::SoftDelete);
@@ -232,15 +211,13 @@ impl<'a> Collapse<'a> {
             first_halves: Vec::new(),
             pending: HashMap::new(),
             paired: HashMap::new(),
-            closed: HashSet::new(),
-            early_halves: HashSet::new(),
         }
     }
 
     fn truncate(&mut self, row: usize) {
         let time = self.batch.times.as_ref().and_then(|times| times[row]);
         let truncate = Truncate { order: self.batch.order(row), partition: self.batch.partition(row), time };
-        let flagged = self.known.soft.is_some().then_some(&mut self.out.flagged);
+        let flagged = self.known.keeps_deleted.then_some(&mut self.out.flagged);
         apply_truncate(&truncate, &mut self.states, flagged);
         self.known.floor = Floor::after(self.known.floor.take(), &truncate);
         self.out.truncates.push(truncate);
@@ -252,8 +229,10 @@ impl<'a> Collapse<'a> {
         let (op, order, partition) = (self.batch.ops[row], self.batch.order(row), self.batch.partition(row));
         let held_back = self.known.floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
         let other = other.filter(|other| *other != key);
-        let old = other.filter(|_| op == Op::Upsert).and_then(|old| self.second_half(old, key));
+        let old = other.filter(|_| op == Op::Upsert).map(|old| self.second_half(old, key, partition));
         let old = old.filter(|_| self.batch.leaves_out(row));
+        let is_half = op == Op::Moved || (op == Op::SoftDelete && other.is_some());
+        let is_half = is_half && self.has_row(&key, partition);
         let Self { known, states, out, .. } = self;
         let state = states.get_or_insert_with(key, || {
             let last = (known.last)(&key);
@@ -262,22 +241,19 @@ impl<'a> Collapse<'a> {
         });
         let is_stale = state.partition != partition && order.is_before(&state.order);
         // What a truncate holds back is a deleted row, where such rows stay.
-        if is_stale || (held_back && known.soft.is_none()) {
+        if is_stale || (held_back && !known.keeps_deleted) {
             out.dropped_stale += 1;
             return;
         }
         out.history.extend(known.history.then_some(row as u32));
-        let marks = known.soft.is_some_and(|is_stored| {
-            op == Op::SoftDelete && state.last.map_or_else(|| is_stored(&key), |last| matches!(last, Last::Upsert(_)))
-        });
-        if known.soft.is_some() {
+        let marks = known.keeps_deleted && op == Op::SoftDelete;
+        let marks = marks && state.last.map_or_else(|| (known.is_stored)(&key), |last| matches!(last, Last::Upsert(_)));
+        if known.keeps_deleted {
             out.flagged[row] = marks || held_back;
         }
         if self.tracks_values {
-            out.previous[row] = state.previous(op, old, out, known.soft.is_some());
+            out.previous[row] = state.previous(op, old, out, known.keeps_deleted);
         }
-        let is_half = op == Op::Moved || (op == Op::SoftDelete && other.is_some());
-        let is_half = is_half && !state.is_gone(&out.flagged);
         state.last = Some(match (op, state.last) {
             (Op::Upsert, _) => Last::Upsert(row as u32),
             (Op::SoftDelete, _) if marks => Last::Upsert(row as u32),
@@ -288,143 +264,173 @@ impl<'a> Collapse<'a> {
         (state.order, state.partition) = (order, partition);
         if is_half {
             let update = other.map(|new| KeyUpdate::new(&key, &new));
-            self.first_half(FirstHalf { row: row as u32, old: key, update, is_closed: false, is_another: false });
+            self.first_half(FirstHalf { row: row as u32, old: key, update });
         }
     }
 
-    /// Where the values are of the row that an updated key had; none where nothing tells.
-    fn second_half(&mut self, old: Fingerprint, new: Fingerprint) -> Option<OldRow> {
+    /// Where the values are of the row that an updated key had.
+    fn second_half(&mut self, old: Fingerprint, new: Fingerprint, partition: i32) -> OldRow {
         let update = KeyUpdate::new(&old, &new);
         let pending = self.pending(update);
-        self.pending.insert(update, pending.closed());
-        match pending {
-            Pending::One(by) | Pending::Several(by) => {
-                self.paired.insert(update, by);
-                match by {
-                    TakenBy::Half(number) => self.first_halves[number].is_closed = true,
-                    TakenBy::Commit(_) => self.close(update),
-                }
-                self.taken_row(old, by)
-            }
-            Pending::Untold => {
-                self.close(update);
-                None
-            }
-            Pending::None => match self.paired.get(&update) {
-                Some(by) => self.taken_row(old, *by),
-                None => {
-                    self.close(update);
-                    self.early_halves.insert(update);
-                    self.old_row(old)
-                }
-            },
+        if self.has_row(&new, partition) && self.knows_marks(&new) {
+            self.pending.insert(update, pending.after_repeat());
+            return OldRow::Nowhere;
         }
+        let (after, row) = match pending {
+            Pending::Second(TakenBy::Half(number)) => {
+                self.paired.insert(update, number);
+                (Pending::None, self.taken_row(number))
+            }
+            Pending::Second(TakenBy::Commit(version)) => (Pending::None, OldRow::Taken(old, version)),
+            Pending::Untold => (Pending::Untold, OldRow::Nowhere),
+            Pending::None => {
+                (self.early_half(&old, partition), self.repeated_half(update, old).unwrap_or_else(|| self.old_row(old)))
+            }
+            Pending::First => (pending, self.old_row(old)),
+        };
+        self.pending.insert(update, after);
+        row
     }
 
-    /// The first halves of an update that are pending at this point of the batch.
+    /// Which half of an update is to come at this point of the batch.
     fn pending(&self, update: KeyUpdate) -> Pending<TakenBy> {
         self.pending.get(&update).copied().unwrap_or_else(|| match self.known.updates.pending(&update) {
             Pending::None => Pending::None,
-            Pending::One(version) => Pending::One(TakenBy::Commit(version)),
-            Pending::Several(version) => Pending::Several(TakenBy::Commit(version)),
+            Pending::Second(version) => Pending::Second(TakenBy::Commit(version)),
+            Pending::First => Pending::First,
             Pending::Untold => Pending::Untold,
         })
     }
 
-    fn close(&mut self, update: KeyUpdate) {
-        if self.closed.insert(update) {
-            self.out.closed.push(update);
+    /// Whether a key has a row as it stands before the change, as far as that is known: a stored one may be marked as deleted.
+    fn has_row(&self, key: &Fingerprint, partition: i32) -> bool {
+        match self.states.get(key).and_then(|state| state.last) {
+            Some(Last::Upsert(row)) => self.out.flagged.get(row as usize) != Some(&true),
+            Some(Last::Delete(_) | Last::Truncated) => false,
+            None => (self.known.is_stored)(key) && !self.is_truncated(key, partition),
         }
     }
 
-    /// Where the row is that a first half took. Its key may have another row since.
-    fn taken_row(&self, old: Fingerprint, by: TakenBy) -> Option<OldRow> {
-        let number = match by {
-            TakenBy::Commit(version) => return Some(OldRow::Taken(old, version)),
-            TakenBy::Half(number) => number,
-        };
-        match self.out.previous.get(self.first_halves[number].row as usize)? {
-            Previous::Change(row) => Some(OldRow::Change(*row)),
-            Previous::Stored { own, .. } => own.map(OldRow::Stored),
+    /// Whether a truncate of this batch took a key's stored row; one that comes again spares what is newer. A row of which no
+    /// order is known is as old as the partition's first change.
+    fn is_truncated(&self, key: &Fingerprint, partition: i32) -> bool {
+        let last = (self.known.last)(key);
+        let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
+        !self.known.keeps_deleted && self.out.is_truncated(order, partition)
+    }
+
+    /// Whether it is known that a key's row is not marked as deleted: of a stored row it is not.
+    fn knows_marks(&self, key: &Fingerprint) -> bool {
+        !self.known.keeps_deleted || self.states.get(key).is_some_and(|state| state.last.is_some())
+    }
+
+    /// Where the row is that a first half of the batch took. Its key may have another row since.
+    fn taken_row(&self, number: usize) -> OldRow {
+        match self.out.previous.get(self.first_halves[number].row as usize) {
+            Some(Previous::Change(row)) => OldRow::Change(*row),
+            Some(Previous::Stored { own: Some(own), .. }) => OldRow::Stored(*own),
+            Some(Previous::Stored { own: None, .. }) | None => OldRow::Nowhere,
         }
+    }
+
+    /// Which half is to come after a second half without a first one.
+    fn early_half(&self, old: &Fingerprint, partition: i32) -> Pending<TakenBy> {
+        match (self.has_row(old, partition), self.knows_marks(old)) {
+            (false, _) => Pending::None,
+            (true, true) => Pending::First,
+            (true, false) => Pending::Untold,
+        }
+    }
+
+    /// The row of a second half that comes again, as long as the old key has had no other one since.
+    fn repeated_half(&self, update: KeyUpdate, old: Fingerprint) -> Option<OldRow> {
+        let number = *self.paired.get(&update)?;
+        let taken = self.first_halves[number].row;
+        let last = self.states.get(&old).and_then(|state| state.last);
+        matches!(last, Some(Last::Delete(row) | Last::Upsert(row)) if row == taken).then(|| self.taken_row(number))
     }
 
     /// Notes that a key's row goes on under another one.
-    fn first_half(&mut self, mut half: FirstHalf) {
+    fn first_half(&mut self, half: FirstHalf) {
         if let Some(update) = half.update {
-            let by = TakenBy::Half(self.first_halves.len());
-            if self.early_halves.remove(&update) {
-                half.is_closed = true;
-                self.paired.insert(update, by);
-            } else {
-                let before = self.pending(update);
-                half.is_another = before != Pending::None;
-                self.pending.insert(update, before.with(by));
+            let pending = self.pending(update);
+            // Its second half came early.
+            if pending == Pending::First {
+                self.paired.insert(update, self.first_halves.len());
             }
+            self.pending.insert(update, pending.after_first(TakenBy::Half(self.first_halves.len())));
         }
         self.first_halves.push(half);
     }
 
     /// Where the row is that a key has, as it stands before the change.
-    fn old_row(&self, old: Fingerprint) -> Option<OldRow> {
+    fn old_row(&self, old: Fingerprint) -> OldRow {
         match self.states.get(&old).and_then(|state| state.last) {
             None => self.stored_row(old),
-            Some(Last::Upsert(row)) => Some(OldRow::Change(row)),
-            Some(Last::Delete(row)) => match self.out.previous.get(row as usize)? {
-                Previous::Change(row) => Some(OldRow::Change(*row)),
+            Some(Last::Upsert(row)) => OldRow::Change(row),
+            Some(Last::Delete(row)) => match self.out.previous.get(row as usize) {
+                Some(Previous::Change(row)) => OldRow::Change(*row),
                 // Where it was deleted before, by a re-sent change, its place or its kept row still tells.
-                Previous::Stored { .. } => self.stored_row(old),
+                Some(Previous::Stored { .. }) => self.stored_row(old),
+                None => OldRow::Nowhere,
             },
-            Some(Last::Truncated) => None,
+            Some(Last::Truncated) => OldRow::Nowhere,
         }
     }
 
     /// The row that the table holds of a key, or held last.
-    fn stored_row(&self, key: Fingerprint) -> Option<OldRow> {
+    fn stored_row(&self, key: Fingerprint) -> OldRow {
         // A truncate of this batch may have taken it.
-        let is_taken = self.known.soft.is_none()
+        let is_taken = !self.known.keeps_deleted
             && (self.known.last)(&key).is_some_and(|last| self.out.is_truncated(last.order, last.partition));
-        (!is_taken).then_some(OldRow::Stored(key))
+        if is_taken { OldRow::Nowhere } else { OldRow::Stored(key) }
     }
 
     /// Sorts the keys by what becomes of their rows.
-    fn finish(self) -> Collapsed {
-        let Self { batch, known, states, mut out, first_halves, pending, closed, .. } = self;
-        let is_pending = |update: Option<KeyUpdate>| match update {
-            Some(update) => pending.get(&update).is_some_and(|pending| *pending != Pending::None),
-            None => true,
-        };
-        let mut last = HashSet::new();
-        for half in first_halves.iter().rev().filter(|half| !half.is_closed && is_pending(half.update)) {
-            let row = match out.previous[half.row as usize] {
-                Previous::Change(row) => Some(row),
-                Previous::Stored { .. } => None,
-            };
-            let is_lost = half.is_another || !last.insert(half.old);
-            out.moved.extend(row.filter(|_| !is_lost).map(|row| (row, half.old)));
-            out.open.push(OpenUpdate { old: half.old, update: half.update, row, is_lost });
-        }
-        let is_untold = |update: &&KeyUpdate| {
-            matches!(known.updates.pending(update), Pending::Several(_)) && is_pending(Some(**update))
-        };
-        out.untold = closed.iter().filter(is_untold).copied().collect();
+    fn finish(mut self) -> Collapsed {
+        self.out.halves = self.halves();
+        let Self { batch, known, states, mut out, .. } = self;
         out.floor =
             known.floor.filter(|floor| batch.num_partitions.is_none_or(|partitions| !floor.is_over(partitions)));
         finish(&mut out, batch, &states);
         out
     }
+
+    /// What the commit is to note of key updates. Rows of the batch whose second halves are to come are kept.
+    fn halves(&mut self) -> Halves {
+        let mut halves = Halves::default();
+        // A commit keeps one row of a key.
+        let (mut last, mut kept) = (HashSet::new(), HashSet::new());
+        for (number, half) in self.first_halves.iter().enumerate().rev() {
+            let by = TakenBy::Half(number);
+            let is_wanted = half.update.is_none_or(|update| self.pending.get(&update) == Some(&Pending::Second(by)));
+            if !is_wanted || !last.insert(half.old) {
+                continue;
+            }
+            kept.insert(number);
+            if let Some(Previous::Change(row)) = self.out.previous.get(half.row as usize) {
+                self.out.moved.push((*row, half.old));
+            }
+        }
+        for (update, after) in &self.pending {
+            match after {
+                Pending::Second(TakenBy::Commit(_)) => {}
+                Pending::Second(TakenBy::Half(number)) if kept.contains(number) => halves.open.push(*update),
+                Pending::First => halves.early.push(*update),
+                Pending::Second(TakenBy::Half(_)) | Pending::Untold => halves.untold.push(*update),
+                Pending::None => {
+                    if self.known.updates.pending(update) != Pending::None {
+                        halves.closed.push(*update);
+                    }
+                }
+            }
+        }
+        halves.sort();
+        halves
+    }
 }
 
 impl KeyState {
-    /// Whether a change of the batch took the key's row, or marked it as deleted.
-    fn is_gone(&self, flagged: &[bool]) -> bool {
-        match self.last {
-            Some(Last::Upsert(row)) => flagged.get(row as usize) == Some(&true),
-            Some(Last::Delete(_) | Last::Truncated) => true,
-            None => false,
-        }
-    }
-
     /// Where the values come from that the key's next change leaves out.
     fn previous(&self, op: Op, old: Option<OldRow>, out: &Collapsed, keeps_deleted: bool) -> Previous {
         match self.last {
@@ -522,7 +528,7 @@ pub fn resolve(
             Previous::Stored { old: Some(OldRow::Change(earlier)), .. } => earlier,
             Previous::Stored { old: Some(OldRow::Stored(old)), .. } => return Found::Last(old),
             Previous::Stored { old: Some(OldRow::Taken(old, version)), .. } => return Found::Taken(old, version),
-            Previous::Stored { .. } => return Found::Nothing,
+            Previous::Stored { old: Some(OldRow::Nowhere) | None, .. } => return Found::Nothing,
         };
     }
     Found::Change(row)
@@ -531,7 +537,6 @@ pub fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::key_updates::Halves;
     use crate::log::actions::{Commit, CommitInfo};
     use crate::order::sequence::Sequence;
     use arrow::array::{Int64Array, RecordBatch};
@@ -564,7 +569,8 @@ mod tests {
 
     fn known<'a>() -> Known<'a> {
         static NONE: LazyLock<KeyUpdates> = LazyLock::new(KeyUpdates::default);
-        Known { last: &|_| None, floor: None, soft: None, history: false, updates: &NONE }
+        let is_stored = &|key: &Fingerprint| *key == KEYS[0];
+        Known { last: &|_| None, floor: None, is_stored, keeps_deleted: false, history: false, updates: &NONE }
     }
 
     #[test]
@@ -619,45 +625,6 @@ mod tests {
         collapse(&batch, &keys, &others, known)
     }
 
-    #[test]
-    fn an_old_key_with_another_row_is_no_source_of_values() {
-        let halves = [(Op::Moved, 0, Some(1)), (Op::Upsert, 0, None), (Op::Upsert, 1, Some(0))];
-        let out = updates(&halves);
-        assert_eq!(out.previous[2], Previous::Stored { own: Some(KEYS[1]), old: Some(OldRow::Stored(KEYS[0])) });
-        assert!(out.open.is_empty());
-        // The row that was moved came in the batch.
-        let out = updates(&[[(Op::Upsert, 0, None)].as_slice(), &halves].concat());
-        assert_eq!(out.previous[3], Previous::Stored { own: Some(KEYS[1]), old: Some(OldRow::Change(0)) });
-        assert!(out.moved.is_empty());
-    }
-
-    #[test]
-    fn a_first_half_stays_open_until_its_own_second_half_comes() {
-        let open = |row| {
-            let update = Some(KeyUpdate::new(&KEYS[0], &KEYS[1]));
-            vec![OpenUpdate { old: KEYS[0], update, row, is_lost: false }]
-        };
-        let first = (Op::Moved, 0, Some(1));
-        assert_eq!(updates(&[first]).open, open(None));
-        assert_eq!(updates(&[first, (Op::Upsert, 2, Some(0))]).open, open(None));
-        // A tombstone behind it is no other one.
-        assert_eq!(updates(&[first, (Op::Upsert, 1, Some(0)), first]).open, vec![]);
-        // Its second half may come first.
-        assert_eq!(updates(&[(Op::Upsert, 1, Some(0)), first]).open, vec![]);
-        let out = updates(&[(Op::Upsert, 0, None), first, (Op::Upsert, 0, None)]);
-        assert_eq!((out.open, out.moved, out.upserts), (open(Some(0)), vec![(0, KEYS[0])], vec![2]));
-    }
-
-    #[test]
-    fn an_update_that_is_made_again_is_another_one() {
-        let (there, back) = ((Op::Moved, 0, Some(1)), (Op::Moved, 1, Some(0)));
-        let out = updates(&[there, (Op::Upsert, 1, Some(0)), back, (Op::Upsert, 0, Some(1)), there]);
-        assert_eq!(out.open.iter().map(|open| open.row).collect::<Vec<_>>(), [Some(3)]);
-        // Its second half comes for the first time, then it is made again.
-        let out = updates(&[(Op::Upsert, 1, Some(0)), back, (Op::Upsert, 0, Some(1)), there, there]);
-        assert_eq!(out.closed, vec![KeyUpdate::new(&KEYS[0], &KEYS[1])]);
-    }
-
     /// Where the values are that a row's change leaves out, but for a row of its own key.
     fn old(out: &Collapsed, row: usize) -> Option<OldRow> {
         match out.previous[row] {
@@ -666,40 +633,110 @@ mod tests {
         }
     }
 
+    /// The halves of the update of the first key to the second one, and what else becomes of these.
+    const FIRST: (Op, usize, Option<usize>) = (Op::Moved, 0, Some(1));
+    const SECOND: (Op, usize, Option<usize>) = (Op::Upsert, 1, Some(0));
+    const ANOTHER_ROW: (Op, usize, Option<usize>) = (Op::Upsert, 0, None);
+    const DELETED: (Op, usize, Option<usize>) = (Op::Delete, 1, None);
+    const NOWHERE: Option<OldRow> = Some(OldRow::Nowhere);
+    const STORED: Option<OldRow> = Some(OldRow::Stored(KEYS[0]));
+
+    fn there() -> KeyUpdate {
+        KeyUpdate::new(&KEYS[0], &KEYS[1])
+    }
+
+    fn open() -> Halves {
+        Halves { open: vec![there()], ..Halves::default() }
+    }
+
+    fn closed() -> Halves {
+        Halves { closed: vec![there()], ..Halves::default() }
+    }
+
+    fn untold() -> Halves {
+        Halves { untold: vec![there()], ..Halves::default() }
+    }
+
     #[test]
-    fn of_an_update_that_is_pending_twice_the_second_row_is_not_told() {
-        let (first, second) = ((Op::Moved, 0, Some(1)), (Op::Upsert, 1, Some(0)));
-        let twice = [first, (Op::Upsert, 0, None), first, second, (Op::Delete, 1, None)];
-        let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
-        let out = updates(&twice);
-        assert_eq!(old(&out, 3), Some(OldRow::Stored(KEYS[0])));
-        assert_eq!(out.open, [OpenUpdate { old: KEYS[0], update: Some(update), row: Some(1), is_lost: true }]);
-        let out = updates(&[twice.as_slice(), &[second]].concat());
-        assert_eq!((old(&out, 5), out.open), (None, vec![]));
+    fn an_old_key_with_another_row_is_no_source_of_values() {
+        let out = updates(&[FIRST, ANOTHER_ROW, SECOND]);
+        assert_eq!((old(&out, 2), out.halves), (STORED, Halves::default()));
+        // The row that was moved came in the batch.
+        let out = updates(&[ANOTHER_ROW, FIRST, ANOTHER_ROW, SECOND]);
+        assert_eq!((old(&out, 3), out.moved), (Some(OldRow::Change(0)), vec![]));
+    }
+
+    #[test]
+    fn a_first_half_stays_open_until_its_own_second_half_comes() {
+        assert_eq!(updates(&[FIRST]).halves, open());
+        assert_eq!(updates(&[FIRST, (Op::Upsert, 2, Some(0))]).halves, open());
+        // A tombstone behind it takes no row.
+        assert_eq!(updates(&[FIRST, SECOND, FIRST]).halves, Halves::default());
+        let out = updates(&[ANOTHER_ROW, FIRST, ANOTHER_ROW]);
+        assert_eq!((out.halves, out.moved, out.upserts), (open(), vec![(0, KEYS[0])], vec![2]));
+    }
+
+    #[test]
+    fn a_second_half_may_come_early() {
+        let out = updates(&[SECOND, FIRST]);
+        assert_eq!((old(&out, 0), out.halves), (STORED, Halves::default()));
+        let early = Halves { early: vec![there()], ..Halves::default() };
+        assert_eq!(updates(&[SECOND]).halves, early);
+        // The first half takes the row, for nobody.
+        assert_eq!(updates_after(&early, &[FIRST]).halves, closed());
+        assert_eq!(updates_after(&early, &[DELETED, SECOND]).halves, early);
+    }
+
+    #[test]
+    fn an_update_that_is_made_again_is_another_one() {
+        let back = [(Op::Moved, 1, Some(0)), (Op::Upsert, 0, Some(1))];
+        let out = updates(&[[FIRST, SECOND].as_slice(), &back, &[FIRST]].concat());
+        assert_eq!((out.halves, out.moved), (open(), vec![(3, KEYS[0])]));
+        // The second half comes first, then all is done once more.
+        let out = updates(&[[SECOND, FIRST].as_slice(), &back, &[FIRST, SECOND]].concat());
+        assert_eq!((old(&out, 5), out.halves), (Some(OldRow::Change(3)), Halves::default()));
+    }
+
+    #[test]
+    fn of_an_update_that_is_pending_twice_nothing_tells() {
+        let out = updates(&[FIRST, ANOTHER_ROW, FIRST, SECOND, DELETED, SECOND]);
+        assert_eq!((old(&out, 3), old(&out, 5), out.halves), (NOWHERE, NOWHERE, untold()));
+        assert_eq!(updates(&[FIRST, ANOTHER_ROW, FIRST]).halves, untold());
+        // Its first half was in an earlier batch.
+        for changes in [[FIRST, SECOND].as_slice(), &[SECOND, DELETED, ANOTHER_ROW, FIRST, SECOND]] {
+            let out = updates_after(&untold(), changes);
+            assert_eq!((old(&out, changes.len() - 1), out.halves), (NOWHERE, untold()));
+        }
+        let out = updates_after(&open(), &[FIRST, SECOND]);
+        assert_eq!((old(&out, 1), out.halves), (NOWHERE, untold()));
+    }
+
+    #[test]
+    fn a_second_half_that_comes_again_has_the_row_of_the_first_time() {
+        let out = updates(&[FIRST, SECOND, DELETED, SECOND]);
+        assert_eq!((old(&out, 3), out.halves), (STORED, Halves::default()));
+        // It is another one where the old key has another row.
+        let out = updates(&[FIRST, SECOND, ANOTHER_ROW, DELETED, SECOND]);
+        let early = Halves { early: vec![there()], ..Halves::default() };
+        assert_eq!((old(&out, 4), out.halves), (Some(OldRow::Change(2)), early));
+        // Its key has a row: it takes no other one's first half.
+        let out = updates(&[(Op::Upsert, 1, None), FIRST, SECOND]);
+        assert_eq!((out.previous[2], out.halves), (Previous::Change(0), untold()));
     }
 
     #[test]
     fn of_open_updates_of_a_key_the_last_is_kept() {
-        let out = updates(&[(Op::Moved, 0, Some(1)), (Op::Upsert, 0, None), (Op::Moved, 0, Some(2))]);
-        let told = |open: &OpenUpdate| (open.update, open.row, open.is_lost);
-        let (first, last) = (KeyUpdate::new(&KEYS[0], &KEYS[1]), KeyUpdate::new(&KEYS[0], &KEYS[2]));
-        assert_eq!(
-            out.open.iter().map(told).collect::<Vec<_>>(),
-            [(Some(last), Some(1), false), (Some(first), None, true)]
-        );
-        assert_eq!(out.moved, vec![(1, KEYS[0])]);
+        let other = KeyUpdate::new(&KEYS[0], &KEYS[2]);
+        let halves = [FIRST, ANOTHER_ROW, (Op::Moved, 0, Some(2))];
+        let out = updates(&halves);
+        let noted = Halves { open: vec![other], untold: vec![there()], ..Halves::default() };
+        assert_eq!((out.halves, out.moved), (noted, vec![(1, KEYS[0])]));
         // Each finds its own row in the batch.
-        let out = updates(&[
-            (Op::Moved, 0, Some(1)),
-            (Op::Upsert, 0, None),
-            (Op::Moved, 0, Some(2)),
-            (Op::Upsert, 1, Some(0)),
-            (Op::Upsert, 2, Some(0)),
-        ]);
-        assert_eq!((old(&out, 3), old(&out, 4)), (Some(OldRow::Stored(KEYS[0])), Some(OldRow::Change(1))));
+        let out = updates(&[halves.as_slice(), &[SECOND, (Op::Upsert, 2, Some(0))]].concat());
+        assert_eq!((old(&out, 3), old(&out, 4)), (STORED, Some(OldRow::Change(1))));
     }
 
-    /// A batch after a commit, of version 7, that noted halves of the update of the first key to the second one.
+    /// A batch after a commit, of version 7, that noted these halves.
     fn updates_after(halves: &Halves, changes: &[(Op, usize, Option<usize>)]) -> Collapsed {
         let mut before = KeyUpdates::default();
         let mut commit = Commit { info: Some(CommitInfo::new()), ..Commit::default() };
@@ -710,31 +747,20 @@ mod tests {
 
     #[test]
     fn a_first_half_of_an_earlier_batch_tells_where_the_row_is() {
-        let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
-        let (first, second) = ((Op::Moved, 0, Some(1)), (Op::Upsert, 1, Some(0)));
-        let open = Halves { open: vec![update], ..Halves::default() };
-        let lost = Halves { lost: vec![update], ..Halves::default() };
-        for (halves, row) in [(&open, Some(OldRow::Taken(KEYS[0], 7))), (&lost, None)] {
-            // The same update may have a first half in the batch, too.
-            for changes in [[second].as_slice(), &[first, second]] {
-                let out = updates_after(halves, changes);
-                assert_eq!((old(&out, changes.len() - 1), out.closed), (row, vec![update]));
-            }
-        }
+        let out = updates_after(&open(), &[ANOTHER_ROW, SECOND]);
+        assert_eq!((old(&out, 1), out.halves), (Some(OldRow::Taken(KEYS[0], 7)), closed()));
     }
 
     #[test]
-    fn an_update_that_is_pending_twice_stays_so_over_batches() {
-        let update = KeyUpdate::new(&KEYS[0], &KEYS[1]);
-        let second = (Op::Upsert, 1, Some(0));
-        let twice = Halves { open: vec![update], lost: vec![update], ..Halves::default() };
-        let out = updates_after(&twice, &[second]);
-        assert_eq!(
-            (old(&out, 0), &out.closed, out.untold),
-            (Some(OldRow::Taken(KEYS[0], 7)), &vec![update], vec![update])
-        );
-        let out = updates_after(&twice, &[second, (Op::Delete, 1, None), second]);
-        assert_eq!((old(&out, 2), &out.closed, out.untold), (None, &vec![update], vec![]));
+    fn a_marked_row_is_no_source_of_an_updates_values() {
+        let soft = |changes: &[_]| updates_with(changes, Known { keeps_deleted: true, ..known() });
+        let (first, deleted) = ((Op::SoftDelete, 0, Some(1)), (Op::SoftDelete, 1, None));
+        let out = soft(&[first, ANOTHER_ROW, first, SECOND, deleted, SECOND]);
+        assert_eq!(old(&out, 5), NOWHERE);
+        assert_eq!(out.previous[5], Previous::Stored { own: None, old: NOWHERE });
+        // Whether the stored row is a marked one is not known.
+        let out = soft(&[SECOND]);
+        assert_eq!((old(&out, 0), out.halves), (STORED, untold()));
     }
 
     #[test]
@@ -750,11 +776,11 @@ mod tests {
         };
         let old_keys = [None, None, Some([2, 1])];
         // The row is older than the truncate, which has the time 0, or newer.
-        for (time, old) in [(-1, None), (5, Some(OldRow::Stored([2, 1])))] {
+        for (time, old) in [(-1, OldRow::Nowhere), (5, OldRow::Stored([2, 1]))] {
             let last = at(time);
             let out = collapse(&batch, &keys, &old_keys, Known { last: &last, ..known() });
             let Previous::Stored { old: found, .. } = out.previous[2] else { panic!("{:?}", out.previous) };
-            assert_eq!(found, old);
+            assert_eq!(found, Some(old));
         }
     }
 

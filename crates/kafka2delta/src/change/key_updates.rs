@@ -1,6 +1,6 @@
-//! Updates of a key of which the batch has one half alone: the old key's row went, and the new key's change, which may leave
-//! values out, comes in a later batch. The old key may have another row by then, so the commit that took the row is
-//! remembered: here, and in the log.
+//! Updates of a key of which a batch has one half alone: the old key's row went, and the new key's change, which may leave
+//! values out, comes in a later batch, or came in an earlier one. The old key may have another row by then, so the commit that
+//! took the row is remembered: here, and in the log.
 
 use std::collections::VecDeque;
 
@@ -23,7 +23,7 @@ const MOST: usize = 1 << 17;
 const NOTE: &str = "kafka2delta.keyUpdates";
 
 /// An update of a key, as a hash of its old and its new value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyUpdate(i64);
 
 impl KeyUpdate {
@@ -37,19 +37,21 @@ impl KeyUpdate {
     }
 }
 
-/// The updates of which a commit has one half.
+/// Of the updates of which a commit has one half: what is known of each after the commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halves {
-    /// Those of which no first half is pending any more, before what follows.
+    /// Their second halves came: nothing is known of them any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<KeyUpdate>,
-    /// Those whose second halves are to come: the commit took their old rows, or kept them in a file that the table never holds.
+    /// [`Pending::Second`]: the commit took their old rows, or kept them in a file that the table never holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<KeyUpdate>,
-    /// Those whose old rows are nowhere: the key was updated once more in the same batch, or the update had a first half
-    /// pending already.
+    /// [`Pending::First`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<KeyUpdate>,
+    pub early: Vec<KeyUpdate>,
+    /// [`Pending::Untold`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<KeyUpdate>,
 }
 
 impl Halves {
@@ -62,6 +64,13 @@ impl Halves {
         }
     }
 
+    /// So that equal batches have equal notes.
+    pub fn sort(&mut self) {
+        for updates in [&mut self.closed, &mut self.open, &mut self.early, &mut self.untold] {
+            updates.sort_unstable();
+        }
+    }
+
     /// What a commit notes of them.
     fn of(commit: &Commit) -> Self {
         let note = commit.info.as_ref().and_then(|info| info.get(NOTE));
@@ -69,65 +78,58 @@ impl Halves {
     }
 }
 
-/// The first halves of one update whose second halves are to come.
+/// Which half of an update is to come.
 ///
 /// A key may be updated to the same new key again before the second half of the first time is read, and a connector that
-/// starts again sends a first half again. The two cannot be told apart: the next second half belongs to the first of them in
-/// both cases, and nothing tells where the row of the one after it is.
+/// starts again sends halves again. Nothing tells these apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pending<T> {
     /// None that is known.
     #[default]
     None,
-    /// One, and where the row is that it took.
-    One(T),
-    /// More than one, and where the row is that the first of them took.
-    Several(T),
-    /// Some, whose rows were not kept, or of which nothing tells whether their second halves come.
+    /// The second one, and where the row is that the first one took.
+    Second(T),
+    /// The first one: the second one came early, while the old key's row was there.
+    First,
+    /// Another one came while one was pending: nothing tells whose values further second halves leave out.
     Untold,
 }
 
 impl<T> Pending<T> {
     /// After a first half, which took the row that is there.
-    pub fn with(self, row: T) -> Self {
+    pub fn after_first(self, row: T) -> Self {
         match self {
-            Self::None => Self::One(row),
-            _ => self.with_untold(),
+            Self::None => Self::Second(row),
+            Self::First => Self::None,
+            Self::Second(_) | Self::Untold => Self::Untold,
         }
     }
 
-    /// After a first half whose row was not kept.
-    pub fn with_untold(self) -> Self {
+    /// After a second half that is a repeat, by the row that its key has: its first half may have been one, too.
+    pub fn after_repeat(self) -> Self {
         match self {
-            Self::None | Self::Untold => Self::Untold,
-            Self::One(first) | Self::Several(first) => Self::Several(first),
-        }
-    }
-
-    /// After a second half.
-    pub fn closed(self) -> Self {
-        match self {
-            Self::Several(_) => Self::Untold,
-            Self::None | Self::One(_) | Self::Untold => Self::None,
+            Self::Second(_) => Self::Untold,
+            other => other,
         }
     }
 }
 
-/// The updates whose second halves are to come, as far as they are known.
+/// The updates of which one half is to come, as far as they are known.
 #[derive(Debug, Default)]
 pub struct KeyUpdates {
-    /// By update, the version of the commit that took the row.
-    pending: HashMap<KeyUpdate, Pending<u64>>,
-    /// The oldest first, and some that are closed.
-    order: VecDeque<KeyUpdate>,
+    /// By update, with the version of the commit that took the row, and the number of its entry.
+    pending: HashMap<KeyUpdate, (Pending<u64>, u64)>,
+    /// Entries by their numbers, the oldest first. Some are of updates that are closed.
+    order: VecDeque<(KeyUpdate, u64)>,
+    entries: u64,
     /// The first version whose updates are known, and all after it; none where the log alone tells.
     since: Option<u64>,
 }
 
 impl KeyUpdates {
-    /// The first halves of an update that commits before have.
+    /// What commits before tell of an update.
     pub fn pending(&self, update: &KeyUpdate) -> Pending<u64> {
-        self.pending.get(update).copied().unwrap_or_default()
+        self.pending.get(update).map(|(pending, _)| *pending).unwrap_or_default()
     }
 
     /// Enters a commit. All after it are known from now on.
@@ -140,25 +142,21 @@ impl KeyUpdates {
         for update in &halves.closed {
             self.pending.remove(update);
         }
-        for update in &halves.open {
-            self.enter_half(*update, |pending| pending.with(version));
-        }
-        for update in &halves.lost {
-            self.enter_half(*update, Pending::with_untold);
+        let open = halves.open.iter().map(|update| (update, Pending::Second(version)));
+        let early = halves.early.iter().map(|update| (update, Pending::First));
+        let untold = halves.untold.iter().map(|update| (update, Pending::Untold));
+        for (update, pending) in open.chain(early).chain(untold) {
+            self.entries += 1;
+            self.pending.insert(*update, (pending, self.entries));
+            self.order.push_back((*update, self.entries));
         }
         while self.order.len() > MOST
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((oldest, entry)) = self.order.pop_front()
         {
-            self.pending.remove(&oldest);
+            if self.pending.get(&oldest).is_some_and(|(_, newest)| *newest == entry) {
+                self.pending.remove(&oldest);
+            }
         }
-    }
-
-    fn enter_half(&mut self, update: KeyUpdate, add: impl Fn(Pending<u64>) -> Pending<u64>) {
-        let before = self.pending(&update);
-        if before == Pending::None {
-            self.order.push_back(update);
-        }
-        self.pending.insert(update, add(before));
     }
 
     /// Leaves all to the log.
@@ -207,7 +205,8 @@ mod tests {
         let halves = Halves {
             closed: vec![update(7, 8)],
             open: vec![update(1, 2), update(u64::MAX, 3)],
-            lost: vec![update(4, 5)],
+            early: vec![update(5, 6)],
+            untold: vec![update(4, 5)],
         };
         let mut info = CommitInfo::new();
         halves.describe(&mut info);
@@ -219,52 +218,46 @@ mod tests {
         assert!(info.is_empty());
     }
 
-    fn halves(closed: &[KeyUpdate], open: &[KeyUpdate], lost: &[KeyUpdate]) -> Halves {
-        Halves { closed: closed.to_vec(), open: open.to_vec(), lost: lost.to_vec() }
-    }
-
     #[test]
     fn an_update_is_known_until_its_second_half_comes() {
         let mut updates = KeyUpdates::default();
         let there = update(1, 2);
-        updates.enter_halves(3, &halves(&[], &[there], &[]));
-        assert_eq!(updates.pending(&there), Pending::One(3));
-        updates.enter_halves(5, &halves(&[there], &[], &[]));
+        let open = Halves { open: vec![there], ..Halves::default() };
+        let closed = Halves { closed: vec![there], ..Halves::default() };
+        updates.enter_halves(3, &open);
+        assert_eq!(updates.pending(&there), Pending::Second(3));
+        updates.enter_halves(5, &closed);
         assert_eq!(updates.pending(&there), Pending::None);
         // Closed, and made once more in one batch.
-        updates.enter_halves(6, &halves(&[there], &[there], &[]));
-        assert_eq!(updates.pending(&there), Pending::One(6));
+        updates.enter_halves(6, &Halves { closed: vec![there], ..open });
+        assert_eq!(updates.pending(&there), Pending::Second(6));
+        updates.enter_halves(7, &Halves { early: vec![there], ..closed.clone() });
+        assert_eq!(updates.pending(&there), Pending::First);
+        updates.enter_halves(8, &Halves { untold: vec![there], ..closed });
+        assert_eq!(updates.pending(&there), Pending::Untold);
     }
 
     #[test]
-    fn of_an_update_that_is_pending_twice_the_first_row_alone_is_told() {
-        let there = update(1, 2);
-        for again in [halves(&[], &[there], &[]), halves(&[], &[], &[there])] {
-            let mut updates = KeyUpdates::default();
-            updates.enter_halves(3, &halves(&[], &[there], &[]));
-            updates.enter_halves(4, &again);
-            assert_eq!(updates.pending(&there), Pending::Several(3));
-            // What a commit notes that closes the first of them.
-            updates.enter_halves(5, &halves(&[there], &[], &[there]));
-            assert_eq!(updates.pending(&there), Pending::Untold);
-            updates.enter_halves(6, &halves(&[], &[there], &[]));
-            assert_eq!(updates.pending(&there), Pending::Untold);
-        }
-    }
-
-    #[test]
-    fn a_second_half_closes_one_first_half() {
-        assert_eq!(Pending::One(1).closed(), Pending::None);
-        assert_eq!(Pending::None.with(1).with(2).closed(), Pending::Untold);
-        assert_eq!(Pending::<u64>::Untold.with(1).closed(), Pending::None);
+    fn of_an_update_that_is_pending_twice_nothing_tells() {
+        let none = Pending::None;
+        assert_eq!(none.after_first(1), Pending::Second(1));
+        assert_eq!(none.after_first(1).after_first(2), Pending::Untold);
+        assert_eq!(none.after_first(1).after_repeat(), Pending::Untold);
+        assert_eq!(Pending::Untold.after_first(1), Pending::Untold);
+        // The one that the early second half belongs to.
+        assert_eq!(Pending::First.after_first(1), Pending::None);
+        assert_eq!(Pending::<u64>::First.after_repeat(), Pending::First);
     }
 
     #[test]
     fn the_oldest_go() {
         let mut updates = KeyUpdates::default();
-        let many = Halves { open: (0..=MOST as u64).map(|n| update(n, 0)).collect(), ..Halves::default() };
+        let reopened = update(1, 0);
+        updates.enter_halves(6, &Halves { open: vec![reopened], ..Halves::default() });
+        let many = Halves { open: (0..MOST as u64).map(|n| update(n, 0)).collect(), ..Halves::default() };
         updates.enter_halves(7, &many);
+        assert_eq!((updates.pending.len(), updates.pending(&reopened)), (MOST, Pending::Second(7)));
+        updates.enter_halves(8, &Halves { open: vec![update(0, 1)], ..Halves::default() });
         assert_eq!((updates.pending.len(), updates.pending(&update(0, 0))), (MOST, Pending::None));
-        assert_eq!(updates.pending(&update(1, 0)), Pending::One(7));
     }
 }

@@ -11,8 +11,6 @@ use super::locate::Located;
 use super::modes::WRITE_MODE_PROPERTY;
 use super::prepared::Prepared;
 use super::result::{MergeResult, Offset};
-use crate::change::collapse::Collapsed;
-use crate::change::key_updates::Halves;
 use crate::change::{deleted_rows, forms};
 use crate::datafile::copies::Copies;
 use crate::datafile::remove_rows;
@@ -79,7 +77,7 @@ impl KeyedTable {
         self.add_offsets(offsets, &mut commit);
         self.add_metadata(prepared, &mut commit)?;
         let mut info = self.merge_info(id, self.writes_copies(prepared), result);
-        halves(&prepared.collapsed, located).describe(&mut info);
+        prepared.collapsed.halves.describe(&mut info);
         commit.info = Some(info);
         Ok((commit, taken))
     }
@@ -313,24 +311,6 @@ impl KeyedTable {
         self.snapshot.set_schema(prepared.schema);
         Ok(())
     }
-}
-
-/// The key updates of which the batch has one half. A first one that took no row came again: its first time is known.
-fn halves(collapsed: &Collapsed, located: &Located) -> Halves {
-    let mut halves = Halves { closed: collapsed.closed.clone(), lost: collapsed.untold.clone(), ..Halves::default() };
-    if collapsed.open.is_empty() {
-        return halves;
-    }
-    let wanted: HashSet<&Fingerprint> = collapsed.open.iter().map(|open| &open.old).collect();
-    let upserts = collapsed.upsert_keys.iter().zip(&located.upserts);
-    let places = upserts.chain(collapsed.deletes.iter().zip(&located.deletes));
-    let had_rows: HashSet<&Fingerprint> =
-        places.filter(|(key, place)| place.is_some() && wanted.contains(key)).map(|(key, _)| key).collect();
-    for open in collapsed.open.iter().filter(|open| open.row.is_some() || had_rows.contains(&open.old)) {
-        let updates = if open.is_lost { &mut halves.lost } else { &mut halves.open };
-        updates.extend(open.update);
-    }
-    halves
 }
 
 /// Counts the rows that were replaced and deleted. A row that is only marked as deleted was replaced by its mark.

@@ -144,10 +144,11 @@ impl KeyedTable {
     ) -> Collapsed {
         let last = |key: &Fingerprint| self.keys.memory().get(key).or_else(|| recalled.get(key).copied());
         let is_stored = |key: &Fingerprint| self.keys.live_place(self.snapshot.state(), key).is_some();
-        let soft = self.options.soft_delete_column.as_ref().map(|_| &is_stored as &dyn Fn(&Fingerprint) -> bool);
+        let keeps_deleted = self.options.soft_delete_column.is_some();
         let history = self.options.write_mode.version_columns().is_some();
         let updates = self.keys.updates();
-        let known = Known { last: &last, floor: self.snapshot.floor(), soft, history, updates };
+        let floor = self.snapshot.floor();
+        let known = Known { last: &last, floor, is_stored: &is_stored, keeps_deleted, history, updates };
         collapse(batch, keys, other_keys, known)
     }
 

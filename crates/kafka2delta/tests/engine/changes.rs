@@ -54,19 +54,32 @@ pub enum Change {
     },
 }
 
-/// The old key, and the new one where the change tells.
-type Update = (Key, Option<Key>);
+/// The old key and the new one.
+type Update = (Key, Key);
+
+/// What a rule tells of an update of a key after its last half.
+#[derive(Debug, Clone)]
+enum Half {
+    /// The second one is to come, for the row that the first one took; whether a rule tells its `big`.
+    Second(Row, bool),
+    /// The first one is to come.
+    First,
+    /// The same half came twice: a second one leaves out what nobody knows.
+    Untold,
+    /// It depends on the batches.
+    Unknown,
+}
 
 /// The map of `docs/architecture.md`.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub rows: BTreeMap<Key, Row>,
-    /// By key update, the row of the old key, the version before which the update was, and whether a rule tells its `big`.
-    last: HashMap<Update, (Row, u64, bool)>,
-    /// Of these, those whose first half came once more since: nothing tells whose values the second half after the next one has.
-    again: HashSet<Update>,
+    /// By key update, with the version before which its last half was.
+    halves: HashMap<Update, (Half, u64)>,
     /// Of these, those of before the last restart: they are looked for in the newest commits alone.
     looked_for: HashSet<Update>,
+    /// Rows of keys that were updated where nothing tells to which ones.
+    moved: HashMap<Key, (Row, bool)>,
     /// The table's version.
     pub version: u64,
     /// Keys whose `big` no rule tells: a key update came again when its old key had been deleted otherwise.
@@ -85,45 +98,24 @@ impl Model {
             }
             Change::Truncate { .. } => {
                 self.rows.clear();
-                // The row of an updated key went before.
-                self.last.retain(|(_, new), _| new.is_some());
+                self.moved.clear();
                 return;
             }
         };
         match change {
             Change::Upsert { row, leaves_big, old, .. } => {
                 let mut row = Row { deleted: self.soft.then_some(false), ..row.clone() };
-                let paired = old.and_then(|old| {
-                    let update = (old, Some(key));
-                    let is_found = |at: u64| !self.looked_for.contains(&update) || at + LOOKED_THROUGH > self.version;
-                    let first = self.last.remove(&update);
-                    if let Some((row, _, is_told)) = first.as_ref().filter(|_| self.again.remove(&update)) {
-                        let nothing = Row { big: None, ..row.clone() };
-                        // Whether a row was marked before it was updated depends on the batches.
-                        self.last.insert(update, (nothing, self.version, *is_told && !self.soft));
-                    }
-                    first.filter(|(_, at, _)| is_found(*at))
-                });
+                let other = old.map(|old| self.second_half(old, key));
+                let own = self.rows.get(&key).filter(|own| old.is_none() || own.deleted != Some(true));
                 if !*leaves_big {
                     self.untold.remove(&key);
-                } else if let Some(own) = self.rows.get(&key).filter(|own| old.is_none() || own.deleted != Some(true)) {
+                } else if let Some(own) = own {
                     // A key update that comes again finds its values in the row that it made.
                     row.big = own.big.clone();
-                } else if let Some(old) = old {
-                    let kept = paired.as_ref().or(self.last.get(&(*old, None)));
-                    // The old key may have another row since.
-                    let paired = paired.as_ref().map(|(row, ..)| row);
-                    let found = paired.or(self.rows.get(old)).or(kept.map(|(row, ..)| row));
-                    row.big = found.and_then(|row| row.big.clone());
-                    // One whose first half is not known was sent again: the old key may have another row.
-                    if kept.is_some_and(|(_, _, is_told)| *is_told) {
-                        self.untold.remove(&key);
-                    } else {
-                        self.untold.insert(key);
-                    }
                 } else {
-                    self.untold.remove(&key);
-                    row.big = None;
+                    let (big, is_told) = other.unwrap_or((None, true));
+                    row.big = big;
+                    let _ = if is_told { self.untold.remove(&key) } else { self.untold.insert(key) };
                 }
                 self.rows.insert(key, row);
             }
@@ -132,31 +124,86 @@ impl Model {
                 let marked = Row { deleted: Some(true), ..row.clone() };
                 let before = std::mem::replace(row, marked);
                 if let Change::Moved { new, .. } = change {
-                    self.keep(key, *new, before);
+                    self.first_half(key, *new, before);
                 }
             }
             Change::Moved { new, .. } => {
                 if let Some(row) = self.rows.remove(&key) {
-                    self.keep(key, *new, row);
+                    self.first_half(key, *new, row);
                 }
             }
             _ => {
                 self.rows.remove(&key);
-                self.last.remove(&(key, None));
+                self.moved.remove(&key);
             }
         }
     }
 }
 
 impl Model {
-    fn keep(&mut self, old: Key, new: Option<Key>, row: Row) {
-        // Of one that comes again, the first counts until its second half comes.
-        if new.is_some() && self.last.contains_key(&(old, new)) {
-            self.again.insert((old, new));
-            return;
+    /// What is known of an update. Halves of before a restart are known by the newest commits alone.
+    fn half(&self, update: Update) -> Option<Half> {
+        let (half, at) = self.halves.get(&update)?;
+        let is_known = !self.looked_for.contains(&update) || at + LOOKED_THROUGH > self.version;
+        is_known.then(|| half.clone())
+    }
+
+    fn set_half(&mut self, update: Update, half: Option<Half>) {
+        self.looked_for.remove(&update);
+        match half {
+            Some(half) => drop(self.halves.insert(update, (half, self.version))),
+            None => drop(self.halves.remove(&update)),
         }
-        self.last.insert((old, new), (row, self.version, !self.untold.contains(&old)));
-        self.looked_for.remove(&(old, new));
+    }
+
+    fn first_half(&mut self, old: Key, new: Option<Key>, row: Row) {
+        let is_told = !self.untold.contains(&old);
+        let Some(new) = new else {
+            self.moved.insert(old, (row, is_told));
+            return;
+        };
+        // Of the rows that a key had in one batch, one is kept.
+        let others: Vec<Update> = self.halves.keys().filter(|(o, n)| *o == old && *n != new).copied().collect();
+        for update in others {
+            if let Some(Half::Second(..)) = self.half(update) {
+                self.set_half(update, Some(Half::Unknown));
+            }
+        }
+        let after = match self.half((old, new)) {
+            // Whether a row was marked before is known within a batch.
+            _ if row.deleted == Some(true) => Some(Half::Unknown),
+            None => Some(Half::Second(row, is_told)),
+            Some(Half::First) => None,
+            Some(Half::Second(..) | Half::Untold) => Some(Half::Untold),
+            Some(Half::Unknown) => Some(Half::Unknown),
+        };
+        self.set_half((old, new), after);
+    }
+
+    /// What the second half of an update leaves out, and whether a rule tells it; not of one whose key has a row.
+    fn second_half(&mut self, old: Key, new: Key) -> (Option<String>, bool) {
+        let update = (old, new);
+        let half = self.half(update);
+        let is_repeat = self.rows.get(&new).is_some_and(|own| own.deleted != Some(true));
+        let after = match &half {
+            // By stored rows, which may be marked, a repeat is not known.
+            Some(Half::Second(..)) if is_repeat && self.soft => Some(Half::Unknown),
+            Some(Half::Second(..)) if is_repeat => Some(Half::Untold),
+            Some(Half::Second(..)) => None,
+            None if self.rows.contains_key(&old) && self.soft => Some(Half::Unknown),
+            None if self.rows.contains_key(&old) && !is_repeat => Some(Half::First),
+            other => (*other).clone(),
+        };
+        self.set_half(update, after);
+        match half {
+            Some(Half::Second(row, is_told)) => (row.big, is_told),
+            Some(Half::Untold) => (None, true),
+            // One that came early, or is sent again: the old key may have another row.
+            None | Some(Half::First | Half::Unknown) => match (self.rows.get(&old), self.moved.get(&old)) {
+                (None, Some((row, is_told))) => (row.big.clone(), *is_told),
+                (row, _) => (row.and_then(|row| row.big.clone()), false),
+            },
+        }
     }
 }
 
@@ -166,7 +213,7 @@ const LOOKED_THROUGH: u64 = 32;
 impl Model {
     /// The table was opened anew.
     pub fn restarted(&mut self) {
-        self.looked_for.extend(self.last.keys());
+        self.looked_for.extend(self.halves.keys());
     }
 
     /// In what a table differs; none where it holds the same rows.

@@ -64,8 +64,9 @@ struct History {
     /// By partition: the position of its last change, but for those that came late.
     newest: [u64; 2],
     floor: Option<Floor>,
-    /// Second halves of key updates that come in a later batch, perhaps by another handle: partition, old and new key.
-    halves: Vec<(i32, Key, Key)>,
+    /// Halves of key updates that come in a later batch, perhaps by another handle: partition, old and new key, and whether
+    /// it is the second half.
+    halves: Vec<(i32, Key, Key, bool)>,
     /// By partition: what the log stores.
     stored: [Option<i64>; 2],
     sequence: u64,
@@ -101,10 +102,11 @@ impl History {
         let partition = self.partition_of(key);
         let sequence = self.has_orders.then_some(self.sequence);
         if self.rng.random_bool(0.3)
-            && let Some((partition, old, new)) = self.pending_half()
+            && let Some((partition, old, new, is_second)) = self.pending_half()
         {
             let row = random_row(&mut self.rng, step);
-            return self.apply(partition, Change::Upsert { key: new, row, leaves_big: true, old: Some(old), sequence });
+            let second = Change::Upsert { key: new, row, leaves_big: true, old: Some(old), sequence };
+            return self.apply(partition, if is_second { second } else { Change::Moved { key: old, new: Some(new) } });
         }
         match self.rng.random_range(0..100) {
             0..15 if self.has_orders => self.late(key, step),
@@ -118,28 +120,34 @@ impl History {
                 // Also one of which a first half is pending: it was made again, or is sent again.
                 let new = self.key();
                 let again = self.halves.choose(&mut self.rng).filter(|_| step.is_multiple_of(3));
-                let (key, new) = again.map_or((key, new), |(_, old, new)| (*old, *new));
+                let (key, new) = again.map_or((key, new), |(_, old, new, _)| (*old, *new));
                 if new == key || !self.model.rows.contains_key(&key) || self.model.rows.contains_key(&new) {
                     return Vec::new();
                 }
                 let row = Row { extra: None, ..random_row(&mut self.rng, step) };
                 let upsert = Change::Upsert { key: new, row, leaves_big: true, old: Some(key), sequence };
-                // Mostly both travel in one micro-batch, whichever partitions they come through.
-                let mut both = self.apply(partition, Change::Moved { key, new: Some(new) });
-                if self.rng.random_bool(0.3) {
-                    self.halves.push((partition, key, new));
-                    return both;
+                let moved = Change::Moved { key, new: Some(new) };
+                // Mostly both travel in one micro-batch, whichever partitions they come through. What was sent may be sent again.
+                let (is_second, is_alone) = (self.rng.random_bool(0.8), self.rng.random_bool(0.35));
+                if is_alone || self.rng.random_bool(0.1) {
+                    self.halves.push((partition, key, new, is_second));
                 }
-                both.extend(self.apply(partition, upsert));
-                both
+                let mut sent = Vec::new();
+                if !is_alone || is_second {
+                    sent.extend(self.apply(partition, moved));
+                }
+                if !is_alone || !is_second {
+                    sent.extend(self.apply(partition, upsert));
+                }
+                sent
             }
             93..96 => self.truncate(partition),
             _ => Vec::new(),
         }
     }
 
-    /// The second half of a key update of which the first one is pending.
-    fn pending_half(&mut self) -> Option<(i32, Key, Key)> {
+    /// A half of a key update of which the other one came.
+    fn pending_half(&mut self) -> Option<(i32, Key, Key, bool)> {
         let at = (0..self.halves.len()).choose(&mut self.rng)?;
         Some(self.halves.swap_remove(at))
     }
