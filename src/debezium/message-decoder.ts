@@ -83,8 +83,10 @@ export class MessageDecoder {
         }
         this.#leaveUnknown(plan, row)
         this.#readKey(plan, message, row)
-        // The delete before it told the new key of an update already: it would be another update.
-        return follows === true ? this.#opOfDelete(message) : this.#deleteOf(plan, message, row)
+        // The delete before it told the new key of an update already: it would be another update. Where rows stay, the delete
+        // before it took the row, even if that is not known.
+        if (follows === true || (follows === null && this.#options.deletes === 'soft')) return this.#opOfDelete(message)
+        return this.#deleteOf(plan, message, row)
       default:
         return IGNORED
     }

@@ -47,6 +47,7 @@ struct FirstHalf {
     old: Fingerprint,
     /// None where the change does not tell the new key.
     update: Option<KeyUpdate>,
+    partition: i32,
 }
 
 /// Where the row is that a first half took.
@@ -187,8 +188,8 @@ struct Collapse<'a> {
     first_halves: Vec<FirstHalf>,
     /// Which half is to come of the updates of the batch.
     pending: HashMap<KeyUpdate, Pending<TakenBy>>,
-    /// By update, the first half that its last second half belongs to. One that is sent again has the same.
-    paired: HashMap<KeyUpdate, usize>,
+    /// By update, its last first half.
+    latest: HashMap<KeyUpdate, usize>,
 }
 
 impl<'a> Collapse<'a> {
@@ -210,7 +211,7 @@ impl<'a> Collapse<'a> {
             tracks_values,
             first_halves: Vec::new(),
             pending: HashMap::new(),
-            paired: HashMap::new(),
+            latest: HashMap::new(),
         }
     }
 
@@ -229,22 +230,20 @@ impl<'a> Collapse<'a> {
         let (op, order, partition) = (self.batch.ops[row], self.batch.order(row), self.batch.partition(row));
         let held_back = self.known.floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
         let other = other.filter(|other| *other != key);
-        let old = other.filter(|_| op == Op::Upsert).map(|old| self.second_half(old, key, partition));
-        let old = old.filter(|_| self.batch.leaves_out(row));
-        let is_half = op == Op::Moved || (op == Op::SoftDelete && other.is_some());
-        let is_half = is_half && self.has_row(&key, partition);
-        let Self { known, states, out, .. } = self;
-        let state = states.get_or_insert_with(key, || {
-            let last = (known.last)(&key);
-            let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
-            KeyState { key, last: None, order, partition }
-        });
-        let is_stale = state.partition != partition && order.is_before(&state.order);
         // What a truncate holds back is a deleted row, where such rows stay.
-        if is_stale || (held_back && !known.keeps_deleted) {
-            out.dropped_stale += 1;
+        let is_dropped = self.is_stale(&key, order, partition) || (held_back && !self.known.keeps_deleted);
+        let second = other.filter(|_| op == Op::Upsert);
+        let old = second.map(|old| self.second_half(old, key, partition, is_dropped));
+        if is_dropped {
+            self.out.dropped_stale += 1;
             return;
         }
+        let old = old.filter(|_| self.batch.leaves_out(row));
+        if op == Op::Moved || (op == Op::SoftDelete && other.is_some()) {
+            self.first_half(row, key, other, partition);
+        }
+        let Self { known, states, out, .. } = self;
+        let state = states.get_or_insert_with(key, || KeyState::before(known, key, partition));
         out.history.extend(known.history.then_some(row as u32));
         let marks = known.keeps_deleted && op == Op::SoftDelete;
         let marks = marks && state.last.map_or_else(|| (known.is_stored)(&key), |last| matches!(last, Last::Upsert(_)));
@@ -262,34 +261,61 @@ impl<'a> Collapse<'a> {
             _ => Last::Delete(row as u32),
         });
         (state.order, state.partition) = (order, partition);
-        if is_half {
-            let update = other.map(|new| KeyUpdate::new(&key, &new));
-            self.first_half(FirstHalf { row: row as u32, old: key, update });
-        }
     }
 
-    /// Where the values are of the row that an updated key had.
-    fn second_half(&mut self, old: Fingerprint, new: Fingerprint, partition: i32) -> OldRow {
+    /// Whether a newer change of the key, of another partition, is known.
+    fn is_stale(&mut self, key: &Fingerprint, order: Order, partition: i32) -> bool {
+        let Self { known, states, .. } = self;
+        let state = states.get_or_insert_with(*key, || KeyState::before(known, *key, partition));
+        state.partition != partition && order.is_before(&state.order)
+    }
+
+    /// Where the values are of the row that an updated key had. One that is dropped closes its first half, too.
+    fn second_half(&mut self, old: Fingerprint, new: Fingerprint, partition: i32, is_dropped: bool) -> OldRow {
         let update = KeyUpdate::new(&old, &new);
         let pending = self.pending(update);
-        if self.has_row(&new, partition) && self.knows_marks(&new) {
-            self.pending.insert(update, pending.after_repeat());
-            return OldRow::Nowhere;
-        }
+        let is_repeat = self.has_row(&new, partition) && self.knows_marks(&new);
         let (after, row) = match pending {
-            Pending::Second(TakenBy::Half(number)) => {
-                self.paired.insert(update, number);
-                (Pending::None, self.taken_row(number))
+            // In one partition nothing lies between the halves.
+            Pending::Second(_) | Pending::Untold if self.follows_first_half(update, pending, partition) => {
+                (Pending::None, self.row_of(update, pending, old))
             }
-            Pending::Second(TakenBy::Commit(version)) => (Pending::None, OldRow::Taken(old, version)),
+            _ if is_repeat => (pending.after_repeat(), OldRow::Nowhere),
+            Pending::Second(_) => (Pending::None, self.row_of(update, pending, old)),
             Pending::Untold => (Pending::Untold, OldRow::Nowhere),
             Pending::None => {
-                (self.early_half(&old, partition), self.repeated_half(update, old).unwrap_or_else(|| self.old_row(old)))
+                let is_early = !is_dropped && !self.has_one_partition() && self.has_row(&old, partition);
+                let row = self.repeated_half(update, old).unwrap_or_else(|| self.old_row(old));
+                (if is_early { Pending::First } else { Pending::None }, row)
             }
             Pending::First => (pending, self.old_row(old)),
         };
         self.pending.insert(update, after);
         row
+    }
+
+    /// Whether the last first half of an update came through this partition, as far as that is known.
+    fn follows_first_half(&self, update: KeyUpdate, pending: Pending<TakenBy>, partition: i32) -> bool {
+        match (self.latest.get(&update), pending) {
+            (Some(number), _) => self.first_halves[*number].partition == partition,
+            (None, Pending::Second(_)) => self.has_one_partition(),
+            (None, _) => false,
+        }
+    }
+
+    /// Whether all changes come in one order. Who tells of no partitions has none.
+    fn has_one_partition(&self) -> bool {
+        self.batch.num_partitions.map_or(self.batch.partitions.is_none(), |partitions| partitions == 1)
+    }
+
+    /// The row of the last first half, or of the one that is pending.
+    fn row_of(&self, update: KeyUpdate, pending: Pending<TakenBy>, old: Fingerprint) -> OldRow {
+        match (pending, self.latest.get(&update)) {
+            (Pending::Second(TakenBy::Half(number)), _) => self.taken_row(number),
+            (Pending::Second(TakenBy::Commit(version)), None) => OldRow::Taken(old, version),
+            (_, Some(number)) => self.taken_row(*number),
+            (_, None) => OldRow::Nowhere,
+        }
     }
 
     /// Which half of an update is to come at this point of the batch.
@@ -311,12 +337,10 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Whether a truncate of this batch took a key's stored row; one that comes again spares what is newer. A row of which no
-    /// order is known is as old as the partition's first change.
+    /// Whether a truncate of this batch took a key's stored row; one that comes again spares what is newer.
     fn is_truncated(&self, key: &Fingerprint, partition: i32) -> bool {
-        let last = (self.known.last)(key);
-        let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
-        !self.known.keeps_deleted && self.out.is_truncated(order, partition)
+        let state = KeyState::before(&self.known, *key, partition);
+        !self.known.keeps_deleted && self.out.is_truncated(state.order, state.partition)
     }
 
     /// Whether it is known that a key's row is not marked as deleted: of a stored row it is not.
@@ -333,34 +357,39 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Which half is to come after a second half without a first one.
-    fn early_half(&self, old: &Fingerprint, partition: i32) -> Pending<TakenBy> {
-        match (self.has_row(old, partition), self.knows_marks(old)) {
-            (false, _) => Pending::None,
-            (true, true) => Pending::First,
-            (true, false) => Pending::Untold,
-        }
-    }
-
     /// The row of a second half that comes again, as long as the old key has had no other one since.
     fn repeated_half(&self, update: KeyUpdate, old: Fingerprint) -> Option<OldRow> {
-        let number = *self.paired.get(&update)?;
+        let number = *self.latest.get(&update)?;
         let taken = self.first_halves[number].row;
         let last = self.states.get(&old).and_then(|state| state.last);
         matches!(last, Some(Last::Delete(row) | Last::Upsert(row)) if row == taken).then(|| self.taken_row(number))
     }
 
-    /// Notes that a key's row goes on under another one.
-    fn first_half(&mut self, half: FirstHalf) {
-        if let Some(update) = half.update {
+    /// Notes that a key's row goes on under another one, where it has one.
+    fn first_half(&mut self, row: usize, old: Fingerprint, new: Option<Fingerprint>, partition: i32) {
+        let update = new.map(|new| KeyUpdate::new(&old, &new));
+        let by = TakenBy::Half(self.first_halves.len());
+        let takes_row = self.has_row(&old, partition);
+        if let Some(update) = update {
             let pending = self.pending(update);
-            // Its second half came early.
-            if pending == Pending::First {
-                self.paired.insert(update, self.first_halves.len());
+            // A row that is marked already stays stored: this may be a repeat.
+            if matches!(pending, Pending::Second(TakenBy::Commit(_))) && !self.knows_marks(&old) {
+                return;
             }
-            self.pending.insert(update, pending.after_first(TakenBy::Half(self.first_halves.len())));
+            let after = match (takes_row, pending) {
+                (true, _) => pending.after_first(by),
+                // What came early waits for it no more.
+                (false, Pending::First) => Pending::None,
+                (false, _) => pending,
+            };
+            if after != pending {
+                self.pending.insert(update, after);
+            }
         }
-        self.first_halves.push(half);
+        if takes_row {
+            self.latest.extend(update.map(|update| (update, self.first_halves.len())));
+            self.first_halves.push(FirstHalf { row: row as u32, old, update, partition });
+        }
     }
 
     /// Where the row is that a key has, as it stands before the change.
@@ -431,6 +460,13 @@ impl<'a> Collapse<'a> {
 }
 
 impl KeyState {
+    /// What is known of a key before the batch. A row of which no order is known is as old as the partition's first change.
+    fn before(known: &Known<'_>, key: Fingerprint, partition: i32) -> Self {
+        let last = (known.last)(&key);
+        let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
+        Self { key, last: None, order, partition }
+    }
+
     /// Where the values come from that the key's next change leaves out.
     fn previous(&self, op: Op, old: Option<OldRow>, out: &Collapsed, keeps_deleted: bool) -> Previous {
         match self.last {
@@ -618,7 +654,16 @@ mod tests {
     }
 
     fn updates_with(changes: &[(Op, usize, Option<usize>)], known: Known<'_>) -> Collapsed {
-        let ops: Vec<Change> = changes.iter().map(|(op, key, _)| (*op, KEYS[*key][0], None, 0)).collect();
+        updates_in(changes, known, |_| 0)
+    }
+
+    /// By partitions.
+    fn updates_in(
+        changes: &[(Op, usize, Option<usize>)],
+        known: Known<'_>,
+        partition: impl Fn(Op) -> i32,
+    ) -> Collapsed {
+        let ops: Vec<Change> = changes.iter().map(|(op, key, _)| (*op, KEYS[*key][0], None, partition(*op))).collect();
         let (mut batch, keys) = batch(&ops);
         batch.left_out = vec![(0, vec![true; ops.len()].into())];
         let others: Vec<Option<Fingerprint>> = changes.iter().map(|c| c.2.map(|other| KEYS[other])).collect();
@@ -699,16 +744,23 @@ mod tests {
 
     #[test]
     fn of_an_update_that_is_pending_twice_nothing_tells() {
-        let out = updates(&[FIRST, ANOTHER_ROW, FIRST, SECOND, DELETED, SECOND]);
+        let elsewhere = |changes: &[_]| updates_in(changes, known(), |op| i32::from(op == Op::Upsert));
+        let out = elsewhere(&[FIRST, ANOTHER_ROW, FIRST, SECOND, DELETED, SECOND]);
         assert_eq!((old(&out, 3), old(&out, 5), out.halves), (NOWHERE, NOWHERE, untold()));
-        assert_eq!(updates(&[FIRST, ANOTHER_ROW, FIRST]).halves, untold());
+        assert_eq!(elsewhere(&[FIRST, ANOTHER_ROW, FIRST]).halves, untold());
         // Its first half was in an earlier batch.
-        for changes in [[FIRST, SECOND].as_slice(), &[SECOND, DELETED, ANOTHER_ROW, FIRST, SECOND]] {
-            let out = updates_after(&untold(), changes);
-            assert_eq!((old(&out, changes.len() - 1), out.halves), (NOWHERE, untold()));
+        let out = updates_after(&untold(), &[SECOND, DELETED, SECOND]);
+        assert_eq!((old(&out, 2), out.halves), (NOWHERE, untold()));
+    }
+
+    #[test]
+    fn halves_of_one_partition_belong_together() {
+        let out = updates(&[FIRST, ANOTHER_ROW, FIRST, SECOND]);
+        assert_eq!((old(&out, 3), out.halves), (Some(OldRow::Change(1)), Halves::default()));
+        for before in [open(), untold()] {
+            let out = updates_after(&before, &[FIRST, SECOND]);
+            assert_eq!((old(&out, 1), out.halves), (STORED, closed()));
         }
-        let out = updates_after(&open(), &[FIRST, SECOND]);
-        assert_eq!((old(&out, 1), out.halves), (NOWHERE, untold()));
     }
 
     #[test]
@@ -720,8 +772,11 @@ mod tests {
         let early = Halves { early: vec![there()], ..Halves::default() };
         assert_eq!((old(&out, 4), out.halves), (Some(OldRow::Change(2)), early));
         // Its key has a row: it takes no other one's first half.
+        let out = updates_after(&open(), &[(Op::Upsert, 1, None), SECOND]);
+        assert_eq!((out.previous[1], out.halves), (Previous::Change(0), untold()));
+        // One that was sent again with its first half.
         let out = updates(&[(Op::Upsert, 1, None), FIRST, SECOND]);
-        assert_eq!((out.previous[2], out.halves), (Previous::Change(0), untold()));
+        assert_eq!((out.previous[2], out.halves), (Previous::Change(0), Halves::default()));
     }
 
     #[test]
@@ -753,14 +808,13 @@ mod tests {
 
     #[test]
     fn a_marked_row_is_no_source_of_an_updates_values() {
-        let soft = |changes: &[_]| updates_with(changes, Known { keeps_deleted: true, ..known() });
+        let soft = |changes: &[_]| {
+            updates_in(changes, Known { keeps_deleted: true, ..known() }, |op| i32::from(op == Op::Upsert))
+        };
         let (first, deleted) = ((Op::SoftDelete, 0, Some(1)), (Op::SoftDelete, 1, None));
         let out = soft(&[first, ANOTHER_ROW, first, SECOND, deleted, SECOND]);
         assert_eq!(old(&out, 5), NOWHERE);
         assert_eq!(out.previous[5], Previous::Stored { own: None, old: NOWHERE });
-        // Whether the stored row is a marked one is not known.
-        let out = soft(&[SECOND]);
-        assert_eq!((old(&out, 0), out.halves), (STORED, untold()));
     }
 
     #[test]

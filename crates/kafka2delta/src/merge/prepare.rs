@@ -41,8 +41,8 @@ impl KeyedTable {
         let is_second = |(row, other): (usize, &Option<Fingerprint>)| other.filter(|_| batch.ops[row] == Op::Upsert);
         let old_keys: Vec<Option<Fingerprint>> = other_keys.iter().enumerate().map(is_second).collect();
         self.keys.stage(&keys, &old_keys, &self.storage, &self.snapshot).await?;
-        // An earlier commit may have the first half, also of an update that has one in the batch.
-        if old_keys.iter().any(Option::is_some)
+        // An earlier commit may have the other half, also of an update that has both in the batch.
+        if other_keys.iter().any(Option::is_some)
             && let Some(state) = self.snapshot.state()
         {
             self.keys.learn_updates(&self.storage, state.version).await?;

@@ -86,6 +86,8 @@ pub struct Model {
     pub untold: HashSet<Key>,
     /// Deleted rows stay, marked.
     pub soft: bool,
+    /// Whether the halves of the updates that follow come through different partitions: in one nothing lies between them.
+    pub halves_apart: bool,
 }
 
 impl Model {
@@ -127,11 +129,14 @@ impl Model {
                     self.first_half(key, *new, before);
                 }
             }
-            Change::Moved { new, .. } => {
-                if let Some(row) = self.rows.remove(&key) {
-                    self.first_half(key, *new, row);
+            Change::Moved { new, .. } => match (self.rows.remove(&key), new) {
+                (Some(row), _) => self.first_half(key, *new, row),
+                // What came early waits for it no more.
+                (None, Some(new)) if matches!(self.half((key, *new)), Some(Half::First)) => {
+                    self.set_half((key, *new), None);
                 }
-            }
+                (None, _) => {}
+            },
             _ => {
                 self.rows.remove(&key);
                 self.moved.remove(&key);
@@ -186,6 +191,7 @@ impl Model {
         let half = self.half(update);
         let is_repeat = self.rows.get(&new).is_some_and(|own| own.deleted != Some(true));
         let after = match &half {
+            _ if !self.halves_apart => None,
             // By stored rows, which may be marked, a repeat is not known.
             Some(Half::Second(..)) if is_repeat && self.soft => Some(Half::Unknown),
             Some(Half::Second(..)) if is_repeat => Some(Half::Untold),

@@ -127,17 +127,29 @@ impl History {
                 let row = Row { extra: None, ..random_row(&mut self.rng, step) };
                 let upsert = Change::Upsert { key: new, row, leaves_big: true, old: Some(key), sequence };
                 let moved = Change::Moved { key, new: Some(new) };
+                // Keys stay in their partitions, but where positions tell the order.
+                let (from, to) = match self.has_orders {
+                    true => (partition, 1 - partition),
+                    false => (self.partition_of(key), self.partition_of(new)),
+                };
+                if from == to {
+                    self.model.halves_apart = false;
+                    let mut both = self.apply(from, moved);
+                    both.extend(self.apply(to, upsert));
+                    self.model.halves_apart = true;
+                    return both;
+                }
                 // Mostly both travel in one micro-batch, whichever partitions they come through. What was sent may be sent again.
                 let (is_second, is_alone) = (self.rng.random_bool(0.8), self.rng.random_bool(0.35));
                 if is_alone || self.rng.random_bool(0.1) {
-                    self.halves.push((partition, key, new, is_second));
+                    self.halves.push((if is_second { to } else { from }, key, new, is_second));
                 }
                 let mut sent = Vec::new();
                 if !is_alone || is_second {
-                    sent.extend(self.apply(partition, moved));
+                    sent.extend(self.apply(from, moved));
                 }
                 if !is_alone || !is_second {
-                    sent.extend(self.apply(partition, upsert));
+                    sent.extend(self.apply(to, upsert));
                 }
                 sent
             }
@@ -248,7 +260,8 @@ impl History {
             let times: Vec<i64> = batch.iter().map(|placed| placed.position as i64).collect();
             ipc = with_times(ipc, "_timestamp", &times);
         }
-        if self.tells_partitions {
+        // Who tells of no partitions has one.
+        if self.tells_partitions || partitions.iter().all(|partition| *partition == 0) {
             ipc = with_partitions(ipc, 2);
         }
         table.merge(Some(ipc), &primary_key(), &offsets, &CancellationToken::new()).await
@@ -314,6 +327,7 @@ async fn run(seed: u64) {
     let foreign_share = if soft { 0.0 } else { foreign_share };
     let mut model = Model::default();
     model.soft = soft;
+    model.halves_apart = true;
     let mut history = History {
         model,
         positions: Positions::new(),
