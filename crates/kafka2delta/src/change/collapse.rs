@@ -231,19 +231,18 @@ impl<'a> Collapse<'a> {
         let held_back = self.known.floor.as_mut().is_some_and(|floor| floor.holds_back(order, partition));
         let other = other.filter(|other| *other != key);
         // What a truncate holds back is a deleted row, where such rows stay.
-        let is_dropped = self.is_stale(&key, order, partition) || (held_back && !self.known.keeps_deleted);
-        let second = other.filter(|_| op == Op::Upsert);
-        let old = second.map(|old| self.second_half(old, key, partition, is_dropped));
-        if is_dropped {
-            self.out.dropped_stale += 1;
-            return;
-        }
-        let old = old.filter(|_| self.batch.leaves_out(row));
-        if op == Op::Moved || (op == Op::SoftDelete && other.is_some()) {
-            self.first_half(row, key, other, partition);
-        }
+        let held_back_row = held_back && !self.known.keeps_deleted;
+        // Before the key's state is changed. Other rows look it up once.
+        let old = match other.is_some() || op == Op::Moved {
+            true => self.half(row, key, other, held_back_row),
+            false => None,
+        };
         let Self { known, states, out, .. } = self;
         let state = states.get_or_insert_with(key, || KeyState::before(known, key, partition));
+        if held_back_row || state.is_newer_than(order, partition) {
+            out.dropped_stale += 1;
+            return;
+        }
         out.history.extend(known.history.then_some(row as u32));
         let marks = known.keeps_deleted && op == Op::SoftDelete;
         let marks = marks && state.last.map_or_else(|| (known.is_stored)(&key), |last| matches!(last, Last::Upsert(_)));
@@ -263,11 +262,20 @@ impl<'a> Collapse<'a> {
         (state.order, state.partition) = (order, partition);
     }
 
-    /// Whether a newer change of the key, of another partition, is known.
-    fn is_stale(&mut self, key: &Fingerprint, order: Order, partition: i32) -> bool {
+    /// Notes a half of a key update. Gives where the values are that a second one leaves out.
+    fn half(&mut self, row: usize, key: Fingerprint, other: Option<Fingerprint>, held_back: bool) -> Option<OldRow> {
+        let (op, order, partition) = (self.batch.ops[row], self.batch.order(row), self.batch.partition(row));
         let Self { known, states, .. } = self;
-        let state = states.get_or_insert_with(*key, || KeyState::before(known, *key, partition));
-        state.partition != partition && order.is_before(&state.order)
+        let state = states.get_or_insert_with(key, || KeyState::before(known, key, partition));
+        let is_dropped = held_back || state.is_newer_than(order, partition);
+        if let (Op::Upsert, Some(old)) = (op, other) {
+            let old = self.second_half(old, key, partition, is_dropped);
+            return Some(old).filter(|_| self.batch.leaves_out(row));
+        }
+        if !is_dropped && matches!(op, Op::Moved | Op::SoftDelete) {
+            self.first_half(row, key, other, partition);
+        }
+        None
     }
 
     /// Where the values are of the row that an updated key had. One that is dropped closes its first half, too.
@@ -465,6 +473,11 @@ impl KeyState {
         let last = (known.last)(&key);
         let (order, partition) = last.map_or((Order::default(), partition), |last| (last.order, last.partition));
         Self { key, last: None, order, partition }
+    }
+
+    /// Whether a newer change of the key, of another partition, is known.
+    fn is_newer_than(&self, order: Order, partition: i32) -> bool {
+        self.partition != partition && order.is_before(&self.order)
     }
 
     /// Where the values come from that the key's next change leaves out.

@@ -78,6 +78,11 @@ impl Halves {
     }
 }
 
+/// Whether a commit notes halves of updates.
+pub fn are_noted(commit: &Commit) -> bool {
+    commit.info.as_ref().is_some_and(|info| info.contains_key(NOTE))
+}
+
 /// Which half of an update is to come.
 ///
 /// A key may be updated to the same new key again before the second half of the first time is read, and a connector that

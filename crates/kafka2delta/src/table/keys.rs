@@ -114,7 +114,6 @@ impl Keys {
         self.index = KeyIndex::new(true, self.limits.clone());
         self.stands = false;
         self.columns = None;
-        self.updates.forget();
     }
 
     /// Has the index built anew before it is used again.
@@ -212,6 +211,8 @@ impl Keys {
         self.index = KeyIndex::new(key.hasher.is_exact(), self.limits.clone());
         self.saves = Saves::default();
         self.others_wrote();
+        // Commits may have been passed over.
+        self.updates.forget();
         let files = snapshot.load_all_vectors(storage).await?;
         let Some(state) = snapshot.state() else { return Ok(()) };
         if self.mode == KeyIndexMode::None {

@@ -7,6 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use roaring::RoaringBitmap;
 
 use super::storage::Storage;
+use crate::change::key_updates;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::actions::Commit;
 use crate::log::features;
@@ -184,9 +185,11 @@ impl Snapshot {
     }
 }
 
-/// Whether a commit changes rows, schema or properties, and not only where rows are and what offsets are stored.
+/// Whether a commit changes rows, schema, properties, or what is known of key updates, and not only where rows are and what
+/// offsets are stored.
 fn changes_more_than_places(commit: &Commit) -> bool {
     commit.metadata.is_some()
+        || key_updates::are_noted(commit)
         || commit.protocol.is_some()
         || commit.adds.iter().any(|add| add.data_change)
         || commit.removes.iter().any(|remove| remove.data_change)

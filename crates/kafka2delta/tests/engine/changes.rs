@@ -179,6 +179,8 @@ impl Model {
             _ if row.deleted == Some(true) => Some(Half::Unknown),
             None => Some(Half::Second(row, is_told)),
             Some(Half::First) => None,
+            // A row that was marked in an earlier batch may be a repeat's.
+            Some(Half::Second(..)) if self.soft => Some(Half::Unknown),
             Some(Half::Second(..) | Half::Untold) => Some(Half::Untold),
             Some(Half::Unknown) => Some(Half::Unknown),
         };
