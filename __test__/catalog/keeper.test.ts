@@ -3,10 +3,10 @@ import test from 'ava'
 import { CatalogKeeper, type KeeperPace, type RegisteredTable } from '../../src/catalog/keeper.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import { silentLogger } from '../../src/log.js'
-import type { CatalogOptions } from '../../src/options/types.js'
+import type { ResolvedCatalogOptions } from '../../src/options/types.js'
 import { type FakeCatalog, fakeCatalog } from './fake-catalog.js'
 
-const HIVE: CatalogOptions = { type: 'hive', uri: 'thrift://metastore:9083' }
+const HIVE: ResolvedCatalogOptions = { type: 'hive', uri: 'thrift://metastore:9083' }
 const FAST: KeeperPace = { firstDelay: 1, maxDelay: 2, refusedDelay: 2, timeout: 5_000, grace: 5_000 }
 
 const table = (name: string, uri = `s3://lake/${name}`): RegisteredTable => ({
@@ -27,8 +27,8 @@ const described = (...columns: string[]) => ({
 })
 
 function keeperOf(catalog: FakeCatalog, pace: Partial<KeeperPace> = {}) {
-  const opened: CatalogOptions[] = []
-  const open = async (options: CatalogOptions) => {
+  const opened: ResolvedCatalogOptions[] = []
+  const open = async (options: ResolvedCatalogOptions) => {
     opened.push(options)
     return catalog
   }

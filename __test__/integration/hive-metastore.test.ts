@@ -16,7 +16,7 @@ import { openHive } from '../../src/catalog/hive/hive.js'
 import { bool, type Struct, struct, structOf, text, textMap, textMapOf } from '../../src/catalog/hive/values.js'
 import type { DeltaType } from '../../src/delta/schema-json.js'
 import type { ErrorCode } from '../../src/errors.js'
-import type { HiveCatalogOptions } from '../../src/options/types.js'
+import type { HiveCatalogOptions, WithTls } from '../../src/options/types.js'
 import { freePort } from '../helpers/free-port.js'
 import { hiveJars, NO_HIVE, RealHive } from './support/real-hive.js'
 
@@ -279,7 +279,7 @@ run(`TLS, and a login by password: the right one, a wrong one, and none${reason}
     'metastore.keystore.type': 'PKCS12',
   }
   const guarded = await RealHive.start(jars4 as string, join(folder, 'guarded'), { properties })
-  const sync = async (options: Pick<HiveCatalogOptions, 'auth' | 'tls'>) => {
+  const sync = async (options: Pick<WithTls<HiveCatalogOptions>, 'auth' | 'tls'>) => {
     const opened = await openHive({ type: 'hive', uri: guarded.uri, ...options }, PATIENCE)
     try {
       return await syncEntry(opened, tableOf('orders', [column('id', 'long')]), signal)

@@ -6,6 +6,7 @@ import { openLogins } from '../../src/options/open-logins.js'
 import { resolveOptions } from '../../src/options/resolve.js'
 import { readSecret } from '../../src/options/secret.js'
 
+const NAMED = { schema: 's', tableName: 'o' }
 const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-secrets-'))
 test.before(() => {
   writeFileSync(join(folder, 'password'), 'sw0rd fish \r\n')
@@ -34,6 +35,27 @@ test('names of files count from the configuration, and its last line break is no
   t.like(kafka, { ssl: { passphrase: 'sw0rd fish ' }, sasl: { password: { file } } })
   t.like(schemaRegistry, { auth: { token: { file } }, tls: { passphrase: 'sw0rd fish ' } })
   t.is(readSecret({ file }, 'password'), 'sw0rd fish ')
+})
+
+test('so do secrets of catalogs, for the query and for a table', (t) => {
+  const password = { file: 'password' }
+  const file = join(folder, 'password')
+  const of = (catalog: object, own: object = {}) => {
+    const tables = { topic: { path: 't', schema: 's', tableName: 't', ...own }, other: { path: 'o', ...NAMED } }
+    const given = { queryName: 'q', kafka: { brokers: 'localhost:9092' }, schemaRegistry: { url: 'https://r' } }
+    return resolveOptions({ ...given, tables, catalog }, folder).tables.map((table) => table.catalog?.options)
+  }
+  const hive = { type: 'hive', uri: 'thrift://h:1', auth: { username: 'u', password }, tls: { passphrase: password } }
+  const unity = { type: 'unity', url: 'https://h', catalog: 'main' }
+  const [unityToken, hiveLogin] = of(hive, { catalog: { ...unity, auth: { token: password } } })
+  t.like(unityToken, { auth: { token: { file } } })
+  t.like(hiveLogin, { auth: { password: { file } }, tls: { passphrase: 'sw0rd fish ' } })
+  const [client] = of({ ...unity, auth: { clientId: 'c', clientSecret: password } })
+  t.like(client, { auth: { clientSecret: { file } } })
+  t.throws(() => of({ ...unity, auth: { token: { file: 'none' } } }), {
+    code: 'CONFIG_INVALID',
+    message: `catalog.auth.token: the file ${join(folder, 'none')} cannot be read (ENOENT)`,
+  })
 })
 
 test('a file that is not there or holds nothing is told at the start, by its option', (t) => {

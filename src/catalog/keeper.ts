@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { asKafkaToDeltaError, KafkaToDeltaError, type Waiting } from '../errors.js'
 import type { Logger } from '../log.js'
 import { entryKey, nameProblem } from '../options/catalogs.js'
-import type { CatalogOptions, ResolvedCatalog, ResolvedTable } from '../options/types.js'
+import type { ResolvedCatalog, ResolvedCatalogOptions, ResolvedTable } from '../options/types.js'
 import { settled, within } from '../waits.js'
 import type { Catalog, CatalogTable } from './catalog.js'
 import { type DescribedTable, type EntryNeed, entryOf, syncEntry } from './entry.js'
@@ -73,7 +73,7 @@ export function mustBeNames({ options, schema, tableName }: ResolvedCatalog): vo
 
 export interface KeeperOptions {
   logger: Logger
-  open?: (options: CatalogOptions) => Promise<Catalog>
+  open?: (options: ResolvedCatalogOptions) => Promise<Catalog>
   pace?: Partial<KeeperPace>
 }
 

@@ -1,20 +1,20 @@
 /** The catalogs of a process, each opened once. */
 
-import type { CatalogOptions } from '../options/types.js'
+import type { ResolvedCatalogOptions } from '../options/types.js'
 import type { Catalog } from './catalog.js'
 import { openCatalog } from './open.js'
 
 export class OpenCatalogs {
-  readonly #open: (options: CatalogOptions) => Promise<Catalog>
+  readonly #open: (options: ResolvedCatalogOptions) => Promise<Catalog>
   /** By their options. */
   readonly #catalogs = new Map<string, Promise<Catalog>>()
 
-  constructor(open: (options: CatalogOptions) => Promise<Catalog> = openCatalog) {
+  constructor(open: (options: ResolvedCatalogOptions) => Promise<Catalog> = openCatalog) {
     this.#open = open
   }
 
   /** One that could not be opened is opened anew by the next call. */
-  of(options: CatalogOptions): Promise<Catalog> {
+  of(options: ResolvedCatalogOptions): Promise<Catalog> {
     const key = JSON.stringify(options)
     let catalog = this.#catalogs.get(key)
     if (!catalog) {

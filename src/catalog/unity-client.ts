@@ -6,8 +6,9 @@ import { request as httpsRequest } from 'node:https'
 import { text as textOf } from 'node:stream/consumers'
 import { KafkaToDeltaError } from '../errors.js'
 import { type IssuedToken, TokenError, TokenSource } from '../logins/tokens.js'
-import type { UnityCatalogOptions } from '../options/types.js'
+import type { UnityCatalogOptions, WithTls } from '../options/types.js'
 import { unlessAborted } from '../waits.js'
+import { secretNow } from './secret-now.js'
 
 /** As the published description has it. */
 const BASE = 'api/2.1/unity-catalog/'
@@ -51,12 +52,12 @@ const errorCodeOf = ({ body }: Answer): string => {
 }
 
 export class UnityClient {
-  readonly #options: UnityCatalogOptions
+  readonly #options: WithTls<UnityCatalogOptions>
   readonly #closing = new AbortController()
   /** Null where none are asked for. */
   readonly #tokens: TokenSource | null
 
-  constructor(options: UnityCatalogOptions) {
+  constructor(options: WithTls<UnityCatalogOptions>) {
     this.#options = options
     const { auth } = options
     this.#tokens =
@@ -116,13 +117,13 @@ export class UnityClient {
 
   get #givenToken(): string | null {
     const { auth } = this.#options
-    return auth && 'token' in auth ? auth.token : null
+    return auth && 'token' in auth ? secretNow(auth.token, 'token') : null
   }
 
   /** OAuth 2.0's client credentials (RFC 6749, 4.4), over the TLS that the catalog has. */
   async #issue({ clientId, clientSecret, tokenUrl, scope = SCOPE }: ClientCredentials): Promise<IssuedToken> {
     const url = new URL(tokenUrl ?? new URL(TOKEN_PATH, withSlash(this.#options.url)))
-    const login = [clientId, clientSecret].map(encodeURIComponent).join(':')
+    const login = [clientId, secretNow(clientSecret, 'clientSecret')].map(encodeURIComponent).join(':')
     const headers = {
       authorization: `Basic ${Buffer.from(login).toString('base64')}`,
       'content-type': 'application/x-www-form-urlencoded',

@@ -7,7 +7,7 @@
  */
 
 import { KafkaToDeltaError } from '../errors.js'
-import type { UnityCatalogOptions } from '../options/types.js'
+import type { UnityCatalogOptions, WithTls } from '../options/types.js'
 import type { Catalog, CatalogColumn, CatalogTable, FoundTable } from './catalog.js'
 import { sparkField } from './spark-table.js'
 import { sparkTypeName } from './type-names.js'
@@ -107,7 +107,7 @@ function matches(table: CatalogTable, { info }: FoundUnityTable): boolean {
   )
 }
 
-export async function openUnity(options: UnityCatalogOptions): Promise<Catalog> {
+export async function openUnity(options: WithTls<UnityCatalogOptions>): Promise<Catalog> {
   const client = new UnityClient(options)
   const { catalog } = options
   const path = (kind: 'tables' | 'schemas', ...names: string[]) =>

@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { tls, url } from './connection-schema.js'
 import { field, show, text } from './fields.js'
+import { secret } from './secret.js'
 import { suggest } from './suggest.js'
 
 const kind = <const T extends string>(type: T, description: string) => z.literal(type).meta({ description })
@@ -21,7 +22,7 @@ const hive = z
     auth: z
       .strictObject({
         username: text('The user by whose name the metastore knows us.'),
-        password: z.string().meta({ description: 'With it, a login by SASL PLAIN.' }).optional(),
+        password: secret('With it, a login by SASL PLAIN.').optional(),
       })
       .meta({ description: "Default: the system's user, by its name alone." })
       .optional(),
@@ -38,9 +39,9 @@ const unity = z
     catalog: text('The catalog that has the schemas; it must be there.'),
     auth: z
       .strictObject({
-        token: text('Bearer token.').optional(),
+        token: secret('Bearer token.').optional(),
         clientId: text('OAuth client credentials: the id.').optional(),
-        clientSecret: text('OAuth client credentials: the secret.').optional(),
+        clientSecret: secret('OAuth client credentials: the secret.').optional(),
         tokenUrl: url.meta({ description: 'Where tokens are given (default: <url>/oidc/v1/token).' }).optional(),
         scope: text('Scope of the tokens (default: all-apis).').optional(),
       })

@@ -1,10 +1,11 @@
 /** The catalogs of a query: how its tables' entries are named, and what options must not say of them together. */
 
-import { withCertificates } from './certificates.js'
+import { resolveTls } from './certificates.js'
 import { type OptionProblem, OptionsError } from './errors.js'
 import { hasReference } from './patterns.js'
 import type { ParsedOptions, ParsedTable } from './schema.js'
-import type { CatalogOptions, ResolvedCatalog, ResolvedTable } from './types.js'
+import { withSecretFiles } from './secret.js'
+import type { CatalogOptions, ResolvedCatalog, ResolvedCatalogOptions, ResolvedTable } from './types.js'
 
 /** Null where the table is registered nowhere. A name that lacks is told by {@link checkCatalogs}. */
 export function resolveCatalog(
@@ -14,9 +15,12 @@ export function resolveCatalog(
 ): ResolvedCatalog | null {
   const given = table.catalog ?? query.catalog
   if (given === undefined || given.type === 'none') return null
-  const secured =
-    'tls' in given && given.tls ? { ...given, tls: withCertificates(given.tls, 'catalog.tls', baseDir) } : given
-  return { options: secured as CatalogOptions, schema: table.schema ?? '', tableName: table.tableName ?? '' }
+  const secured = {
+    ...given,
+    ...('tls' in given && given.tls ? { tls: resolveTls(given.tls, 'catalog.tls', baseDir) } : {}),
+    ...('auth' in given && given.auth ? { auth: withSecretFiles(given.auth, 'catalog.auth', baseDir) } : {}),
+  }
+  return { options: secured as ResolvedCatalogOptions, schema: table.schema ?? '', tableName: table.tableName ?? '' }
 }
 
 /**

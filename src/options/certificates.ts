@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { KafkaToDeltaError } from '../errors.js'
+import { readSecret, type Secret, withSecretFiles } from './secret.js'
 
 /** Node's TLS options that hold PEM. */
 const PEM = ['ca', 'cert', 'key'] as const
@@ -22,6 +23,17 @@ export function withCertificates<T extends object>(tls: T, where: string, baseDi
   }
   const found = PEM.filter((name) => name in tls)
   return { ...tls, ...Object.fromEntries(found.map((name) => [name, read(name, tls[name as keyof T])])) }
+}
+
+/** Certificates and their key are read at the start, and so is the passphrase. */
+export function resolveTls<T extends object & { passphrase?: Secret | undefined }>(
+  tls: T,
+  where: string,
+  baseDir?: string,
+): T {
+  const found = withSecretFiles(withCertificates(tls, where, baseDir), where, baseDir)
+  const { passphrase } = found
+  return passphrase ? { ...found, passphrase: readSecret(passphrase, `${where}.passphrase`) } : found
 }
 
 function pemFile(file: string, where: string, baseDir: string): string {

@@ -124,7 +124,7 @@ export const tls = z.strictObject({
   ca: text("The authorities to trust: PEM text, or a file's name.").optional(),
   cert: text("Our certificate: PEM text, or a file's name.").optional(),
   key: text("Its key: PEM text, or a file's name.").optional(),
-  passphrase: text('Passphrase of the key.').optional(),
+  passphrase: secret('Passphrase of the key.').optional(),
   rejectUnauthorized: flag('Refuse certificates that cannot be verified (default true).').optional(),
 })
 
@@ -149,10 +149,7 @@ export const schemaRegistry = z
       })
       .meta({ description: 'Either username and password, or token, or tokenUrl with clientId and clientSecret.' })
       .optional(),
-    tls: tls
-      .extend({ passphrase: secret('Passphrase of the key.').optional() })
-      .meta({ description: 'TLS of an https registry.' })
-      .optional(),
+    tls: tls.meta({ description: 'TLS of an https registry.' }).optional(),
     unknownSchemaTimeout: duration(
       'How long an unknown schema id is asked for again before its message is a bad record (default "5 seconds").',
     ).optional(),

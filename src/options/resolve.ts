@@ -5,7 +5,7 @@ import type { ConsumerConfig, Kafka } from 'kafkajs'
 import { KafkaToDeltaError } from '../errors.js'
 import { pick, withoutUndefined } from '../objects.js'
 import { checkCatalogs, resolveCatalog } from './catalogs.js'
-import { withCertificates } from './certificates.js'
+import { resolveTls } from './certificates.js'
 import {
   checkDeadLetters,
   checkPatterns,
@@ -20,7 +20,7 @@ import { OptionsError, optionProblems, prototypeKeys } from './errors.js'
 import { isPattern, wholeName } from './patterns.js'
 import type { KafkaOptions } from './sasl.js'
 import { optionsSchema, type ParsedOptions, type ParsedTable } from './schema.js'
-import { readSecret, type Secret, withSecretFiles } from './secret.js'
+import { withSecretFiles } from './secret.js'
 import { tableUri } from './table-uri.js'
 import type {
   ResolvedColumn,
@@ -63,17 +63,6 @@ function resolveStart(
   if (typeof startingOffsets === 'string' || !('sparkCheckpoint' in startingOffsets)) return startingOffsets
   const uri = tableUri(startingOffsets.sparkCheckpoint.replace(/^s3[an]:/, 's3:'), baseDir)
   return { sparkCheckpoint: uri, storageOptions: { ...storageOptions } }
-}
-
-/** Certificates and their key are read at the start, and so is the passphrase. */
-function resolveTls<T extends object & { passphrase?: Secret | undefined }>(
-  tls: T,
-  where: string,
-  baseDir?: string,
-): T {
-  const found = withSecretFiles(withCertificates(tls, where, baseDir), where, baseDir)
-  const { passphrase } = found
-  return passphrase ? { ...found, passphrase: readSecret(passphrase, `${where}.passphrase`) } : found
 }
 
 function resolveKafka({ kafka }: ParsedOptions, baseDir?: string): KafkaOptions {

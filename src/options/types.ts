@@ -106,9 +106,15 @@ export interface TlsOptions {
   readonly ca?: string
   readonly cert?: string
   readonly key?: string
-  readonly passphrase?: string
+  /** Of the key. */
+  readonly passphrase?: Secret
   readonly rejectUnauthorized?: boolean
 }
+
+/** Options whose certificates, key and passphrase are read. */
+export type WithTls<T> = T extends { readonly tls?: TlsOptions }
+  ? Omit<T, 'tls'> & { readonly tls?: Omit<TlsOptions, 'passphrase'> & { readonly passphrase?: string } }
+  : T
 
 /** A Hive metastore. */
 export interface HiveCatalogOptions {
@@ -116,7 +122,7 @@ export interface HiveCatalogOptions {
   /** `thrift://host:port`, several with commas between, of which the first one that answers is asked. */
   readonly uri: string
   /** The user by whose name an open metastore knows us, or with a password a login by SASL PLAIN. Default: the system's user. */
-  readonly auth?: { readonly username: string; readonly password?: string }
+  readonly auth?: { readonly username: string; readonly password?: Secret }
   /** Of a metastore with `hive.metastore.use.SSL`. */
   readonly tls?: TlsOptions
 }
@@ -130,10 +136,10 @@ export interface UnityCatalogOptions {
   readonly catalog: string
   /** A token, or OAuth client credentials. Default: none. */
   readonly auth?:
-    | { readonly token: string }
+    | { readonly token: Secret }
     | {
         readonly clientId: string
-        readonly clientSecret: string
+        readonly clientSecret: Secret
         /** Where tokens are given. Default: `<url>/oidc/v1/token`, as Databricks has it. */
         readonly tokenUrl?: string
         /** Default: `all-apis`. */
@@ -156,9 +162,12 @@ export interface GlueCatalogOptions {
 /** Where tables are registered by name. */
 export type CatalogOptions = HiveCatalogOptions | UnityCatalogOptions | GlueCatalogOptions
 
+/** How to reach a catalog, read. */
+export type ResolvedCatalogOptions = WithTls<HiveCatalogOptions> | WithTls<UnityCatalogOptions> | GlueCatalogOptions
+
 /** A table's entry in a catalog. */
 export interface ResolvedCatalog {
-  readonly options: CatalogOptions
+  readonly options: ResolvedCatalogOptions
   readonly schema: string
   readonly tableName: string
 }
@@ -291,7 +300,7 @@ export interface SchemaRegistryOptions {
     | { readonly username: string; readonly password: Secret }
     | ({ readonly token: Secret } & ConfluentCloudLogin)
     | (ClientCredentials & ConfluentCloudLogin)
-  readonly tls?: Omit<TlsOptions, 'passphrase'> & { readonly passphrase?: Secret }
+  readonly tls?: TlsOptions
   /** How long an unknown schema id is asked for again before its message is a bad record. Default: 5 seconds. */
   readonly unknownSchemaTimeout?: number | string
 }
@@ -436,9 +445,8 @@ export interface TablePattern {
 export type ResolvedMaintenance = { readonly [K in keyof typeof MAINTENANCE_DEFAULTS]: number }
 
 /** How to reach the registry, read. */
-export type ResolvedRegistry = Omit<SchemaRegistryOptions, 'unknownSchemaTimeout' | 'tls'> & {
+export type ResolvedRegistry = WithTls<Omit<SchemaRegistryOptions, 'unknownSchemaTimeout'>> & {
   readonly unknownSchemaTimeout?: number
-  readonly tls?: Omit<NonNullable<SchemaRegistryOptions['tls']>, 'passphrase'> & { readonly passphrase?: string }
 }
 
 /** All options, complete. Durations in milliseconds, sizes in bytes. */

@@ -1,11 +1,15 @@
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
 import thrift from 'thrift'
 import { openClient } from '../../../src/catalog/hive/client.js'
 import { type Struct, text, textOf } from '../../../src/catalog/hive/values.js'
 import type { ErrorCode } from '../../../src/errors.js'
+import type { Secret } from '../../../src/options/secret.js'
 import { type Answer, fakeMetastore, listen } from './fake-metastore.js'
 
 /** Long for what answers, short for what does not. */
@@ -14,7 +18,7 @@ const SHORT = { connectMs: 100, callMs: 100 }
 const NOTHING: Struct = new Map()
 const { signal } = new AbortController()
 
-const clientOf = (uri: string, patience = PATIENT, auth?: { username: string; password?: string }) =>
+const clientOf = (uri: string, patience = PATIENT, auth?: { username: string; password?: Secret }) =>
   openClient(thrift, { type: 'hive', uri, ...(auth ? { auth } : {}) }, patience)
 
 const echo: Answer = (method) => new Map([[0, text(method)]])
@@ -135,6 +139,25 @@ test('a login by password', async (t) => {
   const denied = { code: 'CATALOG_DENIED' as ErrorCode, message: /refuses the login of ann: wrong password/ }
   await t.throwsAsync(wrong.call('one', NOTHING, signal), denied)
   wrong.close()
+  await metastore.close()
+})
+
+test('a password in a file is read anew for each login', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kafka2delta-hive-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'password')
+  writeFileSync(file, 'old')
+  const metastore = await fakeMetastore(echo, 'secret')
+  const client = clientOf(metastore.uri, PATIENT, { username: 'ann', password: { file } })
+  const asked = () => client.call('one', NOTHING, signal)
+  await t.throwsAsync(asked(), { code: 'CATALOG_DENIED' })
+  writeFileSync(file, 'secret\n')
+  t.is(textOf(await asked(), 0), 'one')
+  client.close()
+  const lost = clientOf(metastore.uri, PATIENT, { username: 'ann', password: { file: join(folder, 'none') } })
+  const denied = { code: 'CATALOG_DENIED' as ErrorCode, message: /catalog\.auth\.password: the file .* cannot be read/ }
+  await t.throwsAsync(lost.call('one', NOTHING, signal), denied)
+  lost.close()
   await metastore.close()
 })
 

@@ -3,7 +3,7 @@
 import { userInfo } from 'node:os'
 import type thrift from 'thrift'
 import { KafkaToDeltaError } from '../../errors.js'
-import type { HiveCatalogOptions } from '../../options/types.js'
+import type { HiveCatalogOptions, WithTls } from '../../options/types.js'
 import { unlessAborted, within } from '../../waits.js'
 import { type Address, type Connection, openConnection } from './connection.js'
 import { type Struct, text, texts } from './values.js'
@@ -27,7 +27,7 @@ export interface Patience {
   readonly callMs: number
 }
 
-export function openClient(library: typeof thrift, options: HiveCatalogOptions, patience: Patience): Client {
+export function openClient(library: typeof thrift, options: WithTls<HiveCatalogOptions>, patience: Patience): Client {
   const user = options.auth?.username ?? userInfo().username
   const addresses = options.uri.split(',').map((uri) => addressOf(uri.trim()))
   let connection: Connection | null = null

@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { connect as connectPlain, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type thrift from 'thrift'
-import type { HiveCatalogOptions } from '../../options/types.js'
+import type { HiveCatalogOptions, WithTls } from '../../options/types.js'
+import { secretNow } from '../secret-now.js'
 import { logIn } from './login.js'
 import { readStruct, type Struct, textOf, writeStruct } from './values.js'
 
@@ -35,7 +36,7 @@ interface Waiting {
 export function openConnection(
   library: typeof thrift,
   address: Address,
-  { auth, tls }: Pick<HiveCatalogOptions, 'auth' | 'tls'>,
+  { auth, tls }: Pick<WithTls<HiveCatalogOptions>, 'auth' | 'tls'>,
 ): Connection {
   // After a login each message has its length before it.
   const Transport = auth?.password === undefined ? library.TBufferedTransport : library.TFramedTransport
@@ -101,7 +102,7 @@ export function openConnection(
 
 async function accepted(socket: Socket, event: string, auth: HiveCatalogOptions['auth']): Promise<void> {
   await once(socket, event)
-  if (auth?.password !== undefined) await logIn(socket, auth.username, auth.password)
+  if (auth?.password !== undefined) await logIn(socket, auth.username, secretNow(auth.password, 'password'))
 }
 
 /** The answer that has come; null where it has not come whole. */

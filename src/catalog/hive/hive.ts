@@ -2,7 +2,7 @@
 
 import type thrift from 'thrift'
 import { KafkaToDeltaError } from '../../errors.js'
-import type { HiveCatalogOptions } from '../../options/types.js'
+import type { HiveCatalogOptions, WithTls } from '../../options/types.js'
 import type { Catalog } from '../catalog.js'
 import { type Client, openClient, type Patience } from './client.js'
 import { foundTable, type HiveTable, isUpToDate, newEntry, updatedEntry } from './entry.js'
@@ -11,7 +11,7 @@ import { i32, type Struct, struct, structOf, text, textMap, textOf } from './val
 const PATIENCE: Patience = { connectMs: 10_000, callMs: 60_000 }
 
 /** @throws CATALOG_UNAVAILABLE where the package `thrift` is not installed */
-export async function openHive(options: HiveCatalogOptions, patience: Patience = PATIENCE): Promise<Catalog> {
+export async function openHive(options: WithTls<HiveCatalogOptions>, patience: Patience = PATIENCE): Promise<Catalog> {
   const client = openClient(await loadThrift(), options, patience)
 
   return {
