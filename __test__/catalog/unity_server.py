@@ -9,18 +9,22 @@ import base64
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlparse
 
 from unitycatalog.client.models.create_schema import CreateSchema
 from unitycatalog.client.models.create_table import CreateTable
+from unitycatalog.client.models.generate_temporary_path_credential import GenerateTemporaryPathCredential
+from unitycatalog.client.models.generate_temporary_table_credential import GenerateTemporaryTableCredential
 from unitycatalog.client.models.schema_info import SchemaInfo
 from unitycatalog.client.models.table_info import TableInfo
+from unitycatalog.client.models.temporary_credentials import TemporaryCredentials
 
 BASE = "/api/2.1/unity-catalog/"
 CATALOG, TOKEN, CLIENT = "main", "a-token", ("client", "client-secret")
 
-schemas, tables, tokens, problems = {}, {}, {TOKEN}, []
+schemas, tables, tokens, problems, given = {}, {}, {TOKEN}, [], []
 
 
 class Refused(Exception):
@@ -79,6 +83,26 @@ def delete_table(name):
     return {}
 
 
+def credentials(what, ends):
+    """Of a number of their own each time, with their end."""
+    given.append(what)
+    aws = {"access_key_id": f"id-{len(given)}", "secret_access_key": "a-key", "session_token": f"session-{len(given)}"}
+    ends_at = int((time.time() + ends) * 1000)
+    return through(TemporaryCredentials, {"aws_temp_credentials": aws, "expiration_time": ends_at})
+
+
+def table_credentials(body):
+    through(GenerateTemporaryTableCredential, body)
+    if body["table_id"] not in [table["table_id"] for table in tables.values()]:
+        raise Refused(404, "TABLE_NOT_FOUND", f"there is no table {body['table_id']}")
+    return credentials(["table", body["table_id"], body["operation"]], 3600)
+
+
+def path_credentials(body):
+    through(GenerateTemporaryPathCredential, body)
+    return credentials(["path", body["url"], body["operation"]], 3600)
+
+
 def answer(method, path, body):
     """By the description's operations: any other is one that it does not have."""
     kind, _, name = path.partition("/")
@@ -86,6 +110,10 @@ def answer(method, path, body):
         return create_schema(body)
     if (method, path) == ("POST", "tables"):
         return create_table(body)
+    if (method, path) == ("POST", "temporary-table-credentials"):
+        return table_credentials(body)
+    if (method, path) == ("POST", "temporary-path-credentials"):
+        return path_credentials(body)
     if (method, kind) == ("GET", "schemas"):
         return found(schemas, names(unquote(name), 2), SchemaInfo)
     if (method, kind) == ("GET", "tables"):

@@ -154,7 +154,7 @@ test('a partition that was added before the first row is read from its beginning
 test('topics of one folder keep their starts side by side', async (t) => {
   const { path } = await world(t, [])
   const noteOf = (topic: string) =>
-    new StartNote({ uri: path('shared'), storageOptions: {}, queryName: 'starts', topic })
+    new StartNote({ uri: path('shared'), storageOptions: async () => ({}), queryName: 'starts', topic })
   const topics = ['a', 'b', 'c', 'd']
   const starts = (i: number) => new Map([[0, BigInt(i)]])
   await Promise.all(topics.map((topic, i) => noteOf(topic).keep(starts(i), new Map())))
@@ -163,7 +163,7 @@ test('topics of one folder keep their starts side by side', async (t) => {
 
 test('of two workers the first one counts, and vacuum leaves the note alone', async (t) => {
   const { path, append, run, ids } = await world(t, ['a'])
-  const of = { uri: path('a'), storageOptions: {}, queryName: 'starts', topic: 'a' }
+  const of = { uri: path('a'), storageOptions: async () => ({}), queryName: 'starts', topic: 'a' }
   const none = new Map()
   t.deepEqual(await new StartNote(of).read(), none)
   t.false(existsSync(path('a')), 'reading writes nothing')

@@ -3,8 +3,9 @@
 import { fileURLToPath } from 'node:url'
 import test, { type TestFn } from 'ava'
 import { installedCatalogs } from '../../scripts/lib/python.mjs'
+import type { Catalog } from '../../src/catalog/catalog.js'
 import { openUnity } from '../../src/catalog/unity.js'
-import type { UnityCatalogOptions } from '../../src/options/types.js'
+import type { UnityCatalogOptions, WithTls } from '../../src/options/types.js'
 import { type CatalogServer, catalogCases } from './support/catalog-cases.js'
 import { JsonChild } from './support/json-child.js'
 
@@ -18,11 +19,11 @@ interface UnityTable {
 }
 
 let unity: JsonChild
-let port: number
+let options: WithTls<UnityCatalogOptions>
 
 const call = async <T>(what: object): Promise<T> => (await unity.ask<{ ok: T }>(what)).ok
 
-const optionsAt = (port: number): UnityCatalogOptions => ({
+const optionsAt = (port: number): WithTls<UnityCatalogOptions> => ({
   type: 'unity',
   url: `http://127.0.0.1:${port}`,
   catalog: 'main',
@@ -31,7 +32,8 @@ const optionsAt = (port: number): UnityCatalogOptions => ({
 
 async function startUnity(): Promise<CatalogServer> {
   unity = new JsonChild(python as string, [SCRIPT])
-  port = (await unity.line<{ port: number }>()).port
+  const { port } = await unity.line<{ port: number }>()
+  options = optionsAt(port)
   return {
     port,
     optionsAt,
@@ -66,12 +68,25 @@ else {
   catalogCases(test as TestFn, 'unity', startUnity)
 
   test.serial('unity: a token that was taken back makes way for another one', async (t) => {
-    const catalog = await openUnity(optionsAt(port))
+    const catalog = await openUnity(options)
     t.teardown(() => catalog.close())
     const look = () => catalog.find('nowhere', 'nothing', AbortSignal.timeout(10_000))
     t.is(await look(), null)
     await call({ do: 'forget tokens' })
     t.is(await look(), null)
+  })
+
+  test.serial('unity: credentials for a place, and for the table that was made there', async (t) => {
+    const opened = (await openUnity(options)) as Required<Catalog>
+    t.teardown(() => opened.close())
+    const signal = AbortSignal.timeout(60_000)
+    const place = { schema: 'vended', name: 'orders', location: 's3://lake/vended' }
+    const first = await opened.credentials(place, signal)
+    await opened.ensureSchema(place.schema, signal)
+    await opened.create({ ...place, columns: [], partitionColumns: [], properties: {} }, signal)
+    const second = await opened.credentials(place, signal)
+    t.not(first.options.AWS_SESSION_TOKEN, second.options.AWS_SESSION_TOKEN)
+    for (const { expires } of [first, second]) t.true((expires as Date).getTime() > Date.now())
   })
 
   test.serial('unity: nothing was asked for that the published description does not have', async (t) => {

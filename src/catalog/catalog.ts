@@ -10,12 +10,16 @@ export interface CatalogColumn {
   comment?: string
 }
 
-/** A table as it should stand in a catalog: an external Delta table. */
-export interface CatalogTable {
+/** What a table is called, and where it lies. */
+export interface TablePlace {
   schema: string
   name: string
   /** A URL, in the form that the catalog's readers take. */
   location: string
+}
+
+/** A table as it should stand in a catalog: an external Delta table. */
+export interface CatalogTable extends TablePlace {
   columns: readonly CatalogColumn[]
   partitionColumns: readonly string[]
   comment?: string
@@ -34,6 +38,7 @@ export interface FoundTable {
 export interface VendedCredentials {
   /** Options of the object store, by the names that `storageOptions` have. */
   options: Record<string, string>
+  /** Null: that is not told. */
   expires: Date | null
 }
 
@@ -56,7 +61,10 @@ export interface Catalog {
   update(table: CatalogTable, found: FoundTable, signal: AbortSignal): Promise<void>
   /** Whether the found entry says what the table says (types in the catalog's own words). Where it lies is not asked here. */
   matches(table: CatalogTable, found: FoundTable): boolean
-  /** Credentials for the table's files, where the catalog gives them; null where the table is not there. */
-  credentials?(schema: string, name: string, signal: AbortSignal): Promise<VendedCredentials | null>
+  /**
+   * Credentials for the files of a table that is written, where the catalog gives them. Where it has no entry of that name yet,
+   * they are those that a table may be made with at the location.
+   */
+  credentials?(table: TablePlace, signal: AbortSignal): Promise<VendedCredentials>
   close(): Promise<void>
 }

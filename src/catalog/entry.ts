@@ -4,7 +4,7 @@ import type { TableInfo } from '../delta/results.js'
 import { fieldsOf } from '../delta/schema-json.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { ResolvedCatalog } from '../options/types.js'
-import type { Catalog, CatalogTable, FoundTable } from './catalog.js'
+import type { Catalog, CatalogTable, FoundTable, TablePlace } from './catalog.js'
 import { isSamePlace } from './location.js'
 
 /** Properties by which a table remembers what is ours: they tell a reader nothing. */
@@ -39,10 +39,7 @@ export type EntryNeed =
   | { readonly found: null; readonly need: 'create' }
 
 /** @throws CATALOG_CONFLICT where the name has another location, with both */
-export function mustBeAt(
-  found: FoundTable,
-  { schema, name, location }: Pick<CatalogTable, 'schema' | 'name' | 'location'>,
-) {
+export function mustBeAt(found: Pick<FoundTable, 'location'>, { schema, name, location }: TablePlace) {
   if (isSamePlace(found.location, location)) return
   throw new KafkaToDeltaError(
     'CATALOG_CONFLICT',

@@ -73,10 +73,14 @@ export class UnityClient {
 
   /** Makes a thing. One that is there already is left as it is. */
   async create(doing: string, path: string, body: object, signal: AbortSignal): Promise<void> {
-    const headers = { 'content-type': 'application/json' }
-    const answer = await this.#ask(doing, path, { method: 'POST', headers, body: JSON.stringify(body) }, signal)
+    const answer = await this.#post(doing, path, body, signal)
     if (/ALREADY_EXISTS/.test(errorCodeOf(answer))) return
     this.#mustBeOk(doing, answer)
+  }
+
+  /** Asks for something that is made for us. */
+  async post<T>(doing: string, path: string, body: object, signal: AbortSignal): Promise<T> {
+    return this.#mustBeOk(doing, await this.#post(doing, path, body, signal)) as T
   }
 
   /** Takes a thing away, if it is there. */
@@ -88,6 +92,11 @@ export class UnityClient {
 
   close(): void {
     this.#closing.abort(new Error('the catalog was closed'))
+  }
+
+  #post(doing: string, path: string, body: object, signal: AbortSignal): Promise<Answer> {
+    const headers = { 'content-type': 'application/json' }
+    return this.#ask(doing, path, { method: 'POST', headers, body: JSON.stringify(body) }, signal)
   }
 
   async #ask(doing: string, path: string, request: Request, signal: AbortSignal): Promise<Answer> {

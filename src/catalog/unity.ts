@@ -12,6 +12,7 @@ import type { Catalog, CatalogColumn, CatalogTable, FoundTable } from './catalog
 import { sparkField } from './spark-table.js'
 import { sparkTypeName } from './type-names.js'
 import { UnityClient } from './unity-client.js'
+import { askCredentials } from './unity-credentials.js'
 
 /** The server keeps a property in 255 characters: a longer one fails the whole request. */
 const MAX_PROPERTY = 255
@@ -38,6 +39,7 @@ interface TableInfo {
   columns?: ColumnInfo[]
   comment?: string
   properties?: Record<string, string>
+  table_id?: string
 }
 
 interface FoundUnityTable extends FoundTable {
@@ -128,9 +130,12 @@ export async function openUnity(options: WithTls<UnityCatalogOptions>): Promise<
     await client.create(`create ${table.schema}.${table.name}`, 'tables', body, signal)
   }
 
+  const look = (schema: string, name: string, signal: AbortSignal) =>
+    client.get<TableInfo>(`look for ${schema}.${name}`, path('tables', schema, name), signal)
+
   return {
     async find(schema, name, signal) {
-      const info = await client.get<TableInfo>(`look for ${schema}.${name}`, path('tables', schema, name), signal)
+      const info = await look(schema, name, signal)
       if (info === null) return null
       const columns = (info.columns ?? []).map(({ name: of = '', type_text = '' }) => ({ name: of, type: type_text }))
       const found: FoundUnityTable = {
@@ -167,6 +172,9 @@ export async function openUnity(options: WithTls<UnityCatalogOptions>): Promise<
     },
 
     matches: (table, found) => matches(table, found as FoundUnityTable),
+
+    credentials: async (table, signal) =>
+      askCredentials(client, table, await look(table.schema, table.name, signal), signal),
 
     async close() {
       client.close()

@@ -18,7 +18,8 @@ export type Starts = ReadonlyMap<number, bigint>
 export interface StartNoteOptions {
   /** Of the table. */
   uri: string
-  storageOptions: Readonly<Record<string, string>>
+  /** Asked each time that the note is opened: credentials may end. */
+  storageOptions: () => Promise<Readonly<Record<string, string>>>
   queryName: string
   topic: string
   /** Ends what it does. */
@@ -79,7 +80,7 @@ export class StartNote {
     const { uri, storageOptions, signal } = this.#of
     const note = await DeltaTable.open({
       path: `${uri}/${NOTE_FOLDER}`,
-      storageOptions,
+      storageOptions: await storageOptions(),
       writeMode: 'append',
       description: 'Where kafka2delta began to read, kept until the table has its first row',
       ...(signal ? { signal } : {}),

@@ -2,7 +2,7 @@
 
 import { z } from 'zod'
 import { tls, url } from './connection-schema.js'
-import { field, show, text } from './fields.js'
+import { field, flag, show, text } from './fields.js'
 import { secret } from './secret.js'
 import { suggest } from './suggest.js'
 
@@ -59,6 +59,9 @@ const unity = z
       .meta({ description: 'Either token, or clientId and clientSecret. Default: none.' })
       .optional(),
     tls: tls.meta({ description: 'TLS of an https server.' }).optional(),
+    vendedCredentials: flag(
+      "The catalog gives the credentials for the tables' files, in place of those of storageOptions (default false).",
+    ).optional(),
   })
   .meta({ description: 'Unity Catalog, by its REST interface.' })
 

@@ -146,6 +146,11 @@ export interface UnityCatalogOptions {
         readonly scope?: string
       }
   readonly tls?: TlsOptions
+  /**
+   * The catalog gives the credentials for the tables' files, which are renewed before they end; those of `storageOptions` do not
+   * count. Default: false.
+   */
+  readonly vendedCredentials?: boolean
 }
 
 /** The AWS Glue data catalog. Credentials are those of AWS's default chain. */

@@ -24,6 +24,7 @@ import type { Systems } from './dependencies.js'
 import { type MemoryMembership, processMemory } from './process-memory.js'
 import { readSparkCheckpoint } from './spark-checkpoint.js'
 import { TopicFinder } from './topic-finder.js'
+import { VendedTables } from './vended-tables.js'
 
 /** Starting offsets as the source has them. Topics of patterns that they do not name start at the earliest. */
 function sourceOffsets({ startingOffsets: starting, tables }: ResolvedOptions) {
@@ -130,6 +131,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   const keyUpdates = new KeyUpdates(schemas)
   const hasCatalog = [...options.tables, ...options.patterns.map(({ table }) => table)].some((table) => table.catalog)
   const catalogs = hasCatalog ? new CatalogKeeper({ logger: logger.child({ part: 'catalog' }) }) : undefined
+  const vended = new VendedTables({ logger: logger.child({ part: 'catalog' }), open: openDeltaTable })
   const { kafka, queryName } = options
   const catalog = new TopicCatalog({ kafka, queryName, logger: logger.child({ part: 'topics' }) })
   const finder = new TopicFinder(catalog, schemas, logger)
@@ -142,8 +144,11 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
   return {
     startingOffsets: fromCheckpoint,
     topics: (isWanted, signal) => finder.find(isWanted, signal),
-    startKeeper: ({ uri, storageOptions, topic }, signal) =>
-      new StartNote({ uri, storageOptions, queryName, topic, signal }),
+    startKeeper: (table, signal) => {
+      const { uri, topic } = table
+      const storageOptions = () => vended.storageOptions(table, signal)
+      return new StartNote({ uri, storageOptions, queryName, topic, signal })
+    },
     source: (given, storedOffsets, { isNewTopic, sharing, keepStarts } = {}) =>
       new KafkaSource(
         {
@@ -173,7 +178,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     },
     table: (table, signal) => {
       join()
-      return openDeltaTable(table, signal)
+      return vended.open(table, signal)
     },
     deadLetters: ({ deadLetter }) => (deadLetter ? deadLetters.of(deadLetter) : null),
     catalogs,
@@ -185,7 +190,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     close: async () => {
       schemas.close()
       membership?.leave()
-      await Promise.all([deadLetters.close(), catalogs?.close()])
+      await Promise.all([deadLetters.close(), catalogs?.close(), vended.close()])
     },
   }
 }

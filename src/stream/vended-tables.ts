@@ -1,0 +1,44 @@
+/** Opens tables by the credentials that their catalogs give, and other tables as they are configured. */
+
+import { OpenCatalogs } from '../catalog/open-catalogs.js'
+import { vendedOptionsOf, withCredentials } from '../catalog/vended.js'
+import type { Logger } from '../log.js'
+import type { ResolvedTable } from '../options/types.js'
+import type { StreamTable } from './dependencies.js'
+import { VendedTable } from './vended-table.js'
+
+type Open = (table: ResolvedTable, signal?: AbortSignal) => Promise<StreamTable>
+
+export class VendedTables {
+  readonly #catalogs: OpenCatalogs
+  readonly #logger: Logger
+  readonly #open: Open
+
+  constructor({
+    logger,
+    open,
+    catalogs = new OpenCatalogs(),
+  }: { logger: Logger; open: Open; catalogs?: OpenCatalogs }) {
+    this.#catalogs = catalogs
+    this.#logger = logger
+    this.#open = open
+  }
+
+  async open(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable> {
+    const credentials = vendedOptionsOf(table, this.#catalogs)
+    if (credentials === null) return this.#open(table, signal)
+    const open = (vended: Record<string, string>, until?: AbortSignal) =>
+      this.#open({ ...table, storageOptions: withCredentials(table.storageOptions, vended) }, until)
+    return VendedTable.open({ uri: table.uri, credentials, open, logger: this.#logger }, signal)
+  }
+
+  /** Options of a table's store, for something beside the table that is opened for a moment. */
+  async storageOptions(table: ResolvedTable, signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
+    const vended = await vendedOptionsOf(table, this.#catalogs)?.renew(signal)
+    return vended ? withCredentials(table.storageOptions, vended) : table.storageOptions
+  }
+
+  close(): Promise<void> {
+    return this.#catalogs.close()
+  }
+}
