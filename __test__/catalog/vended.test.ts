@@ -1,13 +1,14 @@
 import test from 'ava'
 import type { VendedCredentials } from '../../src/catalog/catalog.js'
 import { OpenCatalogs } from '../../src/catalog/open-catalogs.js'
-import { VendedOptions, vendedOptionsOf, withCredentials } from '../../src/catalog/vended.js'
+import { VendedOptions, vendedOptionsOf, withCredentials, withVended } from '../../src/catalog/vended.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { ResolvedCatalogOptions } from '../../src/options/types.js'
 import { fakeCatalog } from './fake-catalog.js'
 
 const HOUR = 3_600_000
 const NEVER = undefined
+const UNTOUCHED = {}
 
 /** Credentials of an hour, on a clock that stands where it is put. */
 function vended(lifeMs: number | null = HOUR) {
@@ -122,7 +123,7 @@ test('only a catalog that is to give credentials is asked, by name and location'
   }))
   const table = (options: ResolvedCatalogOptions, tableName = 'orders') => ({
     uri: 's3a://lake/orders',
-    storageOptions: {},
+    storageOptions: UNTOUCHED,
     catalog: { options, schema: 'shop', tableName },
   })
   t.is(vendedOptionsOf({ ...table(unity), catalog: null }, catalogs), null)
@@ -130,6 +131,10 @@ test('only a catalog that is to give credentials is asked, by name and location'
   const vending = { ...unity, vendedCredentials: true }
   t.deepEqual(await vendedOptionsOf(table(vending), catalogs)?.renew(NEVER), { key: 'a' })
   t.deepEqual(asked, [{ schema: 'shop', name: 'orders', location: 's3://lake/orders' }])
+  const configured = { ...table(vending), storageOptions: { AWS_REGION: 'eu-central-1', AWS_SECRET_ACCESS_KEY: 'own' } }
+  const { storageOptions } = await withVended(configured, catalogs)
+  t.deepEqual(storageOptions, { AWS_REGION: 'eu-central-1', key: 'a' })
+  t.is((await withVended(table(unity), catalogs)).storageOptions, UNTOUCHED)
   const unnamed = vendedOptionsOf(table(vending, 'a.b'), catalogs)
   await t.throwsAsync(async () => unnamed?.renew(NEVER), { code: 'STORAGE_DENIED', message: /tableName is no name/ })
 })

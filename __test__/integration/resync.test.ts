@@ -331,7 +331,7 @@ test.serial('a look reads what is new since the one before, and no key again', a
     [0, 3, 'last', 2],
   ])
   const { config } = await prepared('hard-seq', 'looks')
-  const { options, table } = configuredTable('looks', config)
+  const { options, table } = await configuredTable('looks', config)
   const before = process.env.TMPDIR
   process.env.TMPDIR = temporary
   const source = await TopicSource.open({ options, table, key: [{ name: 'id', type: 'integer' }], since: null })

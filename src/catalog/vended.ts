@@ -116,10 +116,14 @@ function toStorage(thrown: unknown): KafkaToDeltaError {
 
 type VendedTable = Pick<ResolvedTable, 'uri' | 'storageOptions' | 'catalog'>
 
+/** Whether a table's catalog is to give the credentials for its files. */
+export const isVended = ({ catalog }: Pick<VendedTable, 'catalog'>): boolean =>
+  catalog?.options.type === 'unity' && catalog.options.vendedCredentials === true
+
 /** The credentials of a table whose catalog is to give them; null for others. */
 export function vendedOptionsOf(table: VendedTable, catalogs: OpenCatalogs): VendedOptions | null {
   const { catalog, uri, storageOptions } = table
-  if (catalog === null || !('vendedCredentials' in catalog.options) || !catalog.options.vendedCredentials) return null
+  if (catalog === null || !isVended(table)) return null
   const { options, schema, tableName: name } = catalog
   const place = { schema, name, location: locationOf(uri, options.type, storageOptions) }
   return new VendedOptions(async (signal) => {
@@ -128,4 +132,14 @@ export function vendedOptionsOf(table: VendedTable, catalogs: OpenCatalogs): Ven
     if (opened.credentials) return opened.credentials(place, signal)
     throw new KafkaToDeltaError('CATALOG_DENIED', `a catalog of the type ${options.type} gives no credentials`)
   })
+}
+
+/** The table, by credentials of now where its catalog gives them: for whoever opens it for less than they live. */
+export async function withVended<T extends VendedTable>(
+  table: T,
+  catalogs: OpenCatalogs,
+  signal?: AbortSignal,
+): Promise<T> {
+  const vended = await vendedOptionsOf(table, catalogs)?.renew(signal)
+  return vended ? { ...table, storageOptions: withCredentials(table.storageOptions, vended) } : table
 }

@@ -4,6 +4,7 @@
  */
 
 import { OpenCatalogs } from '../catalog/open-catalogs.js'
+import { isVended } from '../catalog/vended.js'
 import { asKafkaToDeltaError, type KafkaToDeltaError } from '../errors.js'
 import { groupOf } from '../kafka/options.js'
 import { withLookup } from '../kafka/topic-catalog.js'
@@ -74,11 +75,14 @@ interface Sources {
   catalogs: OpenCatalogs
 }
 
-/** Tables and dead letters; of a pattern's path what comes before the first reference to its groups. */
+/**
+ * Tables and dead letters; of a pattern's path what comes before the first reference to its groups. Tables that have credentials
+ * of their own by a catalog are left out: each is opened later.
+ */
 function placesOf({ tables, patterns }: ResolvedOptions): StorePlace[] {
   const all = [...tables, ...patterns.map(({ table }) => ({ ...table, uri: firstPart(table.uri) }))]
-  return all.flatMap(({ uri, storageOptions, deadLetter }) => [
-    { uri, storageOptions },
+  return all.flatMap(({ uri, storageOptions, deadLetter, catalog }) => [
+    ...(isVended({ catalog }) ? [] : [{ uri, storageOptions }]),
     ...(deadLetter?.kind === 'delta' ? [deadLetter] : []),
   ])
 }

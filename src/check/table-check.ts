@@ -2,6 +2,7 @@
 
 import { schemaName } from '../avro/wire.js'
 import type { OpenCatalogs } from '../catalog/open-catalogs.js'
+import { withVended } from '../catalog/vended.js'
 import { DeltaTable, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { StoredOffsets } from '../kafka/positions.js'
@@ -44,7 +45,7 @@ export async function checkTable(
 ): Promise<TableCheck> {
   const report = emptyCheck(table.topic, table.pattern ?? table.topic, table.name ?? table.uri, table.uri)
   const { findings } = report
-  const opened = checks.isStoreUp(table) ? await openTable(table, findings) : null
+  const opened = checks.isStoreUp(table) ? await openTable(table, checks.catalogs, findings) : null
   const positions = new Positions(checks.options.queryName, table.topic)
   const stored = opened === null ? null : positions.storedOffsets(opened.offsets)
   let after: TableInfo | null = null
@@ -68,10 +69,16 @@ export async function checkTable(
 }
 
 /** With the options of the stream, which are checked by it; null where it cannot be opened so. */
-async function openTable(table: ResolvedTable, findings: Finding[]): Promise<TableInfo | null> {
+async function openTable(
+  configured: ResolvedTable,
+  catalogs: OpenCatalogs,
+  findings: Finding[],
+): Promise<TableInfo | null> {
   const looked = (opened: DeltaTable) => opened.info().finally(() => opened.close())
   const signal = AbortSignal.timeout(OPEN_MS)
+  let table = configured
   try {
+    table = await withVended(configured, catalogs, signal)
     // No index is read or kept: that would write to indexDir.
     return await looked(await openDeltaTable({ ...table, keyIndex: 'none', indexDir: null }, signal))
   } catch (error) {

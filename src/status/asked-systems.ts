@@ -5,12 +5,14 @@ import { fewRetries } from '../kafka/ask.js'
 import { TopicCatalog } from '../kafka/topic-catalog.js'
 import type { Logger } from '../log.js'
 import type { ResolvedOptions } from '../options/types.js'
-import { realSystems } from '../stream/connect.js'
+import { openDeltaTable, realSystems } from '../stream/connect.js'
 import { TableDiscovery } from '../stream/discovery.js'
+import { VendedTables } from '../stream/vended-tables.js'
 import type { AskedSystems } from './from-tables.js'
 
 export function askedSystems(options: ResolvedOptions, logger: Logger): AskedSystems & { close(): Promise<void> } {
   const systems = realSystems(options, logger)
+  const vended = new VendedTables({ logger, open: openDeltaTable })
   const { kafka, queryName } = options
   const catalog = new TopicCatalog({ kafka, queryName, logger, retry: fewRetries(kafka) })
   const find = systems.topics?.bind(systems)
@@ -18,7 +20,10 @@ export function askedSystems(options: ResolvedOptions, logger: Logger): AskedSys
     findTables: async () => (find ? new TableDiscovery(options, find, logger).look() : { tables: [], failures: [] }),
     ends: (topics) => catalog.ends(topics),
     // Without the options of the stream: nothing is checked against them, and no index is built.
+    ofNow: (table) => vended.ofNow(table),
     open: ({ uri, storageOptions }) => DeltaTable.open({ path: uri, storageOptions }),
-    close: async () => systems.close?.(),
+    close: async () => {
+      await Promise.all([systems.close?.(), vended.close()])
+    },
   }
 }

@@ -16,6 +16,8 @@ export interface AskedSystems {
   findTables(): Promise<{ tables: ResolvedTable[]; failures: { topic: string; error: KafkaToDeltaError }[] }>
   /** The end of each partition of the topics. */
   ends(topics: readonly string[]): Promise<Map<string, Map<number, bigint>>>
+  /** The table by credentials of now, where its catalog gives them. */
+  ofNow?(table: ResolvedTable): Promise<ResolvedTable>
   open(table: ResolvedTable): Promise<Pick<DeltaTable, 'info' | 'close'>>
 }
 
@@ -51,7 +53,7 @@ async function reportOf(
 ): Promise<TableReport> {
   const report = emptyReport(table)
   try {
-    await fillIn(report, table, queryName, systems)
+    await fillIn(report, (await systems.ofNow?.(table)) ?? table, queryName, systems)
   } catch (thrown) {
     report.trouble = problemOf(thrown)
   }

@@ -146,7 +146,7 @@ export function realSystems(options: ResolvedOptions, logger: Logger): Systems {
     topics: (isWanted, signal) => finder.find(isWanted, signal),
     startKeeper: (table, signal) => {
       const { uri, topic } = table
-      const storageOptions = () => vended.storageOptions(table, signal)
+      const storageOptions = async () => (await vended.ofNow(table, signal)).storageOptions
       return new StartNote({ uri, storageOptions, queryName, topic, signal })
     },
     source: (given, storedOffsets, { isNewTopic, sharing, keepStarts } = {}) =>

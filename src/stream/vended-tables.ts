@@ -1,7 +1,7 @@
 /** Opens tables by the credentials that their catalogs give, and other tables as they are configured. */
 
 import { OpenCatalogs } from '../catalog/open-catalogs.js'
-import { vendedOptionsOf, withCredentials } from '../catalog/vended.js'
+import { vendedOptionsOf, withCredentials, withVended } from '../catalog/vended.js'
 import type { Logger } from '../log.js'
 import type { ResolvedTable } from '../options/types.js'
 import type { StreamTable } from './dependencies.js'
@@ -32,10 +32,9 @@ export class VendedTables {
     return VendedTable.open({ uri: table.uri, credentials, open, logger: this.#logger }, signal)
   }
 
-  /** Options of a table's store, for something beside the table that is opened for a moment. */
-  async storageOptions(table: ResolvedTable, signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
-    const vended = await vendedOptionsOf(table, this.#catalogs)?.renew(signal)
-    return vended ? withCredentials(table.storageOptions, vended) : table.storageOptions
+  /** The table by credentials of now, for something that is opened for a moment. */
+  ofNow(table: ResolvedTable, signal?: AbortSignal): Promise<ResolvedTable> {
+    return withVended(table, this.#catalogs, signal)
   }
 
   close(): Promise<void> {

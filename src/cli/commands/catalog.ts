@@ -4,6 +4,7 @@ import { Option } from 'commander'
 import pc from 'picocolors'
 import { OpenCatalogs } from '../../catalog/open-catalogs.js'
 import { type EntryReport, reportEntry } from '../../catalog/report.js'
+import { withVended } from '../../catalog/vended.js'
 import { DeltaTable } from '../../delta/table.js'
 import { asKafkaToDeltaError } from '../../errors.js'
 import { silentLogger } from '../../log.js'
@@ -55,7 +56,8 @@ async function tablesOf(options: ResolvedOptions, problems: CatalogReport['probl
 }
 
 async function reportOf(table: Registered, catalogs: OpenCatalogs, mends: boolean): Promise<EntryReport> {
-  const delta = await DeltaTable.open({ path: table.uri, storageOptions: table.storageOptions })
+  const { uri, storageOptions } = await withVended(table, catalogs)
+  const delta = await DeltaTable.open({ path: uri, storageOptions })
   try {
     const info = await delta.info()
     return await reportEntry(table, info.exists ? info : null, catalogs, { mends })

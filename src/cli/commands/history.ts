@@ -12,7 +12,7 @@ interface HistoryFlags extends TableFlags {
 }
 
 async function history(path: string, flags: HistoryFlags, output: Output): Promise<number> {
-  const { path: uri, storageOptions } = tableOptions(path, flags)
+  const { path: uri, storageOptions } = await tableOptions(path, flags)
   const entries = await tableHistory(uri, { limit: flags.limit, ...(storageOptions ? { storageOptions } : {}) })
   if (flags.json) {
     output.stdout.write(json(entries))

@@ -30,7 +30,7 @@ const MOST_KEYS = 100_000
 export async function resync(topic: string, flags: ResyncFlags, output: Output): Promise<number> {
   const since = flags.since === undefined ? null : Date.parse(flags.since)
   if (Number.isNaN(since)) throw invalid(`--since: expected a time such as 2026-01-31T12:00:00Z, got ${flags.since}`)
-  const { options, table } = configuredTable(topic, flags.config)
+  const { options, table } = await configuredTable(topic, flags.config)
   mustBeRepairable(table)
   const delta = await openForRepair(table)
   try {

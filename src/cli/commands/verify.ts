@@ -65,8 +65,8 @@ async function behind(options: ResolvedOptions, topic: string, offsets: Paramete
 export async function verify(path: string, flags: VerifyFlags, output: Output): Promise<number> {
   const settle = parseDuration(flags.settle)
   if (settle === null) throw invalid(`--settle: expected a duration such as "10 seconds", got ${flags.settle}`)
-  const { storageOptions } = tableOptions(path, flags)
-  const configured = flags.config === undefined ? null : configuredTable(path, flags.config)
+  const { storageOptions } = await tableOptions(path, flags)
+  const configured = flags.config === undefined ? null : await configuredTable(path, flags.config)
   if (flags.repair && configured === null) {
     throw invalid('a repair needs --config: the configuration says which columns are computed and how rows are written')
   }
