@@ -25,6 +25,8 @@ BASE = "/api/2.1/unity-catalog/"
 CATALOG, TOKEN, CLIENT = "main", "a-token", ("client", "client-secret")
 
 schemas, tables, tokens, problems, given = {}, {}, {TOKEN}, [], []
+# Seconds of the credentials for files.
+lives = [3600]
 
 
 class Refused(Exception):
@@ -83,11 +85,11 @@ def delete_table(name):
     return {}
 
 
-def credentials(what, ends):
+def credentials(what):
     """Of a number of their own each time, with their end."""
     given.append(what)
     aws = {"access_key_id": f"id-{len(given)}", "secret_access_key": "a-key", "session_token": f"session-{len(given)}"}
-    ends_at = int((time.time() + ends) * 1000)
+    ends_at = int((time.time() + lives[0]) * 1000)
     return through(TemporaryCredentials, {"aws_temp_credentials": aws, "expiration_time": ends_at})
 
 
@@ -95,12 +97,12 @@ def table_credentials(body):
     through(GenerateTemporaryTableCredential, body)
     if body["table_id"] not in [table["table_id"] for table in tables.values()]:
         raise Refused(404, "TABLE_NOT_FOUND", f"there is no table {body['table_id']}")
-    return credentials(["table", body["table_id"], body["operation"]], 3600)
+    return credentials(["table", body["table_id"], body["operation"]])
 
 
 def path_credentials(body):
     through(GenerateTemporaryPathCredential, body)
-    return credentials(["path", body["url"], body["operation"]], 3600)
+    return credentials(["path", body["url"], body["operation"]])
 
 
 def answer(method, path, body):
@@ -174,6 +176,10 @@ for line in sys.stdin:
         told = tables.pop(call["name"])
     elif call["do"] == "create":
         told = create_table(call["with"])
+    elif call["do"] == "lives":
+        lives[0], told = call["seconds"], None
+    elif call["do"] == "given":
+        told = given
     elif call["do"] == "forget tokens":
         tokens.clear()
         told = None
