@@ -31,6 +31,8 @@ export declare class NativeTable {
   vacuum(options: string, signal?: AbortSignal | undefined | null): Promise<string>
   info(): Promise<string>
   refresh(signal?: AbortSignal | undefined | null): Promise<string>
+  /** Has all requests from now on go by other options of the store, also those of calls that are under way: it waits for none. */
+  renewStore(storageOptions: Record<string, string>): Promise<void>
   /** The buffer is held until the promise settles: it is read, not copied. */
   merge(ipc: Uint8Array | undefined | null, primaryKey: Array<string>, offsets: Array<NativeOffset>, signal?: AbortSignal | undefined | null): Promise<string>
   /** Deletes the rows that meet a condition in Spark SQL. */

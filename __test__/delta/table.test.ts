@@ -44,6 +44,7 @@ function addon(parts: Partial<NativeTable>, opened: unknown[] = []): NativeModul
         compact: async () => 'null',
         checkpoint: unused,
         vacuum: unused,
+        renewStore: unused,
         close: async () => {},
         ...parts,
       }
@@ -236,6 +237,28 @@ test('an error that came before the abort stays what it is', async (t) => {
 test('offsets stay exact beyond 2^53', async (t) => {
   const table = await DeltaTable.open({ path: '/t' }, addon({}))
   t.deepEqual(await table.offsets(), new Map([['q:t:0', 9007199254740993n]]))
+})
+
+test('a renewed store counts for what is read from then on, unless it cannot be opened', async (t) => {
+  const renewed: unknown[] = []
+  const renewStore = async (options: Record<string, string>) => {
+    if (options.key === 'bad') throw nativeError('STORAGE_DENIED', 'no such key')
+    renewed.push(options)
+  }
+  const scanned: string[] = []
+  const scanTable: NativeModule['scanTable'] = async (options) => {
+    scanned.push(JSON.parse(options).storageOptions.key)
+    throw nativeError('STORAGE', 'it was asked')
+  }
+  const table = await DeltaTable.open(
+    { path: '/t', storageOptions: { key: 'first' } },
+    { ...addon({ renewStore }), scanTable },
+  )
+  await t.throwsAsync(table.scan().toTable(), { message: 'it was asked' })
+  await table.renewStore({ key: 'second' })
+  await t.throwsAsync(table.renewStore({ key: 'bad' }), { code: 'STORAGE_DENIED', message: 'no such key' })
+  await t.throwsAsync(table.scan().toTable(), { message: 'it was asked' })
+  t.deepEqual([renewed, scanned], [[{ key: 'second' }], ['first', 'second']])
 })
 
 test('a closed table is refused', async (t) => {

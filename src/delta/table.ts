@@ -127,7 +127,7 @@ export class DeltaTable {
   readonly uri: string
   readonly #native: NativeTable
   readonly #addon: NativeModule
-  readonly #options: EngineOptions
+  #options: EngineOptions
   #closed: Promise<void> | null = null
 
   private constructor(native: NativeTable, addon: NativeModule, options: EngineOptions) {
@@ -246,6 +246,23 @@ export class DeltaTable {
   async offsets(): Promise<Map<string, bigint>> {
     const { offsets } = await this.refresh()
     return new Map(offsets.map(({ appId, version }) => [appId, version]))
+  }
+
+  /**
+   * Has all requests to the store go by other options from now on, also those of calls that are under way: for credentials that
+   * end while the table is open. Uploads in parts, listings and deletes that have begun end by the options of before: call it
+   * while these are good for a while yet.
+   * @param storageOptions all of them, in place of those that the table was opened with
+   * @throws STORAGE_DENIED where the store cannot be opened by them; those of before stay
+   */
+  async renewStore(storageOptions: Readonly<Record<string, string>>): Promise<void> {
+    this.#mustBeOpen()
+    try {
+      await this.#native.renewStore({ ...storageOptions })
+    } catch (error) {
+      throw fromNative(error, { table: this.uri })
+    }
+    this.#options = { ...this.#options, storageOptions: { ...storageOptions } }
   }
 
   /** Waits for the calls under way, saves the key index and frees what the table holds. Again: does nothing. */

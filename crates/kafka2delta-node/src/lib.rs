@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use bytes::Bytes;
 use futures::FutureExt;
+use kafka2delta::log::store::OpenStore;
 use kafka2delta::memory::Asked;
 use kafka2delta::{KeyedTable, SharedMemory};
 use napi::bindgen_prelude::*;
@@ -35,6 +36,7 @@ pub struct NativeTable {
     table: Arc<Mutex<Option<KeyedTable>>>,
     /// Held during a step of compaction.
     compacting: Arc<Mutex<()>>,
+    store: OpenStore,
 }
 
 impl NativeTable {
@@ -86,9 +88,10 @@ pub fn open_table<'env>(
     stoppable(env, signal, async move {
         let table = KeyedTable::open_within(json::read(&options)?, &MEMORY).await?;
         let asked = table.asked_for_memory();
+        let store = table.store();
         let table = Arc::new(Mutex::new(Some(table)));
         tokio::spawn(yield_memory(Arc::downgrade(&table), asked));
-        Ok(NativeTable { table, compacting: Arc::default() })
+        Ok(NativeTable { table, compacting: Arc::default(), store })
     })
 }
 
@@ -178,6 +181,17 @@ impl NativeTable {
             table.refresh(&cancel).await?;
             Json::of(&table.info())
         })
+    }
+
+    /// Has all requests from now on go by other options of the store, also those of calls that are under way: it waits for none.
+    #[napi(ts_return_type = "Promise<void>", catch_unwind)]
+    pub fn renew_store<'env>(
+        &self,
+        env: &'env Env,
+        storage_options: HashMap<String, String>,
+    ) -> Result<PromiseRaw<'env, Outcome<()>>> {
+        let store = self.store.clone();
+        call(env, async move { store.renew(&storage_options) })
     }
 
     /// The buffer is held until the promise settles: it is read, not copied.

@@ -33,6 +33,7 @@ use crate::datafile::format::FileFormat;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::columns::KeyColumns;
 use crate::key::hasher::KeyHasher;
+use crate::log::store::OpenStore;
 use crate::memory::{Asked, SharedMemory};
 use crate::options::{MergeMode, TableOptions};
 
@@ -82,6 +83,11 @@ impl KeyedTable {
         };
         table.reload().await?;
         Ok(table)
+    }
+
+    /// The store, whose options may be replaced while calls of the table are under way.
+    pub fn store(&self) -> OpenStore {
+        self.storage.open_store().clone()
     }
 
     /// Tells when other tables ask for the memory of this one's index: then [`Self::yield_memory`] is to be called.

@@ -6,7 +6,7 @@ use deltalake::logstore::LogStoreRef;
 use object_store::ObjectStore;
 
 use crate::error::Result;
-use crate::log::store::{open_log_store_at, root_url};
+use crate::log::store::{OpenStore, open_renewable, root_url};
 use crate::options::TableOptions;
 
 /// The log and the files of one table, in a folder or a cloud.
@@ -14,13 +14,14 @@ use crate::options::TableOptions;
 pub(crate) struct Storage {
     log: LogStoreRef,
     files: Arc<dyn ObjectStore>,
+    open: OpenStore,
 }
 
 impl Storage {
     pub(crate) fn open(options: &TableOptions) -> Result<Self> {
-        let log = open_log_store_at(&options.uri, &options.storage_options)?;
+        let (log, open) = open_renewable(&options.uri, &options.storage_options)?;
         let files = log.object_store(None);
-        Ok(Self { log, files })
+        Ok(Self { log, files, open })
     }
 
     pub(crate) fn log(&self) -> &LogStoreRef {
@@ -30,6 +31,11 @@ impl Storage {
     /// The store, rooted at the table.
     pub(crate) fn files(&self) -> &Arc<dyn ObjectStore> {
         &self.files
+    }
+
+    /// What its options are replaced by.
+    pub(crate) fn open_store(&self) -> &OpenStore {
+        &self.open
     }
 
     /// The table's URL, with a slash at its end.
