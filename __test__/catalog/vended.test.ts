@@ -1,7 +1,7 @@
 import test from 'ava'
 import type { VendedCredentials } from '../../src/catalog/catalog.js'
 import { OpenCatalogs } from '../../src/catalog/open-catalogs.js'
-import { VendedOptions, vendedOptionsOf, withCredentials, withVended } from '../../src/catalog/vended.js'
+import { HeldCredentials, heldCredentialsOf, withCredentials, withVended } from '../../src/catalog/vended.js'
 import { KafkaToDeltaError } from '../../src/errors.js'
 import type { ResolvedCatalogOptions } from '../../src/options/types.js'
 import { fakeCatalog } from './fake-catalog.js'
@@ -18,7 +18,7 @@ function vended(lifeMs: number | null = HOUR) {
     if (state.failure) throw state.failure
     return { options: { key: String(state.asked) }, expires: lifeMs === null ? null : new Date(state.now + lifeMs) }
   }
-  return { state, options: new VendedOptions(ask, () => state.now) }
+  return { state, options: new HeldCredentials(ask, () => state.now) }
 }
 
 test('credentials are renewed when it suits from half of their life on, and at once near its end', async (t) => {
@@ -59,17 +59,40 @@ test('a catalog that fails is asked every ten seconds, and its credentials used 
   state.failure = new KafkaToDeltaError('CATALOG_UNAVAILABLE', 'it is down')
   state.now += HOUR / 2
   t.is(await options.renew(NEVER), null)
+  t.is(options.failure?.message, "there are no credentials for the table's files: it is down")
   t.is(options.need, 'none')
   state.now += 10_000
   t.is(options.need, 'soon')
-  state.now += HOUR / 2
+  // They are about to end, and a store refused them: still, nothing stops before they end.
+  state.now += HOUR / 2 - 40_000
+  options.refused()
+  t.is(options.need, 'now')
+  t.is(await options.renew(NEVER), null)
+  t.is(options.need, 'none')
+  state.now += 30_000
+  t.is(options.need, 'now')
   const down = await t.throwsAsync(options.renew(NEVER), { code: 'STORAGE' })
   t.is(down?.message, "there are no credentials for the table's files: it is down")
   state.failure = new KafkaToDeltaError('CATALOG_DENIED', 'not you')
   await t.throwsAsync(options.renew(NEVER), { code: 'STORAGE_DENIED', message: /not you$/ })
   state.failure = null
   t.truthy(await options.renew(NEVER))
+  t.is(options.failure, null)
 })
+
+test.serial(
+  'a key of Azure in the environment, which would count before the catalog’s credentials, is refused',
+  async (t) => {
+    const sas = { AZURE_STORAGE_SAS_TOKEN: 'a' }
+    const credentials = new HeldCredentials(async () => ({ options: sas, expires: null }))
+    process.env.AZURE_STORAGE_ACCESS_KEY = 'b'
+    t.teardown(() => delete process.env.AZURE_STORAGE_ACCESS_KEY)
+    const message = /AZURE_STORAGE_ACCESS_KEY is set/
+    await t.throwsAsync(credentials.renew(NEVER), { code: 'STORAGE_DENIED', message })
+    delete process.env.AZURE_STORAGE_ACCESS_KEY
+    t.is(await credentials.renew(NEVER), sas)
+  },
+)
 
 test('what a store refuses is renewed, unless it is new', async (t) => {
   const { state, options } = vended()
@@ -85,7 +108,7 @@ test('what a store refuses is renewed, unless it is new', async (t) => {
 
 test('a signal ends the asking, and is no failure of the catalog', async (t) => {
   const reason = new Error('stopped')
-  const options = new VendedOptions(() => new Promise(() => {}))
+  const options = new HeldCredentials(() => new Promise(() => {}))
   t.is(await t.throwsAsync(options.renew(AbortSignal.abort(reason))), reason)
   const stop = new AbortController()
   const asked = options.renew(stop.signal)
@@ -126,15 +149,15 @@ test('only a catalog that is to give credentials is asked, by name and location'
     storageOptions: UNTOUCHED,
     catalog: { options, schema: 'shop', tableName },
   })
-  t.is(vendedOptionsOf({ ...table(unity), catalog: null }, catalogs), null)
-  t.is(vendedOptionsOf(table(unity), catalogs), null)
+  t.is(heldCredentialsOf({ ...table(unity), catalog: null }, catalogs), null)
+  t.is(heldCredentialsOf(table(unity), catalogs), null)
   const vending = { ...unity, vendedCredentials: true }
-  t.deepEqual(await vendedOptionsOf(table(vending), catalogs)?.renew(NEVER), { key: 'a' })
+  t.deepEqual(await heldCredentialsOf(table(vending), catalogs)?.renew(NEVER), { key: 'a' })
   t.deepEqual(asked, [{ schema: 'shop', name: 'orders', location: 's3://lake/orders' }])
   const configured = { ...table(vending), storageOptions: { AWS_REGION: 'eu-central-1', AWS_SECRET_ACCESS_KEY: 'own' } }
   const { storageOptions } = await withVended(configured, catalogs)
   t.deepEqual(storageOptions, { AWS_REGION: 'eu-central-1', key: 'a' })
   t.is((await withVended(table(unity), catalogs)).storageOptions, UNTOUCHED)
-  const unnamed = vendedOptionsOf(table(vending, 'a.b'), catalogs)
+  const unnamed = heldCredentialsOf(table(vending, 'a.b'), catalogs)
   await t.throwsAsync(async () => unnamed?.renew(NEVER), { code: 'STORAGE_DENIED', message: /tableName is no name/ })
 })

@@ -2,7 +2,7 @@
 
 import { schemaName } from '../avro/wire.js'
 import type { OpenCatalogs } from '../catalog/open-catalogs.js'
-import { withVended } from '../catalog/vended.js'
+import { isVended, withVended } from '../catalog/vended.js'
 import { DeltaTable, type TableInfo } from '../delta/table.js'
 import { KafkaToDeltaError } from '../errors.js'
 import type { StoredOffsets } from '../kafka/positions.js'
@@ -45,7 +45,7 @@ export async function checkTable(
 ): Promise<TableCheck> {
   const report = emptyCheck(table.topic, table.pattern ?? table.topic, table.name ?? table.uri, table.uri)
   const { findings } = report
-  const opened = checks.isStoreUp(table) ? await openTable(table, checks.catalogs, findings) : null
+  const opened = canOpen(checks, table) ? await openTable(table, checks.catalogs, findings) : null
   const positions = new Positions(checks.options.queryName, table.topic)
   const stored = opened === null ? null : positions.storedOffsets(opened.offsets)
   let after: TableInfo | null = null
@@ -68,6 +68,10 @@ export async function checkTable(
   return report
 }
 
+/** A table whose credentials its catalog gives is opened by no others. */
+const canOpen = (checks: TableChecks, table: ResolvedTable): boolean =>
+  checks.isStoreUp(table) && (table.catalog === null || !isVended(table) || checks.isCatalogUp(table.catalog))
+
 /** With the options of the stream, which are checked by it; null where it cannot be opened so. */
 async function openTable(
   configured: ResolvedTable,
@@ -75,10 +79,16 @@ async function openTable(
   findings: Finding[],
 ): Promise<TableInfo | null> {
   const looked = (opened: DeltaTable) => opened.info().finally(() => opened.close())
-  const signal = AbortSignal.timeout(OPEN_MS)
-  let table = configured
+  let table: ResolvedTable
   try {
-    table = await withVended(configured, catalogs, signal)
+    // It gives up by itself.
+    table = await withVended(configured, catalogs)
+  } catch (error) {
+    findings.push(failure(error))
+    return null
+  }
+  const signal = AbortSignal.timeout(OPEN_MS)
+  try {
     // No index is read or kept: that would write to indexDir.
     return await looked(await openDeltaTable({ ...table, keyIndex: 'none', indexDir: null }, signal))
   } catch (error) {

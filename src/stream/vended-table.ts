@@ -1,19 +1,27 @@
-/** A table whose store is opened by credentials that a catalog gives, and anew before they end. */
+/** A table whose store goes by credentials that a catalog gives, and by new ones before they end. */
 
-import type { VendedOptions } from '../catalog/vended.js'
+import type { HeldCredentials } from '../catalog/vended.js'
 import type { CompactOptions, MergeOptions, TableInfo } from '../delta/table.js'
-import { KafkaToDeltaError } from '../errors.js'
+import { asKafkaToDeltaError, KafkaToDeltaError } from '../errors.js'
 import type { Logger } from '../log.js'
 import { unlessAborted } from '../waits.js'
 import type { StreamTable } from './dependencies.js'
 
+/** A table whose store's options may be replaced while calls are under way: `DeltaTable`. */
+export interface RenewableTable extends StreamTable {
+  renewStore(storageOptions: Record<string, string>): Promise<void>
+}
+
 export interface VendedTableOptions {
-  uri: string
-  credentials: VendedOptions
-  /** Opens the table by the credentials among a store's options. */
-  open: (vended: Record<string, string>, signal?: AbortSignal) => Promise<StreamTable>
+  credentials: HeldCredentials
+  /** All options of the store, with these credentials among them. */
+  storageOptions: (vended: Record<string, string>) => Record<string, string>
+  open: (storageOptions: Record<string, string>, signal?: AbortSignal) => Promise<RenewableTable>
   logger: Logger
 }
+
+/** Credentials may come at their end already. Node.js fires timers of a longer wait at once. */
+const [SHORTEST_WAIT_MS, LONGEST_WAIT_MS] = [500, 2 ** 31 - 1]
 
 /** What S3 says of credentials that have ended, with status 400. */
 const EXPIRED = /ExpiredToken/
@@ -22,113 +30,112 @@ const isRefusal = (error: unknown) =>
   error instanceof KafkaToDeltaError && (error.code === 'STORAGE_DENIED' || EXPIRED.test(error.message))
 
 /**
- * The engine takes a store's options when a table is opened: for other ones it is closed and opened anew, between two calls. The
- * calls that are under way end first; as long as credentials are good for a while, nothing waits for that.
+ * Credentials are renewed when a call finds that they are due, and by a timer while calls are under way. Only a call whose
+ * credentials are about to end waits for that: new ones count at once, also for the calls under way.
  */
 export class VendedTable implements StreamTable {
   readonly uri: string
   readonly #options: VendedTableOptions
-  readonly #calls = new Set<Promise<unknown>>()
-  /** Null before it is opened, and after it could not be opened anew. */
-  #table: StreamTable | null = null
+  readonly #table: RenewableTable
+  readonly #closing = new AbortController()
+  #calls = 0
+  #timer: NodeJS.Timeout | null = null
   #renewing: Promise<void> | null = null
-  #isClosed = false
 
-  private constructor(options: VendedTableOptions) {
+  private constructor(options: VendedTableOptions, table: RenewableTable) {
     this.#options = options
-    this.uri = options.uri
+    this.#table = table
+    this.uri = table.uri
   }
 
   static async open(options: VendedTableOptions, signal?: AbortSignal): Promise<VendedTable> {
-    const table = new VendedTable(options)
-    await table.#renewed(signal)
-    return table
+    const { credentials, storageOptions, open } = options
+    await credentials.renew(signal)
+    return new VendedTable(options, await open(storageOptions(credentials.held), signal))
   }
 
+  /** It asks no store. */
   info(): Promise<TableInfo> {
-    return this.#call((table) => table.info())
+    return this.#table.info()
   }
 
   refresh(options: { signal?: AbortSignal } = {}): Promise<TableInfo> {
-    return this.#call((table) => table.refresh(options), options.signal)
+    return this.#call(() => this.#table.refresh(options), options.signal)
   }
 
   merge(changes: Uint8Array | null, options: MergeOptions) {
-    return this.#call((table) => table.merge(changes, options), options.signal)
+    return this.#call(() => this.#table.merge(changes, options), options.signal)
   }
 
   compact(options: CompactOptions) {
-    return this.#call(async (table) => (await table.compact?.(options)) ?? null, options.signal)
+    return this.#call(async () => (await this.#table.compact?.(options)) ?? null, options.signal)
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.#closing.abort(new KafkaToDeltaError('CANCELLED', 'the table was closed', { table: this.uri }))
+    clearTimeout(this.#timer ?? undefined)
     await this.#renewing?.catch(() => {})
-    await this.#table?.close()
+    await this.#table.close()
   }
 
-  async #call<T>(work: (table: StreamTable) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    let table = this.#current()
-    // In one go from the look to the call: nothing may begin to open the table anew between them.
-    for (let renewed = false; table === null || (!renewed && this.#isDue()); table = this.#current()) {
-      renewed = await this.#renewed(signal)
-    }
-    const call = work(table)
-    const ended = call.catch(() => {}).finally(() => this.#calls.delete(ended))
-    this.#calls.add(ended)
+  async #call<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const { credentials } = this.#options
+    this.#closing.signal.throwIfAborted()
+    if (credentials.need === 'now') await unlessAborted(this.#renew(), signal)
+    else if (credentials.need === 'soon') this.#renewBeside()
+    this.#calls++
+    this.#watch()
     try {
-      return await call
+      return await work()
     } catch (error) {
-      if (isRefusal(error)) this.#options.credentials.refused()
+      if (isRefusal(error)) credentials.refused()
       throw error
+    } finally {
+      this.#calls--
     }
   }
 
-  /** The table; null where it is being opened anew, or has to be. */
-  #current(): StreamTable | null {
-    if (this.#isClosed) throw new KafkaToDeltaError('CANCELLED', 'the table is closed', { table: this.uri })
-    return this.#renewing ? null : this.#table
+  /** A call may be under way for longer than its credentials live. */
+  #watch(): void {
+    const { dueIn } = this.#options.credentials
+    if (this.#timer || this.#calls === 0 || this.#closing.signal.aborted || dueIn === Number.POSITIVE_INFINITY) return
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null
+        if (this.#calls > 0 && this.#options.credentials.need !== 'none') this.#renewBeside()
+        else this.#watch()
+      },
+      Math.min(Math.max(dueIn, SHORTEST_WAIT_MS), LONGEST_WAIT_MS),
+    ).unref()
   }
 
-  #isDue(): boolean {
-    const { need } = this.#options.credentials
-    return need === 'now' || (need === 'soon' && this.#calls.size === 0)
-  }
-
-  /** Opens the table by new credentials, or waits for the call that does. @returns whether it was this one */
-  async #renewed(signal: AbortSignal | undefined): Promise<boolean> {
-    if (this.#renewing) {
-      // Its failure is that of the call which began it.
-      await unlessAborted(
-        this.#renewing.catch(() => {}),
-        signal,
-      )
-      return false
+  #renewBeside(): void {
+    const { logger } = this.#options
+    const failed = (error: unknown) => {
+      const err = asKafkaToDeltaError(error, 'STORAGE')
+      if (!this.#closing.signal.aborted) logger.warn({ err, table: this.uri }, 'a table got no new credentials')
     }
-    this.#renewing = this.#renew(signal).finally(() => {
+    void this.#renew()
+      .catch(failed)
+      .finally(() => this.#watch())
+  }
+
+  /** One for all who wait for it. */
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#renewNow().finally(() => {
       this.#renewing = null
     })
-    await this.#renewing
-    return true
+    return this.#renewing
   }
 
-  async #renew(signal: AbortSignal | undefined): Promise<void> {
-    const { credentials, logger } = this.#options
-    const vended = await credentials.renew(signal)
-    // The catalog gives none now, and those that the table has are good for a while yet.
-    if (vended === null && this.#table) return
-    const isFirst = this.#table === null
-    await this.#reopen(vended ?? credentials.held, signal)
-    if (!isFirst) logger.info({ table: this.uri }, 'the catalog gave new credentials for the table')
-  }
-
-  async #reopen(vended: Record<string, string>, signal: AbortSignal | undefined): Promise<void> {
-    const { open, logger } = this.#options
-    await unlessAborted(Promise.all(this.#calls), signal)
-    const before = this.#table
-    this.#table = null
-    // It saves its index, where that is kept.
-    await before?.close().catch((error) => logger.warn({ err: error, table: this.uri }, 'a table could not be closed'))
-    if (!this.#isClosed) this.#table = await open(vended, signal)
+  async #renewNow(): Promise<void> {
+    const { credentials, storageOptions, logger } = this.#options
+    const vended = await credentials.renew(this.#closing.signal)
+    if (vended === null) {
+      logger.warn({ err: credentials.failure, table: this.uri }, 'the catalog gives no new credentials for the table')
+      return
+    }
+    await this.#table.renewStore(storageOptions(vended))
+    logger.info({ table: this.uri }, 'the catalog gave new credentials for the table')
   }
 }

@@ -1,13 +1,13 @@
 /** Opens tables by the credentials that their catalogs give, and other tables as they are configured. */
 
 import { OpenCatalogs } from '../catalog/open-catalogs.js'
-import { vendedOptionsOf, withCredentials, withVended } from '../catalog/vended.js'
+import { heldCredentialsOf, withCredentials, withVended } from '../catalog/vended.js'
 import type { Logger } from '../log.js'
 import type { ResolvedTable } from '../options/types.js'
 import type { StreamTable } from './dependencies.js'
-import { VendedTable } from './vended-table.js'
+import { type RenewableTable, VendedTable } from './vended-table.js'
 
-type Open = (table: ResolvedTable, signal?: AbortSignal) => Promise<StreamTable>
+type Open = (table: ResolvedTable, signal?: AbortSignal) => Promise<RenewableTable>
 
 export class VendedTables {
   readonly #catalogs: OpenCatalogs
@@ -25,11 +25,12 @@ export class VendedTables {
   }
 
   async open(table: ResolvedTable, signal?: AbortSignal): Promise<StreamTable> {
-    const credentials = vendedOptionsOf(table, this.#catalogs)
+    const credentials = heldCredentialsOf(table, this.#catalogs)
     if (credentials === null) return this.#open(table, signal)
-    const open = (vended: Record<string, string>, until?: AbortSignal) =>
-      this.#open({ ...table, storageOptions: withCredentials(table.storageOptions, vended) }, until)
-    return VendedTable.open({ uri: table.uri, credentials, open, logger: this.#logger }, signal)
+    const storageOptions = (vended: Record<string, string>) => withCredentials(table.storageOptions, vended)
+    const open = (options: Record<string, string>, until?: AbortSignal) =>
+      this.#open({ ...table, storageOptions: options }, until)
+    return VendedTable.open({ credentials, storageOptions, open, logger: this.#logger }, signal)
   }
 
   /** The table by credentials of now, for something that is opened for a moment. */
