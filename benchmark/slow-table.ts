@@ -9,12 +9,12 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { freePort } from '../__test__/helpers/free-port.js'
+import { freePort, untilOpen } from '../__test__/helpers/free-port.js'
 import { versitygw } from '../scripts/stack/install.mjs'
 import { type Commit, MIB, quantile, startWorker, type Told, Topics } from './many-topics.js'
 import { steadily } from './support/steadily.js'
@@ -102,19 +102,6 @@ class Store {
 
   close(): Promise<void> {
     return this.end()
-  }
-}
-
-async function untilOpen(port: number): Promise<void> {
-  for (;;) {
-    const socket = connect(port, HOST)
-    const isOpen = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    if (isOpen) return
-    await sleep(100)
   }
 }
 

@@ -110,7 +110,7 @@ await main(async () => {
   const needsPython = named.length === 0 || named.some((suite) => !['unit', 'simulation'].includes(suite))
   const python = needsPython ? await ensurePython() : { missing: '' }
   const bothBrokers = async () => [await kafkaJars(), await kafkaJars(VERSIONS.kafka3)]
-  const catalogs = wants('integration') ? await ensureCatalogs() : {}
+  const catalogs = wants('integration') || wants('stack') ? await ensureCatalogs() : {}
   const kafka = wants('integration') ? await orMissing(bothBrokers) : {}
   const bothHives = async () => [await hiveJars(3), await hiveJars(4)]
   const hive = wants('integration') ? await orMissing(bothHives) : {}

@@ -7,6 +7,7 @@ that is printed is the port; then each line on standard input is something that 
 
 import base64
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ CATALOG, TOKEN, CLIENT = "main", "a-token", ("client", "client-secret")
 schemas, tables, tokens, problems, given = {}, {}, {TOKEN}, [], []
 # Seconds of the credentials for files.
 lives = [3600]
+gateway = []
 
 
 class Refused(Exception):
@@ -85,10 +87,26 @@ def delete_table(name):
     return {}
 
 
+def make_user(access, secret):
+    """A user of the S3 server, who may do all until the credentials end."""
+
+    def administer(*arguments):
+        subprocess.run([*gateway, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    administer("create-user", "--access", access, "--secret", secret, "--role", "admin")
+    end = threading.Timer(lives[0], administer, ["delete-user", "--access", access])
+    end.daemon = True
+    end.start()
+
+
 def credentials(what):
     """Of a number of their own each time, with their end."""
     given.append(what)
-    aws = {"access_key_id": f"id-{len(given)}", "secret_access_key": "a-key", "session_token": f"session-{len(given)}"}
+    aws = {"access_key_id": f"id-{len(given)}", "secret_access_key": "a-key"}
+    if gateway:
+        make_user(aws["access_key_id"], aws["secret_access_key"])
+    else:
+        aws["session_token"] = f"session-{len(given)}"
     ends_at = int((time.time() + lives[0]) * 1000)
     return through(TemporaryCredentials, {"aws_temp_credentials": aws, "expiration_time": ends_at})
 
@@ -178,6 +196,8 @@ for line in sys.stdin:
         told = create_table(call["with"])
     elif call["do"] == "lives":
         lives[0], told = call["seconds"], None
+    elif call["do"] == "gateway":
+        gateway[:], told = call["command"], None
     elif call["do"] == "given":
         told = given
     elif call["do"] == "forget tokens":

@@ -1,6 +1,5 @@
 /** Entries in a real Hive metastore: what it takes, what it keeps, and what is left of its failures. */
 
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -18,6 +17,7 @@ import type { DeltaType } from '../../src/delta/schema-json.js'
 import type { ErrorCode } from '../../src/errors.js'
 import type { HiveCatalogOptions, WithTls } from '../../src/options/types.js'
 import { freePort } from '../helpers/free-port.js'
+import { STORE_PASSWORD, selfSigned } from '../helpers/self-signed.js'
 import { hiveJars, NO_HIVE, RealHive } from './support/real-hive.js'
 
 // What Spark 3.5 can speak to.
@@ -252,18 +252,6 @@ run(`a wrong host, and a metastore that accepts and never answers${reason}`, asy
   silent.close()
 })
 
-/** A key of its own for the server, and its certificate: PEM. */
-function selfSigned(store: string): string {
-  const keytool = (...args: string[]) => {
-    const access = ['-keystore', store, '-storetype', 'PKCS12', '-storepass', 'changeit', '-alias', 'hive']
-    const { status, stdout, stderr } = spawnSync('keytool', [...args, ...access], { encoding: 'utf8' })
-    if (status !== 0) throw new Error(`keytool: ${stdout}${stderr}`)
-    return stdout
-  }
-  keytool('-genkeypair', '-keyalg', 'RSA', '-dname', 'CN=metastore', '-ext', 'SAN=ip:127.0.0.1', '-validity', '10')
-  return keytool('-exportcert', '-rfc')
-}
-
 run(`TLS, and a login by password: the right one, a wrong one, and none${reason}`, async (t) => {
   const store = join(folder, 'hive.p12')
   const tls = { ca: selfSigned(store) }
@@ -275,7 +263,7 @@ run(`TLS, and a login by password: the right one, a wrong one, and none${reason}
     'metastore.execute.setugi': 'false',
     'metastore.use.SSL': 'true',
     'metastore.keystore.path': store,
-    'metastore.keystore.password': 'changeit',
+    'metastore.keystore.password': STORE_PASSWORD,
     'metastore.keystore.type': 'PKCS12',
   }
   const guarded = await RealHive.start(jars4 as string, join(folder, 'guarded'), { properties })
