@@ -15,7 +15,9 @@ const isExpected = (error: unknown) => EXPECTED.has((error as { code?: string })
 export function randomOptions(table: RandomTable, random: Random): Partial<TableOptions> {
   const partition = table.columns.find(({ type }) => /^(boolean|date|smallint|numeric\(12,3\))$/.test(type))
   return {
-    ...(random.next() < 0.25 ? { mergeMode: 'copy-on-write' as const } : {}),
+    ...(random.next() < 0.25
+      ? { mergeMode: 'copy-on-write' as const, ...(random.next() < 0.5 ? { maintenance: false as const } : {}) }
+      : {}),
     ...(random.next() < 0.2 ? { keyIndex: 'none' as const } : {}),
     ...(partition && random.next() < 0.5 ? { partitionCols: [partition.name] } : {}),
   }
