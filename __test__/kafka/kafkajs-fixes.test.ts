@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import test from 'ava'
 import { FetchWait } from '../../src/kafka/fetch-wait.js'
 import { fixKafkajs, hideAborted, withoutEmpty } from '../../src/kafka/kafkajs-fixes.js'
@@ -225,4 +227,46 @@ test('a session is renewed ten seconds before its end, and a short one when half
   t.deepEqual([after(48, 60), after(51, 60)], [true, false])
   t.deepEqual([after(0, 8), after(3, 8), after(5, 8)], [true, true, false])
   t.true(after(1_000, 0))
+})
+
+test('a connection that broke within an answer begins anew, and one that cannot be read breaks', async (t) => {
+  fixKafkajs()
+  const Connection = createRequire(import.meta.url)('kafkajs/src/network/connection')
+  const logger = { debug() {}, warn() {}, error() {}, info() {} }
+  const sockets: Socket[] = []
+  const server = createServer((socket) => sockets.push(socket.on('error', () => {}))).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const connection = new Connection({
+    ...{ host: '127.0.0.1', port, requestTimeout: 10_000, connectionTimeout: 10_000 },
+    logger: { namespace: () => logger },
+    socketFactory: ({ onConnect }: { onConnect: () => void }) => connect({ host: '127.0.0.1', port }, onConnect),
+  })
+  const found: number[] = []
+  connection.requestQueue.fulfillRequest = ({ correlationId }: { correlationId: number }) => found.push(correlationId)
+  const until = async (isDone: () => boolean) => {
+    while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const answer = (correlationId: number) => {
+    const bytes = Buffer.alloc(12)
+    bytes.writeInt32BE(8, 0)
+    bytes.writeInt32BE(correlationId, 4)
+    return bytes
+  }
+  await connection.connect()
+  await until(() => sockets.length === 1)
+  sockets[0]?.write(answer(1).subarray(0, 7))
+  await until(() => connection.bytesBuffered === 7)
+  sockets[0]?.destroy()
+  await until(() => !connection.isConnected())
+  await connection.connect()
+  await until(() => sockets.length === 2)
+  sockets[1]?.write(answer(2))
+  await until(() => found.length === 1)
+  t.deepEqual(found, [2])
+  // A length below nothing: kafkajs would read beyond the bytes that it has.
+  sockets[1]?.write(Buffer.from([0, 0, 0, 1, 9, 0, 0, 0, 1, 9]))
+  await until(() => !connection.isConnected())
+  t.pass()
 })

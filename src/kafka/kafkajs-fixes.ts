@@ -204,6 +204,44 @@ function readFetches(): void {
   }
 }
 
+interface ConnectionState {
+  socket?: { destroy(error?: Error): void }
+  chunks: Buffer[]
+  bytesBuffered: number
+  bytesNeeded: number
+  isConnected(): boolean
+}
+
+/** Bytes of an answer's length, which comes first. */
+const LENGTH = 4
+
+/**
+ * What came of an answer before its connection broke is kept by kafkajs, and the next connection's first answer is taken for the
+ * rest of it: no answer is found any more, and a length beyond what is there throws in the socket's event, which ends the process.
+ */
+function beginConnectionsAnew(): void {
+  const prototype = prototypeOf('kafkajs/src/network/connection')
+  const { connect, processData } = prototype ?? {}
+  if (!prototype || typeof connect !== 'function' || typeof processData !== 'function') return
+  prototype.connect = function (this: ConnectionState): Promise<unknown> {
+    if (!this.isConnected()) {
+      // It might still deliver something.
+      this.socket?.destroy()
+      Object.assign(this, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH })
+    }
+    return connect.call(this)
+  }
+  prototype.processData = function (this: ConnectionState, data: Buffer): unknown {
+    try {
+      return processData.call(this, data)
+    } catch (error) {
+      // As when the broker ends it: requests that wait are rejected, and made again on another connection.
+      this.socket?.destroy(error as Error)
+      return undefined
+    }
+  }
+}
+
 /** kafkajs lets each fetch of a consumer wait for the same time, and a consumer that is closed waits for it to end. */
 function endFetches(): void {
   const prototype = prototypeOf('kafkajs/src/consumer/consumerGroup')
@@ -306,6 +344,7 @@ export function fixKafkajs(): void {
   stopIdleTimers()
   endDisconnects()
   readFetches()
+  beginConnectionsAnew()
   filterFetched()
   endFetches()
   keepOffsetsApart()
