@@ -27,6 +27,8 @@ const SLOW_MS = 3_000
 const JOIN_MS = 55_000
 /** A batch in hand has 10 seconds, Kafka's client 7; the rest is for busy machines. */
 const END_MS = 40_000
+/** A state is reached within that, or the test has failed: others wait for its place. */
+const REACHED_MS = 120_000
 
 interface Stage {
   broker: EmbeddedBroker
@@ -196,6 +198,11 @@ async function endOf(child: Child, endMs = END_MS): Promise<number | null> {
   return null
 }
 
+async function inTime(reached: Promise<void>, child: Child): Promise<void> {
+  const late = sleep(REACHED_MS, 'late', { ref: false })
+  if ((await Promise.race([reached, late])) === 'late') throw new Error(`not reached: ${child.output()}`)
+}
+
 /** So many children at a time. */
 const free = [0, 1, 2, 3]
 const waiting: (() => void)[] = []
@@ -220,7 +227,7 @@ for (const [name, state] of Object.entries(STATES)) {
         const { child, broker, store, registry, holder } = stage
         const tell = () => child.process.kill(SIGNAL[mode])
         try {
-          await Promise.race([state.reached(stage, tell), child.exit])
+          await Promise.race([inTime(state.reached(stage, tell), child), child.exit])
           happen?.(stage)
           await sleep(100)
           const began = Date.now()

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { FetchWait } from '../../src/kafka/fetch-wait.js'
 import { fixKafkajs, hideAborted, withoutEmpty } from '../../src/kafka/kafkajs-fixes.js'
 
@@ -229,7 +229,8 @@ test('a session is renewed ten seconds before its end, and a short one when half
   t.true(after(1_000, 0))
 })
 
-test('a connection that broke within an answer begins anew, and one that cannot be read breaks', async (t) => {
+/** A connection of kafkajs's to a server that says nothing by itself, and the server's ends of it. */
+async function connectionOf(t: ExecutionContext) {
   fixKafkajs()
   const Connection = createRequire(import.meta.url)('kafkajs/src/network/connection')
   const logger = { debug() {}, warn() {}, error() {}, info() {} }
@@ -243,11 +244,30 @@ test('a connection that broke within an answer begins anew, and one that cannot 
     logger: { namespace: () => logger },
     socketFactory: ({ onConnect }: { onConnect: () => void }) => connect({ host: '127.0.0.1', port }, onConnect),
   })
+  return { connection, sockets }
+}
+
+const until = async (isDone: () => boolean) => {
+  while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+test('requests that find no connection at the same time share one, also when it is made anew', async (t) => {
+  const { connection, sockets } = await connectionOf(t)
+  await Promise.all([connection.connect(), connection.connect(), connection.connect()])
+  await until(() => sockets.length > 0)
+  sockets[0]?.destroy()
+  await until(() => !connection.isConnected())
+  await Promise.all([connection.connect(), connection.connect()])
+  await connection.connect()
+  await until(() => sockets.length > 1)
+  t.is(sockets.length, 2)
+  await connection.disconnect()
+})
+
+test('a connection that broke within an answer begins anew, and one that cannot be read breaks', async (t) => {
+  const { connection, sockets } = await connectionOf(t)
   const found: number[] = []
   connection.requestQueue.fulfillRequest = ({ correlationId }: { correlationId: number }) => found.push(correlationId)
-  const until = async (isDone: () => boolean) => {
-    while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 5))
-  }
   const answer = (correlationId: number) => {
     const bytes = Buffer.alloc(12)
     bytes.writeInt32BE(8, 0)

@@ -215,21 +215,28 @@ interface ConnectionState {
 /** Bytes of an answer's length, which comes first. */
 const LENGTH = 4
 
+/** Connections that are being made. */
+const connecting = new WeakMap<ConnectionState, Promise<unknown>>()
+
 /**
  * What came of an answer before its connection broke is kept by kafkajs, and the next connection's first answer is taken for the
  * rest of it: no answer is found any more, and a length beyond what is there throws in the socket's event, which ends the process.
+ * Requests that find no connection at the same time made one each, and the end of any ended the one in use: they share one.
  */
 function beginConnectionsAnew(): void {
   const prototype = prototypeOf('kafkajs/src/network/connection')
   const { connect, processData } = prototype ?? {}
   if (!prototype || typeof connect !== 'function' || typeof processData !== 'function') return
   prototype.connect = function (this: ConnectionState): Promise<unknown> {
-    if (!this.isConnected()) {
-      // It might still deliver something.
-      this.socket?.destroy()
-      Object.assign(this, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH })
-    }
-    return connect.call(this)
+    if (this.isConnected()) return Promise.resolve(true)
+    const before = connecting.get(this)
+    if (before) return before
+    // It might still deliver something.
+    this.socket?.destroy()
+    Object.assign(this, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH })
+    const made = (connect.call(this) as Promise<unknown>).finally(() => connecting.delete(this))
+    connecting.set(this, made)
+    return made
   }
   prototype.processData = function (this: ConnectionState, data: Buffer): unknown {
     try {
