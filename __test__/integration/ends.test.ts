@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import kafkajs from 'kafkajs'
 import { EmbeddedBroker } from '../../src/demo/broker/index.js'
+import { within } from '../../src/waits.js'
 import { startSilentServer } from '../kafka/support.js'
 import { type Child, startChild } from './support/children.js'
 import { HttpStore } from './support/http-table.js'
@@ -198,11 +199,6 @@ async function endOf(child: Child, endMs = END_MS): Promise<number | null> {
   return null
 }
 
-async function inTime(reached: Promise<void>, child: Child): Promise<void> {
-  const late = sleep(REACHED_MS, 'late', { ref: false })
-  if ((await Promise.race([reached, late])) === 'late') throw new Error(`not reached: ${child.output()}`)
-}
-
 /** So many children at a time. */
 const free = [0, 1, 2, 3]
 const waiting: (() => void)[] = []
@@ -227,7 +223,8 @@ for (const [name, state] of Object.entries(STATES)) {
         const { child, broker, store, registry, holder } = stage
         const tell = () => child.process.kill(SIGNAL[mode])
         try {
-          await Promise.race([inTime(state.reached(stage, tell), child), child.exit])
+          const notReached = () => new Error(`not reached: ${child.output()}`)
+          await within(Promise.race([state.reached(stage, tell), child.exit]), REACHED_MS, notReached)
           happen?.(stage)
           await sleep(100)
           const began = Date.now()

@@ -209,6 +209,9 @@ interface ConnectionState {
   chunks: Buffer[]
   bytesBuffered: number
   bytesNeeded: number
+  reauthenticationThreshold: number
+  /** Milliseconds: a Long of kafkajs's. */
+  sessionLifetime: { toString(): string }
   isConnected(): boolean
 }
 
@@ -314,12 +317,6 @@ function findTopicsByName(): void {
       return refreshIfNecessary.call(this, topics)
     }
   }
-}
-
-interface ConnectionState {
-  reauthenticationThreshold: number
-  /** Milliseconds: a Long of kafkajs's. */
-  sessionLifetime: { toString(): string }
 }
 
 /**
